@@ -1,0 +1,114 @@
+package storage
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
+)
+
+// Errors that broker/errors.go turns into Kafka's codes. Those marked
+// definite promise that nothing of the batch was or will be written.
+var (
+	ErrUnknownPartition  = errors.New("unknown topic or partition")                // definite; 3
+	ErrNotLeader         = errors.New("not the leader of this partition")          // definite; 6
+	ErrNotReady          = errors.New("partition is still loading its state")      // definite, retriable; 5 (Produce, ListOffsets), never 1
+	ErrThrottled         = errors.New("write-ahead log budget is used up")         // definite, retriable; 19
+	ErrWALFailed         = errors.New("write-ahead log failed: outcome unknown")   // indefinite; 56
+	ErrClosed            = errors.New("broker is shutting down")                   // definite; 6
+	ErrOutOfOrder        = errors.New("out of order producer sequence")            // definite; 45
+	ErrStaleProducer     = errors.New("stale producer epoch")                      // definite; 47
+	ErrInvalidTxnState   = errors.New("transactions are not served")               // definite; 48
+	ErrOffsetOutOfRange  = errors.New("offset out of range")                       // 1, from certain knowledge only
+	ErrFencedLeaderEpoch = errors.New("leader epoch of the request is too old")    // 74
+	ErrUnknownEpoch      = errors.New("leader epoch of the request is from ahead") // 75
+	ErrUnavailable       = errors.New("object store unavailable: try again")       // 56 on Fetch
+	ErrCorrupt           = errors.New("stored data is damaged")                    // 56 on Fetch; loud in the log
+	ErrTooManyProducers  = errors.New("too many producer ids on this partition")   // definite; 44
+)
+
+// AppendRequest is the placed part of one Produce request. The caller has
+// authorised it and validated each batch by header and CRC.
+//
+// Engine.Append takes it over: batch bytes are patched in place (offset, epoch, time)
+// and referenced by WAL, hot tail and flush; nobody may write to them again.
+type AppendRequest struct {
+	Partitions []PartitionAppend
+	// Done is called exactly once, from any goroutine, perhaps before Append
+	// returns, when every partition has its outcome: durable by its class and visible, or failed. It must not block.
+	Done func(*AppendRequest)
+
+	pending pendingAppend
+}
+
+// PartitionAppend is one partition's batch and, after Done, its outcome.
+type PartitionAppend struct {
+	Partition ident.TopicPartition
+	Batch     []byte // one whole batch
+	Header    protocol.BatchHeader
+
+	// Err decides whether the rest is valid. It is settled before Engine.Append returns for every definite refusal.
+	Err        error
+	BaseOffset ident.Offset // of a duplicate: the original's
+	AppendTime int64        // LogAppendTime in milliseconds, else -1
+	LogStart   ident.Offset
+}
+
+// Isolation is Kafka's isolation level.
+type Isolation int8
+
+// Isolation levels.
+const (
+	ReadUncommitted Isolation = 0
+	ReadCommitted   Isolation = 1
+)
+
+// FetchPartition asks for one partition's batches from Offset on and carries the answer.
+type FetchPartition struct {
+	Partition    ident.TopicPartition
+	Offset       ident.Offset
+	MaxBytes     int         // of this partition
+	CurrentEpoch ident.Epoch // NoEpoch: no check
+	Isolation    Isolation
+
+	Err           error
+	HighWatermark ident.Offset // -1 if not known
+	LastStable    ident.Offset
+	LogStart      ident.Offset
+	Batches       [][]byte // whole batches, ascending; read-only; the first may begin below Offset
+	Bytes         int
+	Current       Leader // set with ErrFencedLeaderEpoch and ErrNotLeader where known
+}
+
+// Leader names a leader for KIP-951.
+type Leader struct {
+	Broker int32 // -1 unknown
+	Epoch  ident.Epoch
+}
+
+// Fetch is one whole Fetch request: one wait across all of its partitions.
+// The first non-empty partition may exceed the limits by one batch.
+type Fetch struct {
+	Partitions []FetchPartition
+	MaxBytes   int
+	MinBytes   int
+	MaxWait    time.Duration
+}
+
+// Special timestamps of ListOffsets.
+const (
+	TimestampLatest         = -1
+	TimestampEarliest       = -2
+	TimestampMax            = -3
+	TimestampEarliestLocal  = -4
+	TimestampLatestTiered   = -5
+	TimestampEarliestUpload = -6
+)
+
+// OffsetAt answers ListOffsets: Offset -1 if nothing matches.
+type OffsetAt struct {
+	Offset    ident.Offset
+	Timestamp int64
+	Epoch     ident.Epoch
+}

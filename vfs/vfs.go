@@ -1,0 +1,55 @@
+// Package vfs is the small part of a file system that makes bytes durable.
+//
+// The WAL and the file:// bucket write through it, so that tests can put a
+// disk underneath that forgets what was not synced, tears writes and fails
+// (package vfs/crashfs). [OS] is the real one. Names are slash-separated paths
+// as the OS takes them. It imports nothing of ours.
+package vfs
+
+import (
+	"errors"
+	"io/fs"
+)
+
+// ErrNoSpace is what a full disk answers, whatever the platform's own error; test with errors.Is.
+var ErrNoSpace = errors.New("no space left on device")
+
+// FS is a file system. Methods may be called concurrently.
+//
+// A name (after Create, Rename, Link, Remove, Mkdir) is durable only after SyncDir on its
+// folder; a file's bytes only after Sync or Datasync on the file.
+type FS interface {
+	// Create makes a new file for reading and writing; it fails with fs.ErrExist if the name is taken.
+	Create(name string) (File, error)
+	// Open opens an existing file for reading and writing; fs.ErrNotExist if absent.
+	Open(name string) (File, error)
+	// OpenRead opens an existing file for reading.
+	OpenRead(name string) (File, error)
+	// Rename replaces newname if it exists.
+	Rename(oldname, newname string) error
+	// Link gives a file a second name; fs.ErrExist if it is taken.
+	Link(oldname, newname string) error
+	Remove(name string) error
+	RemoveAll(name string) error
+	MkdirAll(name string) error
+	// List returns the names in a folder, sorted.
+	List(dir string) ([]string, error)
+	Stat(name string) (fs.FileInfo, error)
+	SyncDir(dir string) error
+}
+
+// File is an open file. ReadAt may be called concurrently with everything.
+type File interface {
+	ReadAt(p []byte, pos int64) (int, error)
+	WriteAt(p []byte, pos int64) (int, error)
+	// WriteVec writes the buffers one after another at pos with as few calls
+	// as the platform allows, and returns the number of bytes written and of write calls made.
+	WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err error)
+	// Sync makes bytes and all metadata durable (fsync).
+	Sync() error
+	// Datasync makes bytes durable, and the size if it changed (fdatasync).
+	Datasync() error
+	Truncate(size int64) error
+	Size() (int64, error)
+	Close() error
+}
