@@ -52,6 +52,10 @@ type Range struct {
 	Index        Extent // of the section's header and batch index in the object
 	Bytes        int64  // of batches
 	MaxTimestamp int64  // milliseconds; largest of any batch, -1 if none has one
+	// Writer is the incarnation that wrote the object and stands in its key. It
+	// differs from Incarnation where a sealed tail was committed (E21).
+	Writer      ident.Incarnation
+	ObjectBytes int64 // of the whole object
 }
 
 // Extent is a run of bytes in an object.
@@ -64,9 +68,11 @@ type Extent struct {
 // history, open transactions) in an object: everything below End is reflected.
 // The zero value means "no state yet".
 type StateRef struct {
-	Object ident.ObjectID
-	Extent Extent
-	End    ident.Offset
+	Object      ident.ObjectID
+	Extent      Extent
+	End         ident.Offset
+	Writer      ident.Incarnation // of the object: stands in its key
+	ObjectBytes int64             // of the whole object
 }
 
 // Manifest points at a partition's manifest: the ranges that the head does not
@@ -78,7 +84,8 @@ type Manifest struct {
 	CRC        uint32
 	Start, End ident.Offset // what its ranges cover
 	RangeCount int64
-	DataBytes  int64 // sum of Range.Bytes
+	DataBytes  int64             // sum of Range.Bytes
+	Writer     ident.Incarnation // of the root object: stands in its key
 }
 
 // Head is all that the quorum knows of a partition. Ranges are contiguous
