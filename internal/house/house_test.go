@@ -1,0 +1,88 @@
+package house
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// planted builds a small tree with one fault in it.
+func planted(t *testing.T, files map[string]string) *tree {
+	t.Helper()
+	m := fstest.MapFS{}
+	for name, src := range files {
+		m[name] = &fstest.MapFile{Data: []byte(src)}
+	}
+	tr, err := load(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// Each check finds the fault that is planted for it, and only there.
+func TestChecksCanFail(t *testing.T) {
+	ours := `"` + module + `/`
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		check func(*tree) []string
+		want  string // in the only problem; none if empty
+	}{
+		{"direct edge", map[string]string{"wal/a.go": "package wal\nimport _ " + ours + `metadata"`, "metadata/b.go": "package metadata"},
+			edges, "wal must not import metadata (wal -> metadata)"},
+		{"edge through another package", map[string]string{"wal/a.go": "package wal\nimport _ " + ours + `ident"`,
+			"ident/i.go": "package ident\nimport _ " + ours + `metadata/raft"`, "metadata/raft/b.go": "package raft"},
+			edges, "wal must not import metadata (wal -> ident -> metadata/raft)"},
+		{"tests may reach further", map[string]string{"wal/a_test.go": "package wal\nimport _ " + ours + `metadata"`, "metadata/b.go": "package metadata"},
+			edges, ""},
+		{"nothing imports cmd", map[string]string{"bench/a.go": "package bench\nimport _ " + ours + `cmd/sluice"`, "cmd/sluice/b.go": "package main"},
+			edges, "must not import cmd"},
+		{"cmd may import all", map[string]string{"cmd/sluice/a.go": "package main\nimport _ " + ours + `wal"`, "wal/b.go": "package wal"},
+			edges, ""},
+		{"black box", map[string]string{"compat-tests/a_test.go": "package compat\nimport _ " + ours + `ident"`, "ident/b.go": "package ident"},
+			edges, "black box"},
+		{"compat-tests among themselves", map[string]string{"compat-tests/a_test.go": "package compat\nimport _ " + ours + `compat-tests/history"`, "compat-tests/history/b.go": "package history"},
+			edges, ""},
+		{"codec with a socket", map[string]string{"protocol/a.go": `package protocol
+import _ "net"`}, edges, "protocol must not import net"},
+		{"goroutine in a core", map[string]string{"metadata/a.go": "package metadata\nfunc f() { go f() }"}, core, "starts a goroutine"},
+		{"clock in a core", map[string]string{"metadata/a.go": "package metadata\nimport \"time\"\nvar now = time.Now"}, core, "time.Now"},
+		{"chance in a core", map[string]string{"metadata/a.go": "package metadata\nimport _ \"math/rand/v2\""}, core, "chance"},
+		{"core without code", map[string]string{"wal/a.go": "package wal"}, core, "has no code"},
+		{"clean core", map[string]string{"metadata/a.go": "package metadata\nimport \"time\"\nvar d time.Duration"}, core, ""},
+		{"no package comment", map[string]string{"wal/a.go": "package wal"}, checkPackageDocs, "has 0 package comments"},
+		{"two package comments", map[string]string{"wal/doc.go": "// Imports: none.\npackage wal", "wal/wal.go": "// Again.\npackage wal"}, checkPackageDocs, "has 2"},
+		{"no word on imports", map[string]string{"wal/doc.go": "// Package wal.\npackage wal"}, checkPackageDocs, "does not say what"},
+		{"comment in the wrong file", map[string]string{"wal/x.go": "// Imports: none.\npackage wal"}, checkPackageDocs, "belongs in doc.go"},
+		{"sleep", map[string]string{"wal/a_test.go": "package wal\nimport \"time\"\nfunc f() { time.Sleep(1) }"}, checkSleep, "time.Sleep"},
+		{"dead link", map[string]string{"README.md": "see [it](docs/it.md#part)"}, func(tr *tree) []string { return checkLinks(tr.root) }, "docs/it.md"},
+		{"number not explained", map[string]string{"wal/a.go": "package wal\n// I7\n"}, explained("I8"), "I7 is not listed"},
+		{"number in a test not explained", map[string]string{"wal/a_test.go": "package wal\nfunc TestE25_Torn() {}\n"}, explained("E2"), "E25 is not listed"},
+		{"number that does not exist", map[string]string{"wal/a.go": "package wal\n// I17\n"}, explained("I17"), "there is no I17"},
+		{"I/O is not a number", map[string]string{"wal/a.go": "package wal\n// I/O of 2E5 bytes, E2E\n"}, explained(""), ""},
+		{"invariant without a test", map[string]string{"wal/a.go": "package wal\n// I7\n", "wal/a_test.go": "package wal\n// I8\n"}, tested, "claims I7"},
+		{"invariant with a test", map[string]string{"wal/a.go": "package wal\n// I7\n", "wal/a_test.go": "package wal\nfunc TestE2_I7_End() {}\n"}, tested, ""},
+		{"rule without a test", map[string]string{"wal/a_test.go": "package wal\n// E25\nfunc TestTorn() {}\n"}, played, "E25 has no test"},
+		{"rule with a test", map[string]string{"wal/a_test.go": "package wal\nfunc TestE25_Torn() {}\n"}, played, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := c.check(planted(t, c.files))
+			if c.want == "" && len(got) > 0 {
+				t.Errorf("found %q in a clean tree", got)
+			}
+			if c.want != "" && (len(got) != 1 || !strings.Contains(got[0], c.want)) {
+				t.Errorf("found %q, want one problem with %q", got, c.want)
+			}
+		})
+	}
+}
+
+func edges(tr *tree) []string  { return checkForbidden(tr, forbidden) }
+func core(tr *tree) []string   { return checkPure(tr, []string{"metadata"}) }
+func tested(tr *tree) []string { return checkInvariantsTested(collect(tr)) }
+func played(tr *tree) []string { return checkRulesPlayed(collect(tr), []int{25}) }
+
+func explained(page string) func(*tree) []string {
+	return func(tr *tree) []string { return checkExplained(collect(tr), page) }
+}
