@@ -1,0 +1,382 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ConfigType is the type of a configuration's value, with the numbers of Kafka's DescribeConfigs.
+type ConfigType int8
+
+// Types of values.
+const (
+	ConfigBoolean ConfigType = 1
+	ConfigString  ConfigType = 2
+	ConfigInt     ConfigType = 3
+	ConfigLong    ConfigType = 5
+	ConfigDouble  ConfigType = 6
+	ConfigList    ConfigType = 7
+)
+
+// Keys that code asks for by name.
+const (
+	ConfigCleanupPolicy   = "cleanup.policy"
+	ConfigCompressionType = "compression.type"
+	ConfigDurability      = "sluice.durability"
+	ConfigMaxMessageBytes = "max.message.bytes"
+	ConfigRetentionMs     = "retention.ms"
+	ConfigRetentionBytes  = "retention.bytes"
+	ConfigSegmentBytes    = "segment.bytes"
+	ConfigTimestampType   = "message.timestamp.type"
+	ConfigTimestampBefore = "message.timestamp.before.max.ms"
+	ConfigTimestampAfter  = "message.timestamp.after.max.ms"
+)
+
+// TopicConfigKey describes one key of a topic's configuration.
+type TopicConfigKey struct {
+	Name    string
+	Default string
+	Type    ConfigType
+	// Synonym is the broker-level key that tools show as the source of the default; "" if Kafka has none.
+	Synonym string
+	Doc     string
+
+	min, max int64    // of ConfigInt and ConfigLong
+	values   []string // of ConfigString and ConfigList, where only some are legal
+	check    func(string) error
+}
+
+// ConfigProblem is a key or value that a topic may not have.
+type ConfigProblem struct {
+	Key, Value, Reason string
+}
+
+func (p ConfigProblem) String() string {
+	return fmt.Sprintf("%s=%q: %s", p.Key, p.Value, p.Reason)
+}
+
+const (
+	maxLong = "9223372036854775807"
+	week    = "604800000"
+	day     = "86400000"
+)
+
+// topicConfigKeys is every topic configuration of Kafka 4.3 with its default,
+// and ours, sorted by name. What has no meaning without local log files is kept and shown, as tools write and compare it.
+var topicConfigKeys = []TopicConfigKey{
+	list(ConfigCleanupPolicy, "delete", "log.cleanup.policy", "What happens to old records: delete by retention, compact by key, both, or (empty) neither.", "compact", "delete"),
+	between("compression.gzip.level", "-1", ConfigInt, "compression.gzip.level", -1, 9, "Level when compression.type is gzip; -1 is the codec's default, 0 is not allowed.").but(nonZero),
+	between("compression.lz4.level", "9", ConfigInt, "compression.lz4.level", 1, 17, "Level when compression.type is lz4."),
+	oneOf(ConfigCompressionType, "producer", "compression.type", "Codec in which batches are stored; producer keeps what was sent.", "uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"),
+	between("compression.zstd.level", "3", ConfigInt, "compression.zstd.level", -131072, 22, "Level when compression.type is zstd."),
+	between("delete.retention.ms", day, ConfigLong, "log.cleaner.delete.retention.ms", 0, math.MaxInt64, "How long tombstones of a compacted topic stay."),
+	between("file.delete.delay.ms", "60000", ConfigLong, "log.segment.delete.delay.ms", 0, math.MaxInt64, "Kept and shown; objects have a deletion delay of the cluster."),
+	between("flush.messages", maxLong, ConfigLong, "log.flush.interval.messages", 1, math.MaxInt64, "Kept and shown; every acknowledged record is already on disk."),
+	between("flush.ms", maxLong, ConfigLong, "log.flush.interval.ms", 0, math.MaxInt64, "Kept and shown; every acknowledged record is already on disk."),
+	free("follower.replication.throttled.replicas", "", ConfigList, "", "Kept and shown; there are no followers to throttle.").but(throttledReplicas),
+	between("index.interval.bytes", "4096", ConfigInt, "log.index.interval.bytes", 0, math.MaxInt32, "Kept and shown; every batch is indexed."),
+	free("leader.replication.throttled.replicas", "", ConfigList, "", "Kept and shown; there are no followers to throttle.").but(throttledReplicas),
+	between("local.retention.bytes", "-2", ConfigLong, "log.local.retention.bytes", -2, math.MaxInt64, "Kept and shown; -2 follows retention.bytes."),
+	between("local.retention.ms", "-2", ConfigLong, "log.local.retention.ms", -2, math.MaxInt64, "Kept and shown; -2 follows retention.ms."),
+	between("max.compaction.lag.ms", maxLong, ConfigLong, "log.cleaner.max.compaction.lag.ms", 1, math.MaxInt64, "Longest time that a record stays uncompacted."),
+	between(ConfigMaxMessageBytes, "1048588", ConfigInt, "message.max.bytes", 0, math.MaxInt32, "Largest batch, compressed, with its header."),
+	between(ConfigTimestampAfter, "3600000", ConfigLong, "log.message.timestamp.after.max.ms", 0, math.MaxInt64, "How far a record's timestamp may lie ahead of the broker's clock."),
+	between(ConfigTimestampBefore, maxLong, ConfigLong, "log.message.timestamp.before.max.ms", 0, math.MaxInt64, "How far a record's timestamp may lie behind the broker's clock."),
+	oneOf(ConfigTimestampType, "CreateTime", "log.message.timestamp.type", "Whose time a record bears: the producer's, or the broker's at append.", "CreateTime", "LogAppendTime"),
+	free("min.cleanable.dirty.ratio", "0.5", ConfigDouble, "log.cleaner.min.cleanable.ratio", "Share of uncompacted bytes from which a partition is compacted.").but(ratio),
+	between("min.compaction.lag.ms", "0", ConfigLong, "log.cleaner.min.compaction.lag.ms", 0, math.MaxInt64, "Shortest time that a record stays uncompacted."),
+	between("min.insync.replicas", "1", ConfigInt, "min.insync.replicas", 1, math.MaxInt32, "Kept and shown; what an acknowledgement survives is told by sluice.durability."),
+	boolean("preallocate", "log.preallocate", "Kept and shown; the write-ahead log always preallocates."),
+	boolean("remote.log.copy.disable", "", "Kept and shown; storage is remote anyway."),
+	boolean("remote.log.delete.on.disable", "", "Kept and shown; storage is remote anyway."),
+	boolean("remote.storage.enable", "", "May only be false: storage is remote anyway.").but(onlyFalse),
+	between(ConfigRetentionBytes, "-1", ConfigLong, "log.retention.bytes", math.MinInt64, math.MaxInt64, "Bytes of a partition above which its oldest records go; -1 is no limit."),
+	between(ConfigRetentionMs, week, ConfigLong, "log.retention.ms", -1, math.MaxInt64, "Age at which records go; -1 is no limit."),
+	between(ConfigSegmentBytes, "1073741824", ConfigInt, "log.segment.bytes", 1<<20, math.MaxInt32, "Kept and shown; a batch may not be larger."),
+	between("segment.index.bytes", "10485760", ConfigInt, "log.index.size.max.bytes", 4, math.MaxInt32, "Kept and shown; indexes are part of objects."),
+	between("segment.jitter.ms", "0", ConfigLong, "log.roll.jitter.ms", 0, math.MaxInt64, "Kept and shown."),
+	between("segment.ms", week, ConfigLong, "log.roll.ms", 1, math.MaxInt64, "Age from which records may be compacted."),
+	oneOf(ConfigDurability, "", "", "When a record counts as stored: local (this broker's disk), replicated (also its peers'), object (in the bucket). Unset follows the cluster's default.", "local", "object", "replicated"),
+	boolean("unclean.leader.election.enable", "unclean.leader.election.enable", "Kept and shown; leadership never moves to a broker without the records."),
+}
+
+func free(name, value string, t ConfigType, synonym, doc string) TopicConfigKey {
+	return TopicConfigKey{Name: name, Default: value, Type: t, Synonym: synonym, Doc: doc}
+}
+
+func between(name, value string, t ConfigType, synonym string, low, high int64, doc string) TopicConfigKey {
+	k := free(name, value, t, synonym, doc)
+	k.min, k.max = low, high
+	return k
+}
+
+func oneOf(name, value, synonym, doc string, values ...string) TopicConfigKey {
+	k := free(name, value, ConfigString, synonym, doc)
+	k.values = values
+	return k
+}
+
+func list(name, value, synonym, doc string, values ...string) TopicConfigKey {
+	k := oneOf(name, value, synonym, doc, values...)
+	k.Type = ConfigList
+	return k
+}
+
+func boolean(name, synonym, doc string) TopicConfigKey {
+	return free(name, "false", ConfigBoolean, synonym, doc)
+}
+
+func (k TopicConfigKey) but(check func(string) error) TopicConfigKey {
+	k.check = check
+	return k
+}
+
+func nonZero(v string) error {
+	if v == "0" {
+		return errors.New("want -1 or 1 to 9")
+	}
+	return nil
+}
+
+func onlyFalse(v string) error {
+	if v == "true" {
+		return errors.New("storage is remote anyway; leave it false")
+	}
+	return nil
+}
+
+func ratio(v string) error {
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(f >= 0 && f <= 1) {
+		return errors.New("want a number from 0 to 1")
+	}
+	return nil
+}
+
+// throttledReplicas takes "", "*" or partition:broker pairs.
+func throttledReplicas(v string) error {
+	if v == "" || v == "*" {
+		return nil
+	}
+	for _, pair := range strings.Split(v, ",") {
+		p, b, ok := strings.Cut(pair, ":")
+		_, err1 := strconv.ParseInt(p, 10, 32)
+		_, err2 := strconv.ParseInt(b, 10, 32)
+		if !ok || err1 != nil || err2 != nil {
+			return errors.New("want * or a list of partition:broker")
+		}
+	}
+	return nil
+}
+
+// TopicConfigKeys returns every key, sorted by name. The slice is shared: read only.
+func TopicConfigKeys() []TopicConfigKey { return topicConfigKeys }
+
+// TopicConfigKeyNamed finds a key.
+func TopicConfigKeyNamed(name string) (TopicConfigKey, bool) {
+	for i := range topicConfigKeys {
+		if topicConfigKeys[i].Name == name {
+			return topicConfigKeys[i], true
+		}
+	}
+	return TopicConfigKey{}, false
+}
+
+// validate checks one value as Kafka reads it: surrounding blanks do not count.
+func (k *TopicConfigKey) validate(value string) error {
+	v := strings.TrimSpace(value)
+	if err := k.validateType(v); err != nil {
+		return err
+	}
+	if k.check != nil {
+		return k.check(v)
+	}
+	return nil
+}
+
+func (k *TopicConfigKey) validateType(v string) error {
+	switch k.Type {
+	case ConfigBoolean:
+		if !strings.EqualFold(v, "true") && !strings.EqualFold(v, "false") {
+			return errors.New("want true or false")
+		}
+	case ConfigInt, ConfigLong:
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < k.min || n > k.max {
+			return fmt.Errorf("want a whole number from %d to %d", k.min, k.max)
+		}
+	case ConfigString:
+		if k.values != nil && !slices.Contains(k.values, v) {
+			return fmt.Errorf("want one of %s", strings.Join(k.values, ", "))
+		}
+	case ConfigList:
+		return k.validateList(v)
+	}
+	return nil
+}
+
+func (k *TopicConfigKey) validateList(v string) error {
+	if k.values == nil {
+		return nil
+	}
+	items := SplitConfigList(v)
+	for i, item := range items {
+		if !slices.Contains(k.values, item) {
+			return fmt.Errorf("want a list of %s", strings.Join(k.values, ", "))
+		}
+		if slices.Contains(items[:i], item) {
+			return fmt.Errorf("%s stands twice", item)
+		}
+	}
+	return nil
+}
+
+// SplitConfigList splits a list value at its commas, without blanks; an empty value has no items.
+func SplitConfigList(v string) []string {
+	if strings.TrimSpace(v) == "" {
+		return nil
+	}
+	items := strings.Split(v, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
+}
+
+// ValidateTopicConfigs checks what is set on a topic, each value and those that
+// belong together, and returns every problem, sorted by key.
+func ValidateTopicConfigs(set map[string]string) []ConfigProblem {
+	var problems []ConfigProblem
+	for name, value := range set {
+		k, ok := TopicConfigKeyNamed(name)
+		if !ok {
+			problems = append(problems, ConfigProblem{name, value, "unknown topic configuration"})
+			continue
+		}
+		if err := k.validate(value); err != nil {
+			problems = append(problems, ConfigProblem{name, value, err.Error()})
+		}
+	}
+	if len(problems) == 0 {
+		problems = validateTogether(set)
+	}
+	slices.SortFunc(problems, func(a, b ConfigProblem) int { return strings.Compare(a.Key, b.Key) })
+	return problems
+}
+
+// validateTogether checks pairs of values that are legal by themselves.
+func validateTogether(set map[string]string) []ConfigProblem {
+	var problems []ConfigProblem
+	if lag := configInt(set, "min.compaction.lag.ms"); lag > configInt(set, "max.compaction.lag.ms") {
+		problems = append(problems, ConfigProblem{"min.compaction.lag.ms", configValue(set, "min.compaction.lag.ms"), "must not exceed max.compaction.lag.ms"})
+	}
+	for _, pair := range [][2]string{{"local.retention.ms", ConfigRetentionMs}, {"local.retention.bytes", ConfigRetentionBytes}} {
+		local, whole := configInt(set, pair[0]), configInt(set, pair[1])
+		if local != -2 && whole >= 0 && (local == -1 || local > whole) {
+			problems = append(problems, ConfigProblem{pair[0], configValue(set, pair[0]), "must not exceed " + pair[1]})
+		}
+	}
+	return problems
+}
+
+func configValue(set map[string]string, name string) string {
+	if v, ok := set[name]; ok {
+		return strings.TrimSpace(v)
+	}
+	k, ok := TopicConfigKeyNamed(name)
+	if !ok {
+		panic("BUG: no topic configuration " + name)
+	}
+	return k.Default
+}
+
+func configInt(set map[string]string, name string) int64 {
+	n, err := strconv.ParseInt(configValue(set, name), 10, 64)
+	if err != nil {
+		panic("BUG: unvalidated topic configuration " + name)
+	}
+	return n
+}
+
+// CleanupPolicy says what happens to old records.
+type CleanupPolicy struct {
+	Delete, Compact bool
+}
+
+// TopicConfig is a topic's effective configuration, as far as Sluice acts on it. Times are in milliseconds.
+type TopicConfig struct {
+	CleanupPolicy        CleanupPolicy
+	RetentionMs          int64 // -1 no limit
+	RetentionBytes       int64 // per partition; negative: no limit
+	SegmentBytes         int32
+	MaxMessageBytes      int32
+	LogAppendTime        bool  // message.timestamp.type
+	TimestampBeforeMaxMs int64 // judged for CreateTime only
+	TimestampAfterMaxMs  int64
+	CompressionType      string // "producer" keeps what was sent
+	CompressionLevel     int    // of CompressionType; 0 if it has none
+	Durability           string // "" follows the cluster's default, else local, object or replicated
+	MinInsyncReplicas    int32
+	DeleteRetentionMs    int64
+	MinCompactionLagMs   int64
+	MaxCompactionLagMs   int64
+}
+
+// defaultTopicConfig is what a topic without any set key has.
+var defaultTopicConfig = parseValid(nil)
+
+// DefaultTopicConfig returns the configuration of a topic on which nothing was set.
+func DefaultTopicConfig() TopicConfig { return defaultTopicConfig }
+
+// ErrInvalidConfig is a topic configuration that does not hold.
+var ErrInvalidConfig = errors.New("invalid topic configuration")
+
+// ParseTopicConfig turns what is set on a topic into its effective
+// configuration; ErrInvalidConfig names every problem.
+func ParseTopicConfig(set map[string]string) (TopicConfig, error) {
+	if len(set) == 0 {
+		return defaultTopicConfig, nil
+	}
+	if problems := ValidateTopicConfigs(set); len(problems) > 0 {
+		return TopicConfig{}, fmt.Errorf("%w: %s", ErrInvalidConfig, JoinProblems(problems))
+	}
+	return parseValid(set), nil
+}
+
+// JoinProblems makes one line of problems.
+func JoinProblems(problems []ConfigProblem) string {
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "; ")
+}
+
+func parseValid(set map[string]string) TopicConfig {
+	policies := SplitConfigList(configValue(set, ConfigCleanupPolicy))
+	c := TopicConfig{
+		CleanupPolicy:        CleanupPolicy{Delete: slices.Contains(policies, "delete"), Compact: slices.Contains(policies, "compact")},
+		RetentionMs:          configInt(set, ConfigRetentionMs),
+		RetentionBytes:       configInt(set, ConfigRetentionBytes),
+		SegmentBytes:         int32(configInt(set, ConfigSegmentBytes)),
+		MaxMessageBytes:      int32(configInt(set, ConfigMaxMessageBytes)),
+		LogAppendTime:        configValue(set, ConfigTimestampType) == "LogAppendTime",
+		TimestampBeforeMaxMs: configInt(set, ConfigTimestampBefore),
+		TimestampAfterMaxMs:  configInt(set, ConfigTimestampAfter),
+		CompressionType:      configValue(set, ConfigCompressionType),
+		Durability:           configValue(set, ConfigDurability),
+		MinInsyncReplicas:    int32(configInt(set, "min.insync.replicas")),
+		DeleteRetentionMs:    configInt(set, "delete.retention.ms"),
+		MinCompactionLagMs:   configInt(set, "min.compaction.lag.ms"),
+		MaxCompactionLagMs:   configInt(set, "max.compaction.lag.ms"),
+	}
+	switch c.CompressionType {
+	case "gzip", "lz4", "zstd":
+		c.CompressionLevel = int(configInt(set, "compression."+c.CompressionType+".level"))
+	}
+	return c
+}

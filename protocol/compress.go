@@ -1,0 +1,200 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
+// Codecs, as bits 0 to 2 of a batch's attributes.
+const (
+	CodecNone   = 0
+	CodecGzip   = 1
+	CodecSnappy = 2
+	CodecLZ4    = 3
+	CodecZstd   = 4
+)
+
+// Errors of compression.
+var (
+	ErrUnknownCodec = errors.New("unknown compression codec")
+	ErrTooLarge     = errors.New("decompressed size is over the limit")
+)
+
+// xerialMagic begins snappy as Java writes it: magic, version and compatible
+// version (4 bytes each), then blocks of a 4-byte big-endian length and raw snappy.
+var xerialMagic = []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}
+
+const xerialHeaderBytes = 16
+
+// zstdWindowMax is the largest window that a decoder takes memory for; zstd -19 uses 8 MiB.
+const zstdWindowMax = 16 << 20
+
+// Decompress returns what src holds, at most limit bytes, else ErrTooLarge: a bomb costs
+// no more than the limit. Codec 0 gives src itself.
+func Decompress(codec int, src []byte, limit int) ([]byte, error) {
+	switch codec {
+	case CodecNone:
+		if len(src) > limit {
+			return nil, ErrTooLarge
+		}
+		return src, nil
+	case CodecGzip:
+		r, err := gzip.NewReader(bytes.NewReader(src))
+		if err != nil {
+			return nil, corrupt("gzip", err)
+		}
+		return readLimited("gzip", r, len(src), limit)
+	case CodecSnappy:
+		return unsnappy(src, limit)
+	case CodecLZ4:
+		return readLimited("lz4", lz4.NewReader(bytes.NewReader(src)), len(src), limit)
+	case CodecZstd:
+		d, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(zstdWindowMax), zstd.WithDecoderMaxMemory(uint64(limit)+zstdWindowMax), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return nil, corrupt("zstd", err)
+		}
+		defer d.Close()
+		return readLimited("zstd", d, len(src), limit)
+	default:
+		return nil, fmt.Errorf("%w: %d", ErrUnknownCodec, codec)
+	}
+}
+
+func corrupt(codec string, err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrCorruptBatch, codec, err)
+}
+
+func readLimited(codec string, r io.Reader, hint, limit int) ([]byte, error) {
+	out := bytes.NewBuffer(make([]byte, 0, min(4*hint, limit)+bytes.MinRead))
+	n, err := out.ReadFrom(io.LimitReader(r, int64(limit)+1))
+	if err != nil {
+		return nil, corrupt(codec, err)
+	}
+	if n > int64(limit) {
+		return nil, ErrTooLarge
+	}
+	return out.Bytes(), nil
+}
+
+// unsnappy reads the Xerial framing, or a raw block as librdkafka and others send it.
+func unsnappy(src []byte, limit int) ([]byte, error) {
+	if !bytes.HasPrefix(src, xerialMagic) || len(src) < xerialHeaderBytes {
+		return appendSnappyBlock(nil, src, limit)
+	}
+	var out []byte
+	for src = src[xerialHeaderBytes:]; len(src) > 0; {
+		if len(src) < 4 {
+			return nil, corrupt("snappy", io.ErrUnexpectedEOF)
+		}
+		n := binary.BigEndian.Uint32(src)
+		src = src[4:]
+		if uint64(n) > uint64(len(src)) {
+			return nil, corrupt("snappy", io.ErrUnexpectedEOF)
+		}
+		var err error
+		if out, err = appendSnappyBlock(out, src[:n], limit); err != nil {
+			return nil, err
+		}
+		src = src[n:]
+	}
+	return out, nil
+}
+
+// appendSnappyBlock checks the length that the block declares before taking memory for it.
+func appendSnappyBlock(dst, block []byte, limit int) ([]byte, error) {
+	n, err := s2.DecodedLen(block)
+	if err != nil {
+		return nil, corrupt("snappy", err)
+	}
+	if n > limit-len(dst) {
+		return nil, ErrTooLarge
+	}
+	// A snappy element of 3 bytes copies 64 at most: a longer claim is a lie.
+	if n > 32*len(block)+64 {
+		return nil, corrupt("snappy", fmt.Errorf("%d bytes say that they hold %d", len(block), n))
+	}
+	out, err := s2.Decode(nil, block)
+	if err != nil {
+		return nil, corrupt("snappy", err)
+	}
+	if dst == nil {
+		return out, nil
+	}
+	return append(dst, out...), nil
+}
+
+// zstdEncoders are shared per level: an encoder takes megabytes.
+var zstdEncoders sync.Map // int → *zstd.Encoder
+
+func zstdEncoder(level int) (*zstd.Encoder, error) {
+	if e, ok := zstdEncoders.Load(level); ok {
+		return e.(*zstd.Encoder), nil
+	}
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	kept, _ := zstdEncoders.LoadOrStore(level, e)
+	return kept.(*zstd.Encoder), nil
+}
+
+// Compress appends src, compressed, to dst. level is in the codec's own scale: gzip −1 to 9, lz4 1 to 17, zstd 1 to 22.
+func Compress(dst []byte, codec, level int, src []byte) ([]byte, error) {
+	switch codec {
+	case CodecNone:
+		return append(dst, src...), nil
+	case CodecGzip:
+		out := bytes.NewBuffer(dst)
+		w, err := gzip.NewWriterLevel(out, level)
+		if err != nil {
+			return nil, err
+		}
+		return finish(out, w, src)
+	case CodecSnappy:
+		return append(dst, s2.EncodeSnappy(nil, src)...), nil
+	case CodecLZ4:
+		out := bytes.NewBuffer(dst)
+		w := lz4.NewWriter(out)
+		// Java reads no frame whose blocks depend on each other: pierrec's default is independent.
+		if err := w.Apply(lz4.CompressionLevelOption(lz4Level(level)), lz4.BlockSizeOption(lz4.Block64Kb)); err != nil {
+			return nil, err
+		}
+		return finish(out, w, src)
+	case CodecZstd:
+		e, err := zstdEncoder(level)
+		if err != nil {
+			return nil, err
+		}
+		return e.EncodeAll(src, dst), nil
+	default:
+		return nil, fmt.Errorf("%w: %d", ErrUnknownCodec, codec)
+	}
+}
+
+// lz4Level maps liblz4's scale to pierrec's, whose levels are 0 (fast) and 1<<9 to 1<<17.
+func lz4Level(level int) lz4.CompressionLevel {
+	if level < 1 {
+		return lz4.Fast
+	}
+	return lz4.CompressionLevel(1 << (8 + min(level, 9)))
+}
+
+func finish(out *bytes.Buffer, w io.WriteCloser, src []byte) ([]byte, error) {
+	if _, err := w.Write(src); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}

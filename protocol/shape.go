@@ -1,0 +1,273 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// kmsg checks an array's count against one byte per element only, so that a
+// request of n bytes may make it allocate some hundred times n. Each
+// request is therefore walked first by its shape: nothing is allocated, every element
+// must really be there, and what kmsg will allocate is added up.
+
+// What a decoded value costs in memory, rounded up (TestDecodeCostCoversAllocation).
+const (
+	structCostBytes    = 128
+	primitiveCostBytes = 24
+	tagCostBytes       = 128
+)
+
+const (
+	produceKey     = 0
+	fetchKey       = 1
+	apiVersionsKey = 18
+)
+
+type fieldKind uint8
+
+const (
+	fixedField  fieldKind = iota // a number of bytes
+	stringField                  // nullable or not: the walk takes both
+	bytesField
+	structsField // array of structs
+	fixedsField  // array of fixed values
+	stringsField // array of strings
+	maybeStruct  // one byte: negative is null
+)
+
+// field is one field of a request in the versions [from, to].
+type field struct {
+	kind     fieldKind
+	bytes    int
+	fields   []field
+	from, to int16
+}
+
+func fixed(n int) field             { return field{kind: fixedField, bytes: n, to: 99} }
+func str() field                    { return field{kind: stringField, to: 99} }
+func blob() field                   { return field{kind: bytesField, to: 99} }
+func structs(fs ...field) field     { return field{kind: structsField, fields: fs, to: 99} }
+func fixeds(n int) field            { return field{kind: fixedsField, bytes: n, to: 99} }
+func strs() field                   { return field{kind: stringsField, to: 99} }
+func maybe(fs ...field) field       { return field{kind: maybeStruct, fields: fs, to: 99} }
+func (f field) since(v int16) field { f.from = v; return f }
+func (f field) until(v int16) field { f.to = v; return f }
+
+// shape is the layout of one API's request body, by Kafka's message definitions.
+type shape struct {
+	flexible int16 // first version with compact encodings and tagged fields
+	fields   []field
+	// tagged lists tagged structs that kmsg decodes: it would go round for a
+	// tag count inside them that no byte stands behind.
+	tagged map[uint32][]field
+}
+
+var shapes = map[int16]shape{
+	0: {flexible: 9, fields: []field{str().since(3), fixed(2), fixed(4), // Produce
+		structs(str().until(12), fixed(16).since(13), structs(fixed(4), blob()))}},
+	1: {flexible: 12, fields: []field{fixed(4).until(14), fixed(4 + 4), fixed(4).since(3), fixed(1).since(4), fixed(4 + 4).since(7), // Fetch
+		structs(str().until(12), fixed(16).since(13),
+			structs(fixed(4), fixed(4).since(9), fixed(8), fixed(4).since(12), fixed(8).since(5), fixed(4))),
+		structs(str().until(12), fixed(16).since(13), fixeds(4)).since(7),
+		str().since(11)},
+		tagged: map[uint32][]field{1: {fixed(4), fixed(8)}}},
+	2: {flexible: 6, fields: []field{fixed(4), fixed(1).since(2), // ListOffsets
+		structs(str(), structs(fixed(4), fixed(4).since(4), fixed(8), fixed(4).until(0))),
+		fixed(4).since(10)}},
+	3: {flexible: 9, fields: []field{structs(fixed(16).since(10), str()), // Metadata
+		fixed(1).since(4), fixed(1).since(8).until(10), fixed(1).since(8)}},
+	10: {flexible: 3, fields: []field{str().until(3), fixed(1).since(1), strs().since(4)}}, // FindCoordinator
+	18: {flexible: 3, fields: []field{str().since(3), str().since(3)}},                     // ApiVersions
+	19: {flexible: 5, fields: []field{structs(str(), fixed(4), fixed(2), structs(fixed(4), fixeds(4)), structs(str(), str())), // CreateTopics
+		fixed(4), fixed(1).since(1)}},
+	20: {flexible: 4, fields: []field{strs().until(5), structs(str(), fixed(16)).since(6), fixed(4)}},                     // DeleteTopics
+	22: {flexible: 2, fields: []field{str(), fixed(4), fixed(8).since(3), fixed(2).since(3)}},                             // InitProducerId
+	23: {flexible: 4, fields: []field{fixed(4).since(3), structs(str(), structs(fixed(4), fixed(4).since(2), fixed(4)))}}, // OffsetForLeaderEpoch
+	32: {flexible: 4, fields: []field{structs(fixed(1), str(), strs()), fixed(1).since(1), fixed(1).since(3)}},            // DescribeConfigs
+	33: {flexible: 2, fields: []field{structs(fixed(1), str(), structs(str(), str())), fixed(1)}},                         // AlterConfigs
+	37: {flexible: 2, fields: []field{structs(str(), fixed(4), structs(fixeds(4))), fixed(4), fixed(1)}},                  // CreatePartitions
+	44: {flexible: 1, fields: []field{structs(fixed(1), str(), structs(str(), fixed(1), str())), fixed(1)}},               // IncrementalAlterConfigs
+	60: {flexible: 0, fields: []field{fixed(1), fixed(1).since(1), fixed(1).since(2)}},                                    // DescribeCluster
+	75: {flexible: 0, fields: []field{structs(str()), fixed(4), maybe(str(), fixed(4))}},                                  // DescribeTopicPartitions
+}
+
+// Flexible reports whether a version of an API has compact encodings and
+// tagged fields. False for an API that Sluice does not know.
+func Flexible(key, version int16) bool {
+	s, ok := shapes[key]
+	return ok && version >= s.flexible
+}
+
+// RequestCost walks a request body without allocating and returns how many
+// bytes of memory decoding it will take beside the body itself; ErrMalformed if it is not whole.
+// Bytes after the last field are ignored, as Kafka does.
+func RequestCost(key, version int16, body []byte) (int, error) {
+	s, ok := shapes[key]
+	if !ok {
+		return 0, fmt.Errorf("%w: api %d is not known", ErrMalformed, key)
+	}
+	w := walker{src: body, version: version, flexible: version >= s.flexible}
+	w.tagged = s.tagged
+	w.fields(s.fields)
+	if w.bad {
+		return 0, fmt.Errorf("%w: body of api %d version %d", ErrMalformed, key, version)
+	}
+	return w.cost, nil
+}
+
+// DecodeRequest decodes a body that RequestCost has accepted. Byte slices in
+// the result alias body; in Produce strings do as well, since its batches keep the frame alive anyway.
+func DecodeRequest(key, version int16, body []byte) (kmsg.Request, error) {
+	req := kmsg.RequestForKey(key)
+	if req == nil {
+		return nil, fmt.Errorf("%w: api %d is not known", ErrMalformed, key)
+	}
+	req.SetVersion(version)
+	read := req.ReadFrom
+	if u, ok := req.(kmsg.UnsafeReadFrom); ok && key == produceKey {
+		read = u.UnsafeReadFrom
+	}
+	if err := read(body); err != nil {
+		return nil, fmt.Errorf("%w: api %d version %d: %w", ErrMalformed, key, version, err)
+	}
+	return req, nil
+}
+
+// walker goes over bytes without allocating. Once bad, it stays bad and has no bytes left.
+type walker struct {
+	src      []byte
+	version  int16
+	flexible bool
+	depth    int                // of structs around the current field; 0 in the request's own tags
+	tagged   map[uint32][]field // of the request's own tags
+	cost     int
+	bad      bool
+}
+
+func (w *walker) fields(fs []field) {
+	w.depth++
+	for i := range fs {
+		if w.bad {
+			return
+		}
+		if f := &fs[i]; f.from <= w.version && w.version <= f.to {
+			w.field(f)
+		}
+	}
+	w.depth--
+	if w.flexible {
+		w.tags()
+	}
+}
+
+func (w *walker) field(f *field) {
+	switch f.kind {
+	case fixedField:
+		w.skip(f.bytes)
+	case stringField:
+		w.cost += len(w.nullableString(w.flexible))
+	case bytesField:
+		w.skip(max(0, w.length(4, w.flexible)))
+	case structsField:
+		for n := w.count(structCostBytes); n > 0 && !w.bad; n-- {
+			w.fields(f.fields)
+		}
+	case fixedsField:
+		if n := w.count(primitiveCostBytes); n > 0 {
+			w.skip(n * f.bytes)
+		}
+	case stringsField:
+		for n := w.count(primitiveCostBytes); n > 0 && !w.bad; n-- {
+			w.cost += len(w.nullableString(w.flexible))
+		}
+	case maybeStruct:
+		if b := w.skip(1); len(b) == 1 && int8(b[0]) >= 0 {
+			w.cost += structCostBytes
+			w.fields(f.fields)
+		}
+	}
+}
+
+// count reads an array's count, at least one byte per element must follow.
+func (w *walker) count(each int) int {
+	n := w.length(4, w.flexible)
+	if n > len(w.src) {
+		w.fail()
+		return 0
+	}
+	if n > 0 {
+		w.cost += n * each
+	}
+	return n
+}
+
+func (w *walker) nullableString(compact bool) []byte {
+	if n := w.length(2, compact); n > 0 {
+		return w.skip(n)
+	}
+	return nil
+}
+
+// length reads a length of so many bytes, or compact: a varint that is one higher. Negative is null.
+func (w *walker) length(bytes int, compact bool) int {
+	if compact {
+		n := w.uvarint()
+		return int(n) - 1
+	}
+	b := w.skip(bytes)
+	switch {
+	case b == nil:
+		return 0
+	case bytes == 2:
+		return int(int16(binary.BigEndian.Uint16(b)))
+	default:
+		return int(int32(binary.BigEndian.Uint32(b)))
+	}
+}
+
+// tags skips a section of tagged fields, known or not.
+func (w *walker) tags() {
+	n := w.uvarint()
+	if int64(n) > int64(len(w.src)) {
+		w.fail()
+		return
+	}
+	w.cost += int(n) * tagCostBytes
+	for ; n > 0 && !w.bad; n-- {
+		tag := w.uvarint()
+		value := w.skip(int(w.uvarint()))
+		if fs, ok := w.tagged[tag]; ok && w.depth == 0 {
+			inner := walker{src: value, version: w.version, flexible: true}
+			inner.fields(fs)
+			w.cost += inner.cost
+			w.bad = w.bad || inner.bad
+		}
+	}
+}
+
+func (w *walker) uvarint() uint32 {
+	v, n := binary.Uvarint(w.src)
+	if n <= 0 || n > 5 || v > 1<<32-1 {
+		w.fail()
+		return 0
+	}
+	w.src = w.src[n:]
+	return uint32(v)
+}
+
+func (w *walker) skip(n int) []byte {
+	if n < 0 || n > len(w.src) {
+		w.fail()
+		return nil
+	}
+	b := w.src[:n]
+	w.src = w.src[n:]
+	return b
+}
+
+func (w *walker) fail() {
+	w.bad = true
+	w.src = nil
+}
