@@ -1,0 +1,19 @@
+//go:build !linux
+
+package vfs
+
+// WriteVec makes one call per buffer: this platform has no positioned vector write that we use.
+func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err error) {
+	for _, b := range bufs {
+		m, err := f.WriteAt(b, pos+n)
+		n += int64(m)
+		calls++
+		if err != nil {
+			return n, calls, err
+		}
+	}
+	return n, calls, nil
+}
+
+// Datasync is a full fsync here.
+func (f *osFile) Datasync() error { return f.Sync() }
