@@ -1,0 +1,357 @@
+package dir
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/vfs"
+)
+
+// tmpName is the folder of half-written objects. Keys have no '~'.
+const tmpName = "~tmp"
+
+// Bucket is a folder of objects.
+type Bucket struct {
+	fs       vfs.FS
+	root     string
+	readOnly bool
+
+	life string        // random, in the names of this life's temporaries
+	temp atomic.Uint64 // number of the last temporary
+
+	mu      sync.Mutex
+	durable map[string]bool // folders below root whose names were synced by this life
+}
+
+// Open makes the folder if it is absent, and deletes what earlier lives left half-written (E29).
+func Open(fsys vfs.FS, root string) (*Bucket, error) {
+	b := &Bucket{fs: fsys, root: path.Clean(root), durable: map[string]bool{}}
+	if err := b.open(); err != nil {
+		return nil, fmt.Errorf("dir: open %s: %w", root, err)
+	}
+	return b, nil
+}
+
+// OpenReadOnly opens an existing folder, perhaps another process's, and changes
+// nothing in it: Create and Delete are ErrDenied. An absent folder is ErrNotFound.
+func OpenReadOnly(fsys vfs.FS, root string) (*Bucket, error) {
+	b := &Bucket{fs: fsys, root: path.Clean(root), readOnly: true}
+	info, err := fsys.Stat(b.root)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%w: not a folder", bucket.ErrDenied)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dir: open %s: %w", root, known(err))
+	}
+	return b, nil
+}
+
+func (b *Bucket) open() error {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return err
+	}
+	b.life = hex.EncodeToString(random[:])
+	if err := b.makeRoot(); err != nil {
+		return known(err)
+	}
+	tmp := path.Join(b.root, tmpName)
+	names, err := b.fs.List(tmp)
+	if err != nil {
+		return known(err)
+	}
+	for _, name := range names {
+		if err := b.fs.Remove(path.Join(tmp, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return known(err)
+		}
+	}
+	return nil
+}
+
+// makeRoot makes root and its folder of temporaries. All names from root upwards
+// are synced at each start, since an earlier life may have been killed between making and
+// syncing them. An ancestor that was there and that we may not read is its owner's to care for.
+func (b *Bucket) makeRoot() error {
+	if err := b.fs.MkdirAll(path.Join(b.root, tmpName)); err != nil {
+		return err
+	}
+	for dir := b.root; dir != path.Dir(dir); dir = path.Dir(dir) {
+		err := b.fs.SyncDir(path.Dir(dir))
+		if errors.Is(err, fs.ErrPermission) && dir != b.root {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Create implements bucket.Bucket. // E29
+func (b *Bucket) Create(ctx context.Context, key string, body bucket.Body) error {
+	if err := b.create(ctx, key, body); err != nil {
+		return fmt.Errorf("dir: create %s: %w", key, err)
+	}
+	return nil
+}
+
+// create goes through these steps: write and sync a temporary → make the key's
+// folders durable → link the temporary to the key, if that is free → remove the
+// temporary's name → sync the key's folder.
+// Up to the link a failure leaves nothing behind; after it the outcome is unknown.
+func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error {
+	if err := b.check(ctx, key, true); err != nil {
+		return err
+	}
+	if err := body.Verify(); err != nil {
+		return err
+	}
+	tmp := path.Join(b.root, tmpName, fmt.Sprintf("%s-%d", b.life, b.temp.Add(1)))
+	if err := b.writeTemporary(tmp, body); err != nil {
+		return err
+	}
+	err := b.makeFolders(path.Dir(key))
+	if err == nil {
+		err = bucket.ContextError(ctx)
+	}
+	if err != nil {
+		return b.drop(tmp, unmade(err))
+	}
+	if err := b.fs.Link(tmp, b.path(key)); err != nil { // I3
+		return b.drop(tmp, b.linkError(key, err))
+	}
+	if err := b.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // another opener may have swept it
+		return unknown(err)
+	}
+	if err := b.fs.SyncDir(path.Dir(b.path(key))); err != nil {
+		return unknown(err)
+	}
+	return nil
+}
+
+func (b *Bucket) writeTemporary(tmp string, body bucket.Body) error {
+	f, err := b.fs.Create(tmp)
+	if err != nil {
+		return unmade(err)
+	}
+	if _, _, err = f.WriteVec(body.Parts, 0); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return b.drop(tmp, unmade(err))
+	}
+	return nil
+}
+
+// drop removes a temporary of a Create that failed with err. If that fails too,
+// the next Open removes it.
+func (b *Bucket) drop(tmp string, err error) error {
+	if rerr := b.fs.Remove(tmp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		return fmt.Errorf("%w (and a temporary stays until the next start: %v)", err, rerr)
+	}
+	return err
+}
+
+// linkError tells what a failed link means for the key.
+func (b *Bucket) linkError(key string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		if info, serr := b.fs.Stat(b.path(key)); serr == nil && info.IsDir() {
+			return fmt.Errorf("%w: the key is a folder of other objects", bucket.ErrDenied)
+		}
+		return bucket.ErrExists
+	case errors.Is(err, fs.ErrNotExist): // the temporary was swept, or someone removed the folder: make it anew next time
+		b.mu.Lock()
+		clear(b.durable)
+		b.mu.Unlock()
+		return unmade(err)
+	case errors.Is(err, vfs.ErrNoSpace), errors.Is(err, fs.ErrPermission), absent(err):
+		return unmade(err)
+	}
+	return unknown(err)
+}
+
+// makeFolders makes dir and its ancestors below root, and their names durable, once per life.
+func (b *Bucket) makeFolders(dir string) error {
+	if dir == "." || b.isDurable(dir) {
+		return nil
+	}
+	if err := b.makeFolders(path.Dir(dir)); err != nil {
+		return err
+	}
+	if err := b.fs.MkdirAll(b.path(dir)); err != nil {
+		return err
+	}
+	if err := b.fs.SyncDir(path.Dir(b.path(dir))); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.durable[dir] = true
+	return nil
+}
+
+func (b *Bucket) isDurable(dir string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.durable[dir]
+}
+
+// ReadAt implements bucket.Bucket.
+func (b *Bucket) ReadAt(ctx context.Context, key string, p []byte, pos int64) error {
+	if err := b.readAt(ctx, key, p, pos); err != nil {
+		return fmt.Errorf("dir: read %d bytes at %d of %s: %w", len(p), pos, key, err)
+	}
+	return nil
+}
+
+func (b *Bucket) readAt(ctx context.Context, key string, p []byte, pos int64) error {
+	if err := b.check(ctx, key, false); err != nil {
+		return err
+	}
+	if pos < 0 {
+		return fmt.Errorf("%w: negative position", bucket.ErrDenied)
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	f, err := b.fs.OpenRead(b.path(key))
+	if err != nil {
+		return known(err)
+	}
+	n, err := f.ReadAt(p, pos)
+	cerr := f.Close()
+	switch {
+	case n == len(p): // io.ReaderAt may say EOF with the last bytes
+		return known(cerr)
+	case err == nil || errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: it has %d bytes from there", bucket.ErrShort, n)
+	}
+	return known(err)
+}
+
+// Stat implements bucket.Bucket.
+func (b *Bucket) Stat(ctx context.Context, key string) (bucket.Info, error) {
+	err := b.check(ctx, key, false)
+	if err == nil {
+		var info fs.FileInfo
+		info, err = b.fs.Stat(b.path(key))
+		if err == nil && !info.IsDir() {
+			return bucket.Info{Key: key, Bytes: info.Size()}, nil
+		}
+		if err == nil {
+			err = bucket.ErrNotFound
+		}
+		err = known(err)
+	}
+	return bucket.Info{}, fmt.Errorf("dir: stat %s: %w", key, err)
+}
+
+// Delete implements bucket.Bucket; once it succeeded the object does not come back after a power cut.
+// Folders stay, since another Create may be about to use them.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	if err := b.delete(ctx, key); err != nil {
+		return fmt.Errorf("dir: delete %s: %w", key, err)
+	}
+	return nil
+}
+
+func (b *Bucket) delete(ctx context.Context, key string) error {
+	if err := b.check(ctx, key, true); err != nil {
+		return err
+	}
+	info, err := b.fs.Stat(b.path(key))
+	if err == nil && info.IsDir() {
+		return nil // a folder is no object
+	}
+	if err == nil {
+		err = b.fs.Remove(b.path(key))
+	}
+	if err != nil && !absent(err) {
+		return known(err)
+	}
+	// Also if it was absent: an earlier Delete may have failed before this.
+	if err := b.fs.SyncDir(path.Dir(b.path(key))); err != nil && !absent(err) {
+		return known(err)
+	}
+	return nil
+}
+
+// Close implements bucket.Bucket; there is nothing to free.
+func (b *Bucket) Close() error { return nil }
+
+func (b *Bucket) path(key string) string { return path.Join(b.root, key) }
+
+func (b *Bucket) check(ctx context.Context, key string, change bool) error {
+	if err := bucket.ContextError(ctx); err != nil {
+		return err
+	}
+	if change && b.readOnly {
+		return fmt.Errorf("%w: the bucket is open for reading only", bucket.ErrDenied)
+	}
+	return bucket.ValidateKey(key)
+}
+
+// absent: no such name, or one of its folders is an object.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR)
+}
+
+// known classifies an error after which nothing was changed.
+func known(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bucket.ErrUnavailable), errors.Is(err, bucket.ErrNotFound), errors.Is(err, bucket.ErrDenied):
+		return err
+	case absent(err):
+		return fmt.Errorf("%w: %w", bucket.ErrNotFound, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w: give this user read and write access to the folder", bucket.ErrDenied, err)
+	}
+	return fmt.Errorf("%w: %w", bucket.ErrUnavailable, err)
+}
+
+// unmade classifies an error of a Create that made nothing.
+func unmade(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // a folder or temporary went away under us
+		return fmt.Errorf("%w: %w", bucket.ErrUnavailable, err)
+	case absent(err), errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w: %w: a part of the key is an object", bucket.ErrDenied, err)
+	}
+	return known(err)
+}
+
+func unknown(err error) error { return fmt.Errorf("%w: %w", bucket.ErrUnknown, err) }
+
+// List implements bucket.Bucket. A folder is read when the walk comes to it.
+func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
+	return func(yield func(bucket.Info, error) bool) {
+		w := walk{b: b, ctx: ctx, prefix: prefix, after: after, yield: yield}
+		err := bucket.ValidatePrefix(prefix)
+		if err == nil {
+			// Only the folder that the prefix names can hold its keys.
+			folder := ""
+			if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
+				folder = prefix[:i+1]
+			}
+			_, err = w.folder(folder)
+		}
+		if err != nil {
+			yield(bucket.Info{}, fmt.Errorf("dir: list %s: %w", prefix, err))
+		}
+	}
+}

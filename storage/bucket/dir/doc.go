@@ -1,0 +1,13 @@
+// Package dir is the file:// bucket: an object is a file below one folder, its key is the path.
+//
+// It owns that folder. What Create returned success for is there, whole, after a
+// power cut; what it failed for, or was killed in, is absent or whole, never half (E29). Unlike
+// an object store a folder cannot hold both an object "a" and an object "a/b": the second is ErrDenied.
+//
+// Half-written objects live in the folder "~tmp", a name that no key can have. Open
+// deletes what is there: of two processes on one folder the later start may so break a
+// Create of the other, which then says ErrUnavailable and is tried again.
+//
+// The type to know is [Bucket]. It has no goroutines; a mutex guards the set of folders
+// that are known to be durable. Layout: docs/formats/bucket.md. Imports: storage/bucket, vfs.
+package dir

@@ -1,0 +1,150 @@
+package open
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/bucket/dir"
+	"github.com/sluicemq/sluice/storage/bucket/mem"
+	"github.com/sluicemq/sluice/storage/bucket/s3"
+	"github.com/sluicemq/sluice/vfs"
+)
+
+// Options are what the URL does not say.
+type Options struct {
+	// Memory allows mem://, whose objects die with the process.
+	Memory bool
+	// ReadOnly is for tools beside a running broker: a file:// folder is neither made nor cleaned, nor written to.
+	ReadOnly bool
+	// Retry of passing failures; the zero value is right.
+	Retry bucket.RetryConfig
+}
+
+// Open opens one of
+//
+//	s3://bucket/prefix?region=…&endpoint=…&path_style=true
+//	file:///absolute/path
+//	mem://
+//
+// with retries in front. An s3 store is not asked for anything yet: bucket.Probe does that.
+func Open(ctx context.Context, rawURL string, o Options) (*bucket.Retrying, error) {
+	inner, err := open(ctx, rawURL, o)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %q: %w", redacted(rawURL), err)
+	}
+	return bucket.WithRetry(inner, o.Retry)
+}
+
+func open(ctx context.Context, rawURL string, o Options) (bucket.Bucket, error) {
+	if err := o.Retry.Validate(); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: not a URL; write s3://bucket/prefix, file:///path or mem://", bucket.ErrDenied)
+	}
+	if u.User != nil || u.Fragment != "" {
+		return nil, denied("a bucket URL has no user, password or fragment; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role")
+	}
+	query, err := parameters(u)
+	if err != nil {
+		return nil, err
+	}
+	switch u.Scheme {
+	case "s3":
+		return openS3(ctx, u, query)
+	case "file":
+		return openFile(u, o)
+	case "mem":
+		return openMem(u, o)
+	}
+	return nil, denied("unknown scheme %q; use s3://bucket/prefix, file:///path or mem://", u.Scheme)
+}
+
+// parameters checks that each is known to the scheme and given once.
+func parameters(u *url.URL) (url.Values, error) {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, denied("the part after '?' is not of the form name=value&name=value")
+	}
+	for name, values := range query {
+		if u.Scheme != "s3" {
+			return nil, denied("%s:// takes no parameters; remove %q", u.Scheme, name)
+		}
+		switch name {
+		case "region", "endpoint", "path_style":
+		default:
+			return nil, denied("unknown parameter %q; s3:// takes region, endpoint and path_style", name)
+		}
+		if len(values) != 1 || values[0] == "" {
+			return nil, denied("parameter %q must be given once, with a value", name)
+		}
+	}
+	return query, nil
+}
+
+func openS3(ctx context.Context, u *url.URL, query url.Values) (bucket.Bucket, error) {
+	pathStyle := false
+	if value := query.Get("path_style"); value != "" {
+		var err error
+		if pathStyle, err = strconv.ParseBool(value); err != nil {
+			return nil, denied("path_style=%s; write true or false", value)
+		}
+	}
+	endpoint := query.Get("endpoint")
+	if endpoint != "" {
+		e, err := url.Parse(endpoint)
+		if err != nil || e.Scheme != "http" && e.Scheme != "https" || e.Host == "" || e.User != nil {
+			return nil, denied("endpoint=%s; write http://host:port or https://host", redacted(endpoint))
+		}
+	}
+	return s3.Open(ctx, s3.Config{
+		Bucket:    u.Host,
+		Prefix:    strings.Trim(u.Path, "/"),
+		Region:    query.Get("region"),
+		Endpoint:  endpoint,
+		PathStyle: pathStyle,
+	})
+}
+
+func openFile(u *url.URL, o Options) (bucket.Bucket, error) {
+	if u.Host != "" || !filepath.IsAbs(u.Path) {
+		return nil, denied("write file:/// and an absolute path, with three slashes")
+	}
+	if o.ReadOnly {
+		return dir.OpenReadOnly(vfs.OS(), u.Path)
+	}
+	return dir.Open(vfs.OS(), u.Path)
+}
+
+func openMem(u *url.URL, o Options) (bucket.Bucket, error) {
+	if !o.Memory {
+		return nil, denied("mem:// loses everything when the process ends; say --memory if that is wanted")
+	}
+	if u.Host != "" || u.Path != "" {
+		return nil, denied("mem:// has neither host nor path")
+	}
+	return mem.New(), nil
+}
+
+func denied(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", bucket.ErrDenied, fmt.Sprintf(format, args...))
+}
+
+// redacted is the URL without a password that someone may have written into it.
+func redacted(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "(not a URL)"
+	}
+	u.User = nil
+	if u.RawQuery != "" && len(u.RawQuery) > 200 {
+		u.RawQuery = "…"
+	}
+	return u.String()
+}
