@@ -162,6 +162,7 @@ const (
 // ErrNotPrepared for a bundle shows as Refused for all of its ranges.
 type CommitResult struct {
 	Verdicts [][]Verdict // [bundle][range]
+	Reasons  [][]Reason  // [bundle][range]: why it was refused
 }
 
 // ManifestSwap replaces a partition's manifest and takes the Absorbed oldest

@@ -1,0 +1,206 @@
+package metadata
+
+import (
+	"slices"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// The commit of bundles. Idempotence first, then continuity: a repeated
+// commit answers as the first did, even though its ranges no longer start at
+// the committed end (E28). Then range by range: one range that is gone or wrong does
+// not take its neighbours with it (E12).
+
+func (s *State) applyCommit(c *pb.CommitFlush) Result {
+	b := s.committer(ident.Incarnation(c.Incarnation)) // I4, E21, E27
+	if b == nil {
+		return Result{Err: catalog.ErrFenced}
+	}
+	if c.Number == b.last.number && c.Number != 0 {
+		return b.last.repeat(c)
+	}
+	if c.Number != b.last.number+1 || len(c.Bundles) == 0 {
+		return Result{Err: catalog.ErrConflict}
+	}
+	last := lastCommit{number: c.Number}
+	var res Result
+	for _, bundle := range c.Bundles {
+		last.bundles = append(last.bundles, s.commitBundle(b, bundle, &res))
+	}
+	b.last = last
+	res.Commit = last.result()
+	return res
+}
+
+// repeat answers the last commit again. Object ids are used once, so they tell contents apart.
+func (l *lastCommit) repeat(c *pb.CommitFlush) Result {
+	same := slices.EqualFunc(l.bundles, c.Bundles, func(v bundleVerdicts, b *pb.CommitBundle) bool {
+		return v.object == ident.ObjectID(b.Object) && len(v.verdicts) == len(b.Ranges)
+	})
+	if !same {
+		return Result{Err: catalog.ErrConflict}
+	}
+	return Result{Commit: l.result(), Repeated: true}
+}
+
+func (l *lastCommit) result() catalog.CommitResult {
+	var r catalog.CommitResult
+	for _, v := range l.bundles {
+		r.Verdicts = append(r.Verdicts, v.verdicts)
+		r.Reasons = append(r.Reasons, v.reasons)
+	}
+	return r
+}
+
+// commitBundle judges a bundle's ranges and makes it live if anything refers to it.
+func (s *State) commitBundle(b *broker, c *pb.CommitBundle, res *Result) bundleVerdicts {
+	id := ident.ObjectID(c.Object)
+	v := bundleVerdicts{
+		object:   id,
+		verdicts: make([]catalog.Verdict, len(c.Ranges)),
+		reasons:  make([]catalog.Reason, len(c.Ranges)),
+	}
+	if !s.prepared(id, b.incarnation) { // E7: expired, collected, another's or never reserved
+		for i := range v.reasons {
+			v.reasons[i] = catalog.ReasonNotPrepared
+		}
+		return v
+	}
+	// This reference is held until the ranges have theirs, so that the count
+	// cannot pass through zero on the way.
+	s.makeLive(id, objectKindBundle, c.Bytes)
+	for i, raw := range c.Ranges {
+		v.verdicts[i], v.reasons[i] = s.commitRange(b, id, raw, res)
+	}
+	s.unref(id) // none committed: garbage from now on
+	return v
+}
+
+// commitRange judges one range and, if it is committed, makes it part of its partition.
+func (s *State) commitRange(b *broker, bundle ident.ObjectID, raw *pb.CommitRange, res *Result) (catalog.Verdict, catalog.Reason) {
+	c, ok := commitRangeFrom(raw)
+	if !ok || c.Range.Object != bundle || c.Range.Writer != b.incarnation || c.Range.Start < 0 || c.Range.Start > c.Range.End {
+		return catalog.Refused, catalog.ReasonMalformed
+	}
+	t, h := s.head(c.Partition)
+	switch {
+	case t == nil:
+		return catalog.Void, 0 // deleted since: of no use to anyone (E12)
+	case h == nil:
+		return catalog.Refused, catalog.ReasonMalformed
+	case c.Range.Start < c.Range.End && c.Range.End <= h.LogStart:
+		return catalog.Void, 0 // expired since (E12)
+	}
+	if reason := mayCommit(b, h, &c); reason != 0 {
+		return catalog.Refused, reason
+	}
+	if reason := s.stateUsable(bundle, &c); reason != 0 {
+		return catalog.Refused, reason
+	}
+	if c.Range.Start == c.Range.End {
+		return s.commitState(t, h, &c, res)
+	}
+	return s.commitData(t, h, &c, res)
+}
+
+// mayCommit says whether the committer may add to the head under the range's
+// (incarnation, epoch): it leads the partition with them, or it holds the sealed tail in
+// which they led, and the range lies in it (E4, E21, I4).
+func mayCommit(b *broker, h *catalog.Head, c *catalog.CommitRange) catalog.Reason {
+	under := catalog.Leadership{Broker: b.node, Incarnation: c.Range.Incarnation, Epoch: c.Range.Epoch}
+	if under == h.Leader && under.Incarnation == b.incarnation {
+		return 0
+	}
+	tail, held := b.tail(under.Incarnation)
+	past := slices.ContainsFunc(h.Past, func(l catalog.Leadership) bool {
+		return l.Incarnation == under.Incarnation && l.Epoch == under.Epoch
+	})
+	switch {
+	case !held || !past:
+		return catalog.ReasonFenced
+	case c.WALEnd > tail.End || c.WALEnd < 0: // I6
+		return catalog.ReasonBeyondTail
+	}
+	return 0
+}
+
+// stateUsable says whether the new state pointers name objects that live: the
+// bundle itself, or one that does already (E11).
+func (s *State) stateUsable(bundle ident.ObjectID, c *catalog.CommitRange) catalog.Reason {
+	if c.State.Object == 0 {
+		if c.Base.Object != 0 {
+			return catalog.ReasonState
+		}
+		return 0
+	}
+	if c.State.Object != bundle && !s.live(c.State.Object) || c.Base.Object != 0 && !s.live(c.Base.Object) {
+		return catalog.ReasonState
+	}
+	if c.State.End > c.Range.End {
+		return catalog.ReasonState // it would reflect what is not committed
+	}
+	return 0
+}
+
+// commitState takes new state pointers for a partition whose ranges may all be gone (E11).
+func (s *State) commitState(t *topic, h *catalog.Head, c *catalog.CommitRange, res *Result) (catalog.Verdict, catalog.Reason) {
+	if c.Range.Start != h.CommittedEnd || c.State.Object == 0 {
+		return catalog.Refused, catalog.ReasonNotNext
+	}
+	next := *h
+	s.replaceState(&next, c)
+	s.putHead(t, &next, res)
+	return catalog.Committed, 0
+}
+
+// commitData appends a range to the head.
+func (s *State) commitData(t *topic, h *catalog.Head, c *catalog.CommitRange, res *Result) (catalog.Verdict, catalog.Reason) {
+	start, ok := continues(h, c.Range)
+	switch {
+	case !ok:
+		return catalog.Refused, catalog.ReasonNotNext
+	case len(h.Ranges) >= catalog.RangesPerHeadMax:
+		return catalog.Refused, catalog.ReasonHeadFull
+	}
+	r := c.Range
+	r.Start = start
+	next := *h
+	next.Ranges = append(slices.Clip(h.Ranges), r) // clipped: h keeps its own
+	next.CommittedEnd = r.End
+	s.ref(r.Object)
+	s.replaceState(&next, c)
+	// Nothing under a lower epoch can follow: its offsets all lie below this range.
+	s.putHead(t, withoutPast(&next, func(l catalog.Leadership) bool { return l.Epoch < r.Epoch }), res)
+	return catalog.Committed, 0
+}
+
+// continues says where the range goes on from the committed end (I8). Where
+// log start moved that end into the range, the rest of it does (E23).
+func continues(h *catalog.Head, r catalog.Range) (ident.Offset, bool) {
+	if r.Start == h.CommittedEnd {
+		return r.Start, true
+	}
+	if h.CommittedEnd == h.LogStart && r.Start < h.CommittedEnd && h.CommittedEnd < r.End {
+		return h.LogStart, true
+	}
+	return 0, false
+}
+
+// replaceState swaps state pointers; new references are taken before old ones are let go.
+func (s *State) replaceState(next *catalog.Head, c *catalog.CommitRange) {
+	if c.State.Object == 0 {
+		return // nothing new: the old state stays true for what lies below its end
+	}
+	s.refState(c.State)
+	s.refState(c.Base)
+	s.unrefState(next.State)
+	s.unrefState(next.Base)
+	next.State, next.Base = c.State, c.Base
+}
+
+func (s *State) putHead(t *topic, h *catalog.Head, res *Result) {
+	t.heads[h.Partition.Index] = h
+	res.Changes = append(res.Changes, Change{Kind: HeadChanged, Topic: t.info, Partition: h.Partition})
+}

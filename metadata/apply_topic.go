@@ -1,0 +1,208 @@
+package metadata
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// Topics, their partitions, configs and log starts.
+
+// partitionsMax bounds a topic: what one command can make must fit memory and a snapshot.
+const partitionsMax = 100_000
+
+func (s *State) applyCreateTopic(c *pb.CreateTopic) Result {
+	id, ok := topicID(c.Topic)
+	_, taken := s.topics[id]
+	leaders := s.leaders()
+	switch {
+	case !ok || id.IsZero() || taken || c.Name == "" || len(c.Name) > 249:
+		return Result{Err: ErrInvalidCommand}
+	case c.PartitionCount < 1 || c.PartitionCount > partitionsMax:
+		return Result{Err: catalog.ErrInvalidPartitions}
+	}
+	if _, exists := s.searchName(c.Name); exists {
+		return Result{Err: catalog.ErrTopicExists}
+	}
+	if len(leaders) == 0 {
+		return Result{Err: ErrNoBroker}
+	}
+	t := s.addTopic(&catalog.Topic{
+		ID: id, Name: c.Name, Creation: s.nextCreation,
+		ReplicationFactor: int16(c.ReplicationFactor), Configs: configsFrom(c.Configs),
+	})
+	s.nextCreation++
+	s.addPartitions(t, int(c.PartitionCount), leaders)
+	return Result{Topic: t.info, Changes: []Change{{Kind: TopicCreated, Topic: t.info}}}
+}
+
+// leaders lists who may lead new partitions: every broker's current incarnation, by node id.
+func (s *State) leaders() []catalog.Leadership {
+	var all []catalog.Leadership
+	for _, b := range s.brokers {
+		if b.incarnation != 0 {
+			all = append(all, catalog.Leadership{Broker: b.node, Incarnation: b.incarnation})
+		}
+	}
+	return all
+}
+
+// addTopic makes a topic without partitions.
+func (s *State) addTopic(info *catalog.Topic) *topic {
+	t := &topic{info: info}
+	s.topics[info.ID] = t
+	i, _ := s.searchName(info.Name)
+	next := make([]*catalog.Topic, 0, len(s.byName)+1)
+	s.byName = append(append(append(next, s.byName[:i]...), info), s.byName[i:]...)
+	return t
+}
+
+// addPartitions grows t to count partitions, led in turn by the leaders,
+// beginning with another one for each topic.
+func (s *State) addPartitions(t *topic, count int, leaders []catalog.Leadership) {
+	for i := len(t.heads); i < count; i++ {
+		leader := leaders[(t.info.Creation+uint64(i))%uint64(len(leaders))]
+		t.heads = append(t.heads, &catalog.Head{
+			Partition: ident.TopicPartition{Topic: t.info.ID, Index: int32(i)},
+			Leader:    leader,
+		})
+	}
+	s.republish([]*topic{t})
+}
+
+// republish puts new catalog topics in place of those whose heads changed
+// leader or number, with one copy of the sorted list however many they are.
+func (s *State) republish(changed []*topic) {
+	if len(changed) == 0 {
+		return
+	}
+	s.byName = slices.Clone(s.byName)
+	for _, t := range changed {
+		info := *t.info
+		info.Partitions = make([]catalog.Leadership, len(t.heads))
+		for i, h := range t.heads {
+			info.Partitions[i] = h.Leader
+		}
+		t.info = &info
+		i, ok := s.searchName(info.Name)
+		if !ok {
+			panic("BUG: topic " + info.Name + " is not in the sorted list")
+		}
+		s.byName[i] = t.info
+	}
+}
+
+// applyDeleteTopic frees the name at once. A manifest's ranges stay counted
+// until ReleaseRanges has taken them out (E30).
+func (s *State) applyDeleteTopic(c *pb.DeleteTopic) Result {
+	id, ok := topicID(c.Topic)
+	t := s.topics[id]
+	if !ok || t == nil {
+		return Result{Err: catalog.ErrTopicNotFound}
+	}
+	s.dropTopic(t)
+	return Result{Changes: []Change{{Kind: TopicDeleted, Topic: t.info}}}
+}
+
+func (s *State) dropTopic(t *topic) {
+	for _, h := range t.heads {
+		s.dropHead(h)
+	}
+	delete(s.topics, t.info.ID)
+	i, _ := s.searchName(t.info.Name)
+	s.byName = slices.Delete(slices.Clone(s.byName), i, i+1)
+}
+
+func (s *State) dropHead(h *catalog.Head) {
+	for i := range h.Ranges {
+		s.unref(h.Ranges[i].Object)
+	}
+	s.unrefState(h.State)
+	s.unrefState(h.Base)
+	if h.Manifest.Object == 0 {
+		return
+	}
+	s.released[h.Partition] = &catalog.Head{
+		Partition: h.Partition, Leader: h.Leader, Manifest: h.Manifest,
+		LogStart: h.CommittedEnd, CommittedEnd: h.CommittedEnd,
+	}
+}
+
+func (s *State) applyCreatePartitions(c *pb.CreatePartitions) Result {
+	id, ok := topicID(c.Topic)
+	t := s.topics[id]
+	leaders := s.leaders()
+	switch {
+	case !ok || t == nil:
+		return Result{Err: catalog.ErrTopicNotFound}
+	case int(c.PartitionCount) <= len(t.heads) || c.PartitionCount > partitionsMax:
+		return Result{Err: catalog.ErrInvalidPartitions}
+	case len(leaders) == 0:
+		return Result{Err: ErrNoBroker}
+	}
+	first := ident.TopicPartition{Topic: id, Index: int32(len(t.heads))}
+	s.addPartitions(t, int(c.PartitionCount), leaders)
+	return Result{Topic: t.info, Changes: []Change{{Kind: PartitionsAdded, Topic: t.info, Partition: first}}}
+}
+
+func (s *State) applySetConfigs(c *pb.SetConfigs) Result {
+	id, ok := topicID(c.Topic)
+	t := s.topics[id]
+	if !ok || t == nil {
+		return Result{Err: catalog.ErrTopicNotFound}
+	}
+	configs := configsFrom(c.Configs)
+	if maps.Equal(configs, t.info.Configs) {
+		return Result{Topic: t.info}
+	}
+	info := *t.info
+	info.Configs = configs
+	t.info = &info
+	s.republish([]*topic{t})
+	return Result{Topic: t.info, Changes: []Change{{Kind: ConfigsSet, Topic: t.info}}}
+}
+
+// applyAdvanceLogStart moves a log start up, never back. It may pass the
+// committed end, which then follows (E12). Ranges of the head that lie wholly below it go;
+// those in the manifest stay counted until ReleaseRanges.
+func (s *State) applyAdvanceLogStart(c *pb.AdvanceLogStart) Result {
+	tp, ok := partitionFrom(c.Partition)
+	t, h := s.head(tp)
+	inc := ident.Incarnation(c.Incarnation)
+	switch {
+	case !ok || c.Start < 0:
+		return Result{Err: ErrInvalidCommand}
+	case h == nil:
+		return Result{Err: catalog.ErrTopicNotFound}
+	case s.committer(inc) == nil || h.Leader.Incarnation != inc: // I4
+		return Result{Err: catalog.ErrFenced}
+	}
+	if !s.moveLogStart(t, h, ident.Offset(c.Start)) {
+		return Result{Repeated: true}
+	}
+	return Result{Changes: []Change{{Kind: LogStartMoved, Topic: t.info, Partition: tp}}}
+}
+
+// moveLogStart reports whether it did: a second time it does nothing, so that
+// no range is counted down twice (E30).
+func (s *State) moveLogStart(t *topic, h *catalog.Head, start ident.Offset) bool {
+	if start <= h.LogStart {
+		return false
+	}
+	next := *h
+	next.LogStart = start
+	next.CommittedEnd = max(h.CommittedEnd, start)
+	gone := 0
+	for gone < len(h.Ranges) && h.Ranges[gone].End <= start {
+		gone++
+	}
+	next.Ranges = slices.Clone(h.Ranges[gone:])
+	t.heads[h.Partition.Index] = &next
+	for _, r := range h.Ranges[:gone] {
+		s.unref(r.Object)
+	}
+	return true
+}

@@ -1,0 +1,172 @@
+package metadata
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// Constructors of commands. They leave time and request id to the shell, which stamps
+// them once: a caller that repeats a command after ErrUnavailable passes the same value again.
+
+// NewBootstrap makes the cluster. directory is the UUID of the maker's data directory.
+func NewBootstrap(clusterID, directory string) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_Bootstrap{Bootstrap: &pb.Bootstrap{ClusterId: clusterID, Directory: directory}}}
+}
+
+// NewRegisterIncarnation seals previous (0: none) at end and begins the broker's next incarnation.
+func NewRegisterIncarnation(broker int32, directory string, previous ident.Incarnation, end ident.Position) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_RegisterIncarnation{RegisterIncarnation: &pb.RegisterIncarnation{
+		Broker: broker, Directory: directory, Previous: uint64(previous), PreviousEnd: int64(end),
+	}}}
+}
+
+// NewOpenIncarnation allows placing and committing under inc (E27).
+func NewOpenIncarnation(inc ident.Incarnation) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_OpenIncarnation{OpenIncarnation: &pb.OpenIncarnation{Incarnation: uint64(inc)}}}
+}
+
+// NewRetireTail forgets a tail that inc holds.
+func NewRetireTail(inc, tail ident.Incarnation) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_RetireTail{RetireTail: &pb.RetireTail{Incarnation: uint64(inc), Tail: uint64(tail)}}}
+}
+
+// TopicSpec is a topic to be made.
+type TopicSpec struct {
+	ID                ident.TopicID
+	Name              string
+	Partitions        int32
+	ReplicationFactor int16
+	Configs           map[string]string // only what was set
+}
+
+// NewCreateTopic makes a topic.
+func NewCreateTopic(t TopicSpec) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_CreateTopic{CreateTopic: &pb.CreateTopic{
+		Topic: t.ID[:], Name: t.Name, PartitionCount: t.Partitions,
+		ReplicationFactor: int32(t.ReplicationFactor), Configs: configsTo(t.Configs),
+	}}}
+}
+
+// NewDeleteTopic deletes one life of a topic.
+func NewDeleteTopic(id ident.TopicID) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_DeleteTopic{DeleteTopic: &pb.DeleteTopic{Topic: id[:]}}}
+}
+
+// NewCreatePartitions grows a topic to count partitions.
+func NewCreatePartitions(id ident.TopicID, count int32) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_CreatePartitions{CreatePartitions: &pb.CreatePartitions{Topic: id[:], PartitionCount: count}}}
+}
+
+// NewSetConfigs replaces all that is set on a topic.
+func NewSetConfigs(id ident.TopicID, configs map[string]string) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_SetConfigs{SetConfigs: &pb.SetConfigs{Topic: id[:], Configs: configsTo(configs)}}}
+}
+
+// NewAllocateProducerIds takes a block of ProducerBlockCount producer ids.
+func NewAllocateProducerIds() *pb.Command {
+	return &pb.Command{Kind: &pb.Command_AllocateProducerIds{AllocateProducerIds: &pb.AllocateProducerIds{}}}
+}
+
+// NewReserveObjects prepares count object ids for inc until expires.
+func NewReserveObjects(inc ident.Incarnation, count int, expires time.Time) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_ReserveObjects{ReserveObjects: &pb.ReserveObjects{
+		Incarnation: uint64(inc), Count: int32(count), ExpiresMs: expires.UnixMilli(),
+	}}}
+}
+
+// NewCommitFlush commits bundles.
+func NewCommitFlush(c catalog.Commit) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_CommitFlush{CommitFlush: &pb.CommitFlush{
+		Incarnation: uint64(c.Incarnation), Number: c.Number, Bundles: convertAll(c.Bundles, bundleTo),
+	}}}
+}
+
+func bundleTo(b catalog.CommitBundle) *pb.CommitBundle {
+	return &pb.CommitBundle{Object: uint64(b.Object), Bytes: b.Bytes, Ranges: convertAll(b.Ranges, commitRangeTo)}
+}
+
+// CommitPartBytes returns what the bundle takes of a command: at most
+// catalog.CommitPartBytesMax, and with its neighbours less than CommandBytesMax (E17).
+func CommitPartBytes(b catalog.CommitBundle) int { return proto.Size(bundleTo(b)) }
+
+// CommitRangeBytes returns what one range takes of its bundle's part, so that
+// a flush can cut bundles as it gathers them.
+func CommitRangeBytes(r catalog.CommitRange) int {
+	n := proto.Size(commitRangeTo(r))
+	return n + 1 + varintBytes(n)
+}
+
+func varintBytes(n int) int {
+	bytes := 1
+	for ; n >= 0x80; n >>= 7 {
+		bytes++
+	}
+	return bytes
+}
+
+// checkPartSizes holds each bundle to its part (E17).
+func checkPartSizes(cmd *pb.Command) error {
+	for _, b := range cmd.GetCommitFlush().GetBundles() {
+		if n := proto.Size(b); n > catalog.CommitPartBytesMax {
+			return fmt.Errorf("metadata: encode CommitFlush: bundle %s takes %d bytes, at most %d: %w",
+				ident.ObjectID(b.Object), n, catalog.CommitPartBytesMax, ErrTooLarge)
+		}
+	}
+	return nil
+}
+
+// NewSwapManifest replaces a partition's manifest.
+func NewSwapManifest(c catalog.ManifestSwap) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_SwapManifest{SwapManifest: &pb.SwapManifest{
+		Partition: partitionTo(c.Partition), Incarnation: uint64(c.Incarnation), OldVersion: c.OldVersion,
+		Manifest: manifestTo(c.New), Absorbed: convertAll(c.Absorbed, rangeTo),
+		NewObjects: objectsTo(c.NewObjects), Dropped: objectsTo(c.Dropped),
+	}}}
+}
+
+// NewReleaseRanges takes ranges out of a partition's manifest.
+func NewReleaseRanges(c catalog.RangeRelease) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_ReleaseRanges{ReleaseRanges: &pb.ReleaseRanges{
+		Partition: partitionTo(c.Partition), Incarnation: uint64(c.Incarnation), OldVersion: c.OldVersion,
+		Manifest: manifestTo(c.New), Released: objectsTo(c.Released),
+		NewObjects: objectsTo(c.NewObjects), Dropped: objectsTo(c.Dropped),
+	}}}
+}
+
+// NewExpireObjects turns prepared objects that are past their expiry into garbage.
+func NewExpireObjects() *pb.Command {
+	return &pb.Command{Kind: &pb.Command_ExpireObjects{ExpireObjects: &pb.ExpireObjects{}}}
+}
+
+// NewAdvanceLogStart moves a partition's log start; inc leads it.
+func NewAdvanceLogStart(inc ident.Incarnation, tp ident.TopicPartition, start ident.Offset) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_AdvanceLogStart{AdvanceLogStart: &pb.AdvanceLogStart{
+		Partition: partitionTo(tp), Incarnation: uint64(inc), Start: int64(start),
+	}}}
+}
+
+// NewSnapshotStored tells that a link of the chain is in the bucket.
+func NewSnapshotStored(s StoredSnapshot) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_SnapshotStored{SnapshotStored: &pb.SnapshotStored{Snapshot: storedTo(s)}}}
+}
+
+// NewConfirmDeleted tells that objects are gone from the bucket.
+func NewConfirmDeleted(ids []ident.ObjectID) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_ConfirmDeleted{ConfirmDeleted: &pb.ConfirmDeleted{Objects: objectsTo(ids)}}}
+}
+
+// CommandName names a command's kind in logs and errors.
+func CommandName(cmd *pb.Command) string {
+	if cmd == nil || cmd.Kind == nil {
+		return "unknown command"
+	}
+	m := cmd.ProtoReflect()
+	f := m.WhichOneof(m.Descriptor().Oneofs().ByName("kind"))
+	return string(f.Message().Name())
+}

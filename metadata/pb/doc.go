@@ -1,0 +1,8 @@
+// Package pb is the generated protobuf code of the metadata quorum's commands
+// and snapshot. metadata.proto is the source; the layout around the messages,
+// the rules of evolution and the checks are in docs/formats/metadata.md.
+// It promises nothing beyond what protoc-gen-go does. No goroutines, no locks.
+// Imports: protobuf's runtime only.
+package pb
+
+//go:generate protoc --proto_path=. --go_out=. --go_opt=paths=source_relative metadata.proto

@@ -1,0 +1,297 @@
+package metadata
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// EncodeSnapshot gives the whole state as bytes: equal states have equal bytes (I15).
+func (s *State) EncodeSnapshot() ([]byte, error) {
+	b, err := appendFrame(snapshotMagic, snapshotVersion, s.snapshot())
+	if err != nil {
+		return nil, fmt.Errorf("metadata: encode snapshot at index %d: %w", s.index, err)
+	}
+	return b, nil
+}
+
+// Hash returns a digest of the state, for comparison across voters at one index.
+func (s *State) Hash() ([32]byte, error) {
+	b, err := s.EncodeSnapshot()
+	if err != nil {
+		return [32]byte{}, err
+	}
+	return sha256.Sum256(b), nil
+}
+
+// DecodeSnapshot reads what EncodeSnapshot gave and checks that it is a state
+// that commands can have made.
+func DecodeSnapshot(b []byte) (*State, error) {
+	body, err := openFrame(b, snapshotMagic, snapshotVersion)
+	if err != nil {
+		return nil, fmt.Errorf("metadata: decode snapshot: %w", err)
+	}
+	p := new(pb.Snapshot)
+	if err := proto.Unmarshal(body, p); err != nil {
+		return nil, fmt.Errorf("metadata: decode snapshot: %w: %v", ErrCorrupt, err)
+	}
+	if len(p.ProtoReflect().GetUnknown()) > 0 {
+		return nil, fmt.Errorf("metadata: decode snapshot: %w", ErrUnknownCommand)
+	}
+	s, err := stateFrom(p)
+	if err == nil {
+		err = s.Check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("metadata: decode snapshot at index %d: %w", p.Index, err)
+	}
+	return s, nil
+}
+
+func (s *State) snapshot() *pb.Snapshot {
+	p := &pb.Snapshot{
+		ClusterId: s.clusterID, Generation: uint32(s.generation), Directory: s.directory,
+		TimeMs: s.now, Index: s.index, Restoring: s.restoring,
+		NextIncarnation: uint64(s.nextIncarnation), NextObject: uint64(s.nextObject),
+		NextProducer: int64(s.nextProducer), NextCreation: s.nextCreation,
+		Stored:  storedTo(s.stored),
+		Brokers: convertAll(s.brokers, brokerTo),
+		Answers: convertAll(s.answers, answerTo),
+	}
+	for _, info := range s.byName {
+		p.Topics = append(p.Topics, topicTo(s.topics[info.ID]))
+	}
+	for _, tp := range slices.SortedFunc(maps.Keys(s.released), ident.TopicPartition.Compare) {
+		h := headTo(s.released[tp])
+		h.Partition = partitionTo(tp)
+		p.Released = append(p.Released, h)
+	}
+	for _, id := range sortedKeys(s.objects) {
+		p.Objects = append(p.Objects, objectTo(id, s.objects[id]))
+	}
+	return p
+}
+
+func brokerTo(b *broker) *pb.Broker {
+	p := &pb.Broker{Node: b.node, Directory: b.directory, Incarnation: uint64(b.incarnation), Opened: b.opened}
+	for _, t := range b.tails {
+		p.Tails = append(p.Tails, &pb.Tail{Incarnation: uint64(t.Incarnation), End: int64(t.End)})
+	}
+	if b.last.number > 0 {
+		p.Last = &pb.LastCommit{Number: b.last.number, Bundles: convertAll(b.last.bundles, verdictsTo)}
+	}
+	return p
+}
+
+func verdictsTo(v bundleVerdicts) *pb.BundleVerdicts {
+	p := &pb.BundleVerdicts{Object: uint64(v.object)}
+	for i := range v.verdicts {
+		p.Verdicts = append(p.Verdicts, byte(v.verdicts[i]))
+		p.Reasons = append(p.Reasons, byte(v.reasons[i]))
+	}
+	return p
+}
+
+func answerTo(a answer) *pb.Answer {
+	p := &pb.Answer{RequestId: []byte(a.request), Refusal: a.refusal, Incarnation: uint64(a.incarnation)}
+	if a.topic != (ident.TopicID{}) {
+		p.Topic = a.topic[:]
+	}
+	return p
+}
+
+func topicTo(t *topic) *pb.Topic {
+	return &pb.Topic{
+		Id: t.info.ID[:], Name: t.info.Name, Creation: t.info.Creation,
+		ReplicationFactor: int32(t.info.ReplicationFactor), Configs: configsTo(t.info.Configs),
+		Heads: convertAll(t.heads, headTo),
+	}
+}
+
+func headTo(h *catalog.Head) *pb.Head {
+	return &pb.Head{
+		Leader: leadershipTo(h.Leader), LogStart: int64(h.LogStart), CommittedEnd: int64(h.CommittedEnd),
+		State: stateRefTo(h.State), Base: stateRefTo(h.Base), Manifest: manifestTo(h.Manifest),
+		Ranges: convertAll(h.Ranges, rangeTo), Past: convertAll(h.Past, leadershipTo),
+	}
+}
+
+func objectTo(id ident.ObjectID, o object) *pb.Object {
+	return &pb.Object{
+		Id: uint64(id), Writer: uint64(o.writer), Bytes: o.bytes, State: o.state, Count: o.count,
+		ExpiresMs: o.expires, Index: o.index, TimeMs: o.since, Kind: o.kind,
+	}
+}
+
+func stateFrom(p *pb.Snapshot) (*State, error) {
+	s := New()
+	s.clusterID, s.generation, s.directory = p.ClusterId, ident.Generation(p.Generation), p.Directory
+	s.now, s.index, s.restoring = p.TimeMs, p.Index, p.Restoring
+	s.nextIncarnation, s.nextObject = ident.Incarnation(p.NextIncarnation), ident.ObjectID(p.NextObject)
+	s.nextProducer, s.nextCreation = ident.ProducerID(p.NextProducer), p.NextCreation
+	s.stored = storedFrom(p.Stored)
+	s.brokers = convertAll(p.Brokers, brokerFrom)
+	s.answers = convertAll(p.Answers, answerFrom)
+	for _, t := range p.Topics {
+		if err := s.loadTopic(t); err != nil {
+			return nil, err
+		}
+	}
+	for _, h := range p.Released {
+		tp, ok := partitionFrom(h.Partition)
+		if !ok {
+			return nil, fmt.Errorf("%w: released head without a partition", ErrCorrupt)
+		}
+		s.released[tp] = headFrom(tp, h)
+	}
+	for _, o := range p.Objects {
+		s.objects[ident.ObjectID(o.Id)] = object{
+			state: o.State, kind: o.Kind, writer: ident.Incarnation(o.Writer), bytes: o.Bytes,
+			expires: o.ExpiresMs, count: o.Count, index: o.Index, since: o.TimeMs,
+		}
+	}
+	if len(s.topics) != len(p.Topics) || len(s.objects) != len(p.Objects) || len(s.released) != len(p.Released) {
+		return nil, fmt.Errorf("%w: an id occurs twice", ErrCorrupt)
+	}
+	return s, nil
+}
+
+func brokerFrom(p *pb.Broker) *broker {
+	b := &broker{node: p.Node, directory: p.Directory, incarnation: ident.Incarnation(p.Incarnation), opened: p.Opened}
+	b.tails = convertAll(p.Tails, func(t *pb.Tail) catalog.Tail {
+		return catalog.Tail{Incarnation: ident.Incarnation(t.Incarnation), End: ident.Position(t.End)}
+	})
+	b.last = lastCommit{number: p.GetLast().GetNumber(), bundles: convertAll(p.GetLast().GetBundles(), verdictsFrom)}
+	return b
+}
+
+func verdictsFrom(p *pb.BundleVerdicts) bundleVerdicts {
+	v := bundleVerdicts{
+		object:   ident.ObjectID(p.Object),
+		verdicts: make([]catalog.Verdict, len(p.Verdicts)),
+		reasons:  make([]catalog.Reason, len(p.Verdicts)),
+	}
+	for i, b := range p.Verdicts {
+		v.verdicts[i] = catalog.Verdict(b)
+	}
+	for i, b := range p.Reasons[:min(len(p.Reasons), len(p.Verdicts))] {
+		v.reasons[i] = catalog.Reason(b)
+	}
+	return v
+}
+
+func answerFrom(p *pb.Answer) answer {
+	id, _ := topicID(p.Topic)
+	return answer{request: string(p.RequestId), refusal: p.Refusal, topic: id, incarnation: ident.Incarnation(p.Incarnation)}
+}
+
+// loadTopic adds a topic of a snapshot, which lists them by name.
+func (s *State) loadTopic(p *pb.Topic) error {
+	id, ok := topicID(p.Id)
+	if n := len(s.byName); !ok || n > 0 && s.byName[n-1].Name >= p.Name {
+		return fmt.Errorf("%w: topic %q out of order", ErrCorrupt, p.Name)
+	}
+	t := &topic{info: &catalog.Topic{
+		ID: id, Name: p.Name, Creation: p.Creation,
+		ReplicationFactor: int16(p.ReplicationFactor), Configs: configsFrom(p.Configs),
+		Partitions: make([]catalog.Leadership, len(p.Heads)),
+	}}
+	for i, h := range p.Heads {
+		head := headFrom(ident.TopicPartition{Topic: id, Index: int32(i)}, h)
+		t.heads = append(t.heads, head)
+		t.info.Partitions[i] = head.Leader
+	}
+	s.topics[id] = t
+	s.byName = append(s.byName, t.info)
+	return nil
+}
+
+func headFrom(tp ident.TopicPartition, p *pb.Head) *catalog.Head {
+	return &catalog.Head{
+		Partition: tp, Leader: leadershipFrom(p.Leader),
+		LogStart: ident.Offset(p.LogStart), CommittedEnd: ident.Offset(p.CommittedEnd),
+		State: stateRefFrom(p.State), Base: stateRefFrom(p.Base), Manifest: manifestFrom(p.Manifest),
+		Ranges: convertAll(p.Ranges, rangeFrom), Past: convertAll(p.Past, leadershipFrom),
+	}
+}
+
+// Check verifies what every command keeps: that ranges are contiguous and end
+// at the committed end (I8), that lists are sorted, and that no object has
+// fewer references than the heads show (I10; those in manifests are not seen here).
+func (s *State) Check() error {
+	seen := map[ident.ObjectID]int64{}
+	for _, info := range s.byName {
+		t := s.topics[info.ID]
+		if t == nil || t.info != info || len(info.Partitions) != len(t.heads) {
+			return fmt.Errorf("%w: topic %q is not what its id names", ErrCorrupt, info.Name)
+		}
+		for _, h := range t.heads {
+			if err := checkHead(h); err != nil {
+				return err
+			}
+			countRefs(h, seen)
+		}
+	}
+	for _, h := range s.released {
+		countRefs(h, seen)
+	}
+	return s.checkTables(seen)
+}
+
+func checkHead(h *catalog.Head) error {
+	if h.LogStart < 0 || h.CommittedEnd < h.LogStart {
+		return fmt.Errorf("%w: partition %s: log start %d, committed end %d", ErrCorrupt, h.Partition, h.LogStart, h.CommittedEnd)
+	}
+	for i, r := range h.Ranges {
+		end := h.CommittedEnd
+		if i+1 < len(h.Ranges) {
+			end = h.Ranges[i+1].Start
+		}
+		if r.Start >= r.End || r.End != end { // I8
+			return fmt.Errorf("%w: partition %s: range [%d,%d) of object %s is not followed by %d", ErrCorrupt, h.Partition, r.Start, r.End, r.Object, end)
+		}
+	}
+	return nil
+}
+
+func countRefs(h *catalog.Head, seen map[ident.ObjectID]int64) {
+	for _, r := range h.Ranges {
+		seen[r.Object]++
+	}
+	for _, id := range []ident.ObjectID{h.State.Object, h.Base.Object, h.Manifest.Object} {
+		if id != 0 {
+			seen[id]++
+		}
+	}
+}
+
+func (s *State) checkTables(refs map[ident.ObjectID]int64) error {
+	for _, id := range sortedKeys(refs) {
+		if o := s.objects[id]; o.state != pb.ObjectState_LIVE || o.count < refs[id] {
+			return fmt.Errorf("%w: object %s is %s with %d references, heads show %d", ErrCorrupt, id, o.state, o.count, refs[id])
+		}
+	}
+	for _, id := range sortedKeys(s.objects) {
+		o := s.objects[id]
+		if o.state < pb.ObjectState_PREPARED || o.state > pb.ObjectState_UNREFERENCED || (o.state == pb.ObjectState_LIVE) != (o.count > 0) && !s.restoring {
+			return fmt.Errorf("%w: object %s is %s with %d references", ErrCorrupt, id, o.state, o.count)
+		}
+	}
+	if !slices.IsSortedFunc(s.brokers, func(a, b *broker) int { return cmp.Compare(a.node, b.node) }) {
+		return fmt.Errorf("%w: brokers out of order", ErrCorrupt)
+	}
+	for _, a := range s.answers {
+		if _, ok := refusalOf(a.refusal); !ok {
+			return fmt.Errorf("%w: answer with unknown refusal %d", ErrCorrupt, a.refusal)
+		}
+	}
+	return nil
+}
