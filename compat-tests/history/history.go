@@ -106,6 +106,7 @@ type History struct {
 	start time.Time
 
 	mu       sync.Mutex
+	numbered int // sweeps that were given a number
 	sends    []*Send
 	batches  []Batch
 	bounds   []Bounds
@@ -157,6 +158,14 @@ func (h *History) Told(b Bounds) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bounds = append(h.bounds, b)
+}
+
+// SweepNumber gives the number of a complete read that begins.
+func (h *History) SweepNumber() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.numbered++
+	return h.numbered
 }
 
 // Swept records that a complete read ended.

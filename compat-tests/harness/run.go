@@ -1,0 +1,160 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluicemq/sluice/compat-tests/history"
+)
+
+// Seed is the seed of a test's run: SLUICE_SEED, or a new one. It is printed.
+func Seed(t testing.TB) uint64 {
+	t.Helper()
+	seed := rand.Uint64() >> 16
+	if s := os.Getenv("SLUICE_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("SLUICE_SEED: %v", err)
+		}
+	}
+	t.Logf("seed: SLUICE_SEED=%d", seed)
+	return seed
+}
+
+// Long reports whether the long evidence was asked for.
+func Long() bool { return os.Getenv("SLUICE_LONG") == "1" }
+
+// Crew is a set of producers and an auditor at work on one broker.
+type Crew struct {
+	H     *history.History
+	Acked atomic.Int64
+	Loads []*Load
+
+	t       testing.TB
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	mu      sync.Mutex
+	errs    []error
+	auditor *Auditor
+	parts   []history.Partition
+}
+
+// NewCrew starts producers on the partitions: idempotent franz-go ones, plain ones, and one
+// raw; and an auditor that follows them.
+func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts []history.Partition, idempotent, plain int) *Crew {
+	ctx, cancel := context.WithCancel(t.Context())
+	abort, abandon := context.WithCancel(context.WithoutCancel(t.Context()))
+	c := &Crew{H: h, t: t, cancel: cancel, auditor: &Auditor{Addr: addr, H: h}, parts: parts}
+	t.Cleanup(func() { // a test that failed half-way leaves nothing running
+		cancel()
+		abandon()
+		c.work.Wait()
+	})
+	client := uint64(0)
+	load := func(idempotent bool) *Load {
+		client++
+		l := &Load{Addr: addr, H: h, Client: client, Seed: seed, Idempotent: idempotent, Partitions: parts, Acked: &c.Acked, Abort: abort}
+		c.Loads = append(c.Loads, l)
+		return l
+	}
+	for i := range idempotent + plain {
+		l := load(i < idempotent)
+		c.run(func() error { return l.Produce(ctx) })
+	}
+	client++
+	raw := &RawProducer{Load: Load{Addr: addr, H: h, Client: client, Seed: seed, Partitions: parts, Acked: &c.Acked, Abort: abort}}
+	c.run(func() error { return raw.Produce(ctx) })
+	c.run(func() error {
+		(&Auditor{Addr: addr, H: h}).Follow(ctx, parts)
+		return nil
+	})
+	return c
+}
+
+func (c *Crew) run(f func() error) {
+	c.work.Go(func() {
+		if err := f(); err != nil {
+			c.mu.Lock()
+			c.errs = append(c.errs, err)
+			c.mu.Unlock()
+		}
+	})
+}
+
+// ackLimit is how long records may take to be answered while a broker is there.
+const ackLimit = 60 * time.Second
+
+// AwaitAcks waits until so many more records were answered.
+func (c *Crew) AwaitAcks(more int64) {
+	c.t.Helper()
+	want := c.Acked.Load() + more
+	err := Until(ackLimit, func() error {
+		if got := c.Acked.Load(); got < want {
+			return fmt.Errorf("%d records answered after %v, waiting for %d", got, ackLimit, want)
+		}
+		return nil
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Rest ends the producers, after they got through what they have, and the auditor.
+func (c *Crew) Rest() {
+	c.t.Helper()
+	c.cancel()
+	c.work.Wait()
+	for _, err := range c.errs {
+		c.t.Error(err)
+	}
+	for _, l := range c.Loads {
+		for i, err := range l.Failures() {
+			if i == 5 {
+				c.t.Errorf("and %d more of producer %d", len(l.Failures())-i, l.Client)
+				break
+			}
+			c.t.Errorf("a client that may retry was told of an error: %v", err)
+		}
+	}
+}
+
+// Sweep reads all partitions once from start to end.
+func (c *Crew) Sweep() map[history.Partition]history.Sweep {
+	c.t.Helper()
+	swept, err := c.auditor.SweepAll(c.parts, ackLimit)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return swept
+}
+
+// Verdict checks the history and reports every anomaly.
+func Verdict(t testing.TB, h *history.History) {
+	t.Helper()
+	counts := h.Counts()
+	for _, a := range h.Check() {
+		t.Errorf("anomaly: %s", a)
+	}
+	t.Logf("history: %+v", counts)
+	if counts.Acked == 0 || counts.Records == 0 {
+		t.Error("nothing was acknowledged or read: the test shows nothing")
+	}
+}
+
+// Partitions names the partitions of topics.
+func Partitions(count int32, topics ...string) []history.Partition {
+	var parts []history.Partition
+	for _, topic := range topics {
+		for i := range count {
+			parts = append(parts, history.Partition{Topic: topic, Index: i})
+		}
+	}
+	return parts
+}
