@@ -1,0 +1,203 @@
+package buckettest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Server is an S3 server that a test has started; it stops when the test ends.
+type Server struct {
+	Name     string
+	Endpoint string // http://127.0.0.1:port
+	Bucket   string // an existing bucket
+	Region   string
+
+	AccessKey, SecretKey string
+	// Log is the file that the server's output goes to.
+	Log string
+}
+
+// URL names a prefix of the server's bucket, "" for all of it.
+func (s Server) URL(prefix string) string {
+	q := url.Values{"region": {s.Region}, "endpoint": {s.Endpoint}, "path_style": {"true"}}
+	u := url.URL{Scheme: "s3", Host: s.Bucket, Path: "/" + prefix, RawQuery: q.Encode()}
+	return u.String()
+}
+
+// Env is what a child process needs in its environment to be let in.
+func (s Server) Env() []string {
+	return []string{
+		"AWS_ACCESS_KEY_ID=" + s.AccessKey,
+		"AWS_SECRET_ACCESS_KEY=" + s.SecretKey,
+		"AWS_REGION=" + s.Region,
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE=" + os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+	}
+}
+
+// Setenv sets Env for this process until the test ends.
+func (s Server) Setenv(t testing.TB) {
+	for _, pair := range s.Env() {
+		name, value, _ := strings.Cut(pair, "=")
+		t.Setenv(name, value)
+	}
+}
+
+const (
+	accessKey    = "sluice-test"
+	secretKey    = "sluice-test-secret"
+	bucketName   = "sluice"
+	region       = "us-east-1"
+	startTimeout = 60 * time.Second
+)
+
+// StartMinIO starts MinIO on a free loopback port and sets the credentials in this
+// process's environment. Where the program is missing the test is skipped, but fails with CI=true.
+func StartMinIO(t testing.TB) Server {
+	t.Helper()
+	program := find(t, "minio")
+	return start(t, "minio", "/minio/health/ready", func(address, data string) *exec.Cmd {
+		cmd := exec.Command(program, "server", "--quiet", "--anonymous", "--address", address, "--console-address", "127.0.0.1:0", data)
+		cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+accessKey, "MINIO_ROOT_PASSWORD="+secretKey,
+			"MINIO_REGION="+region, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
+		return cmd
+	})
+}
+
+// StartVersityGW starts versitygw on a folder, as StartMinIO does MinIO.
+func StartVersityGW(t testing.TB) Server {
+	t.Helper()
+	program := find(t, "versitygw")
+	return start(t, "versitygw", "/health", func(address, data string) *exec.Cmd {
+		return exec.Command(program, "--port", address, "--access", accessKey, "--secret", secretKey,
+			"--region", region, "--health", "/health", "--keep-alive", "--quiet", "posix", data)
+	})
+}
+
+// find looks in $SLUICE_TOOLS/bin, the cache that `make tools` fills, and PATH.
+func find(t testing.TB, program string) string {
+	t.Helper()
+	tools := os.Getenv("SLUICE_TOOLS")
+	if home, err := os.UserHomeDir(); tools == "" && err == nil {
+		tools = filepath.Join(home, ".cache", "sluice-tools")
+	}
+	for _, candidate := range []string{filepath.Join(tools, "bin", program), program} {
+		if path, err := exec.LookPath(candidate); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing: run `make tools`", program)
+	}
+	t.Skipf("%s is missing: run `make tools`", program)
+	return ""
+}
+
+// start runs the server. The free port that was found may be taken by someone else
+// before the server has it: then another is tried.
+func start(t testing.TB, name, health string, command func(address, data string) *exec.Cmd) Server {
+	t.Helper()
+	data := t.TempDir()
+	// Both servers take a folder that is there for a bucket.
+	if err := os.Mkdir(filepath.Join(data, bucketName), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var errs []error
+	for range 3 {
+		s := Server{Name: name, Bucket: bucketName, Region: region, AccessKey: accessKey, SecretKey: secretKey, Log: filepath.Join(t.TempDir(), name+".log")}
+		address := freeAddress(t)
+		s.Endpoint = "http://" + address
+		err := s.run(t, command(address, data), health)
+		if err == nil {
+			s.Setenv(t)
+			return s
+		}
+		errs = append(errs, err)
+	}
+	t.Fatalf("%s does not start: %v", name, errors.Join(errs...))
+	return Server{}
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
+// run starts the process, waits until it serves, and has it stopped when the test ends.
+func (s Server) run(t testing.TB, cmd *exec.Cmd, health string) error {
+	output, err := os.Create(s.Log)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := errors.Join(cmd.Start(), output.Close()); err != nil { // the child has its own descriptor
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // killed by us, or its log tells
+	}()
+	stop := func() {
+		_ = cmd.Process.Kill() // an error means that it has ended
+		<-ended
+	}
+	if err := s.await(health, ended); err != nil {
+		stop()
+		log, _ := os.ReadFile(s.Log)
+		return fmt.Errorf("%w\n%s", err, log)
+	}
+	t.Cleanup(stop)
+	return nil
+}
+
+// await polls the health page until the server answers, ends, or takes too long.
+func (s Server) await(health string, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return fmt.Errorf("%s ended at once", s.Name)
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not serve after %v", s.Name, startTimeout)
+		case <-tick.C:
+			if s.healthy(ctx, health) {
+				return nil
+			}
+		}
+	}
+}
+
+func (s Server) healthy(ctx context.Context, health string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+health, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.StatusCode == http.StatusOK && resp.Body.Close() == nil
+}
