@@ -1,0 +1,278 @@
+package cache
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// BlockBytes is the size of a block; blocks begin at its multiples. A GET of 1
+// MiB costs a store about the same time to the first byte as a small one.
+const BlockBytes = 1 << 20
+
+// ErrClosed is what readers get whose block was on its way when the cache closed.
+var ErrClosed = errors.New("block cache is closed")
+
+// ReadFunc fills all of p from position pos of the object under key, or fails.
+type ReadFunc func(ctx context.Context, key string, p []byte, pos int64) error
+
+// Object is what the cache has to know of an object.
+type Object struct {
+	ID    ident.ObjectID
+	Key   string
+	Bytes int64 // of the whole object
+}
+
+// Stats counts since the start.
+type Stats struct {
+	Hits, Misses  int64 // blocks; one that is on its way is a hit
+	Reads, Failed int64
+	ReadBytes     int64
+	Evicted       int64 // blocks
+	Bytes         int64 // kept now
+}
+
+// Cache is a block cache with a budget; the least recently used block goes first.
+type Cache struct {
+	read     ReadFunc
+	bytesMax int64
+
+	ctx    context.Context // of reads: ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	hits, misses, reads, failed, readBytes, evicted atomic.Int64
+
+	mu      sync.Mutex // guards what follows; never held during a read
+	closed  bool
+	bytes   int64
+	blocks  map[blockID]*list.Element
+	order   list.List // of *block, newest first
+	flights map[blockID]*flight
+}
+
+type blockID struct {
+	object ident.ObjectID
+	number int64
+}
+
+type block struct {
+	id    blockID
+	bytes []byte
+}
+
+// flight is a block on its way.
+type flight struct {
+	waiters int // guarded by Cache.mu; at 0 the read is ended
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when bytes and err are set
+	bytes   []byte
+	err     error
+}
+
+// New returns a cache that keeps up to bytesMax bytes.
+func New(bytesMax int64, read ReadFunc) *Cache {
+	c := &Cache{
+		read: read, bytesMax: bytesMax,
+		blocks: make(map[blockID]*list.Element), flights: make(map[blockID]*flight),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Close ends the reads on their way and waits for them. Get answers ErrClosed afterwards.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.work.Wait()
+	return nil
+}
+
+// Get returns n bytes of an object from pos on. They are read-only and may be
+// shared with other readers. A run inside one block is not copied.
+func (c *Cache) Get(ctx context.Context, o Object, pos, n int64) ([]byte, error) {
+	if pos < 0 || n < 0 || pos > o.Bytes-n {
+		return nil, fmt.Errorf("read [%d,+%d) of object %s: it has %d bytes", pos, n, o.ID, o.Bytes)
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	first, last := pos/BlockBytes, (pos+n-1)/BlockBytes
+	waits := make([]wait, 0, last-first+1)
+	defer func() {
+		for _, w := range waits {
+			c.leave(w)
+		}
+	}()
+	for number := first; number <= last; number++ { // all set out before any is waited for
+		w, err := c.join(o, number)
+		if err != nil {
+			return nil, err
+		}
+		waits = append(waits, w)
+	}
+	if first == last {
+		b, err := waits[0].get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return b[pos-first*BlockBytes:][:n:n], nil
+	}
+	run := make([]byte, 0, n)
+	for i, w := range waits {
+		b, err := w.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		from := max(0, pos-(first+int64(i))*BlockBytes)
+		run = append(run, b[from:min(int64(len(b)), from+n-int64(len(run)))]...)
+	}
+	return run, nil
+}
+
+// wait is one reader's claim on one block: its bytes, or a flight.
+type wait struct {
+	id     blockID
+	bytes  []byte
+	flight *flight
+}
+
+func (w *wait) get(ctx context.Context) ([]byte, error) {
+	if w.flight == nil {
+		return w.bytes, nil
+	}
+	select {
+	case <-w.flight.done:
+		return w.flight.bytes, w.flight.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// join finds a block, or boards its flight, or starts one. Each join is left once.
+func (c *Cache) join(o Object, number int64) (wait, error) {
+	id := blockID{o.ID, number}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return wait{}, ErrClosed
+	}
+	if el := c.blocks[id]; el != nil {
+		c.hits.Add(1)
+		c.order.MoveToFront(el)
+		return wait{id: id, bytes: el.Value.(*block).bytes}, nil
+	}
+	f := c.flights[id]
+	if f == nil {
+		c.misses.Add(1)
+		f = c.startLocked(o, id)
+	} else {
+		c.hits.Add(1)
+	}
+	f.waiters++
+	return wait{id: id, flight: f}, nil
+}
+
+// startLocked begins to read a block. The read belongs to all who wait for it,
+// so it lives on the cache's context and ends early only when nobody waits.
+func (c *Cache) startLocked(o Object, id blockID) *flight {
+	ctx, cancel := context.WithCancel(c.ctx)
+	f := &flight{cancel: cancel, done: make(chan struct{})}
+	c.flights[id] = f
+	c.work.Go(func() { c.fly(ctx, o, id, f) })
+	return f
+}
+
+func (c *Cache) fly(ctx context.Context, o Object, id blockID, f *flight) {
+	defer f.cancel()
+	pos := id.number * BlockBytes
+	b := make([]byte, min(BlockBytes, o.Bytes-pos))
+	c.reads.Add(1)
+	err := c.read(ctx, o.Key, b, pos)
+	if err != nil {
+		c.failed.Add(1)
+		if c.ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", ErrClosed, err)
+		}
+		f.err = fmt.Errorf("read block %d of object %s: %w", id.number, o.ID, err)
+	} else {
+		c.readBytes.Add(int64(len(b)))
+		f.bytes = b
+	}
+	c.land(id, f)
+	close(f.done)
+}
+
+// land takes a flight off the board and keeps its block.
+func (c *Cache) land(id blockID, f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flights[id] != f {
+		return // everyone left, or the object was forgotten: it may be read again by now
+	}
+	delete(c.flights, id)
+	if f.err != nil || int64(len(f.bytes)) > c.bytesMax {
+		return
+	}
+	c.blocks[id] = c.order.PushFront(&block{id, f.bytes})
+	c.bytes += int64(len(f.bytes))
+	for c.bytes > c.bytesMax {
+		c.dropLocked(c.order.Back())
+		c.evicted.Add(1)
+	}
+}
+
+func (c *Cache) dropLocked(el *list.Element) {
+	b := c.order.Remove(el).(*block)
+	delete(c.blocks, b.id)
+	c.bytes -= int64(len(b.bytes))
+}
+
+// leave ends a reader's claim. The last one to leave a flight that has not landed ends its read.
+func (c *Cache) leave(w wait) {
+	if w.flight == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.flight.waiters--
+	if w.flight.waiters == 0 && c.flights[w.id] == w.flight {
+		delete(c.flights, w.id) // who comes now starts anew instead of boarding a read that ends
+		w.flight.cancel()
+	}
+}
+
+// Forget drops an object's blocks: those whose checksums did not fit, so that the
+// next reader asks the bucket again, or those of an object that was deleted.
+func (c *Cache) Forget(object ident.ObjectID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, el := range c.blocks {
+		if id.object == object {
+			c.dropLocked(el)
+		}
+	}
+	for id := range c.flights {
+		if id.object == object {
+			delete(c.flights, id) // its waiters get it, nobody else does
+		}
+	}
+}
+
+// Stats returns the counters.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	bytes := c.bytes
+	c.mu.Unlock()
+	return Stats{
+		Hits: c.hits.Load(), Misses: c.misses.Load(), Reads: c.reads.Load(), Failed: c.failed.Load(),
+		ReadBytes: c.readBytes.Load(), Evicted: c.evicted.Load(), Bytes: bytes,
+	}
+}

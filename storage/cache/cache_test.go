@@ -1,0 +1,292 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// store serves objects from memory, holding reads back until it is told to let them go.
+type store struct {
+	mu      sync.Mutex
+	objects map[string][]byte
+	reads   []int64 // positions, in order
+	gate    chan error
+	err     error
+}
+
+func newStore(sizes ...int) (*store, []Object) {
+	s := &store{objects: make(map[string][]byte)}
+	rng := rand.NewChaCha8([32]byte{1})
+	var objects []Object
+	for i, n := range sizes {
+		b := make([]byte, n)
+		rng.Read(b)
+		key := string(rune('a' + i))
+		s.objects[key] = b
+		objects = append(objects, Object{ID: ident.ObjectID(i + 1), Key: key, Bytes: int64(n)})
+	}
+	return s, objects
+}
+
+func (s *store) read(ctx context.Context, key string, p []byte, pos int64) error {
+	s.mu.Lock()
+	s.reads = append(s.reads, pos)
+	gate, err := s.gate, s.err
+	s.mu.Unlock()
+	if gate != nil {
+		select {
+		case err = <-gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err == nil && copy(p, s.objects[key][pos:]) != len(p) {
+		return errors.New("short")
+	}
+	return err
+}
+
+func (s *store) want(t *testing.T, c *Cache, o Object, pos, n int64) {
+	t.Helper()
+	b, err := c.Get(t.Context(), o, pos, n)
+	if err != nil || !bytes.Equal(b, s.objects[o.Key][pos:pos+n]) {
+		t.Fatalf("Get(%s, %d, %d) = %d bytes, %v", o.Key, pos, n, len(b), err)
+	}
+}
+
+func TestGet(t *testing.T) {
+	s, objects := newStore(3*BlockBytes+100, 10)
+	c := New(64<<20, s.read)
+	defer c.Close()
+	for _, r := range [][2]int64{
+		{0, 1}, {0, BlockBytes}, {BlockBytes - 1, 2}, {5, 3 * BlockBytes}, {3 * BlockBytes, 100}, {3*BlockBytes + 99, 1},
+		{0, 3*BlockBytes + 100}, {7, 0}, {3*BlockBytes + 100, 0},
+	} {
+		s.want(t, c, objects[0], r[0], r[1])
+	}
+	s.want(t, c, objects[1], 0, 10)
+	if len(s.reads) != 5 {
+		t.Errorf("%d reads for five blocks", len(s.reads))
+	}
+	if st := c.Stats(); st.Bytes != 3*BlockBytes+110 || st.Misses != 5 || st.ReadBytes != st.Bytes {
+		t.Errorf("stats %+v", st)
+	}
+	for _, r := range [][2]int64{{-1, 1}, {0, -1}, {0, 11}, {10, 1}, {1 << 62, 1 << 62}} {
+		if _, err := c.Get(t.Context(), objects[1], r[0], r[1]); err == nil {
+			t.Errorf("Get(%d, %d) of 10 bytes succeeded", r[0], r[1])
+		}
+	}
+}
+
+func TestResultsCannotGrowIntoTheBlock(t *testing.T) {
+	s, objects := newStore(100)
+	c := New(1<<20, s.read)
+	defer c.Close()
+	b, _ := c.Get(t.Context(), objects[0], 0, 10)
+	_ = append(b, 0xAA)
+	s.want(t, c, objects[0], 0, 100)
+}
+
+func TestBudget(t *testing.T) {
+	s, objects := newStore(4 * BlockBytes)
+	c := New(2*BlockBytes, s.read)
+	defer c.Close()
+	for _, pos := range []int64{0, 1, 0, 2, 0, 1} { // 0 stays warm, 1 goes for 2 and comes again
+		s.want(t, c, objects[0], pos*BlockBytes, 1)
+	}
+	want := []int64{0, BlockBytes, 2 * BlockBytes, BlockBytes}
+	if len(s.reads) != len(want) || s.reads[3] != BlockBytes {
+		t.Errorf("reads at %v, want %v", s.reads, want)
+	}
+	if st := c.Stats(); st.Bytes != 2*BlockBytes || st.Evicted != 2 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+func TestSmallerThanABlock(t *testing.T) {
+	s, objects := newStore(BlockBytes)
+	c := New(100, s.read)
+	defer c.Close()
+	s.want(t, c, objects[0], 0, BlockBytes)
+	s.want(t, c, objects[0], 0, BlockBytes)
+	if st := c.Stats(); st.Bytes != 0 || st.Reads != 2 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+func TestSingleFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, objects := newStore(2 * BlockBytes)
+		s.gate = make(chan error)
+		c := New(64<<20, s.read)
+		defer c.Close()
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { s.want(t, c, objects[0], 10, 2*BlockBytes-20) })
+		}
+		synctest.Wait()
+		if len(s.reads) != 2 {
+			t.Errorf("%d reads on their way for two blocks", len(s.reads))
+		}
+		s.gate <- nil
+		s.gate <- nil
+		wg.Wait()
+		if len(s.reads) != 2 {
+			t.Errorf("%d reads for two blocks", len(s.reads))
+		}
+	})
+}
+
+// The one who started a read and goes away does not take the others along; the last one ends it.
+func TestCancelledWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, objects := newStore(100)
+		s.gate = make(chan error)
+		c := New(64<<20, s.read)
+		defer c.Close()
+		first, leaveFirst := context.WithCancel(t.Context())
+		second, leaveSecond := context.WithTimeout(t.Context(), time.Minute)
+		defer leaveSecond()
+		errs := make(chan error, 2)
+		get := func(ctx context.Context) {
+			_, err := c.Get(ctx, objects[0], 0, 1)
+			errs <- err
+		}
+		go get(first)
+		synctest.Wait()
+		go get(second)
+		synctest.Wait()
+		leaveFirst()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("first: %v", err)
+		}
+		s.gate <- nil
+		if err := <-errs; err != nil || len(s.reads) != 1 {
+			t.Errorf("second: %v after %d reads", err, len(s.reads))
+		}
+		c.Forget(objects[0].ID)
+
+		third, leaveThird := context.WithCancel(t.Context())
+		go get(third)
+		synctest.Wait()
+		leaveThird()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("third: %v", err)
+		}
+		synctest.Wait() // its read has ended, nobody opened the gate
+		if st := c.Stats(); st.Failed != 1 || len(c.flights) != 0 {
+			t.Errorf("an abandoned read goes on: %+v", st)
+		}
+		go get(t.Context())
+		synctest.Wait()
+		s.gate <- nil
+		if err := <-errs; err != nil || len(s.reads) != 3 {
+			t.Errorf("after an abandoned read: %v, %d reads", err, len(s.reads))
+		}
+	})
+}
+
+func TestErrorsAreNotKept(t *testing.T) {
+	s, objects := newStore(100)
+	broken := errors.New("broken")
+	s.err = broken
+	c := New(64<<20, s.read)
+	defer c.Close()
+	if _, err := c.Get(t.Context(), objects[0], 0, 1); !errors.Is(err, broken) {
+		t.Errorf("Get = %v", err)
+	}
+	s.err = nil
+	s.want(t, c, objects[0], 0, 100)
+}
+
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, objects := newStore(100, 100)
+		c := New(64<<20, s.read)
+		defer c.Close()
+		s.want(t, c, objects[0], 0, 1)
+		s.want(t, c, objects[1], 0, 1)
+		c.Forget(objects[0].ID)
+		s.want(t, c, objects[1], 0, 1)
+		s.gate = make(chan error)
+		var wg sync.WaitGroup
+		wg.Go(func() { s.want(t, c, objects[0], 0, 1) })
+		synctest.Wait()
+		c.Forget(objects[0].ID) // what is on its way is not kept
+		s.gate <- nil
+		wg.Wait()
+		if st := c.Stats(); st.Reads != 3 || st.Bytes != 100 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, objects := newStore(100)
+		s.gate = make(chan error) // never opens
+		c := New(64<<20, s.read)
+		errs := make(chan error)
+		go func() {
+			_, err := c.Get(t.Context(), objects[0], 0, 1)
+			errs <- err
+		}()
+		synctest.Wait()
+		go c.Close()
+		if err := <-errs; !errors.Is(err, ErrClosed) {
+			t.Errorf("a read on its way: %v", err)
+		}
+		c.Close()
+		if _, err := c.Get(t.Context(), objects[0], 0, 1); !errors.Is(err, ErrClosed) {
+			t.Errorf("a closed cache: %v", err)
+		}
+	})
+}
+
+// Readers, leavers and forgetters at once: what arrives is right and the books fit. For -race.
+func TestConcurrent(t *testing.T) {
+	s, objects := newStore(3*BlockBytes+7, 2*BlockBytes, 99)
+	c := New(3*BlockBytes, s.read)
+	var wg sync.WaitGroup
+	for seed := range uint64(8) {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, 0))
+			for range 60 {
+				o := objects[rng.IntN(len(objects))]
+				pos := rng.Int64N(o.Bytes)
+				n := rng.Int64N(o.Bytes - pos)
+				ctx, cancel := context.WithCancel(t.Context())
+				if rng.IntN(3) == 0 {
+					go cancel()
+				}
+				b, err := c.Get(ctx, o, pos, n)
+				if err == nil && !bytes.Equal(b, s.objects[o.Key][pos:pos+n]) {
+					t.Errorf("wrong bytes at %d of %s", pos, o.Key)
+				} else if err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				if rng.IntN(10) == 0 {
+					c.Forget(o.ID)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	c.Close()
+	var kept int64
+	for el := c.order.Front(); el != nil; el = el.Next() {
+		kept += int64(len(el.Value.(*block).bytes))
+	}
+	if st := c.Stats(); kept != st.Bytes || st.Bytes > 3*BlockBytes || len(c.flights) != 0 || len(c.blocks) != c.order.Len() {
+		t.Errorf("kept %d, %d flights, stats %+v", kept, len(c.flights), st)
+	}
+}
