@@ -1,0 +1,370 @@
+package raft
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	hraft "github.com/hashicorp/raft"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// A lone voter has nobody to wait for: it stands for election after one or two
+// of these. Raft allows no less than 5 ms; below 20 ms nothing is won, since
+// the two fsyncs of an election cost as much.
+const loneTimeout = 20 * time.Millisecond
+
+// Snapshots are taken by count and by bytes, because a thousand commits of
+// 500 KB are half a gigabyte of log to replay. Raft's own schedule only counts.
+const (
+	snapshotEntries  = 8192
+	snapshotBytes    = 32 << 20
+	snapshotsRetain  = 2
+	trailingLogsMin  = 512              // what may be appended while a snapshot is written
+	proposeTimeout   = 10 * time.Second // to enter Raft's queue
+	leaderTimeout    = 10 * time.Second
+	neverBySchedule  = 24 * 365 * time.Hour
+	metaDirectory    = "meta"
+	applyBatchOfRaft = 64
+)
+
+// Config of a node.
+type Config struct {
+	Dir     string // the data directory; the node owns meta/ in it
+	DirUUID string // the directory's UUID: Raft's ServerID
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("Dir is empty"))
+	}
+	if c.DirUUID == "" {
+		errs = append(errs, errors.New("DirUUID is empty"))
+	}
+	return errors.Join(errs...)
+}
+
+// Deps are a node's parts.
+type Deps struct {
+	Log *slog.Logger
+	// OnFatal is called once, from any goroutine, when the node can go on no
+	// more; the process must end. It must not call the node.
+	OnFatal func(error)
+	// OnApply is called in the order of the log after each command that is applied
+	// once Open has returned or is about to; what was replayed before is only seen through View. The state
+	// shows the changes already. It must not block for long, and must not propose. May be nil.
+	OnApply func(index uint64, cmd *pb.Command, res metadata.Result)
+}
+
+// Node is one member of the metadata quorum.
+type Node struct {
+	deps      Deps
+	store     *store
+	raft      *hraft.Raft
+	snapshots hraft.SnapshotStore
+
+	ctx     context.Context // ended by Close
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	due     chan struct{} // a snapshot is due
+	serving atomic.Bool   // Open has seen everything that was there: OnApply from now on
+	fatal   sync.Once
+	closed  sync.Once
+
+	// inflight counts futures that somebody may wait for: Raft forgets some of
+	// them when it is shut down, so Close lets them end first.
+	inflight sync.WaitGroup
+
+	mu      sync.RWMutex
+	state   *metadata.State // guarded by mu
+	halted  error           // guarded by mu
+	closing bool            // guarded by mu: no new futures
+	// since the last snapshot of this process, guarded by mu
+	pendingEntries int
+	pendingBytes   int
+}
+
+// Open replays what the directory holds and returns when this node leads and
+// everything that was committed is applied. An empty directory becomes a
+// quorum of one without a cluster: propose NewBootstrap next.
+func Open(ctx context.Context, cfg Config, deps Deps) (*Node, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("raft: open: %w", err)
+	}
+	n := &Node{deps: deps, state: metadata.New(), due: make(chan struct{}, 1)}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := n.open(ctx, cfg); err != nil {
+		return nil, errors.Join(fmt.Errorf("raft: open %s: %w", cfg.Dir, err), n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context, cfg Config) error {
+	dir := filepath.Join(cfg.Dir, metaDirectory)
+	if err := makeDir(cfg.Dir, dir); err != nil {
+		return err
+	}
+	log := &logger{to: n.deps.Log}
+	var err error
+	if n.snapshots, err = hraft.NewFileSnapshotStoreWithLogger(dir, snapshotsRetain, log); err != nil {
+		return err
+	}
+	if n.store, err = openStore(dir, n.stop); err != nil {
+		return err
+	}
+	address, transport := hraft.NewInmemTransport(hraft.ServerAddress(cfg.DirUUID))
+	conf := raftConfig(cfg.DirUUID, log)
+	lone := hraft.Configuration{Servers: []hraft.Server{{ID: conf.LocalID, Address: address}}}
+	err = hraft.BootstrapCluster(conf, n.store, n.store, n.snapshots, transport, lone)
+	if err != nil && !errors.Is(err, hraft.ErrCantBootstrap) { // it exists: the ordinary start
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	r, err := hraft.NewRaft(conf, (*fsm)(n), n.store, n.store, n.snapshots, transport)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock() // for stop
+	n.raft = r
+	n.mu.Unlock()
+	if err := n.checkReplay(); err != nil {
+		return err
+	}
+	if err := n.checkAlone(conf.LocalID); err != nil {
+		return err
+	}
+	if err := n.lead(ctx); err != nil {
+		return err
+	}
+	n.wg.Go(n.takeSnapshots)
+	return nil
+}
+
+func makeDir(parent, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(parent)
+}
+
+func raftConfig(id string, log *logger) *hraft.Config {
+	conf := hraft.DefaultConfig()
+	conf.LocalID = hraft.ServerID(id)
+	conf.Logger = log
+	conf.HeartbeatTimeout = loneTimeout
+	conf.ElectionTimeout = loneTimeout
+	conf.LeaderLeaseTimeout = loneTimeout
+	conf.CommitTimeout = loneTimeout
+	conf.MaxAppendEntries = applyBatchOfRaft
+	conf.SnapshotInterval = neverBySchedule // takeSnapshots decides
+	conf.SnapshotThreshold = 1 << 62
+	conf.TrailingLogs = snapshotEntries
+	conf.NoLegacyTelemetry = true
+	return conf
+}
+
+// checkReplay refuses a log that does not go on where the snapshot ends: Raft
+// would meet the missing entry with a panic.
+func (n *Node) checkReplay() error {
+	b, err := n.store.state()
+	if err != nil {
+		return err
+	}
+	if from := n.raft.AppliedIndex() + 1; b.first > from {
+		return &CorruptError{What: "log entry", Index: from, Reason: fmt.Sprintf("missing: the log begins at %d and no readable snapshot holds it", b.first)}
+	}
+	return nil
+}
+
+// checkAlone refuses a folder that belongs to another directory's Raft.
+func (n *Node) checkAlone(id hraft.ServerID) error {
+	f := n.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return err
+	}
+	servers := f.Configuration().Servers
+	if len(servers) != 1 || servers[0].ID != id {
+		return fmt.Errorf("meta/ belongs to voters %v, this directory is %s: was it copied from another?", servers, id)
+	}
+	return nil
+}
+
+// lead waits for leadership and then for all that is committed to be applied.
+func (n *Node) lead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
+	defer cancel()
+	for n.raft.State() != hraft.Leader {
+		select {
+		case <-n.raft.LeaderCh():
+		case <-ctx.Done():
+			return fmt.Errorf("no leader: %w", errors.Join(ctx.Err(), n.failure()))
+		case <-n.ctx.Done():
+			return n.failure()
+		}
+	}
+	n.serving.Store(true)
+	if err := n.barrier(ctx); err != nil {
+		return err
+	}
+	return n.failure()
+}
+
+// failure is why the node can go on no more, nil while it can.
+func (n *Node) failure() error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.halted
+}
+
+// stop poisons the node and tells its owner, once. Raft is shut down at once:
+// without its store it would panic at the next election, before the process could end in order.
+func (n *Node) stop(err error) {
+	n.mu.Lock()
+	if n.halted == nil {
+		n.halted = err
+	}
+	r := n.raft
+	n.mu.Unlock()
+	n.cancel()
+	if r != nil {
+		r.Shutdown() // does not wait
+	}
+	n.fatal.Do(func() { n.deps.OnFatal(err) })
+}
+
+// Propose decides a command. Result.Err is the state machine's refusal. An
+// error means that there is no answer: catalog.ErrUnavailable if the command may or may not have been
+// applied, or will be yet; metadata.ErrTooLarge if it was not sent. Propose stamps time and request id
+// where they are not set, so that the same cmd proposed again is the same request.
+func (n *Node) Propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
+	stamp(cmd)
+	data, err := metadata.EncodeCommand(cmd)
+	if err != nil {
+		return metadata.Result{}, err
+	}
+	f, err := n.begin(func() hraft.Future { return n.raft.Apply(data, proposeTimeout) })
+	if err == nil {
+		err = n.wait(ctx, f)
+	}
+	if err != nil {
+		return metadata.Result{}, fmt.Errorf("raft: propose %s: %w: %w", metadata.CommandName(cmd), catalog.ErrUnavailable, err)
+	}
+	switch res := f.(hraft.ApplyFuture).Response().(type) {
+	case metadata.Result:
+		return res, nil
+	case error:
+		return metadata.Result{}, fmt.Errorf("raft: propose %s: %w: %w", metadata.CommandName(cmd), catalog.ErrUnavailable, res)
+	}
+	panic("BUG: the state machine answered with neither a result nor an error")
+}
+
+func stamp(cmd *pb.Command) {
+	if cmd.TimeMs == 0 {
+		cmd.TimeMs = time.Now().UnixMilli()
+	}
+	if len(cmd.RequestId) == 0 {
+		cmd.RequestId = make([]byte, 16)
+		rand.Read(cmd.RequestId) // never fails
+	}
+}
+
+// begin starts a future, unless the node is closing or has stopped. wait must follow.
+func (n *Node) begin(start func() hraft.Future) (hraft.Future, error) {
+	n.mu.RLock()
+	err := n.halted
+	if n.closing && err == nil {
+		err = errClosed
+	}
+	if err == nil {
+		n.inflight.Add(1)
+	}
+	n.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	return start(), nil
+}
+
+var errClosed = errors.New("node is closed")
+
+// wait waits for a future, but no longer than the caller or the node lives.
+func (n *Node) wait(ctx context.Context, f hraft.Future) error {
+	done := make(chan error, 1)
+	go func() { // ends with the future; when the node stops it may stay until the process does
+		defer n.inflight.Done()
+		done <- f.Error()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return errors.Join(errClosed, n.failure())
+	}
+}
+
+// Barrier returns when everything committed before the call is applied here.
+func (n *Node) Barrier(ctx context.Context) error {
+	if err := n.barrier(ctx); err != nil {
+		return fmt.Errorf("raft: barrier: %w: %w", catalog.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (n *Node) barrier(ctx context.Context) error {
+	f, err := n.begin(func() hraft.Future { return n.raft.Barrier(proposeTimeout) })
+	if err != nil {
+		return err
+	}
+	return errors.Join(n.wait(ctx, f), n.failure())
+}
+
+// View calls read with the state, which must not be kept or changed; what its
+// accessors return may be kept. Commands wait meanwhile: be short.
+func (n *Node) View(read func(*metadata.State)) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	read(n.state)
+}
+
+// Freeze returns a copy of the state that later commands do not change, for
+// metadata.StoreSnapshot and metadata.CheckChain.
+func (n *Node) Freeze() *metadata.State {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.state.Freeze()
+}
+
+// Close lets what was proposed end, stops Raft and closes the files. May be called twice.
+func (n *Node) Close() error {
+	var err error
+	n.closed.Do(func() {
+		n.mu.Lock()
+		n.closing = true
+		halted := n.halted
+		n.mu.Unlock()
+		if halted == nil {
+			n.inflight.Wait()
+		}
+		n.cancel()
+		if n.raft != nil {
+			err = n.raft.Shutdown().Error()
+		}
+		n.wg.Wait()
+		if n.store != nil {
+			err = errors.Join(err, n.store.close())
+		}
+	})
+	return err
+}

@@ -1,0 +1,116 @@
+package raft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	hraft "github.com/hashicorp/raft"
+
+	"github.com/sluicemq/sluice/metadata"
+)
+
+// takeSnapshots is the goroutine that snapshots when enough has gathered.
+func (n *Node) takeSnapshots() {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.due:
+		}
+		if err := n.SnapshotNow(n.ctx); err != nil && n.ctx.Err() == nil {
+			// The log stays, so nothing is lost; the next command asks again.
+			n.deps.Log.Warn("metadata snapshot failed", "err", err)
+			n.mu.Lock()
+			n.pendingEntries = snapshotEntries
+			n.mu.Unlock()
+		}
+	}
+}
+
+// SnapshotNow snapshots the state into meta/ and drops the log below the
+// snapshot before it: if the newest is damaged, the older one and the log still give the state.
+func (n *Node) SnapshotNow(ctx context.Context) error {
+	if err := n.keepLogFromPrevious(); err != nil {
+		return fmt.Errorf("raft: snapshot: %w", err)
+	}
+	f, err := n.begin(func() hraft.Future { return n.raft.Snapshot() })
+	if err == nil {
+		err = n.wait(ctx, f)
+	}
+	if err != nil && !errors.Is(err, hraft.ErrNothingNewToSnapshot) {
+		return fmt.Errorf("raft: snapshot: %w", err)
+	}
+	return nil
+}
+
+// keepLogFromPrevious sets how much log survives the snapshot that follows.
+func (n *Node) keepLogFromPrevious() error {
+	list, err := n.snapshots.List()
+	if err != nil {
+		return err
+	}
+	conf := n.raft.ReloadableConfig()
+	conf.TrailingLogs = n.raft.LastIndex() + trailingLogsMin // no older snapshot: keep all
+	if len(list) > 0 {
+		conf.TrailingLogs = n.raft.LastIndex() - list[0].Index + trailingLogsMin
+	}
+	return n.raft.ReloadConfig(conf)
+}
+
+// Seed makes meta/ of an empty data directory start from a state that another
+// quorum reached, as restore does. It is done when it returns; interrupted, it leaves a
+// folder that Seed refuses: begin again with an empty directory.
+func Seed(cfg Config, deps Deps, state *metadata.State) error {
+	if err := seed(cfg, deps, state); err != nil {
+		return fmt.Errorf("raft: seed %s: %w", cfg.Dir, err)
+	}
+	return nil
+}
+
+// seedTerm is before every term in which the seeded quorum elects a leader.
+const seedTerm = 1
+
+func seed(cfg Config, deps Deps, state *metadata.State) (err error) {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	dir := filepath.Join(cfg.Dir, metaDirectory)
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s exists: restore needs an empty directory (%w)", dir, errors.Join(err, os.ErrExist))
+	}
+	if err := makeDir(cfg.Dir, dir); err != nil {
+		return err
+	}
+	log := &logger{to: deps.Log}
+	snapshots, err := hraft.NewFileSnapshotStoreWithLogger(dir, snapshotsRetain, log)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(dir, deps.OnFatal)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	address, transport := hraft.NewInmemTransport(hraft.ServerAddress(cfg.DirUUID))
+	lone := hraft.Configuration{Servers: []hraft.Server{{ID: hraft.ServerID(cfg.DirUUID), Address: address}}}
+	sink, err := snapshots.Create(hraft.SnapshotVersionMax, state.Index(), seedTerm, lone, state.Index(), transport)
+	if err != nil {
+		return err
+	}
+	if err := (&frozen{state}).Persist(sink); err != nil {
+		return err
+	}
+	return s.SetUint64([]byte("CurrentTerm"), seedTerm)
+}
+
+// Existing reports whether a data directory has a quorum's files.
+func Existing(dir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, metaDirectory, "raft.db"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
