@@ -1,0 +1,122 @@
+package wal
+
+import (
+	"slices"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// Limits of one group's write vector. A payload up to copyBytesMax is copied behind the table,
+// where it costs less than a vector of its own (BenchmarkCopyOrReference); so is every payload
+// beyond referencesMax, which keeps the vector within the 1,024 buffers of one
+// write call: head, then at most a reference and a copied run by turns, then padding.
+const (
+	copyBytesMax  = 4 << 10
+	referencesMax = 510
+)
+
+var zeroBlock [blockBytes]byte
+
+// Entry is one payload with what a reader needs to know of it.
+type Entry struct {
+	Kind      Kind
+	Partition ident.TopicPartition
+	Epoch     ident.Epoch
+	// Start and End are half-open; of a state record End is the offset up to which it reflects the partition.
+	Start, End ident.Offset
+	// Payload is referenced until the group is reported; nobody writes to it after Append.
+	Payload []byte
+	// CRC is the CRC32C of the payload, set by Append.
+	CRC uint32
+	// Position is where the payload stands in the incarnation's stream, set before Durable is called.
+	Position ident.Position
+}
+
+// Append is handed to the writer in one call and lands whole in one group.
+type Append struct {
+	Entries []Entry
+	Owner   any // the caller's; the writer does not look at it
+
+	bytes int64 // payloads and table rows
+}
+
+// group is what one write and one sync make durable.
+type group struct {
+	appends  []*Append
+	segment  *segment
+	position ident.Position
+	previous ident.Position
+	durable  ident.Position // what its header names
+	bytes    int64          // headerBytes and those of its appends
+	entries  int
+
+	head []byte   // header, table and copied payloads
+	vec  [][]byte // what is written
+}
+
+func (g *group) end() ident.Position { return g.position + ident.Position(padded(g.bytes)) }
+
+// reset lets go of everything that the group referenced.
+func (g *group) reset() {
+	clear(g.appends)
+	clear(g.vec)
+	*g = group{appends: g.appends[:0], vec: g.vec[:0], head: g.head[:0], bytes: headerBytes}
+}
+
+func (g *group) add(a *Append) {
+	g.appends = append(g.appends, a)
+	g.bytes += a.bytes
+	g.entries += len(a.Entries)
+}
+
+// build lays the group out: positions are set, head and vec are ready to be written.
+func (g *group) build(inc ident.Incarnation, flags uint16) {
+	table := tableEnd(g.entries)
+	g.head = slices.Grow(g.head[:0], int(table+g.copiedBytes()))[:table]
+	at, row, run, refs := table, int64(headerBytes), int64(0), 0
+	for _, a := range g.appends {
+		for i := range a.Entries {
+			e := &a.Entries[i]
+			e.Position = g.position + ident.Position(at)
+			encodeEntry(g.head[row:], e)
+			row += EntryBytes
+			at += int64(len(e.Payload))
+			if len(e.Payload) <= copyBytesMax || refs == referencesMax {
+				g.head = append(g.head, e.Payload...)
+				continue
+			}
+			refs++
+			if run < int64(len(g.head)) {
+				g.vec = append(g.vec, g.head[run:])
+			}
+			run = int64(len(g.head))
+			g.vec = append(g.vec, e.Payload)
+		}
+	}
+	if run < int64(len(g.head)) {
+		g.vec = append(g.vec, g.head[run:])
+	}
+	if pad := padded(g.bytes) - g.bytes; pad > 0 {
+		g.vec = append(g.vec, zeroBlock[:pad])
+	}
+	h := groupHeader{
+		flags: flags, incarnation: inc, position: g.position, previous: g.previous, durable: g.durable,
+		length: g.bytes, entryCount: g.entries,
+	}
+	h.encode(g.head)
+}
+
+// copiedBytes returns how many payload bytes build will copy.
+func (g *group) copiedBytes() int64 {
+	n, refs := 0, 0
+	for _, a := range g.appends {
+		for i := range a.Entries {
+			if size := len(a.Entries[i].Payload); size <= copyBytesMax || refs == referencesMax {
+				n += size
+			} else {
+				refs++
+			}
+		}
+	}
+	return int64(n)
+}

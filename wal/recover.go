@@ -1,0 +1,316 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/vfs"
+)
+
+// Recovery of an incarnation, in this order; dying anywhere and starting again ends the same (I16):
+//
+//  1. finish   a rewrite that an earlier recovery had made durable is put in its place (step 5).
+//  2. scan     every group from the first segment on, up to the first that is not good.
+//  3. judge    a group behind it that names a higher durable position makes that damage, and
+//     we stop; otherwise it is what a crash left, and the end is before it (E25, I7).
+//  4. rewrite  the groups above the highest durable position named were perhaps never
+//     synced, or merely look clean after a sync that failed. They go, with a seal behind them, into
+//     a file of their own: written, synced, renamed, folder synced. Not in place at
+//     once: the last group was perhaps acknowledged, and a power cut while it is written over could tear it.
+//  5. place    the file's bytes are written over the segment's and synced; segments behind
+//     the seal go; then the file goes.
+//
+// The seal fixes the end (I6): a later recovery finds it and changes nothing.
+
+// Sealed is an incarnation that takes no more. Its methods may be called concurrently.
+type Sealed struct {
+	inc  ident.Incarnation
+	dir  string
+	disk vfs.FS
+	segs *segments
+	end  ident.Position
+}
+
+// Recover reads a closed or crashed incarnation, fixes its end and makes everything below it
+// durable. visit gets every entry in WAL order; its payload is valid during the call. A torn tail is cut and
+// logged, damage is a *CorruptError, an absent incarnation ErrMissing.
+func Recover(cfg Config, deps RecoverDeps, inc ident.Incarnation, visit func(*Entry) error) (*Sealed, error) {
+	sealed, err := recoverIncarnation(cfg, deps, inc, visit)
+	if err != nil {
+		return nil, fmt.Errorf("recover write-ahead log %s: %w", inc, err)
+	}
+	return sealed, nil
+}
+
+func recoverIncarnation(cfg Config, deps RecoverDeps, inc ident.Incarnation, visit func(*Entry) error) (*Sealed, error) {
+	s, err := openScanner(cfg, deps, inc, deps.FS.Open)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.recover(visit); err != nil {
+		return nil, errors.Join(err, s.segs.close())
+	}
+	return s.sealed(), nil
+}
+
+func (s *scanner) sealed() *Sealed {
+	return &Sealed{inc: s.inc, dir: s.dir, disk: s.deps.FS, segs: s.segs, end: s.end}
+}
+
+func (s *scanner) recover(visit func(*Entry) error) error {
+	if err := s.finishRewrites(); err != nil {
+		return err
+	}
+	torn, err := s.scanAll(visit)
+	if err != nil {
+		return err
+	}
+	if !s.seal {
+		if err := s.judge(torn); err != nil {
+			return err
+		}
+		if err := s.rewrite(); err != nil {
+			return fmt.Errorf("rewrite what was never proven durable: %w", err)
+		}
+	}
+	return s.removeBehind()
+}
+
+// scanAll reads groups until the seal or the first that is not good, which it returns.
+func (s *scanner) scanAll(visit func(*Entry) error) (*CorruptError, error) {
+	for !s.seal {
+		err := s.next(visit)
+		var torn *CorruptError
+		switch {
+		case err == nil:
+		case !isVisit(err) && errors.As(err, &torn):
+			return torn, nil
+		default:
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// judge decides whether what the scan stopped at is damage or a torn tail.
+func (s *scanner) judge(torn *CorruptError) error {
+	beyond, err := s.durableBeyond()
+	if err != nil {
+		return err
+	}
+	if beyond > s.end {
+		return fmt.Errorf("%w; but everything below %d was durable: not a torn tail; restore the files from a copy", torn, beyond) // E25
+	}
+	if torn.What != "blank" {
+		s.deps.Log.Warn("write-ahead log ends in a torn group, which was never acknowledged: cut",
+			"incarnation", s.inc.String(), "end", int64(s.end), "durable", int64(s.durable), "found", torn.Error())
+	}
+	return nil
+}
+
+// rewrite makes [durable, end) and a seal durable, segment by segment.
+func (s *scanner) rewrite() error {
+	last := s.segmentOf(after(s.end, s.segs.segmentBytes))
+	for from := s.rewriteFrom(); ; {
+		seg := s.segmentOf(from)
+		at := int64(from - s.segs.base(seg))
+		to, seal := seg.capacity-blockBytes, []byte(nil) // behind the last group it is of no meaning
+		if seg == last {
+			to, seal = int64(after(s.end, s.segs.segmentBytes)-s.segs.base(seg)), s.encodeSeal()
+		}
+		if err := s.copyOut(seg, at, to, seal); err != nil {
+			return err
+		}
+		// Before the next file: a seal that outlived the groups before it would make damage of them.
+		if err := s.deps.FS.SyncDir(s.dir); err != nil {
+			return err
+		}
+		if seg == last {
+			return s.finishRewrites()
+		}
+		from = s.segs.base(seg) + ident.Position(s.segs.segmentBytes) + firstGroup
+	}
+}
+
+// rewriteFrom returns where the first group stands that is not proven durable, or where the seal goes.
+func (s *scanner) rewriteFrom() ident.Position {
+	first := s.segs.base(s.segs.list[0])
+	return after(min(max(s.durable, first), s.end), s.segs.segmentBytes)
+}
+
+func (s *scanner) encodeSeal() []byte {
+	g := new(group)
+	g.reset()
+	g.position, g.previous, g.durable = after(s.end, s.segs.segmentBytes), s.end, s.end
+	g.build(s.inc, flagSeal)
+	return slices.Concat(g.vec...)
+}
+
+// copyOut writes bytes [at, to) of a segment and the seal into a rewrite file, named by its position.
+func (s *scanner) copyOut(seg *segment, at, to int64, seal []byte) error {
+	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", uint64(s.segs.base(seg))+uint64(at), rewriteSuffix))
+	f, err := s.deps.FS.Create(path + temporarySuffix)
+	if err != nil {
+		return err
+	}
+	done := int64(0)
+	for at+done < to {
+		p, err := s.read(seg, at+done, min(windowBytes, to-at-done))
+		if err == nil {
+			_, err = f.WriteAt(p, done)
+		}
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		done += int64(len(p))
+	}
+	if len(seal) > 0 {
+		if _, err := f.WriteAt(seal, done); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return s.deps.FS.Rename(path+temporarySuffix, path)
+}
+
+// finishRewrites puts durable rewrite files in their place and removes them, and temporaries.
+func (s *scanner) finishRewrites() error {
+	names, err := s.deps.FS.List(s.dir)
+	if err != nil {
+		return err
+	}
+	var done []string
+	for _, name := range names {
+		pos, isRewrite := parseName(name, rewriteSuffix)
+		switch {
+		case isRewrite:
+			if err := s.putBack(filepath.Join(s.dir, name), ident.Position(pos)); err != nil {
+				return err
+			}
+		case !strings.HasSuffix(name, temporarySuffix):
+			continue
+		}
+		done = append(done, name)
+	}
+	s.winSeg = nil // what was read may have changed
+	for _, name := range done {
+		if err := s.deps.FS.Remove(filepath.Join(s.dir, name)); err != nil {
+			return err
+		}
+	}
+	if len(done) == 0 {
+		return nil
+	}
+	return s.deps.FS.SyncDir(s.dir)
+}
+
+// putBack writes a rewrite file over the segment that it was made from.
+func (s *scanner) putBack(path string, pos ident.Position) error {
+	seg := s.segmentOf(pos)
+	if seg == nil {
+		return &CorruptError{File: path, Position: pos, What: "rewrite of a segment that is missing"}
+	}
+	f, err := s.deps.FS.OpenRead(path)
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	w := window{file: f, size: size}
+	at := int64(pos - s.segs.base(seg))
+	for done := int64(0); err == nil && done < size; {
+		var p []byte
+		if p, err = w.at(done, min(windowBytes, size-done)); err == nil {
+			_, err = seg.file.WriteAt(p, at+done)
+		}
+		done += int64(len(p))
+	}
+	if err == nil {
+		err = seg.file.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// removeBehind removes the segments behind the seal, last first, so that no gap can appear.
+func (s *scanner) removeBehind() error {
+	last := s.segmentOf(after(s.end, s.segs.segmentBytes))
+	for {
+		n := len(s.segs.list)
+		seg := s.segs.list[n-1]
+		if seg == last {
+			return nil
+		}
+		s.segs.list = s.segs.list[:n-1]
+		err := errors.Join(seg.file.Close(), s.deps.FS.Remove(seg.path))
+		if err == nil {
+			err = s.deps.FS.SyncDir(s.dir)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// OpenSealed opens an incarnation whose end is known and shows its entries to visit, as
+// Recover does. Everything below end must be good, else *CorruptError; what lies above is ignored.
+func OpenSealed(cfg Config, deps RecoverDeps, inc ident.Incarnation, end ident.Position, visit func(*Entry) error) (*Sealed, error) {
+	sealed, err := openSealed(cfg, deps, inc, end, visit)
+	if err != nil {
+		return nil, fmt.Errorf("open sealed write-ahead log %s: %w", inc, err)
+	}
+	return sealed, nil
+}
+
+func openSealed(cfg Config, deps RecoverDeps, inc ident.Incarnation, end ident.Position, visit func(*Entry) error) (*Sealed, error) {
+	s, err := openScanner(cfg, deps, inc, deps.FS.OpenRead)
+	if err != nil {
+		return nil, err
+	}
+	for s.end < end && err == nil {
+		err = s.next(visit)
+		if err == nil && s.seal {
+			err = &CorruptError{File: s.dir, Position: s.end, What: "sealed below its registered end", Want: uint64(end), Got: uint64(s.end)}
+		}
+	}
+	if err == nil && s.end > end {
+		err = &CorruptError{File: s.dir, Position: s.end, What: "no group ends at the registered end", Want: uint64(end), Got: uint64(s.end)}
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.segs.close())
+	}
+	return s.sealed(), nil
+}
+
+// Incarnation returns which one this is.
+func (s *Sealed) Incarnation() ident.Incarnation { return s.inc }
+
+// End returns the end that the seal fixed (I6); of an incarnation without any group the first position of its first segment, mostly 0.
+func (s *Sealed) End() ident.Position { return s.end }
+
+// ReadAt fills p with the payload at pos and verifies it: crc is its entry's. Damage is a *CorruptError.
+func (s *Sealed) ReadAt(p []byte, pos ident.Position, crc uint32) error {
+	return s.segs.readAt(p, pos, crc)
+}
+
+// DiskBytes returns what the files take.
+func (s *Sealed) DiskBytes() int64 { return s.segs.diskBytes() }
+
+// Close closes the files; reads at work finish.
+func (s *Sealed) Close() error { return s.segs.close() }
+
+// Remove closes and deletes the incarnation; the caller knows that nothing needs it any more (I9).
+func (s *Sealed) Remove() error {
+	err := s.segs.close()
+	if rerr := s.disk.RemoveAll(s.dir); rerr != nil {
+		return fmt.Errorf("remove write-ahead log %s: %w", s.inc, errors.Join(err, rerr))
+	}
+	if serr := s.disk.SyncDir(filepath.Dir(s.dir)); serr != nil {
+		return fmt.Errorf("remove write-ahead log %s: %w", s.inc, errors.Join(err, serr))
+	}
+	return err
+}
