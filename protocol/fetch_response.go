@@ -26,7 +26,7 @@ type FetchedPartition struct {
 }
 
 // FetchResponse builds a Fetch response, versions 4 to 18, around record bytes that it
-// does not copy: kmsg would copy them all. Call Topic and Partition in order, then Buffers once.
+// does not copy: kmsg would copy them all. Call Topic, its Partitions and EndTopic for each topic, then Buffers once.
 //
 // Header bytes go into one arena; a list of cuts says where batches come between them.
 type FetchResponse struct {
@@ -67,8 +67,8 @@ func (r *FetchResponse) Topic(name string, id [16]byte, partitionCount int) {
 	r.arena = appendCount(r.arena, r.flexible(), partitionCount)
 }
 
-// Partition adds a partition of the current topic. last ends the topic.
-func (r *FetchResponse) Partition(p *FetchedPartition, last bool) {
+// Partition adds a partition of the current topic.
+func (r *FetchResponse) Partition(p *FetchedPartition) {
 	flexible := r.flexible()
 	b := append32(r.arena, p.Index)
 	b = append16(b, int16(p.Code))
@@ -101,8 +101,12 @@ func (r *FetchResponse) Partition(p *FetchedPartition, last bool) {
 	} else {
 		r.arena = append(r.arena, 0)
 	}
-	if last {
-		r.arena = append(r.arena, 0) // tags of the topic
+}
+
+// EndTopic ends the current topic.
+func (r *FetchResponse) EndTopic() {
+	if r.flexible() {
+		r.arena = append(r.arena, 0) // its tagged fields
 	}
 }
 

@@ -1,0 +1,305 @@
+// Produce, versions 3 to 13 (0 to 13 are listed: librdkafka takes a minimum
+// above 2 as a sign that compression is not supported; 0 to 2 close the connection).
+//
+//	5   log start offset
+//	7   zstd
+//	8   error messages (KIP-467)
+//	9   flexible
+//	10  new leader beside NOT_LEADER_OR_FOLLOWER (KIP-951)
+//	13  topic ids
+//
+// acks 1 and −1 are the same: answered when published. timeout_ms holds for both.
+// Different from Apache Kafka: records are not decompressed, so what only they show is not checked (counts inside, null keys of
+// compacted topics) and record_errors is always empty; transactional batches are refused with 53.
+package broker
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	produceTopicIDVersion = 13
+	// adminClientID may write internal topics, as in Kafka.
+	adminClientID = "__admin_client"
+)
+
+// produceCall is one Produce request from its place to its answer.
+type produceCall struct {
+	b        *Broker
+	conn     *conn
+	call     *call
+	acks     int16
+	bytes    int       // of the frame, counted against the connection's limit (E20)
+	deadline time.Time // zero: none
+
+	topics []protocol.ProducedTopic // the answer, in the request's order
+	append storage.AppendRequest    // what was not refused
+	slots  []produceSlot            // by append.Partitions: where its outcome goes
+
+	first ident.TopicPartition              // of append, for isTwice
+	seen  map[ident.TopicPartition]struct{} // all of append, if there is more than one
+
+	// holders of the memory budget: the answer, and the log until Done.
+	holders atomic.Int32
+
+	// Guarded by conn.mu. Once settled, append belongs to us again. A call
+	// that timed out is answered without a look at append, which the log still has.
+	settled, timedOut bool
+}
+
+type produceSlot struct{ topic, partition int }
+
+// produce authorises and validates a request; nothing is placed yet.
+func (b *Broker) produce(c *call) *produceCall {
+	req := c.req.(*kmsg.ProduceRequest)
+	p := &produceCall{b: b, call: c, acks: req.Acks, bytes: c.frameBytes}
+	p.holders.Store(1)
+	if req.TimeoutMillis > 0 && req.Acks != 0 {
+		p.deadline = time.Now().Add(time.Duration(req.TimeoutMillis) * time.Millisecond)
+	}
+	transactional := hasTransactionalBatch(req)
+	nowMs := time.Now().UnixMilli()
+	p.topics = make([]protocol.ProducedTopic, len(req.Topics))
+	for i := range req.Topics {
+		rt := &req.Topics[i]
+		p.topics[i] = protocol.ProducedTopic{Name: rt.Topic, ID: rt.TopicID, Partitions: make([]protocol.ProducedPartition, len(rt.Partitions))}
+		topic, err := b.producedTopic(c, rt)
+		if transactional {
+			err = errUnauthorizedTxn
+		}
+		for j := range rt.Partitions {
+			p.addPartition(i, j, &rt.Partitions[j], topic, err, nowMs)
+		}
+	}
+	return p
+}
+
+// hasTransactionalBatch decides from the batches: a header field proves nothing (CVE-2018-17196).
+func hasTransactionalBatch(req *kmsg.ProduceRequest) bool {
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			r := req.Topics[i].Partitions[j].Records
+			if len(r) >= protocol.BatchHeaderBytes && protocol.Attributes(binary.BigEndian.Uint16(r[21:])).Transactional() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (b *Broker) producedTopic(c *call, rt *kmsg.ProduceRequestTopic) (*catalog.Topic, error) {
+	var topic *catalog.Topic
+	var ok bool
+	if c.version >= produceTopicIDVersion {
+		if topic, ok = b.topics.TopicByID(rt.TopicID); !ok {
+			return nil, errUnknownTopicID
+		}
+	} else {
+		topic, ok = b.topics.TopicByName(rt.Topic)
+	}
+	name := rt.Topic
+	if ok {
+		name = topic.Name
+	}
+	if !c.allowed(name) {
+		return nil, errUnauthorizedTopic
+	}
+	if !ok {
+		return nil, storage.ErrUnknownPartition
+	}
+	return topic, nil
+}
+
+// addPartition validates one partition's batch and either refuses it or lines it up for the append.
+func (p *produceCall) addPartition(i, j int, rp *kmsg.ProduceRequestTopicPartition, topic *catalog.Topic, err error, nowMs int64) {
+	out := &p.topics[i].Partitions[j]
+	*out = protocol.ProducedPartition{Index: rp.Partition, BaseOffset: -1, AppendTime: -1, LogStart: -1, Leader: protocol.NewLeader{Broker: -1, Epoch: -1}}
+	var a storage.PartitionAppend
+	if err == nil {
+		a, err = p.preparePartition(rp, topic, nowMs)
+	}
+	if err != nil {
+		p.refuse(out, topic, err)
+		return
+	}
+	p.append.Partitions = append(p.append.Partitions, a)
+	p.slots = append(p.slots, produceSlot{i, j})
+}
+
+func (p *produceCall) preparePartition(rp *kmsg.ProduceRequestTopicPartition, topic *catalog.Topic, nowMs int64) (a storage.PartitionAppend, err error) {
+	leader, ok := leadership(topic, rp.Partition)
+	if !ok {
+		return a, storage.ErrUnknownPartition
+	}
+	h, err := parseOneBatch(rp.Records, p.call.version)
+	switch {
+	case err != nil:
+		return a, err
+	case p.acks < -1 || p.acks > 1:
+		return a, errInvalidAcks
+	case internalTopics[topic.Name] && p.call.header.ClientID != adminClientID:
+		return a, fmt.Errorf("%w: %s is the broker's", errInvalidTopic, topic.Name)
+	case leader.Broker != p.b.cfg.NodeID:
+		return a, storage.ErrNotLeader
+	}
+	config, err := p.b.topicConfig(topic)
+	if err != nil {
+		return a, err
+	}
+	if err := validateBatch(rp.Records, &h, config, nowMs); err != nil {
+		return a, err
+	}
+	batch, err := maybeRecompress(rp.Records, &h, config)
+	if err != nil {
+		return a, err
+	}
+	a = storage.PartitionAppend{Partition: ident.TopicPartition{Topic: topic.ID, Index: rp.Partition}, AppendTime: -1}
+	if p.isTwice(a.Partition) {
+		return a, fmt.Errorf("%w: the partition stands twice in the request", errInvalidRecord)
+	}
+	if config.LogAppendTime {
+		protocol.SetLogAppendTime(batch, nowMs)
+		if h, err = protocol.ParseBatchHeader(batch); err != nil {
+			return a, err
+		}
+		a.AppendTime = nowMs
+	}
+	a.Batch, a.Header = batch, h
+	return a, nil
+}
+
+// isTwice reports whether a partition was lined up before: the log takes each lock once (E8).
+func (p *produceCall) isTwice(tp ident.TopicPartition) bool {
+	if len(p.append.Partitions) == 0 {
+		p.first = tp
+		return false
+	}
+	if p.seen == nil {
+		p.seen = map[ident.TopicPartition]struct{}{p.first: {}}
+	}
+	_, twice := p.seen[tp]
+	p.seen[tp] = struct{}{}
+	return twice
+}
+
+// refuse gives a partition an error. A producer that is at the wrong broker is told the right one.
+func (p *produceCall) refuse(out *protocol.ProducedPartition, topic *catalog.Topic, err error) {
+	out.Code = codeOf(err)
+	if text := messageOf(err); text != nil {
+		out.Message = *text
+	}
+	if out.Code == protocol.CodeUnknownServerError {
+		p.b.logger.Error("produce failed unexpectedly", "partition", out.Index, "err", err)
+	}
+	if out.Code != protocol.CodeNotLeaderOrFollower || topic == nil {
+		return
+	}
+	if leader, ok := leadership(topic, out.Index); ok && leader.Broker != p.b.cfg.NodeID {
+		out.Leader = protocol.NewLeader{Broker: leader.Broker, Epoch: int32(leader.Epoch)}
+	}
+}
+
+// place hands over what is left of the request. Done may be called before Append returns.
+func (p *produceCall) place(b *Broker) {
+	p.seen = nil
+	if len(p.append.Partitions) == 0 {
+		p.settled = true // nobody else knows of the call yet
+		return
+	}
+	p.holders.Add(1)
+	p.append.Done = p.done
+	b.log.Append(&p.append)
+}
+
+// done is called by the log, once. It must not block: conn.mu is never held during I/O.
+func (p *produceCall) done(*storage.AppendRequest) {
+	p.conn.mu.Lock()
+	p.settled = true
+	p.conn.changed.Broadcast()
+	p.conn.mu.Unlock()
+	p.release()
+}
+
+// release gives the frame's memory back when both its answer has left and the log has let go of it.
+func (p *produceCall) release() {
+	if p.holders.Add(-1) == 0 {
+		p.call.release(p.b)
+	}
+}
+
+// finish fills the outcome of the append into the answer.
+func (p *produceCall) finish() {
+	for i := range p.append.Partitions {
+		slot := p.slots[i]
+		out := &p.topics[slot.topic].Partitions[slot.partition]
+		if p.timedOut {
+			p.refuse(out, nil, errTimedOut)
+			continue
+		}
+		a := &p.append.Partitions[i]
+		if a.Err != nil {
+			p.refuseAppended(out, a)
+			continue
+		}
+		out.BaseOffset, out.AppendTime, out.LogStart = int64(a.BaseOffset), a.AppendTime, int64(a.LogStart)
+	}
+}
+
+// refuseAppended looks the topic up again: it may have gone or moved since.
+func (p *produceCall) refuseAppended(out *protocol.ProducedPartition, a *storage.PartitionAppend) {
+	topic, ok := p.b.topics.TopicByID(a.Partition.Topic)
+	err := a.Err
+	if !ok && p.call.version >= produceTopicIDVersion && errors.Is(err, storage.ErrUnknownPartition) {
+		err = errUnknownTopicID
+	}
+	p.refuse(out, topic, err)
+}
+
+// failed reports, for acks=0, whether any partition failed.
+func (p *produceCall) failed() bool {
+	p.finish()
+	for i := range p.topics {
+		for j := range p.topics[i].Partitions {
+			if p.topics[i].Partitions[j].Code != protocol.CodeNone {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// appendAnswer appends the answer's frame.
+func (p *produceCall) appendAnswer(dst []byte) []byte {
+	p.finish()
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	dst = protocol.AppendResponseHeader(dst, p.call.header.Key, p.call.version, p.call.header.CorrelationID)
+	dst = protocol.AppendProduceResponse(dst, p.call.version, p.topics, p.b.endpoints(p.newLeaders()))
+	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-protocol.FrameLengthBytes))
+	return dst
+}
+
+func (p *produceCall) newLeaders() map[int32]bool {
+	var leaders map[int32]bool
+	for i := range p.topics {
+		for j := range p.topics[i].Partitions {
+			if id := p.topics[i].Partitions[j].Leader.Broker; id >= 0 {
+				if leaders == nil {
+					leaders = map[int32]bool{}
+				}
+				leaders[id] = true
+			}
+		}
+	}
+	return leaders
+}

@@ -1,0 +1,59 @@
+// ApiVersions, versions 0 to 4: 1 has throttle time, 3 is flexible and names the client, 4 allows features from 0 on.
+//
+// A version above that is answered as version 0 with UNSUPPORTED_VERSION and
+// ApiVersions' own range, so that clients ask again; the response header is always v0.
+package broker
+
+import (
+	"context"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// metadata.version as a new cluster of Kafka 4.2 has it: tools print it, and
+// take a broker without features for something else than Kafka. Nothing that is not served is listed.
+const (
+	metadataFeature      = "metadata.version"
+	metadataFeatureMin   = 7
+	metadataFeatureLevel = 29
+	clientNameVersion    = 3
+)
+
+func (b *Broker) apiVersions(_ context.Context, c *call, req *kmsg.ApiVersionsRequest) kmsg.Response {
+	resp := kmsg.NewPtrApiVersionsResponse()
+	if !c.row.serves(c.header.Version) {
+		resp.ErrorCode = int16(codeOf(errUnsupportedVersion))
+		resp.ApiKeys = []kmsg.ApiVersionsResponseApiKey{listedVersions(c.row)}
+		return resp
+	}
+	if c.version >= clientNameVersion && !(isSoftwareName(req.ClientSoftwareName) && isSoftwareName(req.ClientSoftwareVersion)) {
+		resp.ErrorCode = int16(codeOf(errInvalidRequest))
+		return resp
+	}
+	for _, a := range apis {
+		resp.ApiKeys = append(resp.ApiKeys, listedVersions(a))
+	}
+	slices.SortFunc(resp.ApiKeys, func(a, b kmsg.ApiVersionsResponseApiKey) int { return int(a.ApiKey - b.ApiKey) })
+	resp.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{{Name: metadataFeature, MinVersion: metadataFeatureMin, MaxVersion: metadataFeatureLevel}}
+	resp.FinalizedFeaturesEpoch = 0 // the set never changes
+	resp.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{{Name: metadataFeature, MinVersionLevel: metadataFeatureLevel, MaxVersionLevel: metadataFeatureLevel}}
+	return resp
+}
+
+func listedVersions(a *api) kmsg.ApiVersionsResponseApiKey {
+	return kmsg.ApiVersionsResponseApiKey{ApiKey: a.key, MinVersion: a.versions.listed, MaxVersion: a.versions.high}
+}
+
+// isSoftwareName takes letters and digits with '-' and '.' between them.
+func isSoftwareName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		inner := i > 0 && i < len(s)-1
+		if !alphanumeric && !(inner && (c == '-' || c == '.')) {
+			return false
+		}
+	}
+	return s != ""
+}

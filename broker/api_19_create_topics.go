@@ -1,0 +1,172 @@
+// CreateTopics, versions 2 to 7: 4 has defaults (−1), 5 is flexible and returns the configuration, 7 the topic id.
+//
+// Different from Apache Kafka: any replication factor from 1 on is taken, stored and shown, also above the number of brokers;
+// a manual assignment gives counts only, since leaders are placed by the cluster.
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func (b *Broker) createTopics(ctx context.Context, c *call, req *kmsg.CreateTopicsRequest) kmsg.Response {
+	ctx, cancel := withRequestTimeout(ctx, req.TimeoutMillis)
+	defer cancel()
+	resp := kmsg.NewPtrCreateTopicsResponse()
+	counts := map[string]int{}
+	for i := range req.Topics {
+		counts[req.Topics[i].Topic]++
+	}
+	for i := range req.Topics {
+		rt := &req.Topics[i]
+		switch counts[rt.Topic] {
+		case 0: // answered already
+			continue
+		case 1:
+			resp.Topics = append(resp.Topics, b.createTopic(ctx, c, req, rt))
+		default:
+			resp.Topics = append(resp.Topics, createdTopic(rt.Topic, fmt.Errorf("%w: the topic stands twice", errInvalidRequest)))
+		}
+		counts[rt.Topic] = 0
+	}
+	return resp
+}
+
+// withRequestTimeout bounds the wait for a change, not the change: 0 or less is "do not wait", which we read as a moment.
+func withRequestTimeout(ctx context.Context, ms int32) (context.Context, context.CancelFunc) {
+	const shortest = 100 * time.Millisecond
+	return context.WithTimeout(ctx, max(shortest, time.Duration(ms)*time.Millisecond))
+}
+
+func createdTopic(name string, err error) kmsg.CreateTopicsResponseTopic {
+	out := kmsg.NewCreateTopicsResponseTopic()
+	out.Topic, out.ErrorCode, out.ErrorMessage = name, int16(codeOf(err)), messageOf(err)
+	out.NumPartitions, out.ReplicationFactor = -1, -1
+	return out
+}
+
+func (b *Broker) createTopic(ctx context.Context, c *call, req *kmsg.CreateTopicsRequest, rt *kmsg.CreateTopicsRequestTopic) kmsg.CreateTopicsResponseTopic {
+	if !c.allowed(rt.Topic) {
+		return createdTopic(rt.Topic, errUnauthorizedTopic)
+	}
+	spec, err := b.topicSpec(rt)
+	if err == nil {
+		err = b.checkCreatable(spec, req)
+	}
+	if err != nil {
+		return createdTopic(rt.Topic, err)
+	}
+	out := createdTopic(rt.Topic, nil)
+	if !req.ValidateOnly {
+		t, err := b.topics.CreateTopic(ctx, spec)
+		if err != nil {
+			return createdTopic(rt.Topic, err)
+		}
+		out.TopicID = t.ID
+		b.logger.Info("topic created", "topic", t.Name, "topic_id", t.ID.String(), "partitions", len(t.Partitions))
+	}
+	b.showCreated(&out, spec)
+	return out
+}
+
+// showCreated fills in what was decided, unless the caller may not see configurations.
+func (b *Broker) showCreated(out *kmsg.CreateTopicsResponseTopic, spec TopicSpec) {
+	if !b.authorize(topicDescribeConfigs, spec.Name) {
+		out.ConfigErrorCode = int16(codeOf(errUnauthorizedTopic))
+		return
+	}
+	out.NumPartitions, out.ReplicationFactor = spec.Partitions, spec.ReplicationFactor
+	for _, k := range catalog.TopicConfigKeys() {
+		v, source := topicConfigValue(&k, spec.Configs)
+		out.Configs = append(out.Configs, kmsg.CreateTopicsResponseTopicConfig{Name: k.Name, Value: kmsg.StringPtr(v), Source: int8(source)})
+	}
+}
+
+// topicSpec validates what is asked for and fills in the defaults.
+func (b *Broker) topicSpec(rt *kmsg.CreateTopicsRequestTopic) (TopicSpec, error) {
+	spec := TopicSpec{Name: rt.Topic, Partitions: rt.NumPartitions, ReplicationFactor: rt.ReplicationFactor}
+	if err := validateTopicName(rt.Topic); err != nil {
+		return spec, err
+	}
+	if len(rt.ReplicaAssignment) > 0 {
+		if err := spec.assign(rt); err != nil {
+			return spec, err
+		}
+	}
+	if spec.Partitions == -1 {
+		spec.Partitions = b.cfg.PartitionsDefault
+	}
+	if spec.ReplicationFactor == -1 {
+		spec.ReplicationFactor = b.cfg.ReplicationDefault
+	}
+	switch {
+	case spec.Partitions <= 0:
+		return spec, fmt.Errorf("%w: %d", catalog.ErrInvalidPartitions, spec.Partitions)
+	case spec.ReplicationFactor <= 0:
+		return spec, fmt.Errorf("%w: %d", errInvalidReplication, spec.ReplicationFactor)
+	}
+	for _, rc := range rt.Configs {
+		if rc.Value == nil {
+			return spec, fmt.Errorf("%w: %s is null", catalog.ErrInvalidConfig, rc.Name)
+		}
+		if spec.Configs == nil {
+			spec.Configs = map[string]string{}
+		}
+		spec.Configs[rc.Name] = *rc.Value
+	}
+	_, err := catalog.ParseTopicConfig(spec.Configs)
+	return spec, err
+}
+
+// assign takes the counts from a manual assignment, which has to be whole.
+func (spec *TopicSpec) assign(rt *kmsg.CreateTopicsRequestTopic) error {
+	if rt.NumPartitions != -1 || rt.ReplicationFactor != -1 {
+		return fmt.Errorf("%w: with an assignment, partitions and replication factor must both be -1", errInvalidRequest)
+	}
+	spec.Partitions = int32(len(rt.ReplicaAssignment))
+	spec.ReplicationFactor = int16(len(rt.ReplicaAssignment[0].Replicas))
+	seen := map[int32]bool{}
+	for _, a := range rt.ReplicaAssignment {
+		if a.Partition < 0 || a.Partition >= spec.Partitions || seen[a.Partition] {
+			return fmt.Errorf("%w: partitions must be numbered from 0, each once", errInvalidAssignment)
+		}
+		seen[a.Partition] = true
+		if err := checkReplicas(a.Replicas, int(spec.ReplicationFactor)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkReplicas refuses an empty, uneven or repeating list of replicas.
+func checkReplicas(list []int32, want int) error {
+	if len(list) == 0 || len(list) != want {
+		return fmt.Errorf("%w: %d replicas, want %d", errInvalidAssignment, len(list), want)
+	}
+	for i, id := range list {
+		if slices.Contains(list[:i], id) {
+			return fmt.Errorf("%w: broker %d stands twice", errInvalidAssignment, id)
+		}
+	}
+	return nil
+}
+
+// checkCreatable judges a valid spec against the topics that there are, and the request's size.
+func (b *Broker) checkCreatable(spec TopicSpec, req *kmsg.CreateTopicsRequest) error {
+	var total int64
+	for i := range req.Topics {
+		total += max(int64(req.Topics[i].NumPartitions), int64(len(req.Topics[i].ReplicaAssignment)))
+	}
+	if total > partitionsPerRequestMax {
+		return fmt.Errorf("%w: %d partitions in one request, at most %d", errPolicy, total, partitionsPerRequestMax)
+	}
+	if _, ok := b.topics.TopicByName(spec.Name); ok {
+		return fmt.Errorf("%w: %q", catalog.ErrTopicExists, spec.Name)
+	}
+	return b.checkCollision(spec.Name)
+}

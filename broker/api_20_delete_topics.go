@@ -1,0 +1,93 @@
+// DeleteTopics, versions 1 to 6: 4 is flexible, 5 has error messages, 6 takes names or ids.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const deleteByIDVersion = 6
+
+func (b *Broker) deleteTopics(ctx context.Context, c *call, req *kmsg.DeleteTopicsRequest) kmsg.Response {
+	ctx, cancel := withRequestTimeout(ctx, req.TimeoutMillis)
+	defer cancel()
+	asked := req.Topics
+	if c.version < deleteByIDVersion {
+		asked = nil
+		for _, name := range req.TopicNames {
+			asked = append(asked, kmsg.DeleteTopicsRequestTopic{Topic: kmsg.StringPtr(name)})
+		}
+	}
+	resp := kmsg.NewPtrDeleteTopicsResponse()
+	topics, errs := b.topicsToDelete(c, asked)
+	for i := range asked {
+		out := kmsg.NewDeleteTopicsResponseTopic()
+		out.Topic, out.TopicID = asked[i].Topic, asked[i].TopicID
+		err := errs[i]
+		if err == nil {
+			out.Topic, out.TopicID = kmsg.StringPtr(topics[i].Name), topics[i].ID
+			err = b.deleteTopic(ctx, topics[i])
+		}
+		out.ErrorCode, out.ErrorMessage = int16(codeOf(err)), messageOf(err)
+		resp.Topics = append(resp.Topics, out)
+	}
+	return resp
+}
+
+// topicsToDelete looks up all that is asked for before anything is deleted: a topic named twice is refused both times.
+func (b *Broker) topicsToDelete(c *call, asked []kmsg.DeleteTopicsRequestTopic) ([]*catalog.Topic, []error) {
+	topics, errs := make([]*catalog.Topic, len(asked)), make([]error, len(asked))
+	counts := map[ident.TopicID]int{}
+	for i := range asked {
+		if topics[i], errs[i] = b.topicToDelete(c, &asked[i]); errs[i] == nil {
+			counts[topics[i].ID]++
+		}
+	}
+	for i := range asked {
+		if errs[i] == nil && counts[topics[i].ID] > 1 {
+			errs[i] = fmt.Errorf("%w: the topic stands twice", errInvalidRequest)
+		}
+	}
+	return topics, errs
+}
+
+func (b *Broker) topicToDelete(c *call, rt *kmsg.DeleteTopicsRequestTopic) (*catalog.Topic, error) {
+	id := ident.TopicID(rt.TopicID)
+	if (rt.Topic != nil) == !id.IsZero() {
+		return nil, fmt.Errorf("%w: either a name or an id", errInvalidRequest)
+	}
+	if rt.Topic != nil {
+		if !c.allowed(*rt.Topic) {
+			return nil, errUnauthorizedTopic
+		}
+		if t, ok := b.topics.TopicByName(*rt.Topic); ok {
+			return t, nil
+		}
+		return nil, storage.ErrUnknownPartition
+	}
+	t, ok := b.topics.TopicByID(id)
+	switch {
+	case !ok, !c.allowed(t.Name) && !b.authorize(topicDescribe, t.Name):
+		return nil, errUnknownTopicID // whoever may not see a topic does not learn that it exists
+	case !c.allowed(t.Name):
+		return nil, errUnauthorizedTopic
+	}
+	return t, nil
+}
+
+func (b *Broker) deleteTopic(ctx context.Context, t *catalog.Topic) error {
+	err := b.topics.DeleteTopic(ctx, t.ID)
+	if err == nil {
+		b.logger.Info("topic deleted", "topic", t.Name, "topic_id", t.ID.String())
+	}
+	if errors.Is(err, catalog.ErrTopicNotFound) {
+		return storage.ErrUnknownPartition
+	}
+	return err
+}

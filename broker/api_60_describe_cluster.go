@@ -1,0 +1,38 @@
+// DescribeCluster, versions 0 to 2: 1 has endpoint types, of which brokers (1) are here, 2 fenced brokers, of which none is listed.
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	endpointBrokers        = 1
+	endpointControllers    = 2
+	endpointTypesSinceVers = 1
+)
+
+func (b *Broker) describeCluster(_ context.Context, c *call, req *kmsg.DescribeClusterRequest) kmsg.Response {
+	resp := kmsg.NewPtrDescribeClusterResponse()
+	resp.ClusterAuthorizedOperations = operationsNotAsked
+	if c.version >= endpointTypesSinceVers && req.EndpointType != endpointBrokers {
+		err := fmt.Errorf("%w: endpoint type %d", errInvalidRequest, req.EndpointType)
+		if req.EndpointType == endpointControllers {
+			err = errWrongEndpoint
+		}
+		resp.ErrorCode, resp.ErrorMessage = int16(codeOf(err)), messageOf(err)
+		resp.EndpointType, resp.ControllerID = req.EndpointType, -1
+		return resp
+	}
+	nodes := b.topics.Brokers()
+	resp.ClusterID, resp.ControllerID = b.topics.ClusterID(), controllerID(nodes)
+	for _, n := range nodes {
+		resp.Brokers = append(resp.Brokers, kmsg.DescribeClusterResponseBroker{NodeID: n.ID, Host: n.Host, Port: n.Port, Rack: n.Rack})
+	}
+	if req.IncludeClusterAuthorizedOperations {
+		resp.ClusterAuthorizedOperations = b.authorizedOperations(OnCluster, "")
+	}
+	return resp
+}

@@ -1,0 +1,75 @@
+package broker
+
+// Operation is what a request wants to do, with Kafka's ACL numbers.
+type Operation int8
+
+// Operations.
+const (
+	OpNone            Operation = 0
+	OpRead            Operation = 3
+	OpWrite           Operation = 4
+	OpCreate          Operation = 5
+	OpDelete          Operation = 6
+	OpAlter           Operation = 7
+	OpDescribe        Operation = 8
+	OpClusterAction   Operation = 9
+	OpDescribeConfigs Operation = 10
+	OpAlterConfigs    Operation = 11
+	OpIdempotentWrite Operation = 12
+)
+
+// Resource is the kind of thing that an operation is done to.
+type Resource int8
+
+// Resources, with Kafka's ACL numbers.
+const (
+	OnNothing       Resource = 0
+	OnTopic         Resource = 2
+	OnGroup         Resource = 3
+	OnCluster       Resource = 4
+	OnTransactional Resource = 5
+)
+
+// Need is what a row of the dispatch table asks for, on each thing that a request names.
+type Need struct {
+	Op Operation
+	On Resource
+}
+
+var (
+	anyone                 = Need{OpNone, OnNothing}
+	topicRead              = Need{OpRead, OnTopic}
+	topicWrite             = Need{OpWrite, OnTopic}
+	topicCreate            = Need{OpCreate, OnTopic}
+	topicDelete            = Need{OpDelete, OnTopic}
+	topicAlter             = Need{OpAlter, OnTopic}
+	topicDescribe          = Need{OpDescribe, OnTopic}
+	topicDescribeConfigs   = Need{OpDescribeConfigs, OnTopic}
+	topicAlterConfigs      = Need{OpAlterConfigs, OnTopic}
+	clusterIdempotentWrite = Need{OpIdempotentWrite, OnCluster}
+	groupDescribe          = Need{OpDescribe, OnGroup}
+)
+
+// Operations that Kafka knows for a resource, for the "authorized operations" fields.
+var (
+	topicOperations   = []Operation{OpRead, OpWrite, OpCreate, OpDelete, OpAlter, OpDescribe, OpDescribeConfigs, OpAlterConfigs}
+	clusterOperations = []Operation{OpCreate, OpAlter, OpDescribe, OpClusterAction, OpDescribeConfigs, OpAlterConfigs, OpIdempotentWrite}
+)
+
+// operationsNotAsked is the value of an "authorized operations" field that the request did not want.
+const operationsNotAsked = -1 << 31
+
+// authorizedOperations is the bit field of what the caller may do to something.
+func (b *Broker) authorizedOperations(on Resource, name string) int32 {
+	operations := topicOperations
+	if on == OnCluster {
+		operations = clusterOperations
+	}
+	var bits int32
+	for _, op := range operations {
+		if b.authorize(Need{op, on}, name) {
+			bits |= 1 << op
+		}
+	}
+	return bits
+}

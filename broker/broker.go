@@ -1,0 +1,194 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage"
+)
+
+// Log is what the broker needs of storage.
+type Log interface {
+	// Append is the step "place": it returns when every partition was placed
+	// or refused. req.Done is called once, when all are durable and visible or failed; perhaps before
+	// Append returns, else from another goroutine. No partition stands twice in req (E8 locks them).
+	Append(req *storage.AppendRequest)
+	// Read fills in what is there now, honouring the limits across partitions in request order.
+	Read(ctx context.Context, f *storage.Fetch)
+	// Watch signals c, without blocking, whenever one of the partitions moves its high watermark, is deleted or changes its leader.
+	Watch(parts []ident.TopicPartition, c chan<- struct{}) (stop func())
+	// ListOffset looks an offset up by time. epoch NoEpoch is not checked.
+	ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, isolation storage.Isolation) (storage.OffsetAt, error)
+	// EpochEnd answers OffsetForLeaderEpoch: the largest epoch at or below the one asked for, and where it ends. (NoEpoch, -1) if not known.
+	EpochEnd(tp ident.TopicPartition, epoch, currentEpoch ident.Epoch) (ident.Epoch, ident.Offset, error)
+}
+
+// Topics is what the broker needs of the metadata quorum. Lookups are local and cheap; changes return when they are decided.
+type Topics interface {
+	ClusterID() string
+	TopicByName(name string) (*catalog.Topic, bool)
+	TopicByID(id ident.TopicID) (*catalog.Topic, bool)
+	// AllTopics returns every topic, sorted by name.
+	AllTopics() []*catalog.Topic
+	// CreateTopic answers catalog.ErrTopicExists if the name is taken.
+	CreateTopic(ctx context.Context, spec TopicSpec) (*catalog.Topic, error)
+	// DeleteTopic answers catalog.ErrTopicNotFound if it is gone.
+	DeleteTopic(ctx context.Context, id ident.TopicID) error
+	// CreatePartitions raises the count; catalog.ErrInvalidPartitions if that is not more.
+	CreatePartitions(ctx context.Context, id ident.TopicID, count int32) error
+	// SetConfigs replaces all that is set on a topic.
+	SetConfigs(ctx context.Context, id ident.TopicID, configs map[string]string) error
+	// AllocateProducerID returns an id that was never given before.
+	AllocateProducerID(ctx context.Context) (ident.ProducerID, error)
+	// Brokers returns the live brokers by rising id, this one among them.
+	Brokers() []Node
+}
+
+// TopicSpec says what topic to create. All of it was validated.
+type TopicSpec struct {
+	Name              string
+	Partitions        int32
+	ReplicationFactor int16
+	Configs           map[string]string
+}
+
+// Node is a live broker as clients reach it.
+type Node struct {
+	ID   int32
+	Host string
+	Port int32
+	Rack *string
+}
+
+// Config configures a broker. The zero value of a field means its default.
+type Config struct {
+	// NodeID is this broker's id.
+	NodeID int32
+	// AutoCreateOff stops Metadata from creating unknown topics that it is asked for.
+	AutoCreateOff bool
+	// PartitionsDefault is the partition count of topics created without one; default 1.
+	PartitionsDefault int32
+	// ReplicationDefault is the replication factor of topics created without one; default 1. It is shown, not acted on.
+	ReplicationDefault int16
+	// FrameBytesMax is the largest Produce request; default 100 MiB, Kafka's socket.request.max.bytes.
+	FrameBytesMax int
+	// MemoryBytesMax bounds the requests that are being read or not yet answered, of all connections
+	// together; default 512 MiB, at least FrameBytesMax. At the bound connections are not read.
+	MemoryBytesMax int64
+	// ConnectionsMax and ConnectionsPerIPMax bound accepted connections; defaults 10,000 and 2,000.
+	ConnectionsMax, ConnectionsPerIPMax int
+	// IdleTimeout closes a connection that sends nothing; default 10 minutes, Kafka's connections.max.idle.ms.
+	// It also is the longest that a fetch waits.
+	IdleTimeout time.Duration
+	// StallTimeout is how long a begun frame, or an answer, may take beside
+	// what its size is granted at 512 KiB/s; default 15 seconds.
+	StallTimeout time.Duration
+	// StopTimeout is how long Serve waits at its end for requests in flight; default 10 seconds.
+	StopTimeout time.Duration
+}
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+func orDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.PartitionsDefault, 1)
+	orDefault(&c.ReplicationDefault, 1)
+	orDefault(&c.FrameBytesMax, 100*mib)
+	orDefault(&c.MemoryBytesMax, 512*mib)
+	orDefault(&c.ConnectionsMax, 10_000)
+	orDefault(&c.ConnectionsPerIPMax, 2_000)
+	orDefault(&c.IdleTimeout, 10*time.Minute)
+	orDefault(&c.StallTimeout, 15*time.Second)
+	orDefault(&c.StopTimeout, 10*time.Second)
+	return c
+}
+
+// Validate reports every problem of the configuration.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	atLeast := func(name string, v, low int64) {
+		if v < low {
+			errs = append(errs, fmt.Errorf("broker: %s is %d, want at least %d", name, v, low))
+		}
+	}
+	atLeast("NodeID", int64(c.NodeID), 0)
+	atLeast("PartitionsDefault", int64(c.PartitionsDefault), 1)
+	atLeast("ReplicationDefault", int64(c.ReplicationDefault), 1)
+	atLeast("FrameBytesMax", int64(c.FrameBytesMax), kib)
+	atLeast("MemoryBytesMax", c.MemoryBytesMax, int64(max(c.FrameBytesMax, adminFrameBytesMax)))
+	atLeast("ConnectionsMax", int64(c.ConnectionsMax), 1)
+	atLeast("ConnectionsPerIPMax", int64(c.ConnectionsPerIPMax), 1)
+	atLeast("IdleTimeout", int64(c.IdleTimeout), 1)
+	atLeast("StallTimeout", int64(c.StallTimeout), 1)
+	atLeast("StopTimeout", int64(c.StopTimeout), 1)
+	return errors.Join(errs...)
+}
+
+// Deps are the parts that a broker is joined to.
+type Deps struct {
+	Log    Log
+	Topics Topics
+	Logger *slog.Logger
+	// Authorize decides who may do what; nil allows everything.
+	Authorize func(Need, string) bool
+}
+
+// Broker gives Kafka's meaning to requests and serves them over TCP.
+type Broker struct {
+	cfg       Config
+	log       Log
+	topics    Topics
+	logger    *slog.Logger
+	authorize func(Need, string) bool
+	configs   configCache
+
+	memory  *budget // frames that are read or not answered
+	decoded *budget // what large requests take beside their frames
+
+	// stopping is closed when Serve begins to end: long polls answer then.
+	// ctx ends when the deadline for requests in flight has passed.
+	stopping chan struct{}
+	ctx      context.Context
+	cancel   context.CancelFunc
+	stopOnce sync.Once
+
+	alter sync.Mutex // one read-modify-write of a topic's configuration at a time
+}
+
+// New returns a broker that serves nothing yet.
+func New(cfg Config, deps Deps) (*Broker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		cfg:       cfg.withDefaults(),
+		log:       deps.Log,
+		topics:    deps.Topics,
+		logger:    deps.Logger,
+		authorize: deps.Authorize,
+		stopping:  make(chan struct{}),
+	}
+	if b.authorize == nil {
+		b.authorize = func(Need, string) bool { return true }
+	}
+	b.memory = newBudget(b.cfg.MemoryBytesMax)
+	b.decoded = newBudget(decodedBytesMax)
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b, nil
+}

@@ -1,0 +1,413 @@
+// One connection: requests are read one after another, and answered in the
+// same order (DESIGN.md §4.1, E20).
+//
+//  1. The reader waits until fewer than 64 requests and 32 MiB are unanswered.
+//  2. It takes one whole frame off the socket: key and version are looked at
+//     first, the bytes are reserved in the broker's budget, then read under a deadline.
+//  3. Produce is placed at once and goes into the queue; so consecutive
+//     Produce requests overlap. If it is settled when the place returns and nothing is before it, it is answered on the spot.
+//  4. Any other request waits until the queue is empty, which is when all
+//     before it are published and answered, and runs in the reader.
+//  5. The writer, which is started by the first Produce that has to wait,
+//     takes the settled head of the queue and writes its answers.
+//
+// So at any time either the reader writes (queue empty) or the writer does.
+package broker
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluicemq/sluice/protocol"
+)
+
+const (
+	unansweredMax      = 64       // E20
+	unansweredBytesMax = 32 * mib // E20
+
+	// firstReadBytes is what a frame is given before its bytes arrive: a claim alone costs no more.
+	firstReadBytes = mib
+	// transferBytesPerSecond is the slowest that a peer may be, beside StallTimeout.
+	transferBytesPerSecond = 512 * kib
+	// inBufferBytes holds a small request in one read; an idle connection keeps no more than this.
+	inBufferBytes = 512
+)
+
+var (
+	errBadFrame      = errors.New("bad frame")
+	errUnsupported   = errors.New("unsupported request")
+	errSilentFailure = errors.New("a produce request with acks=0 failed")
+)
+
+type conn struct {
+	b  *Broker
+	nc net.Conn
+	in *bufio.Reader // the reader's
+
+	writers sync.WaitGroup
+
+	mu         sync.Mutex
+	changed    sync.Cond      // on mu: anything below
+	queue      []*produceCall // placed, in order; an entry stays until its answer is written
+	queueBytes int
+	hasWriter  bool
+	alarm      *time.Timer // wakes the writer when the head's time is over
+	stopping   bool        // read no further request
+	err        error       // set once: the connection is of no use any more
+}
+
+func newConn(b *Broker, nc net.Conn) *conn {
+	c := &conn{b: b, nc: nc, in: bufio.NewReaderSize(nc, inBufferBytes)}
+	c.changed.L = &c.mu
+	return c
+}
+
+// serve reads until the peer leaves, misbehaves, idles too long, or the broker stops.
+func (c *conn) serve() {
+	err := c.readLoop()
+	if c.isStopping() {
+		err = errors.Join(errStopped, c.drain()) // answer what was placed
+	}
+	c.fail(err)
+	c.writers.Wait()
+	if !errors.Is(err, io.EOF) && !errors.Is(err, errStopped) {
+		c.b.logger.Debug("connection closed", "remote", c.nc.RemoteAddr().String(), "err", err)
+	}
+}
+
+// fail makes the connection useless and wakes everybody. What is still in the
+// queue loses its answer, not its outcome.
+func (c *conn) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	if c.err == nil {
+		c.err = net.ErrClosed
+	}
+	_ = c.nc.Close() // nothing to do about its error
+	for _, p := range c.queue {
+		p.release()
+	}
+	c.queue = nil
+	if c.alarm != nil {
+		c.alarm.Stop()
+	}
+	c.changed.Broadcast()
+}
+
+// stop makes the reader end before its next request.
+func (c *conn) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping = true
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+	c.changed.Broadcast()
+}
+
+func (c *conn) isStopping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopping && c.err == nil
+}
+
+func (c *conn) readLoop() error {
+	for {
+		if err := c.waitForRoom(); err != nil {
+			return err
+		}
+		f, err := c.readFrame()
+		if err != nil {
+			return err
+		}
+		if err := c.handle(f); err != nil {
+			return err
+		}
+	}
+}
+
+// waitForRoom stops reading while too much is unanswered (E20).
+func (c *conn) waitForRoom() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && !c.stopping && (len(c.queue) >= unansweredMax || c.queueBytes >= unansweredBytesMax) {
+		c.changed.Wait()
+	}
+	return c.stateLocked()
+}
+
+// drain returns when everything before has been answered.
+func (c *conn) drain() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && len(c.queue) > 0 {
+		c.changed.Wait()
+	}
+	return c.err
+}
+
+func (c *conn) stateLocked() error {
+	if c.err == nil && c.stopping {
+		return errStopped
+	}
+	return c.err
+}
+
+// frame is one request's bytes and what they hold of the broker's budget.
+type frame struct {
+	row    *api
+	header protocol.RequestHeader // key, version and correlation id
+	bytes  []byte
+}
+
+// readFrame reads one request. Its bytes are reserved; the caller releases them.
+func (c *conn) readFrame() (*frame, error) {
+	prefix, err := c.peekPrefix()
+	if err != nil {
+		return nil, err
+	}
+	size := int(int32(binary.BigEndian.Uint32(prefix)))
+	header, err := protocol.ParseRequestPrefix(prefix[protocol.FrameLengthBytes:])
+	if err != nil {
+		return nil, err
+	}
+	row, err := lookup(header.Key, header.Version)
+	if err != nil {
+		return nil, err
+	}
+	if limit := c.b.frameBytesMax(row); size < protocol.RequestPrefixBytes || size > limit {
+		return nil, fmt.Errorf("%w: %s of %d bytes, limit %d", errBadFrame, row.name, size, limit)
+	}
+	if err := c.b.memory.reserve(c.b.ctx, c.b.stopping, int64(size)); err != nil {
+		return nil, err
+	}
+	f := &frame{row: row, header: header}
+	if f.bytes, err = c.readBody(size); err != nil {
+		c.b.memory.release(int64(size))
+		return nil, fmt.Errorf("%w: %s: %w", errBadFrame, row.name, err)
+	}
+	return f, nil
+}
+
+// peekPrefix waits, as long as a connection may idle, for a request to begin.
+func (c *conn) peekPrefix() ([]byte, error) {
+	const n = protocol.FrameLengthBytes + protocol.RequestPrefixBytes
+	for {
+		if err := c.setReadDeadline(c.b.cfg.IdleTimeout); err != nil {
+			return nil, err
+		}
+		prefix, err := c.in.Peek(n)
+		if err == nil {
+			return prefix, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.waitsForAnswer() {
+			return nil, err
+		}
+	}
+}
+
+// waitsForAnswer reports that the silence is ours.
+func (c *conn) waitsForAnswer() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue) > 0 || c.stopping
+}
+
+func (c *conn) readBody(size int) ([]byte, error) {
+	if _, err := c.in.Discard(protocol.FrameLengthBytes); err != nil {
+		return nil, err
+	}
+	if c.in.Buffered() < size {
+		if err := c.setReadDeadline(c.b.cfg.StallTimeout + transferTime(size)); err != nil {
+			return nil, err
+		}
+	}
+	b := make([]byte, min(size, firstReadBytes))
+	if _, err := io.ReadFull(c.in, b); err != nil {
+		return nil, err
+	}
+	if size > len(b) {
+		first := b
+		b = make([]byte, size)
+		if _, err := io.ReadFull(c.in, b[copy(b, first):]); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func transferTime(size int) time.Duration {
+	return time.Duration(size) * time.Second / transferBytesPerSecond
+}
+
+// setReadDeadline does not undo the one by which stop wakes the reader.
+func (c *conn) setReadDeadline(d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.stateLocked(); err != nil {
+		return err
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(d))
+}
+
+// handle takes a frame over, its reservation included.
+func (c *conn) handle(f *frame) error {
+	call, err := c.b.decode(f)
+	if err != nil {
+		c.b.memory.release(int64(len(f.bytes)))
+		return err
+	}
+	if f.row.place != nil {
+		return c.place(call)
+	}
+	defer call.release(c.b)
+	if err := c.drain(); err != nil {
+		return err
+	}
+	buffers, bytes, err := f.row.handle(c.b, c.b.ctx, call)
+	if err != nil {
+		return err
+	}
+	return c.write(buffers, bytes)
+}
+
+// place hands a Produce request to the log and puts it into the queue, unless it can be answered on the spot.
+func (c *conn) place(call *call) error {
+	p := call.row.place(c.b, call)
+	p.conn = c
+	p.place(c.b)
+
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		p.release()
+		return c.err
+	}
+	if p.settled && len(c.queue) == 0 {
+		c.mu.Unlock()
+		defer p.release()
+		return c.answer(p)
+	}
+	c.queue = append(c.queue, p)
+	c.queueBytes += p.bytes
+	if !c.hasWriter {
+		c.hasWriter = true
+		c.alarm = time.AfterFunc(time.Hour, c.wake)
+		c.writers.Go(c.writeLoop)
+	}
+	c.changed.Broadcast()
+	c.mu.Unlock()
+	return nil
+}
+
+func (c *conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed.Broadcast()
+}
+
+// answer writes the answers of settled calls in one go.
+func (c *conn) answer(calls ...*produceCall) error {
+	var out []byte
+	for _, p := range calls {
+		if p.acks != 0 {
+			out = p.appendAnswer(out)
+			continue
+		}
+		if p.failed() {
+			// No byte is ever answered to acks=0: the end of the connection is the sign.
+			return errors.Join(errSilentFailure, c.write([][]byte{out}, len(out)))
+		}
+	}
+	return c.write([][]byte{out}, len(out))
+}
+
+func (c *conn) write(buffers [][]byte, bytes int) error {
+	if bytes == 0 {
+		return nil
+	}
+	deadline := time.Now().Add(c.b.cfg.StallTimeout + transferTime(bytes))
+	if err := c.nc.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	if len(buffers) == 1 {
+		_, err := c.nc.Write(buffers[0])
+		return err
+	}
+	vector := net.Buffers(buffers)
+	_, err := vector.WriteTo(c.nc)
+	return err
+}
+
+// writeLoop answers what the reader has queued, until the connection ends.
+func (c *conn) writeLoop() {
+	for {
+		calls := c.nextSettled()
+		if calls == nil {
+			return
+		}
+		err := c.answer(calls...)
+		c.pop(calls)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+	}
+}
+
+// nextSettled waits for the head of the queue and returns all that can be
+// answered now; nil when the connection is over.
+func (c *conn) nextSettled() []*produceCall {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil {
+		n := 0
+		for n < len(c.queue) && c.settledLocked(c.queue[n]) {
+			n++
+		}
+		if n > 0 {
+			return slices.Clone(c.queue[:n])
+		}
+		c.changed.Wait()
+	}
+	return nil
+}
+
+// settledLocked reports whether a call can be answered: its outcome is there, or its time is
+// over. Only the head's time counts, as answers leave in order; the alarm is set for it.
+func (c *conn) settledLocked(p *produceCall) bool {
+	if p.settled || p.deadline.IsZero() {
+		return p.settled
+	}
+	left := time.Until(p.deadline)
+	if left > 0 {
+		c.alarm.Reset(left)
+		return false
+	}
+	p.timedOut = true
+	return true
+}
+
+func (c *conn) pop(calls []*produceCall) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return // fail has released them
+	}
+	for _, p := range calls {
+		c.queueBytes -= p.bytes
+		p.release()
+	}
+	c.queue = slices.Delete(c.queue, 0, len(calls))
+	c.changed.Broadcast()
+}

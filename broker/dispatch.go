@@ -1,0 +1,186 @@
+package broker
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// adminFrameBytesMax is the largest request of any API but Produce: 200,000 partitions of a Fetch.
+	adminFrameBytesMax = 8 * mib
+	// decodedBytesMax bounds what all requests together decode to beside
+	// their frames, and so what one may; below decodedFreeBytes nobody asks.
+	decodedBytesMax  = 128 * mib
+	decodedFreeBytes = 64 * kib
+)
+
+// versions is a range of an API's versions: those served and, where it differs, the lowest that is listed.
+type versions struct {
+	low, high, listed int16
+}
+
+func between(low, high int16) versions { return versions{low: low, high: high, listed: low} }
+
+func (v versions) listedFrom(low int16) versions {
+	v.listed = low
+	return v
+}
+
+// handler answers a request in the connection's reader. It returns the
+// frame as buffers and its length; an error closes the connection without an answer.
+type handler func(b *Broker, ctx context.Context, c *call) (buffers [][]byte, bytes int, err error)
+
+// api is a row of the dispatch table.
+type api struct {
+	key      int16
+	name     string
+	versions versions
+	needs    Need
+	handle   handler
+	place    func(b *Broker, c *call) *produceCall // Produce, in place of handle
+}
+
+// row makes a row of an API that is answered with a kmsg response. It takes every
+// entry as an argument, so that a row without its authorisation does not compile.
+func row[Q kmsg.Request](key int16, name string, v versions, needs Need, answer func(*Broker, context.Context, *call, Q) kmsg.Response) *api {
+	return &api{key: key, name: name, versions: v, needs: needs,
+		handle: func(b *Broker, ctx context.Context, c *call) ([][]byte, int, error) {
+			frame := c.encode(answer(b, ctx, c, c.req.(Q)))
+			return [][]byte{frame}, len(frame), nil
+		}}
+}
+
+func placeRow(key int16, name string, v versions, needs Need, place func(*Broker, *call) *produceCall) *api {
+	return &api{key: key, name: name, versions: v, needs: needs, place: place}
+}
+
+func bufferRow(key int16, name string, v versions, needs Need, handle handler) *api {
+	return &api{key: key, name: name, versions: v, needs: needs, handle: handle}
+}
+
+// apis is every API that is served, and so what ApiVersions lists.
+// The function breaks the cycle: ApiVersions is a row and lists the rows.
+var apis map[int16]*api
+
+func init() {
+	apis = map[int16]*api{}
+	for _, a := range []*api{
+		placeRow(0, "Produce", between(3, 13).listedFrom(0), topicWrite, (*Broker).produce),
+		bufferRow(1, "Fetch", between(4, 18), topicRead, (*Broker).fetch),
+		row(2, "ListOffsets", between(1, 11), topicDescribe, (*Broker).listOffsets),
+		row(3, "Metadata", between(0, 13), topicDescribe, (*Broker).metadata),
+		row(10, "FindCoordinator", between(0, 6), groupDescribe, (*Broker).findCoordinator),
+		row(18, "ApiVersions", between(0, 4), anyone, (*Broker).apiVersions),
+		row(19, "CreateTopics", between(2, 7), topicCreate, (*Broker).createTopics),
+		row(20, "DeleteTopics", between(1, 6), topicDelete, (*Broker).deleteTopics),
+		row(22, "InitProducerId", between(0, 5), clusterIdempotentWrite, (*Broker).initProducerID),
+		row(23, "OffsetForLeaderEpoch", between(2, 4), topicDescribe, (*Broker).offsetForLeaderEpoch),
+		row(32, "DescribeConfigs", between(1, 4), topicDescribeConfigs, (*Broker).describeConfigs),
+		row(33, "AlterConfigs", between(0, 2), topicAlterConfigs, (*Broker).alterConfigs),
+		row(37, "CreatePartitions", between(0, 3), topicAlter, (*Broker).createPartitions),
+		row(44, "IncrementalAlterConfigs", between(0, 1), topicAlterConfigs, (*Broker).incrementalAlterConfigs),
+		row(60, "DescribeCluster", between(0, 2), anyone, (*Broker).describeCluster),
+		row(75, "DescribeTopicPartitions", between(0, 0), topicDescribe, (*Broker).describeTopicPartitions),
+	} {
+		apis[a.key] = a
+	}
+}
+
+const apiVersionsKey = 18
+
+// lookup finds the row that serves a request. ApiVersions is found at any version: it says which it serves.
+func lookup(key, version int16) (*api, error) {
+	a, ok := apis[key]
+	if !ok {
+		return nil, fmt.Errorf("%w: api key %d", errUnsupported, key)
+	}
+	if !a.serves(version) && key != apiVersionsKey {
+		return nil, fmt.Errorf("%w: %s version %d", errUnsupported, a.name, version)
+	}
+	return a, nil
+}
+
+func (a *api) serves(version int16) bool {
+	return a.versions.low <= version && version <= a.versions.high
+}
+
+func (b *Broker) frameBytesMax(a *api) int {
+	if a.place != nil {
+		return b.cfg.FrameBytesMax
+	}
+	return adminFrameBytesMax
+}
+
+// call is one request on its way through a handler.
+type call struct {
+	b       *Broker
+	row     *api
+	header  protocol.RequestHeader
+	version int16 // of the answer; 0 for an ApiVersions version that is not served
+	req     kmsg.Request
+
+	frameBytes   int // held of the broker's memory budget
+	decodedBytes int // held of the broker's budget for decoded requests
+}
+
+// decode turns a frame into a call. It holds the frame's reservation only if there is no error.
+func (b *Broker) decode(f *frame) (*call, error) {
+	c := &call{b: b, row: f.row, header: f.header, version: f.header.Version, frameBytes: len(f.bytes)}
+	if !f.row.serves(c.version) { // ApiVersions from the future: its body is not ours to read
+		c.version, c.req = 0, kmsg.NewPtrApiVersionsRequest()
+		return c, nil
+	}
+	header, body, err := protocol.ParseRequestHeader(f.bytes)
+	if err != nil {
+		return nil, err
+	}
+	c.header = header
+	cost, err := protocol.RequestCost(header.Key, header.Version, body)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.reserveDecoded(cost); err != nil {
+		return nil, err
+	}
+	if c.req, err = protocol.DecodeRequest(header.Key, header.Version, body); err != nil {
+		b.decoded.release(int64(c.decodedBytes))
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *call) reserveDecoded(cost int) error {
+	switch {
+	case cost <= decodedFreeBytes:
+		return nil
+	case cost > decodedBytesMax:
+		return fmt.Errorf("%w: %s would decode to %d bytes", errBadFrame, c.row.name, cost)
+	}
+	c.decodedBytes = cost
+	return c.b.decoded.reserve(c.b.ctx, c.b.stopping, int64(cost))
+}
+
+// release gives back what the call holds of the budgets.
+func (c *call) release(b *Broker) {
+	b.memory.release(int64(c.frameBytes))
+	if c.decodedBytes > 0 {
+		b.decoded.release(int64(c.decodedBytes))
+	}
+}
+
+// encode makes a whole frame of a response.
+func (c *call) encode(resp kmsg.Response) []byte {
+	resp.SetVersion(c.version)
+	out := make([]byte, protocol.FrameLengthBytes, 512)
+	out = protocol.AppendResponseHeader(out, c.header.Key, c.version, c.header.CorrelationID)
+	out = resp.AppendTo(out)
+	binary.BigEndian.PutUint32(out, uint32(len(out)-protocol.FrameLengthBytes))
+	return out
+}
+
+// allowed asks for the row's need on a topic, group or the cluster ("").
+func (c *call) allowed(name string) bool { return c.b.authorize(c.row.needs, name) }

@@ -1,0 +1,162 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
+)
+
+// Errors that handlers give themselves.
+var (
+	errUnauthorizedTopic   = errors.New("not authorised for this topic")
+	errUnauthorizedCluster = errors.New("not authorised for the cluster")
+	errUnauthorizedTxn     = errors.New("transactions are not served")
+	errUnknownTopicID      = errors.New("no topic with this id")
+	errInvalidTopic        = errors.New("invalid topic")
+	errInvalidAcks         = errors.New("acks must be -1, 0 or 1")
+	errTimedOut            = errors.New("not settled within the request's timeout: outcome unknown")
+	errTooLarge            = errors.New("batch is larger than max.message.bytes")
+	errOverSegment         = errors.New("batch is larger than segment.bytes")
+	errInvalidRecord       = errors.New("invalid record batch")
+	errInvalidTimestamp    = errors.New("invalid timestamp")
+	errUnsupportedCodec    = errors.New("unsupported compression codec")
+	errInvalidRequest      = errors.New("invalid request")
+	errUnsupportedVersion  = errors.New("not served at this version")
+	errInvalidReplication  = errors.New("invalid replication factor")
+	errInvalidAssignment   = errors.New("invalid replica assignment")
+	errPolicy              = errors.New("not permitted by the broker's limits")
+	errNoCoordinator       = errors.New("no coordinator is available")
+	errNoFetchSession      = errors.New("fetch sessions are not kept")
+	errWrongEndpoint       = errors.New("controllers are not reached here")
+)
+
+// codes maps every error that can reach a client to its code. Order counts only where one error is another.
+var codes = []struct {
+	err  error
+	code protocol.Code
+}{
+	{storage.ErrUnknownPartition, protocol.CodeUnknownTopicOrPartition},
+	{storage.ErrNotLeader, protocol.CodeNotLeaderOrFollower},
+	{storage.ErrNotReady, protocol.CodeLeaderNotAvailable},
+	{storage.ErrThrottled, protocol.CodeNotEnoughReplicas},
+	{storage.ErrWALFailed, protocol.CodeKafkaStorageError},
+	{storage.ErrClosed, protocol.CodeNotLeaderOrFollower},
+	{storage.ErrOutOfOrder, protocol.CodeOutOfOrderSequenceNumber},
+	{storage.ErrStaleProducer, protocol.CodeInvalidProducerEpoch},
+	{storage.ErrInvalidTxnState, protocol.CodeInvalidTxnState},
+	{storage.ErrOffsetOutOfRange, protocol.CodeOffsetOutOfRange},
+	{storage.ErrFencedLeaderEpoch, protocol.CodeFencedLeaderEpoch},
+	{storage.ErrUnknownEpoch, protocol.CodeUnknownLeaderEpoch},
+	{storage.ErrUnavailable, protocol.CodeKafkaStorageError},
+	{storage.ErrCorrupt, protocol.CodeKafkaStorageError},
+	{storage.ErrTooManyProducers, protocol.CodePolicyViolation},
+
+	{catalog.ErrTopicExists, protocol.CodeTopicAlreadyExists},
+	{catalog.ErrTopicNotFound, protocol.CodeUnknownTopicOrPartition},
+	{catalog.ErrInvalidPartitions, protocol.CodeInvalidPartitions},
+	{catalog.ErrInvalidConfig, protocol.CodeInvalidConfig},
+	{catalog.ErrFenced, protocol.CodeNotLeaderOrFollower},
+	{catalog.ErrNotPrepared, protocol.CodeUnknownServerError}, // never leaves storage
+	{catalog.ErrConflict, protocol.CodeRequestTimedOut},       // retriable: decide again
+	{catalog.ErrUnavailable, protocol.CodeRequestTimedOut},
+
+	{protocol.ErrCorruptBatch, protocol.CodeCorruptMessage},
+	{protocol.ErrUnknownCodec, protocol.CodeUnsupportedCompressionType},
+	{protocol.ErrTooLarge, protocol.CodeMessageTooLarge},
+	{protocol.ErrMalformed, protocol.CodeInvalidRequest},
+
+	{errUnauthorizedTopic, protocol.CodeTopicAuthorizationFailed},
+	{errUnauthorizedCluster, protocol.CodeClusterAuthorizationFailed},
+	{errUnauthorizedTxn, protocol.CodeTransactionalIDAuthorizationFailed},
+	{errUnknownTopicID, protocol.CodeUnknownTopicID},
+	{errInvalidTopic, protocol.CodeInvalidTopicException},
+	{errInvalidAcks, protocol.CodeInvalidRequiredAcks},
+	{errTimedOut, protocol.CodeRequestTimedOut},
+	{errTooLarge, protocol.CodeMessageTooLarge},
+	{errOverSegment, protocol.CodeRecordListTooLarge},
+	{errInvalidRecord, protocol.CodeInvalidRecord},
+	{errInvalidTimestamp, protocol.CodeInvalidTimestamp},
+	{errUnsupportedCodec, protocol.CodeUnsupportedCompressionType},
+	{errInvalidRequest, protocol.CodeInvalidRequest},
+	{errUnsupportedVersion, protocol.CodeUnsupportedVersion},
+	{errInvalidReplication, protocol.CodeInvalidReplicationFactor},
+	{errInvalidAssignment, protocol.CodeInvalidReplicaAssignment},
+	{errPolicy, protocol.CodePolicyViolation},
+	{errNoCoordinator, protocol.CodeCoordinatorNotAvailable},
+	{errNoFetchSession, protocol.CodeFetchSessionIDNotFound},
+	{errWrongEndpoint, protocol.CodeMismatchedEndpointType},
+
+	{errStopped, protocol.CodeNotLeaderOrFollower},
+	{context.DeadlineExceeded, protocol.CodeRequestTimedOut},
+	{context.Canceled, protocol.CodeNotLeaderOrFollower}, // only when the broker stops
+}
+
+// codeOf turns an error into the code that a client gets. An error that nobody foresaw is UNKNOWN_SERVER_ERROR.
+func codeOf(err error) protocol.Code {
+	if err == nil {
+		return protocol.CodeNone
+	}
+	for i := range codes {
+		if errors.Is(err, codes[i].err) {
+			return codes[i].code
+		}
+	}
+	return protocol.CodeUnknownServerError
+}
+
+// Fetch versions from which a client knows a code.
+const (
+	fetchStorageErrorVersion = 6
+	fetchNotAvailableVersion = 11
+)
+
+// fetchCode is codeOf, held to the codes that Kafka's consumer takes from a
+// partition without throwing out of poll (kafka-protocol.md 2.6, trap 20).
+func fetchCode(err error, version int16) protocol.Code {
+	code := codeOf(err)
+	switch code {
+	case protocol.CodeLeaderNotAvailable: // still loading: never OFFSET_OUT_OF_RANGE
+		if version < fetchNotAvailableVersion {
+			return protocol.CodeNotLeaderOrFollower
+		}
+		return protocol.CodeOffsetNotAvailable
+	case protocol.CodeKafkaStorageError:
+		if version < fetchStorageErrorVersion {
+			return protocol.CodeNotLeaderOrFollower
+		}
+		return code
+	case protocol.CodeNone, protocol.CodeNotLeaderOrFollower, protocol.CodeReplicaNotAvailable, protocol.CodeFencedLeaderEpoch,
+		protocol.CodeUnknownTopicOrPartition, protocol.CodeUnknownTopicID, protocol.CodeInconsistentTopicID, protocol.CodeOffsetOutOfRange,
+		protocol.CodeTopicAuthorizationFailed, protocol.CodeUnknownLeaderEpoch, protocol.CodeCorruptMessage:
+		return code
+	default:
+		return protocol.CodeUnknownServerError
+	}
+}
+
+// producerIDCode is codeOf for InitProducerId: a plain idempotent producer of
+// Java retries 14, and would look for a transaction coordinator on 15 or 16.
+func producerIDCode(err error) protocol.Code {
+	switch code := codeOf(err); code {
+	case protocol.CodeRequestTimedOut, protocol.CodeNotLeaderOrFollower:
+		return protocol.CodeCoordinatorLoadInProgress
+	default:
+		return code
+	}
+}
+
+// messageOf is the text beside a code, or nil. It never repeats what the client sent at length.
+func messageOf(err error) *string {
+	if err == nil {
+		return nil
+	}
+	const messageBytesMax = 512
+	s := err.Error()
+	if len(s) > messageBytesMax {
+		s = s[:messageBytesMax]
+	}
+	return &s
+}

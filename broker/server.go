@@ -1,0 +1,127 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// acceptBackoff is the pause after a failed accept (out of file descriptors, mostly).
+const acceptBackoff = 50 * time.Millisecond
+
+// Serve accepts connections from l until ctx ends. Then it stops accepting,
+// wakes long polls, finishes what is in flight within StopTimeout, closes every connection, idle
+// ones at once, and returns nil. It closes l. A broker serves once.
+func (b *Broker) Serve(ctx context.Context, l net.Listener) error {
+	s := &server{b: b, conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}}
+	unhook := context.AfterFunc(ctx, func() {
+		b.stopOnce.Do(func() { close(b.stopping) })
+		_ = l.Close() // wakes Accept; its error is of no use
+	})
+	defer unhook()
+	err := s.acceptLoop(ctx, l)
+	b.stopOnce.Do(func() { close(b.stopping) })
+	_ = l.Close()
+	s.stop()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("broker: accept on %s: %w", l.Addr(), err)
+}
+
+// server is what one Serve owns: the set of its connections.
+type server struct {
+	b  *Broker
+	wg sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	perIP map[netip.Addr]int
+}
+
+func (s *server) acceptLoop(ctx context.Context, l net.Listener) error {
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			s.start(nc)
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			s.b.logger.Warn("accept failed", "err", err)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(acceptBackoff):
+			}
+		}
+	}
+}
+
+// start serves a connection in a goroutine of its own, or closes it at once if there are too many.
+func (s *server) start(nc net.Conn) {
+	ip := remoteIP(nc)
+	c := newConn(s.b, nc)
+	if !s.add(c, ip) {
+		s.b.logger.Warn("connection refused: limit reached", "remote", nc.RemoteAddr().String(),
+			"connections_max", s.b.cfg.ConnectionsMax, "connections_per_ip_max", s.b.cfg.ConnectionsPerIPMax)
+		_ = nc.Close() // the client sees the end; there is no answer to give
+		return
+	}
+	s.wg.Go(func() {
+		defer s.remove(c, ip)
+		c.serve()
+	})
+}
+
+func remoteIP(nc net.Conn) netip.Addr {
+	ap, err := netip.ParseAddrPort(nc.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{} // a pipe in a test
+	}
+	return ap.Addr().Unmap()
+}
+
+func (s *server) add(c *conn, ip netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) >= s.b.cfg.ConnectionsMax || s.perIP[ip] >= s.b.cfg.ConnectionsPerIPMax {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.perIP[ip]++
+	return true
+}
+
+func (s *server) remove(c *conn, ip netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.perIP[ip]--; s.perIP[ip] == 0 {
+		delete(s.perIP, ip)
+	}
+}
+
+// stop ends all connections: gracefully until StopTimeout, then at once.
+func (s *server) stop() {
+	s.each((*conn).stop)
+	hard := time.AfterFunc(s.b.cfg.StopTimeout, func() {
+		s.b.cancel()
+		s.each(func(c *conn) { c.fail(errStopped) })
+	})
+	defer hard.Stop()
+	s.wg.Wait()
+	s.b.cancel()
+}
+
+func (s *server) each(f func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		f(c)
+	}
+}

@@ -1,0 +1,152 @@
+package broker
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
+)
+
+const (
+	topicNameBytesMax = 249
+	// partitionsPerRequestMax bounds how many partitions one request may create, as Kafka's controller does.
+	partitionsPerRequestMax = 10_000
+)
+
+// internalTopics may not be written by clients and are shown as internal.
+var internalTopics = map[string]bool{"__consumer_offsets": true, "__transaction_state": true, "__share_group_state": true}
+
+// metadataTopic may not be created: Kafka's quorum has its log under this name.
+const metadataTopic = "__cluster_metadata"
+
+func validateTopicName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w name: it is empty", errInvalidTopic)
+	case name == "." || name == "..":
+		return fmt.Errorf("%w name: it is %q", errInvalidTopic, name)
+	case len(name) > topicNameBytesMax:
+		return fmt.Errorf("%w name: %d characters, at most %d", errInvalidTopic, len(name), topicNameBytesMax)
+	case name == metadataTopic:
+		return fmt.Errorf("%w name: %s is reserved", errInvalidTopic, metadataTopic)
+	}
+	for i := 0; i < len(name); i++ {
+		if !isNameByte(name[i]) {
+			return fmt.Errorf("%w name: only letters, digits, '.', '_' and '-' are allowed", errInvalidTopic)
+		}
+	}
+	return nil
+}
+
+func isNameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+// checkCollision refuses a name that differs from a topic's only in '.' against '_': metrics could not tell them apart.
+func (b *Broker) checkCollision(name string) error {
+	if !strings.ContainsAny(name, "._") {
+		return nil
+	}
+	plain := strings.ReplaceAll(name, ".", "_")
+	for _, t := range b.topics.AllTopics() {
+		if t.Name != name && strings.ReplaceAll(t.Name, ".", "_") == plain {
+			return fmt.Errorf("%w: %q collides with topic %q", errInvalidTopic, name, t.Name)
+		}
+	}
+	return nil
+}
+
+// leadership returns who leads a partition.
+func leadership(t *catalog.Topic, partition int32) (catalog.Leadership, bool) {
+	if partition < 0 || int(partition) >= len(t.Partitions) {
+		return catalog.Leadership{}, false
+	}
+	return t.Partitions[partition], true
+}
+
+// replicas makes the list that tools compare with the replication factor that
+// was asked for: the leader, then other live brokers, then the leader again.
+func replicas(leader int32, factor int16, nodes []Node) []int32 {
+	list := make([]int32, 0, max(1, factor))
+	list = append(list, leader)
+	for _, n := range nodes {
+		if len(list) < int(factor) && n.ID != leader {
+			list = append(list, n.ID)
+		}
+	}
+	for len(list) < int(factor) {
+		list = append(list, leader)
+	}
+	return list
+}
+
+func isLive(nodes []Node, id int32) bool {
+	for _, n := range nodes {
+		if n.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// controllerID names the broker that clients send administration to. Any takes it; all name the same one.
+func controllerID(nodes []Node) int32 {
+	if len(nodes) == 0 {
+		return -1
+	}
+	return nodes[0].ID
+}
+
+// endpoints lists the live brokers among those that answers name as new leaders (KIP-951).
+func (b *Broker) endpoints(leaders map[int32]bool) []protocol.Node {
+	if len(leaders) == 0 {
+		return nil
+	}
+	var nodes []protocol.Node
+	for _, n := range b.topics.Brokers() {
+		if leaders[n.ID] {
+			nodes = append(nodes, protocol.Node{ID: n.ID, Host: n.Host, Port: n.Port, Rack: n.Rack})
+		}
+	}
+	return nodes
+}
+
+// configCache keeps the parsed configuration of topics that have any: parsing costs more than a produce may.
+type configCache struct {
+	mu     sync.Mutex
+	parsed map[ident.TopicID]parsedConfig
+}
+
+type parsedConfig struct {
+	of     *catalog.Topic // the value that was parsed: another pointer means another configuration
+	config *catalog.TopicConfig
+}
+
+const configCacheTopicsMax = 20_000
+
+var defaultTopicConfig = catalog.DefaultTopicConfig()
+
+// topicConfig returns a topic's effective configuration; it is shared, read only.
+func (b *Broker) topicConfig(t *catalog.Topic) (*catalog.TopicConfig, error) {
+	if len(t.Configs) == 0 {
+		return &defaultTopicConfig, nil
+	}
+	c := &b.configs
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.parsed[t.ID]; ok && p.of == t {
+		return p.config, nil
+	}
+	config, err := catalog.ParseTopicConfig(t.Configs)
+	if err != nil {
+		return nil, fmt.Errorf("topic %q: %w", t.Name, err)
+	}
+	if c.parsed == nil || len(c.parsed) >= configCacheTopicsMax {
+		c.parsed = map[ident.TopicID]parsedConfig{} // deleted topics go with it
+	}
+	c.parsed[t.ID] = parsedConfig{of: t, config: &config}
+	return &config, nil
+}
