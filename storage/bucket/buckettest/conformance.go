@@ -330,7 +330,7 @@ func canceled(t *testing.T, b bucket.Bucket, _ Flags) {
 // partsAreReturned writes over the parts as soon as Create is back, however it
 // ended: with -race, whoever still reads them is caught; and what was stored is what was handed over.
 func partsAreReturned(t *testing.T, b bucket.Bucket, _ Flags) {
-	for i := range 20 {
+	for i := range 10 {
 		key := fmt.Sprintf("ret/%d", i)
 		part := noise(uint64(i), 1<<20)
 		kept := slices.Clone(part)

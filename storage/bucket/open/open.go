@@ -136,14 +136,14 @@ func denied(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", bucket.ErrDenied, fmt.Sprintf(format, args...))
 }
 
-// redacted is the URL without a password that someone may have written into it.
+// redacted is the URL without a password that someone may have written into it or its endpoint.
 func redacted(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return "(not a URL)"
 	}
 	u.User = nil
-	if u.RawQuery != "" && len(u.RawQuery) > 200 {
+	if query, err := url.QueryUnescape(u.RawQuery); err != nil || strings.Contains(query, "@") {
 		u.RawQuery = "…"
 	}
 	return u.String()

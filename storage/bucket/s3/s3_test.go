@@ -56,15 +56,15 @@ func startFake(t *testing.T) buckettest.Server {
 func TestConformanceFake(t *testing.T) {
 	s := startFake(t)
 	buckettest.Run(t, func(t *testing.T) bucket.Bucket { return openAt(t, s) },
-		buckettest.Flags{NoChecksum: true, NoConditionalMultipart: true, MultipartBytes: multipartBytes, ListObjects: 1100})
+		buckettest.Flags{NoChecksum: true, NoConditionalMultipart: true, MultipartBytes: multipartBytes, ListObjects: 1010})
 }
 
 func TestConformanceVersityGW(t *testing.T) {
 	s := buckettest.StartVersityGW(t)
-	buckettest.Run(t, func(t *testing.T) bucket.Bucket { return openAt(t, s) }, buckettest.Flags{MultipartBytes: multipartBytes, ListObjects: 1100})
+	buckettest.Run(t, func(t *testing.T) bucket.Bucket { return openAt(t, s) }, buckettest.Flags{MultipartBytes: multipartBytes, ListObjects: 1010})
 }
 
 func TestConformanceMinIO(t *testing.T) {
 	s := buckettest.StartMinIO(t)
-	buckettest.Run(t, func(t *testing.T) bucket.Bucket { return openAt(t, s) }, buckettest.Flags{MultipartBytes: multipartBytes, ListObjects: 1100})
+	buckettest.Run(t, func(t *testing.T) bucket.Bucket { return openAt(t, s) }, buckettest.Flags{MultipartBytes: multipartBytes, ListObjects: 1010})
 }
