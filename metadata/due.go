@@ -1,0 +1,18 @@
+package metadata
+
+import (
+	"time"
+
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// ExpiryDue reports whether ExpireObjects at now would find anything: an idle
+// cluster then proposes nothing.
+func (s *State) ExpiryDue(now time.Time) bool {
+	for _, o := range s.objects {
+		if o.state == pb.ObjectState_PREPARED && o.expires < now.UnixMilli() {
+			return true
+		}
+	}
+	return false
+}

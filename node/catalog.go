@@ -1,0 +1,267 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sluicemq/sluice/broker"
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/pb"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/object"
+)
+
+// Quorum is the metadata as this node reaches it: Raft, or in tests a bare state machine.
+type Quorum interface {
+	// Propose returns the answer once the command is committed and applied here;
+	// catalog.ErrUnavailable if its outcome is unknown.
+	Propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error)
+	Barrier(ctx context.Context) error
+	// View shows the state while nothing changes it. What it hands out is immutable.
+	View(func(*metadata.State))
+}
+
+// Catalog answers storage (storage.Catalog) and broker (broker.Topics) from the quorum.
+type Catalog struct {
+	quorum      Quorum
+	broker      int32
+	directory   string
+	deleteDelay time.Duration
+	now         func() time.Time
+	self        broker.Node
+
+	mu        sync.Mutex // guards the block of producer ids
+	producers metadata.ProducerBlock
+}
+
+// NewCatalog joins one broker to the quorum. directory is the UUID of its data directory.
+func NewCatalog(q Quorum, self broker.Node, directory string, deleteDelay time.Duration, now func() time.Time) *Catalog {
+	return &Catalog{quorum: q, broker: self.ID, directory: directory, deleteDelay: deleteDelay, now: now, self: self}
+}
+
+// propose returns a command's answer; a refusal is an error.
+func (c *Catalog) propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
+	res, err := c.quorum.Propose(ctx, cmd)
+	if err == nil {
+		err = res.Err
+	}
+	if err != nil {
+		return res, fmt.Errorf("%s: %w", metadata.CommandName(cmd), err)
+	}
+	return res, nil
+}
+
+// decide proposes an administrative command, and again under the same request id while its
+// outcome is unknown, so that a client gets the answer of the first (I13).
+func (c *Catalog) decide(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
+	cmd.RequestId = make([]byte, 16)
+	_, _ = rand.Read(cmd.RequestId) // never fails
+	for {
+		res, err := c.propose(ctx, cmd)
+		if !errors.Is(err, catalog.ErrUnavailable) || ctx.Err() != nil {
+			return res, err
+		}
+	}
+}
+
+// ClusterID returns the cluster's id.
+func (c *Catalog) ClusterID() (id string) {
+	c.quorum.View(func(s *metadata.State) { id = s.ClusterID() })
+	return id
+}
+
+// Local says what this broker's disk must hold.
+func (c *Catalog) Local() (current ident.Incarnation, opened bool, tails []catalog.Tail) {
+	c.quorum.View(func(s *metadata.State) {
+		if b, ok := s.Broker(c.broker); ok {
+			current, opened, tails = b.Incarnation, b.Opened, b.Tails
+		}
+	})
+	return current, opened, tails
+}
+
+// Register seals previous at end and begins the next incarnation (E21).
+func (c *Catalog) Register(ctx context.Context, previous ident.Incarnation, end ident.Position) (catalog.Registration, error) {
+	res, err := c.propose(ctx, metadata.NewRegisterIncarnation(c.broker, c.directory, previous, end))
+	return res.Registration, err
+}
+
+// OpenIncarnation allows placing and committing under inc (E27).
+func (c *Catalog) OpenIncarnation(ctx context.Context, inc ident.Incarnation) error {
+	_, err := c.propose(ctx, metadata.NewOpenIncarnation(inc))
+	return err
+}
+
+// RetireTail forgets a tail.
+func (c *Catalog) RetireTail(ctx context.Context, inc, tail ident.Incarnation) error {
+	_, err := c.propose(ctx, metadata.NewRetireTail(inc, tail))
+	return err
+}
+
+// Topics returns all topics, sorted by name.
+func (c *Catalog) Topics() (topics []*catalog.Topic) {
+	c.quorum.View(func(s *metadata.State) { topics = s.Topics() })
+	return topics
+}
+
+// Topic finds a topic by id.
+func (c *Catalog) Topic(id ident.TopicID) (t *catalog.Topic, ok bool) {
+	c.quorum.View(func(s *metadata.State) { t, ok = s.Topic(id) })
+	return t, ok
+}
+
+// Head returns what the quorum knows of a partition.
+func (c *Catalog) Head(tp ident.TopicPartition) (h catalog.Head, ok bool) {
+	c.quorum.View(func(s *metadata.State) { h, ok = s.Head(tp) })
+	return h, ok
+}
+
+// Barrier returns when everything committed before the call is applied here.
+func (c *Catalog) Barrier(ctx context.Context) error { return c.quorum.Barrier(ctx) }
+
+// ReserveObjects prepares object ids (E7).
+func (c *Catalog) ReserveObjects(ctx context.Context, inc ident.Incarnation, count int) (ident.ObjectID, error) {
+	res, err := c.propose(ctx, metadata.NewReserveObjects(inc, count, c.now().Add(storage.ObjectExpiry)))
+	return res.FirstObject, err
+}
+
+// Commit makes bundles live, range by range (E12).
+func (c *Catalog) Commit(ctx context.Context, commit catalog.Commit) (catalog.CommitResult, error) {
+	res, err := c.propose(ctx, metadata.NewCommitFlush(commit))
+	return res.Commit, err
+}
+
+// SwapManifest replaces a partition's manifest.
+func (c *Catalog) SwapManifest(ctx context.Context, swap catalog.ManifestSwap) error {
+	_, err := c.propose(ctx, metadata.NewSwapManifest(swap))
+	return err
+}
+
+// ReleaseRanges takes ranges out of a partition's manifest (E30).
+func (c *Catalog) ReleaseRanges(ctx context.Context, release catalog.RangeRelease) error {
+	_, err := c.propose(ctx, metadata.NewReleaseRanges(release))
+	return err
+}
+
+// AdvanceLogStart moves a partition's log start.
+func (c *Catalog) AdvanceLogStart(ctx context.Context, inc ident.Incarnation, tp ident.TopicPartition, start ident.Offset) error {
+	_, err := c.propose(ctx, metadata.NewAdvanceLogStart(inc, tp, start))
+	return err
+}
+
+// ExpireObjects turns prepared objects that are past their expiry into garbage.
+func (c *Catalog) ExpireObjects(ctx context.Context) error {
+	due := false
+	c.quorum.View(func(s *metadata.State) { due = s.ExpiryDue(c.now()) })
+	if !due {
+		return nil // an idle broker writes nothing
+	}
+	_, err := c.propose(ctx, metadata.NewExpireObjects())
+	return err
+}
+
+// Deletable lists objects to delete, with every key that may stand for them.
+func (c *Catalog) Deletable(limit int) (out []storage.DeadObject) {
+	c.quorum.View(func(s *metadata.State) {
+		for _, o := range s.Deletable(c.now(), c.deleteDelay, limit) {
+			dead := storage.DeadObject{ID: o.ID, Keys: object.Keys(s.ClusterID(), o.ID, o.Writer)}
+			out = append(out, dead)
+		}
+	})
+	return out
+}
+
+// ConfirmDeleted forgets objects that are gone from the bucket.
+func (c *Catalog) ConfirmDeleted(ctx context.Context, ids []ident.ObjectID) error {
+	_, err := c.propose(ctx, metadata.NewConfirmDeleted(ids))
+	return err
+}
+
+// Released lists partitions of deleted topics whose manifests still name ranges (E30).
+func (c *Catalog) Released(limit int) (heads []catalog.Head) {
+	c.quorum.View(func(s *metadata.State) { heads = s.Released(limit) })
+	return heads
+}
+
+// TopicByName finds a topic by name.
+func (c *Catalog) TopicByName(name string) (t *catalog.Topic, ok bool) {
+	c.quorum.View(func(s *metadata.State) { t, ok = s.TopicByName(name) })
+	return t, ok
+}
+
+// TopicByID finds a topic by id.
+func (c *Catalog) TopicByID(id ident.TopicID) (*catalog.Topic, bool) { return c.Topic(id) }
+
+// AllTopics returns every topic, sorted by name.
+func (c *Catalog) AllTopics() []*catalog.Topic { return c.Topics() }
+
+// CreateTopic makes a topic under a fresh id.
+func (c *Catalog) CreateTopic(ctx context.Context, spec broker.TopicSpec) (*catalog.Topic, error) {
+	res, err := c.decide(ctx, metadata.NewCreateTopic(metadata.TopicSpec{
+		ID: newTopicID(), Name: spec.Name, Partitions: spec.Partitions, ReplicationFactor: spec.ReplicationFactor, Configs: spec.Configs,
+	}))
+	return res.Topic, err
+}
+
+// newTopicID returns a random version 4 UUID.
+func newTopicID() (id ident.TopicID) {
+	_, _ = rand.Read(id[:]) // never fails
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// DeleteTopic ends one life of a topic.
+func (c *Catalog) DeleteTopic(ctx context.Context, id ident.TopicID) error {
+	_, err := c.decide(ctx, metadata.NewDeleteTopic(id))
+	return err
+}
+
+// CreatePartitions grows a topic.
+func (c *Catalog) CreatePartitions(ctx context.Context, id ident.TopicID, count int32) error {
+	_, err := c.decide(ctx, metadata.NewCreatePartitions(id, count))
+	return err
+}
+
+// SetConfigs replaces all that is set on a topic.
+func (c *Catalog) SetConfigs(ctx context.Context, id ident.TopicID, configs map[string]string) error {
+	_, err := c.decide(ctx, metadata.NewSetConfigs(id, configs))
+	return err
+}
+
+// AllocateProducerID gives an id that nobody else gets, from a block of the quorum's.
+func (c *Catalog) AllocateProducerID(ctx context.Context) (ident.ProducerID, error) {
+	if id, ok := c.takeProducer(); ok {
+		return id, nil
+	}
+	res, err := c.propose(ctx, metadata.NewAllocateProducerIds())
+	if err != nil {
+		return ident.NoProducer, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	block := res.Producers // ids left of a block that another caller fetched meanwhile are given up
+	c.producers = metadata.ProducerBlock{First: block.First + 1, Count: block.Count - 1}
+	return block.First, nil
+}
+
+func (c *Catalog) takeProducer() (ident.ProducerID, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.producers.Count == 0 {
+		return ident.NoProducer, false
+	}
+	id := c.producers.First
+	c.producers.First++
+	c.producers.Count--
+	return id, true
+}
+
+// Brokers returns the live brokers: this one.
+func (c *Catalog) Brokers() []broker.Node { return []broker.Node{c.self} }

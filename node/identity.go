@@ -1,0 +1,124 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// identityFormat is the newest data directory layout that this binary opens.
+const identityFormat = 1
+
+// States of a data directory (E27).
+const (
+	stateNew   = "new"   // cluster.json may or may not exist yet; the metadata is not bootstrapped for certain
+	stateReady = "ready" // bootstrapped or restored
+)
+
+// Identity is node.json: who this directory is. It is fsynced before the bucket
+// hears of the cluster, so that a crash between the two can be continued (E27).
+type Identity struct {
+	Format    int    `json:"format"`
+	ClusterID string `json:"cluster_id"` // Kafka's 22-character UUID
+	NodeID    int32  `json:"node_id"`
+	Directory string `json:"directory_uuid"` // Raft's ServerID; a copied or new disk is another one
+	State     string `json:"state"`
+}
+
+func (n *Identity) path(dir string) string { return filepath.Join(dir, "node.json") }
+
+// readIdentity returns nil without error if the directory has no node.json.
+func readIdentity(dir string) (*Identity, error) {
+	n := new(Identity)
+	b, err := os.ReadFile(n.path(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, n); err != nil {
+		return nil, fmt.Errorf("%s is damaged (%w): restore it from a copy, or use an empty --dir and `sluice restore`", n.path(dir), err)
+	}
+	if n.Format > identityFormat {
+		return nil, fmt.Errorf("%s has format %d, this sluice opens up to %d: use a newer sluice", n.path(dir), n.Format, identityFormat)
+	}
+	return n, nil
+}
+
+// write replaces node.json durably.
+func (n *Identity) write(dir string) error {
+	b, err := json.MarshalIndent(n, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := n.path(dir) + ".tmp"
+	f, err := os.Create(tmp)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, n.path(dir)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// newIdentity makes a directory's identity: a fresh cluster unless clusterID is given (restore).
+func newIdentity(clusterID string, nodeID int32) *Identity {
+	if clusterID == "" {
+		clusterID = newClusterID()
+	}
+	u := newUUID()
+	return &Identity{Format: identityFormat, ClusterID: clusterID, NodeID: nodeID, Directory: hex.EncodeToString(u[:]), State: stateNew}
+}
+
+// newUUID returns a random version 4 UUID.
+func newUUID() (u [16]byte) {
+	_, _ = rand.Read(u[:]) // never fails
+	u[6] = u[6]&0x0f | 0x40
+	u[8] = u[8]&0x3f | 0x80
+	return u
+}
+
+// newClusterID returns an id that does not begin with a dash, which tools would take for a flag.
+func newClusterID() string {
+	for {
+		u := newUUID()
+		if id := base64.RawURLEncoding.EncodeToString(u[:]); id[0] != '-' {
+			return id
+		}
+	}
+}
+
+// lockDir makes sure that one process uses the directory.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s is used by another process: stop it, or choose another --dir", dir)
+	}
+	return f, nil
+}

@@ -1,0 +1,353 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicemq/sluice/broker"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/pb"
+	"github.com/sluicemq/sluice/metadata/raft"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/vfs"
+)
+
+// Config says where a node lives and how it runs. Storage.WALDir is set by Open.
+type Config struct {
+	Dir     string
+	NodeID  int32
+	Storage storage.Config
+	Broker  broker.Config
+
+	SnapshotInterval time.Duration // longest time between links of the snapshot chain
+	SnapshotSoon     time.Duration // from an administrative change to its link
+	BucketWait       time.Duration // how long a first start waits for an unreachable bucket
+	StopTimeout      time.Duration // for the last flush and snapshot
+}
+
+// Deps are the parts that a node works with.
+type Deps struct {
+	Bucket bucket.Bucket
+	// Listener is where clients connect; its address is what Metadata names. Serve closes it.
+	Listener net.Listener
+	Log      *slog.Logger
+}
+
+// Node is one running broker with its metadata.
+type Node struct {
+	cfg    Config
+	deps   Deps
+	id     *Identity
+	lock   *os.File
+	gate   *gate
+	raft   *raft.Node
+	cat    *Catalog
+	engine *storage.Engine
+	broker *broker.Broker
+	keeper *keeper
+
+	opened  atomic.Pointer[storage.Engine] // for changes that the quorum applies
+	fatal   chan error                     // capacity 1: why this process must end
+	ctx     context.Context                // of background work
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	closing sync.Once
+	closed  error
+}
+
+// Open starts a node in this order; a death between any two steps is continued by the next start (E27):
+//
+//  1. the folder's lock and identity, fsynced before the bucket hears of the cluster
+//  2. on a first start: the bucket's prefix is claimed
+//  3. metadata; on a first start: bootstrap, then the identity says "ready"
+//  4. storage: recover, register, open (storage/recover.go); needs no bucket
+//  5. the broker; beside it the bucket is checked, and only then written to
+func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
+	n = &Node{cfg: cfg, deps: deps, fatal: make(chan error, 1)}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	n.gate = &gate{Bucket: deps.Bucket}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if err := n.identify(ctx); err != nil {
+		return n, err
+	}
+	if err := n.openMetadata(ctx); err != nil {
+		return n, err
+	}
+	if err := n.openStorage(ctx); err != nil {
+		return n, err
+	}
+	n.broker, err = broker.New(n.cfg.Broker, broker.Deps{Log: n.engine, Topics: n.cat, Logger: deps.Log})
+	if err != nil {
+		return n, err
+	}
+	n.work.Go(n.checkBucket)
+	return n, nil
+}
+
+// identify takes the folder and, on a first start, the bucket's prefix.
+func (n *Node) identify(ctx context.Context) (err error) {
+	if err := os.MkdirAll(n.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if n.lock, err = lockDir(n.cfg.Dir); err != nil {
+		return err
+	}
+	if n.id, err = readIdentity(n.cfg.Dir); err != nil {
+		return err
+	}
+	if n.id == nil {
+		n.id = newIdentity("", n.cfg.NodeID)
+		if err := n.id.write(n.cfg.Dir); err != nil {
+			return fmt.Errorf("write identity: %w", err)
+		}
+	}
+	if n.id.State != stateNew {
+		return nil
+	}
+	if err := n.firstClaim(ctx); err != nil {
+		return err
+	}
+	n.gate.open.Store(true)
+	return nil
+}
+
+// firstClaim waits a while for a bucket that does not answer; one that refuses ends the start at once.
+func (n *Node) firstClaim(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.BucketWait)
+	defer cancel()
+	for {
+		err := claim(ctx, n.deps.Bucket, n.id)
+		if err == nil || errors.Is(err, bucket.ErrDenied) || errors.Is(err, ErrForeignPrefix) {
+			return err
+		}
+		n.deps.Log.Warn("the bucket does not answer; a first start needs it", "err", err)
+		if !pause(ctx, 500*time.Millisecond) {
+			return fmt.Errorf("the bucket was not reachable for %v: check the URL and the network: %w", n.cfg.BucketWait, err)
+		}
+	}
+}
+
+// openMetadata opens the quorum and makes the cluster on a first start.
+func (n *Node) openMetadata(ctx context.Context) (err error) {
+	n.raft, err = raft.Open(ctx, raft.Config{Dir: n.cfg.Dir, DirUUID: n.id.Directory}, raft.Deps{
+		Log: n.deps.Log, OnFatal: n.fail, OnApply: n.applied,
+	})
+	if err != nil {
+		return fmt.Errorf("metadata: %w", err)
+	}
+	if n.id.State == stateNew {
+		res, err := n.raft.Propose(ctx, metadata.NewBootstrap(n.id.ClusterID, n.id.Directory))
+		if err = errors.Join(err, res.Err); err != nil {
+			return fmt.Errorf("bootstrap metadata: %w", err)
+		}
+		n.id.State = stateReady
+		if err := n.id.write(n.cfg.Dir); err != nil {
+			return fmt.Errorf("write identity: %w", err)
+		}
+	}
+	return n.checkState()
+}
+
+// checkState refuses metadata that is not this directory's, or half restored.
+func (n *Node) checkState() (err error) {
+	n.raft.View(func(s *metadata.State) {
+		switch {
+		case s.Restoring():
+			err = metadata.ErrRestoring
+		case s.ClusterID() != n.id.ClusterID:
+			err = fmt.Errorf("%s says cluster %s, the metadata in it cluster %q: the folder was put together from two", n.id.path(n.cfg.Dir), n.id.ClusterID, s.ClusterID())
+		}
+	})
+	return err
+}
+
+// openStorage opens the log over what the disk holds.
+func (n *Node) openStorage(ctx context.Context) (err error) {
+	addr := n.deps.Listener.Addr().(*net.TCPAddr)
+	self := broker.Node{ID: n.id.NodeID, Host: addr.IP.String(), Port: int32(addr.Port)}
+	n.cfg.Broker.NodeID = self.ID
+	n.cat = NewCatalog(n.raft, self, n.id.Directory, n.cfg.Storage.DeleteDelay, time.Now)
+	n.keeper = &keeper{
+		quorum: n.raft, bucket: n.gate, directory: n.id.Directory, log: n.deps.Log, fatal: n.fail,
+		interval: n.cfg.SnapshotInterval, soon: n.cfg.SnapshotSoon, changed: make(chan struct{}, 1),
+	}
+	cfg := n.cfg.Storage
+	cfg.WALDir = filepath.Join(n.cfg.Dir, "wal")
+	n.engine, err = storage.Open(ctx, cfg, storage.Deps{
+		FS: vfs.OS(), Bucket: n.gate, Catalog: n.cat, Log: n.deps.Log, Now: time.Now, Fatal: n.fail,
+	})
+	if err != nil {
+		return err
+	}
+	n.opened.Store(n.engine)
+	return nil
+}
+
+// applied tells storage and the snapshot keeper what a command changed. The
+// quorum calls it in its own order, after the state shows it.
+func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
+	e := n.opened.Load()
+	if e == nil {
+		return // opening: storage reads the state itself
+	}
+	if notify(e, n.cat, res.Changes) {
+		n.keeper.noteChange()
+	}
+}
+
+// notify passes changes on to storage and reports whether any was administrative.
+func notify(e *storage.Engine, c *Catalog, changes []metadata.Change) (administrative bool) {
+	for _, ch := range changes {
+		switch ch.Kind {
+		case metadata.TopicCreated, metadata.PartitionsAdded:
+			e.TopicCreated(ch.Topic)
+		case metadata.ConfigsSet:
+			e.ConfigsChanged(ch.Topic)
+		case metadata.TopicDeleted:
+			e.TopicDeleted(ch.Topic.ID)
+		case metadata.LogStartMoved:
+			if h, ok := c.Head(ch.Partition); ok {
+				e.LogStartMoved(ch.Partition, h.LogStart, h.CommittedEnd)
+			}
+			continue
+		default:
+			continue
+		}
+		administrative = true
+	}
+	return administrative
+}
+
+// fail remembers why the process must end; Serve returns it. A directory that
+// is not the cluster's any more writes nothing to the bucket from here on.
+func (n *Node) fail(err error) {
+	if fatalIdentity(err) {
+		n.gate.open.Store(false)
+	}
+	select {
+	case n.fatal <- err:
+	default:
+	}
+}
+
+// checkBucket verifies in the background that the prefix is still this node's, then lets writes through.
+func (n *Node) checkBucket() {
+	away := false
+	for {
+		err := check(n.ctx, n.deps.Bucket, n.raft.Freeze(), n.id.Directory)
+		if err == nil {
+			break
+		}
+		if n.ctx.Err() != nil {
+			return
+		}
+		if fatalIdentity(err) {
+			n.fail(err)
+			return
+		}
+		if !away {
+			n.deps.Log.Warn("the bucket is away; serving from the write-ahead log", "err", err)
+			away = true
+		}
+		if !pause(n.ctx, time.Second) {
+			return
+		}
+	}
+	n.gate.open.Store(true)
+	if away {
+		n.deps.Log.Info("the bucket is back")
+	}
+	if caps, err := bucket.Probe(n.ctx, n.deps.Bucket, "", n.id.Directory); err != nil {
+		n.deps.Log.Warn("could not probe the bucket", "err", err)
+	} else {
+		n.deps.Log.Info("bucket probed", "capabilities", caps.String())
+	}
+	n.keeper.noteChange()
+	n.keeper.run(n.ctx)
+}
+
+// Serve answers clients until ctx ends or the node fails, which is then the error.
+func (n *Node) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case err := <-n.fatal:
+			cancel(&failure{err})
+		case <-ctx.Done():
+		}
+	})
+	err := n.broker.Serve(ctx, n.deps.Listener)
+	var failed *failure
+	_ = errors.As(context.Cause(ctx), &failed)
+	cancel(nil)
+	watch.Wait()
+	if failed != nil {
+		return errors.Join(failed.err, err)
+	}
+	return err
+}
+
+// failure tells a node's own end from a caller's wish to stop.
+type failure struct{ err error }
+
+func (f *failure) Error() string { return f.err.Error() }
+
+// Close stops in reverse order. Called after Serve has returned without a failure, it first moves what it can to
+// the bucket and stores a snapshot, until StopTimeout; it says how much stays in the WAL. It may be called twice.
+func (n *Node) Close() error {
+	n.closing.Do(func() { n.closed = n.close() })
+	return n.closed
+}
+
+func (n *Node) close() error {
+	n.cancel()
+	n.work.Wait()
+	var errs []error
+	if n.engine != nil {
+		n.lastFlush()
+		n.opened.Store(nil)
+		errs = append(errs, n.engine.Close())
+	}
+	if n.raft != nil {
+		errs = append(errs, n.raft.Close())
+	}
+	if n.lock != nil {
+		errs = append(errs, n.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lastFlush empties the WAL into the bucket and stores a snapshot, as far as the time allows.
+func (n *Node) lastFlush() {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.StopTimeout)
+	defer cancel()
+	flushed := n.engine.Flush(ctx)
+	var stored error
+	if n.gate.open.Load() {
+		stored = n.keeper.store(ctx)
+	}
+	left := n.engine.Unflushed()
+	if err := errors.Join(flushed, stored); err != nil || left > 0 {
+		n.deps.Log.Warn("stopped with data that is not in the bucket; it stays in the write-ahead log for the next start", "bytes", left, "err", err)
+		return
+	}
+	n.deps.Log.Info("stopped with everything in the bucket", "bytes", left)
+}
+
+// ClusterID returns the cluster's id.
+func (n *Node) ClusterID() string { return n.id.ClusterID }

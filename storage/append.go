@@ -1,0 +1,303 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage/pstate"
+	"github.com/sluicemq/sluice/wal"
+)
+
+// The write path, in five steps:
+//
+//  1. place        Engine.Append: under the partitions' locks, taken in id order and
+//                  held until the WAL's queue has the batches (E8), each batch gets its
+//                  offsets, the producer state changes, the WAL gets all in one call.
+//                  A refusal is given here; after this step there is only success or
+//                  an indefinite error.
+//  2. persist      package wal: one write and one fdatasync per group (I1).
+//  3. replicate    no peers yet: an entry is durable when this disk has it.
+//  4. publish      Engine.durable, in WAL order: the high watermark moves, readers wake.
+//                  Class object waits for its commit instead (flush.go).
+//  5. acknowledge  AppendRequest.Done, when every partition of the request is shown.
+//
+// Dying between 1 and 2 loses what nobody was told of; between 2 and 5 keeps what
+// may not have been told: the client retries, and the producer state, rebuilt from
+// the same batches, finds the duplicate (I11).
+
+// pendingAppend is the engine's part of an AppendRequest.
+type pendingAppend struct {
+	waiting atomic.Int32 // partitions without outcome, plus one while placing
+}
+
+// placed is what one append brings into the WAL; a request is one, or several if it does not fit a group.
+type placed struct {
+	wal   wal.Append
+	parts []*partition // by entry
+	bytes int64        // payloads and entry headers
+}
+
+// add puts an entry where it fits; limits are the WAL's for one group.
+func add(appends []*placed, entry wal.Entry, p *partition, bytesMax int64) []*placed {
+	n := len(appends)
+	bytes := int64(len(entry.Payload)) + wal.EntryBytes
+	if n == 0 || len(appends[n-1].parts) >= entriesPerAppendMax || appends[n-1].bytes+bytes > bytesMax {
+		appends = append(appends, new(placed))
+		n++
+	}
+	a := appends[n-1]
+	a.wal.Owner = a
+	a.wal.Entries = append(a.wal.Entries, entry)
+	a.parts = append(a.parts, p)
+	a.bytes += bytes
+	return appends
+}
+
+// entriesPerAppendMax keeps an append within a group's 1,024 vectors.
+const entriesPerAppendMax = 512
+
+// settle takes one partition's outcome off the count and acknowledges at zero.
+func (r *AppendRequest) settle() {
+	if r.pending.waiting.Add(-1) == 0 {
+		r.Done(r)
+	}
+}
+
+// Append is the step "place". See AppendRequest.
+func (e *Engine) Append(req *AppendRequest) {
+	req.pending.waiting.Store(1)
+	if err := e.admit(req); err != nil {
+		for i := range req.Partitions {
+			req.Partitions[i].refuse(err)
+		}
+		req.settle()
+		return
+	}
+	parts := e.resolve(req)
+	locked := lockInOrder(parts)
+	e.place(req, parts)
+	for _, p := range locked {
+		p.mu.Unlock()
+	}
+	req.settle()
+}
+
+func (i *PartitionAppend) refuse(err error) {
+	i.Err, i.BaseOffset, i.AppendTime, i.LogStart = err, -1, -1, -1
+}
+
+// admit refuses a request while nothing is placed: the WAL is full, failed or closed.
+func (e *Engine) admit(req *AppendRequest) error {
+	if err := e.refusing(); err != nil {
+		return err
+	}
+	size := int64(0)
+	for i := range req.Partitions {
+		size += int64(len(req.Partitions[i].Batch))
+	}
+	if e.budget.used(size) >= refuseAt {
+		return ErrThrottled
+	}
+	return e.wal.Ready()
+}
+
+// resolve finds the partitions of a request; nil where there is none.
+func (e *Engine) resolve(req *AppendRequest) []*partition {
+	parts := make([]*partition, len(req.Partitions))
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for i := range req.Partitions {
+		parts[i] = e.partitions[req.Partitions[i].Partition]
+	}
+	return parts
+}
+
+// lockInOrder locks each partition once, in id order (E8).
+func lockInOrder(parts []*partition) []*partition {
+	locked := make([]*partition, 0, len(parts))
+	for _, p := range parts {
+		if p != nil {
+			locked = append(locked, p)
+		}
+	}
+	if len(locked) > 1 {
+		slices.SortFunc(locked, func(a, b *partition) int { return a.id.Compare(b.id) })
+		locked = slices.Compact(locked)
+	}
+	for _, p := range locked {
+		p.mu.Lock()
+	}
+	return locked
+}
+
+// place gives offsets and hands all batches to the WAL in one call. The partitions are locked.
+func (e *Engine) place(req *AppendRequest, parts []*partition) {
+	var appends []*placed
+	size, count := int64(0), 0
+	for i, p := range parts {
+		item := &req.Partitions[i]
+		entry, err := p.placeLocked(e, req, i)
+		if err != nil {
+			item.refuse(err)
+			continue
+		}
+		if entry.Payload == nil {
+			continue // a duplicate
+		}
+		size += int64(len(entry.Payload))
+		count++
+		appends = add(appends, entry, p, e.appendBytesMax)
+	}
+	e.budget.placed(size, count)
+	for _, a := range appends {
+		if err := e.wal.Append(&a.wal); err != nil {
+			e.failLocked(req, parts, err)
+			return
+		}
+	}
+}
+
+// placeLocked admits one batch, gives it its offsets and notes who waits for it.
+// The entry is empty for a duplicate, which waits for its original.
+func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (wal.Entry, error) {
+	if p == nil {
+		return wal.Entry{}, ErrUnknownPartition
+	}
+	in := &req.Partitions[item]
+	if err := p.admitLocked(e, in); err != nil {
+		return wal.Entry{}, err
+	}
+	in.LogStart, in.AppendTime = p.logStart, -1
+	b := batch{
+		start: p.end, end: p.end + ident.Offset(in.Header.LastOffsetDelta) + 1,
+		producer: ident.ProducerID(in.Header.ProducerID), pepoch: in.Header.ProducerEpoch, sequence: in.Header.BaseSequence,
+		epoch: p.leader.Epoch, bytes: in.Batch, size: int32(len(in.Batch)), source: e.own,
+		maxTimestamp: in.Header.MaxTimestamp, appendTime: in.Header.Attributes.LogAppendTime(),
+	}
+	if b.producer != ident.NoProducer {
+		dup, err := p.producers.Check(b.state())
+		if err != nil {
+			return wal.Entry{}, producerError(err)
+		}
+		if dup != nil {
+			in.BaseOffset, in.AppendTime = dup.Start, dup.AppendTime
+			p.waitLocked(req, item, dup.End) // I11: no earlier than the original
+			return wal.Entry{}, nil
+		}
+		p.producers.Apply(b.state())
+	}
+	if b.appendTime {
+		in.AppendTime = b.maxTimestamp
+	}
+	in.BaseOffset = b.start
+	protocol.SetPlace(in.Batch, int64(b.start), int32(b.epoch))
+	p.noteEpochLocked(b.epoch, b.start)
+	p.log.push(b)
+	p.end = b.end // I2: an offset is given once
+	p.waitLocked(req, item, b.end)
+	return wal.Entry{
+		Kind: wal.KindBatch, Partition: p.id, Epoch: b.epoch, Start: b.start, End: b.end, Payload: in.Batch,
+	}, nil
+}
+
+// admitLocked refuses what this partition cannot take now.
+func (p *partition) admitLocked(e *Engine, in *PartitionAppend) error {
+	switch {
+	case p.status == gone:
+		return ErrUnknownPartition
+	case p.status == loading:
+		return ErrNotReady
+	case e.failed.Load() != nil:
+		return ErrWALFailed
+	case in.Header.Attributes.Transactional():
+		return ErrInvalidTxnState
+	case int64(len(in.Batch))+wal.EntryBytes > e.appendBytesMax:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(in.Batch), e.appendBytesMax-wal.EntryBytes)
+	}
+	if in.Header.ProducerID >= 0 && p.producers.Len() >= e.cfg.ProducersMax &&
+		!p.producers.Has(ident.ProducerID(in.Header.ProducerID)) {
+		if p.producers.Expire(e.deps.Now().Add(-e.cfg.ProducerExpiry).UnixMilli()) == 0 {
+			return fmt.Errorf("%w: %d on %s", ErrTooManyProducers, p.producers.Len(), p.id)
+		}
+	}
+	return nil
+}
+
+// waitLocked notes that the request's answer for item waits until end is shown.
+func (p *partition) waitLocked(req *AppendRequest, item int, end ident.Offset) {
+	if end <= p.hw {
+		return
+	}
+	req.pending.waiting.Add(1)
+	at := len(p.acks)
+	for at > 0 && p.acks[at-1].end > end {
+		at-- // a duplicate of something still in flight
+	}
+	p.acks = slices.Insert(p.acks, at, ack{end: end, req: req, item: item})
+}
+
+// noteEpochLocked keeps the history of leader epochs: an epoch under which nothing was written leaves no trace.
+func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
+	if n := len(p.epochs); n == 0 || p.epochs[n-1].Epoch < epoch {
+		p.epochs = append(p.epochs, pstate.EpochStart{Epoch: epoch, Start: start})
+	}
+}
+
+// durable is the step "publish" (and "acknowledge"). The WAL calls it once per group, in WAL order.
+func (e *Engine) durable(group []*wal.Append) {
+	size, count := int64(0), 0
+	for _, a := range group {
+		placed, ok := a.Owner.(*placed)
+		if !ok {
+			a.Owner.(*recordWrite).durable()
+			continue
+		}
+		for i := range a.Entries {
+			size += int64(len(a.Entries[i].Payload))
+			count++
+			acknowledge(e.publish(placed.parts[i], &a.Entries[i]))
+			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
+		}
+	}
+	e.persistedMore(size, count)
+}
+
+// publish shows a durable batch, unless its class waits for the bucket.
+func (e *Engine) publish(p *partition, entry *wal.Entry) []ack {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == gone {
+		return nil
+	}
+	b := p.log.at(p.log.search(entry.Start))
+	if b.start != entry.Start || p.persisted != entry.Start {
+		panic(fmt.Sprintf("BUG: %s: WAL order is not offset order: durable [%d,%d) after %d", p.id, entry.Start, entry.End, p.persisted)) // E8
+	}
+	b.position, b.crc = entry.Position, entry.CRC
+	p.persisted = entry.End
+	e.hot.add(p, entry.End, int64(b.size))
+	if p.facts.Load().afterCommit {
+		e.wakeUrgent(p)
+		return nil
+	}
+	return p.showLocked(p.persisted)
+}
+
+// acknowledge answers producers whose batches are shown (I1: durable by their class's rule).
+func acknowledge(acks []ack) {
+	for _, a := range acks {
+		a.req.settle()
+	}
+}
+
+// producerError turns a refusal of the producer state into the broker's.
+func producerError(err error) error {
+	if errors.Is(err, pstate.ErrStaleEpoch) {
+		return fmt.Errorf("%w: %w", ErrStaleProducer, err)
+	}
+	return fmt.Errorf("%w: %w", ErrOutOfOrder, err)
+}

@@ -1,0 +1,66 @@
+package storage
+
+import (
+	"sort"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/pstate"
+)
+
+// batch is one batch of a partition that is not in the bucket yet or still in
+// memory. About 128 bytes: Config.UnflushedBatchesMax bounds their number.
+type batch struct {
+	start, end   ident.Offset
+	maxTimestamp int64
+	producer     ident.ProducerID
+	bytes        []byte // nil: read it from the WAL
+	source       *source
+	position     ident.Position // valid once durable
+	crc          uint32         // CRC-32C of the whole batch as stored; valid once durable
+	size         int32
+	epoch        ident.Epoch
+	sequence     int32
+	pepoch       int16
+	appendTime   bool // maxTimestamp is the broker's
+}
+
+// state is the batch as producer state sees it.
+func (b *batch) state() pstate.Batch {
+	s := pstate.Batch{
+		Producer: b.producer, Epoch: b.pepoch, FirstSequence: b.sequence,
+		Start: b.start, End: b.end, Timestamp: b.maxTimestamp, AppendTime: -1,
+	}
+	if b.appendTime {
+		s.AppendTime = b.maxTimestamp
+	}
+	return s
+}
+
+// batchLog holds batches in offset order, contiguous. Indexes are from its front.
+type batchLog struct {
+	batches []batch
+	head    int
+}
+
+func (l *batchLog) len() int        { return len(l.batches) - l.head }
+func (l *batchLog) at(i int) *batch { return &l.batches[l.head+i] }
+
+func (l *batchLog) push(b batch) { l.batches = append(l.batches, b) }
+
+// search returns the index of the first batch that ends after offset.
+func (l *batchLog) search(offset ident.Offset) int {
+	return sort.Search(l.len(), func(i int) bool { return l.at(i).end > offset })
+}
+
+// dropFront removes batches from the front as long as gone says so.
+func (l *batchLog) dropFront(gone func(*batch) bool) {
+	for l.len() > 0 && gone(l.at(0)) {
+		l.batches[l.head] = batch{}
+		l.head++
+	}
+	if l.head > 64 && l.head > len(l.batches)/2 {
+		n := copy(l.batches, l.batches[l.head:])
+		clear(l.batches[n:])
+		l.batches, l.head = l.batches[:n], 0
+	}
+}

@@ -1,0 +1,293 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/cache"
+	"github.com/sluicemq/sluice/storage/object"
+	"github.com/sluicemq/sluice/storage/pstate"
+	"github.com/sluicemq/sluice/wal"
+)
+
+// Engine holds the partitions that this broker leads.
+type Engine struct {
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+
+	incarnation ident.Incarnation
+	wal         *wal.Writer
+	own         *source // reads the own WAL
+	// appendBytesMax is what one WAL append holds, entry headers included.
+	appendBytesMax int64
+	budget         budget
+	hot            hotTail
+	cache          *cache.Cache
+	indexes        *indexCache
+	manifests      *manifests
+	objects        *objectIDs
+
+	mu         sync.RWMutex // guards the map and the list, nothing else; taken before a partition's
+	partitions map[ident.TopicPartition]*partition
+	tails      []*source // sealed, oldest first
+
+	unflushed atomic.Int64 // bytes persisted since the last flush began
+	published atomic.Int64 // ident.Position: end of the last batch published
+	trimmedTo atomic.Int64 // ident.Position: everything below is committed or void
+	trimMu    sync.Mutex   // one trim at a time; guards boundary
+	boundary  ident.Position
+	failed    atomic.Pointer[error]
+
+	flushNow  chan struct{}
+	urgent    urgentSet
+	commitMu  sync.Mutex // one commit in flight (E28); guards commitNumber
+	commitNum uint64
+
+	ctx    context.Context // of background work: ends with Close, not with a request
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// source reads batches of one WAL incarnation, the own or a sealed one.
+type source struct {
+	incarnation ident.Incarnation
+	read        func(p []byte, pos ident.Position, crc uint32) error
+	sealed      *wal.Sealed  // nil: the own WAL
+	uncommitted atomic.Int64 // batches of a sealed one that are neither committed nor void
+}
+
+// Open recovers what this broker's disk holds, takes a new incarnation from the
+// quorum and opens every partition over its sealed tails (E13, E21): it needs the
+// quorum and the disk, never the bucket. The order of steps is in recover.go.
+func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, deps: deps, log: deps.Log,
+		partitions: make(map[ident.TopicPartition]*partition),
+		flushNow:   make(chan struct{}, 1),
+	}
+	e.urgent.wake = make(chan struct{}, 1)
+	e.budget.bytesMax, e.budget.batchesMax = cfg.WALBudgetBytes, cfg.UnflushedBatchesMax
+	e.hot.bytesMax = cfg.HotBytes
+	e.cache = cache.New(cfg.CacheBytes, deps.Bucket.ReadAt)
+	e.indexes, e.manifests = newIndexCache(e), &manifests{e}
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := e.recover(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("storage: open: %w", err), e.Close())
+	}
+	e.work.Go(e.flushLoop)
+	e.work.Go(e.urgentLoop)
+	e.work.Go(e.housekeeping)
+	return e, nil
+}
+
+// Close stops background work and the WAL. What is not in the bucket stays in
+// the WAL for the next start; call Flush before to leave nothing there.
+func (e *Engine) Close() error {
+	e.cancel()
+	e.work.Wait()
+	var errs []error
+	if e.wal != nil {
+		errs = append(errs, e.wal.Close())
+		e.wal = nil
+	}
+	for _, t := range e.tails {
+		errs = append(errs, t.sealed.Close())
+	}
+	e.tails = nil
+	return errors.Join(errs...)
+}
+
+// Incarnation returns the incarnation under which this engine writes.
+func (e *Engine) Incarnation() ident.Incarnation { return e.incarnation }
+
+// WALStats returns the WAL's counters.
+func (e *Engine) WALStats() wal.Stats { return e.wal.Stats() }
+
+// refusing returns why nothing may be placed at all, or nil.
+func (e *Engine) refusing() error {
+	if e.failed.Load() != nil {
+		return ErrWALFailed
+	}
+	if e.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return nil
+}
+
+// fail ends this incarnation: no acknowledgement after it.
+func (e *Engine) fail(err error) {
+	if !e.failed.CompareAndSwap(nil, &err) {
+		return
+	}
+	e.log.Error("storage failed; this incarnation takes no more writes", "incarnation", e.incarnation, "err", err)
+	e.deps.Fatal(err)
+}
+
+// walFailed is told by the WAL which appends will never be known to be durable.
+func (e *Engine) walFailed(err error, appends []*wal.Append) {
+	e.fail(fmt.Errorf("write-ahead log: %w", err))
+	for _, a := range appends {
+		if w, ok := a.Owner.(*recordWrite); ok {
+			w.fail(err)
+		}
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, p := range e.partitions {
+		p.failAcks(ErrWALFailed)
+	}
+}
+
+// failAcks answers everyone who waits for the partition with an indefinite error.
+func (p *partition) failAcks(err error) {
+	p.mu.Lock()
+	acks := p.acks
+	p.acks = nil
+	p.mu.Unlock()
+	for _, a := range acks {
+		a.req.Partitions[a.item].refuse(err)
+		a.req.settle()
+	}
+}
+
+// failLocked undoes nothing: the WAL refused the batches, so this incarnation is
+// over and what was placed is never shown.
+func (e *Engine) failLocked(req *AppendRequest, parts []*partition, err error) {
+	e.fail(fmt.Errorf("write-ahead log: append: %w", err))
+	for _, p := range parts {
+		if p == nil {
+			continue
+		}
+		kept := p.acks[:0]
+		for _, a := range p.acks {
+			if a.req != req {
+				kept = append(kept, a)
+				continue
+			}
+			req.Partitions[a.item].refuse(ErrWALFailed)
+			req.settle()
+		}
+		p.acks = kept
+	}
+}
+
+// TopicCreated opens the partitions of a topic that have none yet; also after CreatePartitions.
+func (e *Engine) TopicCreated(t *catalog.Topic) {
+	for i := range t.Partitions {
+		id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
+		e.mu.Lock()
+		p := e.partitions[id]
+		if p == nil {
+			p = newPartition(id, t)
+			p.leader = t.Partitions[i]
+			p.noteEpochLocked(p.leader.Epoch, 0)
+			p.status = serving
+			e.partitions[id] = p
+		}
+		e.mu.Unlock()
+		p.facts.Store(newFacts(t))
+	}
+}
+
+// ConfigsChanged takes a topic's new configs into use.
+func (e *Engine) ConfigsChanged(t *catalog.Topic) { e.TopicCreated(t) }
+
+// TopicDeleted closes a topic's partitions: waiting producers and readers are answered, its batches become void.
+func (e *Engine) TopicDeleted(id ident.TopicID) {
+	e.mu.Lock()
+	var closing []*partition
+	for tp, p := range e.partitions {
+		if tp.Topic == id {
+			closing = append(closing, p)
+			delete(e.partitions, tp)
+		}
+	}
+	e.mu.Unlock()
+	for _, p := range closing {
+		p.mu.Lock()
+		p.status = gone
+		e.forgetUncommittedLocked(p)
+		p.wakeLocked()
+		p.mu.Unlock()
+		p.failAcks(ErrUnknownPartition)
+	}
+}
+
+// forgetUncommittedLocked takes a deleted partition's batches off the books.
+func (e *Engine) forgetUncommittedLocked(p *partition) {
+	for i := p.log.search(p.committed); i < p.log.len(); i++ {
+		e.uncount(p.log.at(i))
+	}
+	p.log = batchLog{}
+}
+
+// uncount notes that one batch is not uncommitted any more.
+func (e *Engine) uncount(b *batch) {
+	e.budget.batches.Add(-1)
+	if b.source != nil && b.source.sealed != nil {
+		b.source.uncommitted.Add(-1)
+	}
+}
+
+// LogStartMoved takes note of a log start that the quorum has moved, and of the
+// committed end, which follows it (E12).
+func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.Offset) {
+	p := e.partition(tp)
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.logStart = max(p.logStart, start)
+	p.advanceCommittedLocked(committed, e.uncount)
+	p.wakeLocked()
+}
+
+func (e *Engine) partition(tp ident.TopicPartition) *partition {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.partitions[tp]
+}
+
+// all returns the partitions in id order of no meaning.
+func (e *Engine) all() []*partition {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	out := make([]*partition, 0, len(e.partitions))
+	for _, p := range e.partitions {
+		out = append(out, p)
+	}
+	return out
+}
+
+func newPartition(id ident.TopicPartition, t *catalog.Topic) *partition {
+	p := &partition{id: id, producers: pstate.NewTable()}
+	p.flush.producers = pstate.NewTable()
+	p.facts.Store(newFacts(t))
+	return p
+}
+
+// newFacts reads a topic's configs. They were validated before they were stored.
+func newFacts(t *catalog.Topic) *topicFacts {
+	config, err := catalog.ParseTopicConfig(t.Configs)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: topic %s has stored configs that do not parse: %v", t.Name, err))
+	}
+	return &topicFacts{
+		topic: t, config: config,
+		afterCommit: config.Durability == "object" || config.Durability == "replicated",
+	}
+}
+
+var _ = object.Key

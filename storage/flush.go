@@ -1,0 +1,514 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/object"
+	"github.com/sluicemq/sluice/storage/pstate"
+)
+
+// The flush path, in five steps:
+//
+//  1. prepare  copy which batches of the chosen partitions are persisted and uncommitted
+//              (E18, E26) into sections, and the sections into bundles of about FlushBytes.
+//  2. upload   several bundles at once, each under a fresh object id. An id whose upload
+//              met another object or ended in doubt is abandoned, never deleted here (E28).
+//  3. commit   one command at a time carries the bundles; the quorum judges range by
+//              range (E12). Class object is published and answered here.
+//  4. record   a state record per partition goes into the WAL (E13, E24).
+//  5. trim     trim.go: only under what is committed or void and recorded (I9).
+//
+// Dying after 2 leaves an object that the quorum expires; after 3, batches in the WAL
+// below the committed end, which the next start skips; after 4, nothing to repair.
+
+const (
+	sectionsPerBundleMax = 1500      // keeps a bundle's part of the command under catalog.CommitPartBytesMax (E17)
+	sectionsPerCommitMax = 3000      // and the command under 1 MiB
+	passBytesMax         = 256 << 20 // one pass plans at most this much
+	passBatchesMax       = 256 << 10 // and this many batches; the next pass takes the rest
+	absorbParallel       = 16        // manifests written at once
+)
+
+// section is one run of one partition's batches, all of one (incarnation, epoch), on its way into a bundle.
+type section struct {
+	p        *partition
+	facts    *topicFacts
+	logStart ident.Offset
+	source   *source
+	epoch    ident.Epoch
+	batches  []batch
+	bytes    int64
+	state    []byte // state block as of the section's end
+	isBase   bool
+	base     catalog.StateRef // what the state builds on, unless it is a base
+}
+
+func (s *section) start() ident.Offset { return s.batches[0].start }
+func (s *section) end() ident.Offset   { return s.batches[len(s.batches)-1].end }
+
+// walEnd is the position up to which the section's source was read.
+func (s *section) walEnd() ident.Position {
+	last := &s.batches[len(s.batches)-1]
+	return last.position + ident.Position(last.size)
+}
+
+// bundle is a planned object.
+type bundle struct {
+	sections []*section
+	bytes    int64
+	id       ident.ObjectID
+	built    object.Built
+	uploaded bool
+}
+
+// Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends.
+func (e *Engine) Flush(ctx context.Context) error {
+	for {
+		n, _, err := e.pass(ctx, e.all())
+		if err != nil {
+			return err
+		}
+		if n == 0 && e.Unflushed() == 0 {
+			return e.trim(ctx)
+		}
+		if n == 0 {
+			if err := sleep(ctx, 5*time.Millisecond); err != nil { // another pass holds the partitions
+				return err
+			}
+		}
+	}
+}
+
+// Unflushed returns the bytes of acknowledged batches that are not in the bucket yet.
+func (e *Engine) Unflushed() int64 {
+	sum := int64(0)
+	for _, p := range e.all() {
+		p.mu.Lock()
+		for i := p.log.search(p.committed); i < p.log.len(); i++ {
+			sum += int64(p.log.at(i).size)
+		}
+		p.mu.Unlock()
+	}
+	return sum
+}
+
+// flushLoop flushes every partition when enough has gathered or enough time has passed.
+func (e *Engine) flushLoop() {
+	timer := time.NewTimer(e.cfg.FlushInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.flushNow:
+		case <-timer.C:
+		}
+		e.unflushed.Store(0)
+		_ = e.retry(e.ctx, "flush", e.flushAll)
+		e.hot.evict()
+		timer.Reset(e.cfg.FlushInterval)
+	}
+}
+
+// flushAll repeats pass and trim as long as a pass leaves something that was there when it began.
+func (e *Engine) flushAll(ctx context.Context) error {
+	for {
+		_, more, err := e.pass(ctx, e.all())
+		if err != nil {
+			return err
+		}
+		if err := e.trim(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// urgentSet gathers partitions of class object that have something to flush at once.
+type urgentSet struct {
+	wake  chan struct{}
+	mu    sync.Mutex
+	parts map[*partition]struct{}
+}
+
+func (e *Engine) wakeUrgent(p *partition) {
+	e.urgent.mu.Lock()
+	if e.urgent.parts == nil {
+		e.urgent.parts = make(map[*partition]struct{})
+	}
+	e.urgent.parts[p] = struct{}{}
+	e.urgent.mu.Unlock()
+	signal(e.urgent.wake)
+}
+
+func (u *urgentSet) take() []*partition {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	out := make([]*partition, 0, len(u.parts))
+	for p := range u.parts {
+		out = append(out, p)
+	}
+	u.parts = nil
+	return out
+}
+
+// urgentLoop flushes partitions of class object at once, and only them (E18).
+func (e *Engine) urgentLoop() {
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.urgent.wake:
+		}
+		parts := e.urgent.take()
+		_ = e.retry(e.ctx, "flush of class object", func(ctx context.Context) error {
+			_, _, err := e.pass(ctx, parts)
+			return err
+		})
+		for _, p := range parts { // those that another pass held
+			if p.uncommitted() {
+				e.wakeUrgent(p)
+			}
+		}
+	}
+}
+
+func (p *partition) uncommitted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status == serving && p.committed < p.persisted
+}
+
+// pass flushes what is there now of the given partitions, as far as one pass goes. It returns
+// the number of batches that it planned and whether its limits left some out.
+func (e *Engine) pass(ctx context.Context, parts []*partition) (count int, more bool, err error) {
+	bundles, chosen, count, more := e.prepare(parts)
+	defer release(chosen)
+	if len(bundles) == 0 {
+		return 0, false, nil
+	}
+	if err := e.upload(ctx, bundles); err != nil {
+		return count, more, err
+	}
+	err = e.commitAll(ctx, bundles)
+	if err == nil {
+		err = e.record(ctx, chosen)
+	}
+	return count, more, errors.Join(err, e.absorb(ctx, chosen)) // a full head may be why it was refused
+}
+
+func release(parts []*partition) {
+	for _, p := range parts {
+		p.mu.Lock()
+		p.flush.busy = false
+		p.mu.Unlock()
+	}
+}
+
+// prepare plans bundles and marks the partitions that it chose.
+func (e *Engine) prepare(parts []*partition) (bundles []*bundle, chosen []*partition, count int, more bool) {
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b *partition) int { return a.id.Compare(b.id) })
+	sectionsMax := catalog.RangesPerHeadMax - e.cfg.ManifestAt
+	var pack packer
+	for _, p := range parts {
+		if pack.bytes >= passBytesMax || count >= passBatchesMax {
+			return pack.bundles, chosen, count, true
+		}
+		sections, rest := p.plan(e.cfg.FlushBytes, sectionsMax, passBatchesMax-count)
+		more = more || rest
+		if sections == nil {
+			continue
+		}
+		chosen = append(chosen, p)
+		for _, s := range sections {
+			count += len(s.batches)
+			pack.add(s, e.cfg.FlushBytes)
+		}
+	}
+	return pack.bundles, chosen, count, more
+}
+
+// packer fills bundles one after another, so that a partition's sections stay in order.
+type packer struct {
+	bundles []*bundle
+	bytes   int64
+}
+
+func (k *packer) add(s *section, bytesMax int64) {
+	n := len(k.bundles)
+	if n == 0 || k.bundles[n-1].bytes+s.bytes > bytesMax || len(k.bundles[n-1].sections) >= sectionsPerBundleMax {
+		k.bundles = append(k.bundles, new(bundle))
+		n++
+	}
+	b := k.bundles[n-1]
+	b.sections = append(b.sections, s)
+	b.bytes += s.bytes
+	k.bytes += s.bytes
+}
+
+// plan cuts what is persisted and uncommitted of one partition into sections and marks it
+// busy; nil if there is nothing or another pass has it. rest says that limits left batches out.
+func (p *partition) plan(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
+	p.mu.Lock()
+	if p.status != serving || p.flush.busy || p.committed >= p.persisted {
+		p.mu.Unlock()
+		return nil, false
+	}
+	sections, rest = p.cutLocked(sectionBytesMax, sectionsMax, batchesMax)
+	if sections == nil {
+		p.mu.Unlock()
+		return nil, rest
+	}
+	p.flush.busy = true
+	producers, stateEnd := p.flush.producers.Clone(), p.flush.stateEnd
+	epochs := slices.Clone(p.epochs)
+	base, baseBytes := p.flush.base, p.flush.baseBytes
+	p.mu.Unlock()
+	for _, s := range sections {
+		for i := range s.batches {
+			if b := &s.batches[i]; b.end > stateEnd {
+				producers.Apply(b.state())
+				stateEnd = b.end
+			}
+		}
+		state := &pstate.State{End: s.end(), LogStart: s.logStart, Epochs: epochHistoryAt(epochs, s.end()), Producers: producers}
+		s.state, s.isBase = encodeState(state, base.Object == 0, baseBytes)
+		if s.isBase {
+			base = catalog.StateRef{} // until it is committed, later sections write bases too
+		}
+		s.base = base
+	}
+	return sections, rest
+}
+
+// cutLocked copies the persisted, uncommitted batches (E18, E26), cut where incarnation or epoch changes and at a size.
+func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
+	facts := p.facts.Load()
+	var s *section
+	for i := p.log.search(p.committed); i < p.log.len(); i++ {
+		b := p.log.at(i)
+		if b.end > p.persisted {
+			break // E26
+		}
+		if batchesMax == 0 {
+			return sections, true
+		}
+		if s == nil || s.source != b.source || s.epoch != b.epoch || s.bytes+int64(b.size) > sectionBytesMax {
+			if len(sections) == sectionsMax {
+				return sections, true
+			}
+			s = &section{p: p, facts: facts, logStart: p.logStart, source: b.source, epoch: b.epoch}
+			sections = append(sections, s)
+		}
+		s.batches = append(s.batches, *b)
+		s.bytes += int64(b.size)
+		batchesMax--
+	}
+	return sections, false
+}
+
+// deltaFloor is how large a delta may be whatever the size of its base.
+const deltaFloor = 512
+
+// encodeState writes a delta, or a base when one is due: deltas have outgrown half of it (E11).
+func encodeState(s *pstate.State, wantBase bool, baseBytes int) (block []byte, isBase bool) {
+	if !wantBase {
+		block = pstate.EncodeDelta(nil, s)
+		if len(block) <= max(deltaFloor, baseBytes/2) {
+			return block, false
+		}
+	}
+	return pstate.EncodeBase(nil, s), true
+}
+
+// upload puts all bundles into the bucket, several at a time.
+func (e *Engine) upload(ctx context.Context, bundles []*bundle) error {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, e.cfg.UploadParallel)
+	errs := make([]error, len(bundles))
+	for i, b := range bundles {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = e.retry(ctx, "upload bundle", func(ctx context.Context) error { return e.uploadOne(ctx, b) })
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// uploadOne makes one attempt. After an outcome in doubt the next attempt takes a new id.
+func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
+	if b.id == 0 {
+		id, err := e.objects.next(ctx)
+		if err != nil {
+			return err
+		}
+		b.id = id
+	}
+	if err := e.build(b); err != nil {
+		return err
+	}
+	err := e.deps.Bucket.Create(ctx, e.objectKey(b.id, e.incarnation, object.KindBundle), bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C})
+	b.built.Parts = nil // lets go of the batches; built again for another attempt
+	if err != nil {
+		if !errors.Is(err, bucket.ErrUnavailable) && !errors.Is(err, bucket.ErrDenied) {
+			b.id = 0 // taken, or in doubt: abandoned (E28, I3)
+		}
+		return fmt.Errorf("create bundle: %w", err)
+	}
+	b.uploaded = true
+	return nil
+}
+
+// build lays a bundle out, reading from the WAL what is not in memory.
+func (e *Engine) build(b *bundle) error {
+	w := object.NewBundle(object.Header{
+		ClusterID: e.deps.Catalog.ClusterID(), Generation: e.incarnation.Generation(), Object: b.id, Incarnation: e.incarnation,
+	})
+	for _, s := range b.sections {
+		refs := make([]object.BatchRef, len(s.batches))
+		for i := range s.batches {
+			bytes, err := s.batches[i].load()
+			if err != nil {
+				return fmt.Errorf("read [%d,%d) of %s from the write-ahead log: %w", s.batches[i].start, s.batches[i].end, s.p.id, err)
+			}
+			refs[i] = object.BatchRef{
+				Bytes: bytes, Start: s.batches[i].start, End: s.batches[i].end,
+				MaxTimestamp: s.batches[i].maxTimestamp, CRC: s.batches[i].crc,
+			}
+		}
+		if _, err := w.AddSection(object.Section{
+			Topic: s.p.id.Topic, Name: s.facts.topic.Name, Creation: s.facts.topic.Creation,
+			Partition: s.p.id.Index, PartitionCount: int32(len(s.facts.topic.Partitions)), ReplicationFactor: s.facts.topic.ReplicationFactor,
+			Configs: s.facts.topic.Configs, LogStart: s.logStart,
+			Incarnation: s.source.incarnation, Epoch: s.epoch, Start: s.start(), End: s.end(), WALEnd: s.walEnd(),
+			Batches: refs, State: s.state, StateEnd: s.end(), Base: s.base,
+		}); err != nil {
+			return fmt.Errorf("section of %s: %w", s.p.id, err)
+		}
+	}
+	built, err := w.Finish()
+	b.built = built
+	return err
+}
+
+// load returns a batch's bytes from memory or from the WAL, verified.
+func (b *batch) load() ([]byte, error) {
+	if b.bytes != nil {
+		return b.bytes, nil
+	}
+	bytes := make([]byte, b.size)
+	if err := b.source.read(bytes, b.position, b.crc); err != nil {
+		return nil, err
+	}
+	return bytes, nil
+}
+
+// commitAll commits bundles in order, as many to a command as its size allows.
+func (e *Engine) commitAll(ctx context.Context, bundles []*bundle) error {
+	for len(bundles) > 0 {
+		n, sections := 0, 0
+		for n < len(bundles) && (n == 0 || sections+len(bundles[n].sections) <= sectionsPerCommitMax) {
+			sections += len(bundles[n].sections)
+			n++
+		}
+		if err := e.commit(ctx, bundles[:n]); err != nil {
+			return err
+		}
+		bundles = bundles[n:]
+	}
+	return nil
+}
+
+// errRefused sends a flush back to planning (E28).
+var errRefused = errors.New("the quorum refused part of a commit")
+
+// commit makes bundles live and publishes what waited for it.
+func (e *Engine) commit(ctx context.Context, bundles []*bundle) error {
+	c := catalog.Commit{Incarnation: e.incarnation}
+	for _, b := range bundles {
+		c.Bundles = append(c.Bundles, e.commitBundle(b))
+	}
+	result, err := e.propose(ctx, c)
+	if err != nil {
+		return err
+	}
+	refused := 0
+	for i, b := range bundles {
+		for j, s := range b.sections {
+			switch v := result.Verdicts[i][j]; v {
+			case catalog.Committed:
+				acknowledge(e.committed(s, &c.Bundles[i].Ranges[j]))
+			case catalog.Void: // the topic's deletion or the log start has told the partition already
+			default:
+				refused++
+			}
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("%w: %d ranges", errRefused, refused)
+	}
+	return nil
+}
+
+// propose numbers a commit and repeats it under its number until the outcome is known (E28).
+func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error) {
+	e.commitMu.Lock()
+	defer e.commitMu.Unlock()
+	e.commitNum++
+	c.Number = e.commitNum
+	var result catalog.CommitResult
+	err := e.retry(e.ctx, "commit", func(context.Context) (err error) {
+		result, err = e.deps.Catalog.Commit(ctx, c)
+		if errors.Is(err, catalog.ErrFenced) {
+			e.fail(fmt.Errorf("commit: %w", err)) // I4
+			return nil
+		}
+		return err
+	})
+	if failed := e.failed.Load(); failed != nil {
+		return result, *failed
+	}
+	return result, err
+}
+
+// committed takes note of a range that is live, and shows what waited for it.
+func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
+	p := s.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == gone {
+		return nil
+	}
+	p.advanceCommittedLocked(s.end(), e.uncount)
+	if s.isBase {
+		p.flush.base, p.flush.baseBytes = r.State, len(s.state)
+		p.flush.producers.MarkBase()
+		p.flush.walBase = false
+	}
+	if p.facts.Load().afterCommit {
+		return p.showLocked(max(p.hw, p.committed))
+	}
+	return nil
+}
+
+// commitBundle says what a bundle makes live.
+func (e *Engine) commitBundle(b *bundle) catalog.CommitBundle {
+	out := catalog.CommitBundle{Object: b.id, Bytes: b.built.Bytes}
+	for i, s := range b.sections {
+		ref := &b.built.Sections[i]
+		out.Ranges = append(out.Ranges, catalog.CommitRange{
+			Partition: s.p.id, Range: ref.Range, WALEnd: s.walEnd(), State: ref.State, Base: s.base,
+		})
+	}
+	return out
+}

@@ -1,0 +1,69 @@
+package storage
+
+import (
+	"sync"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// hotTail keeps the newest durable batches in memory, up to a number of bytes,
+// for readers that follow. The bytes are the WAL's own: a batch that falls out is
+// read from the WAL file until it is in the bucket.
+type hotTail struct {
+	bytesMax int64
+
+	mu    sync.Mutex
+	bytes int64
+	queue []hotBatch // oldest first
+	head  int
+}
+
+type hotBatch struct {
+	p    *partition
+	end  ident.Offset
+	size int64
+}
+
+// add notes a batch that has just become durable. The caller holds p.mu.
+func (h *hotTail) add(p *partition, end ident.Offset, size int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bytes += size
+	h.queue = append(h.queue, hotBatch{p, end, size})
+}
+
+// take removes the oldest batches until the rest fits.
+func (h *hotTail) take() []hotBatch {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	from := h.head
+	for h.bytes > h.bytesMax && h.head < len(h.queue) {
+		h.bytes -= h.queue[h.head].size
+		h.head++
+	}
+	out := append([]hotBatch(nil), h.queue[from:h.head]...)
+	clear(h.queue[from:h.head])
+	if h.head > 1024 && h.head > len(h.queue)/2 {
+		n := copy(h.queue, h.queue[h.head:])
+		clear(h.queue[n:])
+		h.queue, h.head = h.queue[:n], 0
+	}
+	return out
+}
+
+// evict forgets the bytes of what no longer fits. Called without locks held.
+func (h *hotTail) evict() {
+	for _, old := range h.take() {
+		old.p.forget(old.end)
+	}
+}
+
+// forget drops a batch's bytes, and the batch itself once it is in the bucket.
+func (p *partition) forget(end ident.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := p.log.search(end - 1); i < p.log.len() && p.log.at(i).end == end {
+		p.log.at(i).bytes = nil
+	}
+	p.log.dropFront(func(b *batch) bool { return b.end <= p.committed && b.bytes == nil })
+}

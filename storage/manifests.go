@@ -1,0 +1,212 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/cache"
+	"github.com/sluicemq/sluice/storage/object"
+)
+
+// manifests reads and replaces the objects that hold the ranges which heads do not (E17).
+// Bytes come through the block cache and are decoded anew for each use: immutable, so
+// never stale, and bounded by the cache's budget.
+type manifests struct{ e *Engine }
+
+// root reads the root that a head points at; nil if it has none.
+func (m *manifests) root(ctx context.Context, h *catalog.Head) (*object.Root, error) {
+	if h.Manifest.Object == 0 {
+		return nil, nil
+	}
+	b, err := m.read(ctx, h.Manifest.Object, h.Manifest.Writer, h.Manifest.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s of %s: %w", h.Manifest.Object, h.Partition, err)
+	}
+	root, err := object.DecodeRoot(b, h.Partition, h.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return root, nil
+}
+
+// leaf reads a leaf; nil for nil.
+func (m *manifests) leaf(ctx context.Context, tp ident.TopicPartition, ref *object.LeafRef) (*object.Leaf, error) {
+	if ref == nil {
+		return nil, nil
+	}
+	b, err := m.read(ctx, ref.Object, ref.Writer, ref.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("manifest leaf %s of %s: %w", ref.Object, tp, err)
+	}
+	leaf, err := object.DecodeLeaf(b, tp, *ref)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return leaf, nil
+}
+
+func (m *manifests) read(ctx context.Context, id ident.ObjectID, writer ident.Incarnation, bytes int32) ([]byte, error) {
+	o := cache.Object{ID: id, Key: m.e.objectKey(id, writer, object.KindManifest), Bytes: int64(bytes)}
+	return m.e.readObject(ctx, o, 0, int64(bytes))
+}
+
+// find returns the range in the manifest that holds offset.
+func (m *manifests) find(ctx context.Context, h *catalog.Head, offset ident.Offset) (*catalog.Range, error) {
+	root, err := m.root(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	ranges := root.Ranges
+	if i := root.LeafAt(offset); i >= 0 {
+		leaf, err := m.leaf(ctx, h.Partition, &root.Leaves[i])
+		if err != nil {
+			return nil, err
+		}
+		ranges = root.Live(i, leaf)
+	}
+	i := object.FindRange(ranges, offset)
+	if i == len(ranges) || ranges[i].Start > offset {
+		return nil, fmt.Errorf("%w: manifest %s of %s covers [%d,%d) and names no range for offset %d", ErrCorrupt, h.Manifest.Object, h.Partition, h.Manifest.Start, h.Manifest.End, offset)
+	}
+	return &ranges[i], nil
+}
+
+// each calls visit with the ranges of the manifest, oldest first, until it returns false.
+func (m *manifests) each(ctx context.Context, h *catalog.Head, visit func(*catalog.Range) bool) error {
+	root, err := m.root(ctx, h)
+	if err != nil {
+		return err
+	}
+	for i := range root.Leaves {
+		leaf, err := m.leaf(ctx, h.Partition, &root.Leaves[i])
+		if err != nil {
+			return err
+		}
+		live := root.Live(i, leaf)
+		for j := range live {
+			if !visit(&live[j]) {
+				return nil
+			}
+		}
+	}
+	for i := range root.Ranges {
+		if !visit(&root.Ranges[i]) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// absorb moves the oldest ranges of full heads into their manifests. What the bucket does
+// not take now is tried again after the next flush; a head that stays full stops
+// flushing of its partition, nothing else (E17).
+func (e *Engine) absorb(ctx context.Context, parts []*partition) error {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, absorbParallel)
+	errs := make([]error, len(parts))
+	for i, p := range parts {
+		head, ok := e.deps.Catalog.Head(p.id)
+		if !ok || len(head.Ranges) < e.cfg.ManifestAt {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = e.manifests.absorb(ctx, &head)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// absorb writes the next version of a manifest, with all of the head's ranges but the newest few, and swaps it in.
+func (m *manifests) absorb(ctx context.Context, h *catalog.Head) error {
+	take := h.Ranges[:len(h.Ranges)-m.e.cfg.ManifestAt/4]
+	root, err := m.root(ctx, h)
+	if err != nil {
+		return err
+	}
+	last, err := m.leaf(ctx, h.Partition, object.AbsorbNeeds(root, len(take)))
+	if err != nil {
+		return err
+	}
+	plan, err := object.Absorb(h.Partition, h.Manifest, root, last, take)
+	if err != nil {
+		return err
+	}
+	next, ids, err := m.write(ctx, plan)
+	if err != nil {
+		return err
+	}
+	err = m.e.deps.Catalog.SwapManifest(ctx, catalog.ManifestSwap{
+		Partition: h.Partition, Incarnation: m.e.incarnation, OldVersion: h.Manifest.Version,
+		New: next, Absorbed: take, NewObjects: ids, Dropped: plan.Dropped,
+	})
+	return ignoreLostRace(err)
+}
+
+// release takes what log start has passed out of the manifest, a step at a time (E30).
+func (m *manifests) release(ctx context.Context, h *catalog.Head) error {
+	for h.Manifest.Object != 0 {
+		root, err := m.root(ctx, h)
+		if err != nil {
+			return err
+		}
+		first, err := m.leaf(ctx, h.Partition, object.ReleaseNeeds(root))
+		if err != nil {
+			return err
+		}
+		plan := object.Release(h.Partition, h.Manifest, root, first, h.LogStart)
+		if plan == nil {
+			return nil
+		}
+		next, ids, err := m.write(ctx, plan)
+		if err != nil {
+			return err
+		}
+		err = m.e.deps.Catalog.ReleaseRanges(ctx, catalog.RangeRelease{
+			Partition: h.Partition, Incarnation: m.e.incarnation, OldVersion: h.Manifest.Version,
+			New: next, Released: plan.Released, NewObjects: ids, Dropped: plan.Dropped,
+		})
+		if err != nil {
+			return ignoreLostRace(err)
+		}
+		h.Manifest = next
+	}
+	return nil
+}
+
+// ignoreLostRace makes nothing of a compare-and-set that another change has won: it is planned
+// anew at the next turn, and the objects written for it expire (E7).
+func ignoreLostRace(err error) error {
+	if errors.Is(err, catalog.ErrConflict) || errors.Is(err, catalog.ErrTopicNotFound) {
+		return nil
+	}
+	return err
+}
+
+// write puts a plan's objects into the bucket under fresh ids; the root is the last.
+func (m *manifests) write(ctx context.Context, plan *object.Plan) (catalog.Manifest, []ident.ObjectID, error) {
+	ids := make([]ident.ObjectID, plan.Objects())
+	for i := range ids {
+		id, err := m.e.objects.next(ctx)
+		if err != nil {
+			return catalog.Manifest{}, nil, err
+		}
+		ids[i] = id
+	}
+	encoded, next := plan.Encode(m.e.deps.Catalog.ClusterID(), m.e.incarnation, ids)
+	for i := range encoded {
+		key := m.e.objectKey(encoded[i].Object, m.e.incarnation, object.KindManifest)
+		body := bucket.Body{Parts: [][]byte{encoded[i].Bytes}, CRC32C: encoded[i].CRC}
+		if err := m.e.deps.Bucket.Create(ctx, key, body); err != nil {
+			return catalog.Manifest{}, nil, fmt.Errorf("create manifest: %w", err) // ids abandoned, whatever happened (E28)
+		}
+	}
+	return next, ids, nil
+}

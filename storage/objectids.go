@@ -1,0 +1,45 @@
+package storage
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+const (
+	objectBlock = 16 // ids per reservation
+	// ObjectExpiry is how long the quorum keeps a prepared object that no commit made live.
+	ObjectExpiry = time.Hour
+	// objectLease is how long ids of a block are used: well below ObjectExpiry, so that an upload begun in time can commit.
+	objectLease = 20 * time.Minute
+)
+
+// objectIDs hands out object ids from blocks that the quorum has prepared (E7).
+type objectIDs struct {
+	e *Engine
+
+	mu    sync.Mutex // held across the reservation: all who need an id wait for the same block
+	first ident.ObjectID
+	left  int
+	until time.Time
+}
+
+// next returns an id that nobody else gets.
+func (o *objectIDs) next(ctx context.Context) (ident.ObjectID, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.e.deps.Now()
+	if o.left == 0 || now.After(o.until) {
+		first, err := o.e.deps.Catalog.ReserveObjects(ctx, o.e.incarnation, objectBlock)
+		if err != nil {
+			return 0, err
+		}
+		o.first, o.left, o.until = first, objectBlock, now.Add(objectLease)
+	}
+	id := o.first
+	o.first++
+	o.left--
+	return id, nil
+}

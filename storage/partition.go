@@ -1,0 +1,155 @@
+package storage
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/pstate"
+)
+
+// status is a partition's life here.
+type status uint8
+
+const (
+	loading status = iota // its state is still in the bucket: answers are retriable (E24)
+	serving
+	gone // deleted; nothing about it matters any more
+)
+
+// topicFacts is what a partition knows of its topic; replaced whole.
+type topicFacts struct {
+	topic  *catalog.Topic
+	config catalog.TopicConfig
+	// afterCommit: published and answered once it is in the bucket (class object,
+	// and an explicit replicated while there is no peer).
+	afterCommit bool
+}
+
+// ack is a produced batch that waits until the high watermark reaches end.
+type ack struct {
+	end  ident.Offset
+	req  *AppendRequest
+	item int
+}
+
+// partition is the one owner of a partition's offsets, producers and
+// watermarks on this broker.
+type partition struct {
+	id    ident.TopicPartition
+	facts atomic.Pointer[topicFacts]
+
+	mu sync.Mutex // guards memory only; several are taken in id order (E8)
+	// The offsets rise in this order: logStart ≤ committed ≤ persisted ≤ end,
+	// and logStart ≤ hw ≤ persisted (I5).
+	status    status
+	leader    catalog.Leadership
+	logStart  ident.Offset
+	committed ident.Offset // end of what is in the bucket, by the quorum's word
+	persisted ident.Offset // end of what is durable in the WAL
+	hw        ident.Offset // end of what is shown
+	end       ident.Offset // next offset to place
+	log       batchLog     // batches not committed, and committed ones still in memory
+	epochs    []pstate.EpochStart
+	producers *pstate.Table // as placed
+	acks      []ack         // by end
+	watchers  []chan<- struct{}
+
+	flush flushState
+}
+
+// flushState is what the flush path knows of a partition; guarded by partition.mu.
+type flushState struct {
+	busy      bool             // chosen by a running flush
+	producers *pstate.Table    // as of stateEnd
+	stateEnd  ident.Offset     // every batch with an end at or below it is reflected
+	base      catalog.StateRef // newest base block in the bucket; zero: the next section writes one
+	baseBytes int
+	// Where the newest state records lie in the WAL: a base, and perhaps a delta
+	// after it. A record that is missing or lies in what is to be trimmed is written again first (E24).
+	baseAt, deltaAt walPlace
+	walBase         bool // the base record is no older than the bucket's base: deltas build on both
+	recordsInFlight int  // handed to the WAL, not durable
+	needRecord      bool // the committed end has moved since the newest record
+}
+
+// walPlace is a place in the WAL or in a sealed tail.
+type walPlace struct {
+	incarnation ident.Incarnation // 0: nowhere
+	position    ident.Position
+}
+
+func (p walPlace) before(q walPlace) bool {
+	if p.incarnation != q.incarnation {
+		return p.incarnation < q.incarnation
+	}
+	return p.position < q.position
+}
+
+// readEnd returns the end of what a reader of the isolation may see: there are
+// no transactions yet, so the last stable offset is the high watermark.
+func (p *partition) readEndLocked(Isolation) ident.Offset { return p.hw }
+
+// wakeLocked signals everyone who waits for the partition to move.
+func (p *partition) wakeLocked() {
+	for _, c := range p.watchers {
+		select {
+		case c <- struct{}{}:
+		default: // it has a signal that it has not read yet
+		}
+	}
+}
+
+// showLocked moves the high watermark and returns the answers that it frees.
+// It is the one place where something becomes visible (I5).
+func (p *partition) showLocked(hw ident.Offset) []ack {
+	if hw > p.persisted {
+		panic("BUG: high watermark above what is durable") // I5
+	}
+	if hw <= p.hw {
+		return nil
+	}
+	p.hw = hw
+	p.wakeLocked()
+	n := 0
+	for n < len(p.acks) && p.acks[n].end <= hw {
+		n++
+	}
+	freed := slices.Clone(p.acks[:n])
+	p.acks = slices.Delete(p.acks, 0, n)
+	return freed
+}
+
+// advanceCommittedLocked takes note that everything below to is in the bucket or void.
+// It reports whether that is news, and how many batches and bytes stopped being uncommitted, by where they lie.
+func (p *partition) advanceCommittedLocked(to ident.Offset, count func(*batch)) bool {
+	if to <= p.committed {
+		return false
+	}
+	for i := p.log.search(p.committed); i < p.log.len(); i++ {
+		b := p.log.at(i)
+		if b.end > to {
+			break
+		}
+		if b.end > p.flush.stateEnd {
+			p.flush.producers.Apply(b.state())
+			p.flush.stateEnd = b.end
+		}
+		count(b)
+	}
+	p.committed = to
+	p.flush.needRecord = true
+	p.log.dropFront(func(b *batch) bool { return b.end <= to && b.bytes == nil })
+	return true
+}
+
+// epochHistoryAt returns the leader epochs that started below end.
+func epochHistoryAt(epochs []pstate.EpochStart, end ident.Offset) []pstate.EpochStart {
+	n := len(epochs)
+	for n > 0 && epochs[n-1].Start >= end && end > 0 {
+		n--
+	}
+	return slices.Clone(epochs[:n])
+}

@@ -1,3 +1,0 @@
-package storage
-
-type pendingAppend struct{}

@@ -1,0 +1,205 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/pstate"
+	"github.com/sluicemq/sluice/wal"
+)
+
+// Where an offset is: hot tail → WAL file, own or sealed → block cache → object.
+
+// replansMax bounds how often a read follows data that moved under it: from the
+// WAL to the bucket, or from one object to another.
+const replansMax = 5
+
+// Read fills a fetch with what can be read now: the limits hold across its partitions in
+// their order, and the first one that has anything may exceed them by one batch.
+func (e *Engine) Read(ctx context.Context, f *Fetch) {
+	left, empty := f.MaxBytes, true
+	for i := range f.Partitions {
+		q := &f.Partitions[i]
+		limit := min(q.MaxBytes, left)
+		if !empty && limit <= 0 {
+			e.position(q)
+			continue
+		}
+		e.readPartition(ctx, q, limit, empty)
+		if q.Bytes > 0 {
+			empty = false
+			left -= q.Bytes
+		}
+	}
+}
+
+// position fills in watermarks without reading.
+func (e *Engine) position(q *FetchPartition) {
+	if p := e.lookup(q); p != nil {
+		p.mu.Lock()
+		p.positionLocked(q)
+		p.mu.Unlock()
+	}
+}
+
+// lookup finds the partition or says why not.
+func (e *Engine) lookup(q *FetchPartition) *partition {
+	q.Err, q.HighWatermark, q.LastStable, q.LogStart = nil, -1, -1, -1
+	q.Batches, q.Bytes = nil, 0
+	q.Current = Leader{Broker: -1, Epoch: ident.NoEpoch}
+	p := e.partition(q.Partition)
+	if p == nil {
+		q.Err = ErrUnknownPartition
+	}
+	return p
+}
+
+// positionLocked checks the request against the partition and fills in its watermarks.
+// It reports whether there may be something to read.
+func (p *partition) positionLocked(q *FetchPartition) bool {
+	if err := p.checkEpochLocked(q.CurrentEpoch); err != nil {
+		q.Err = err
+		q.Current = Leader{Broker: p.leader.Broker, Epoch: p.leader.Epoch}
+		return false
+	}
+	if q.Offset < p.logStart || q.Offset > p.end {
+		q.Err = ErrOffsetOutOfRange // p.end is this leader's own: certain
+		return false
+	}
+	q.HighWatermark, q.LastStable, q.LogStart = p.hw, p.hw, p.logStart
+	return q.Offset < p.readEndLocked(q.Isolation)
+}
+
+// checkEpochLocked compares a request's leader epoch with the partition's; NoEpoch passes.
+func (p *partition) checkEpochLocked(epoch ident.Epoch) error {
+	switch {
+	case p.status == gone:
+		return ErrUnknownPartition
+	case p.status == loading:
+		return ErrNotReady
+	case epoch == ident.NoEpoch, epoch == p.leader.Epoch:
+		return nil
+	case epoch < p.leader.Epoch:
+		return ErrFencedLeaderEpoch
+	}
+	return ErrUnknownEpoch
+}
+
+// readPartition reads one partition; what moves while it is read is planned anew.
+func (e *Engine) readPartition(ctx context.Context, q *FetchPartition, limit int, atLeastOne bool) {
+	for attempt := 1; ; attempt++ {
+		err := e.readOnce(ctx, q, limit, atLeastOne)
+		if err == nil {
+			return
+		}
+		if attempt < replansMax && errors.Is(err, wal.ErrTrimmed) {
+			continue
+		}
+		q.Batches, q.Bytes = nil, 0
+		q.Err = readError(err)
+		if errors.Is(q.Err, ErrCorrupt) {
+			e.log.Error("damaged data is not served", "partition", q.Partition, "offset", q.Offset, "err", err)
+		}
+		return
+	}
+}
+
+// readError sorts a failed read into what a consumer may be told.
+func readError(err error) error {
+	switch {
+	case errors.Is(err, ErrCorrupt), errors.Is(err, bucket.ErrNotFound):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case errors.Is(err, wal.ErrCorrupt):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// readOnce plans under the lock and reads without it.
+func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atLeastOne bool) error {
+	p := e.lookup(q)
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	if !p.positionLocked(q) {
+		p.mu.Unlock()
+		return nil
+	}
+	if p.log.len() == 0 || q.Offset < p.log.at(0).start {
+		end := p.readEndLocked(q.Isolation)
+		p.mu.Unlock()
+		return e.readCold(ctx, q, end, limit, atLeastOne)
+	}
+	picked := p.pickLocked(q.Offset, p.readEndLocked(q.Isolation), limit, atLeastOne)
+	p.mu.Unlock()
+	for i := range picked {
+		bytes, err := picked[i].load()
+		if err != nil {
+			return err
+		}
+		q.Batches = append(q.Batches, bytes)
+		q.Bytes += len(bytes)
+	}
+	return nil
+}
+
+// pickLocked copies the batches to serve: whole ones, from the one that holds offset, below end.
+func (p *partition) pickLocked(offset, end ident.Offset, limit int, atLeastOne bool) []batch {
+	var picked []batch
+	size := 0
+	for i := p.log.search(offset); i < p.log.len(); i++ {
+		b := p.log.at(i)
+		if b.end > end {
+			break // I5
+		}
+		if size+int(b.size) > limit && (!atLeastOne || len(picked) > 0) {
+			break
+		}
+		size += int(b.size)
+		picked = append(picked, *b)
+	}
+	return picked
+}
+
+// Watch has c signalled (without blocking) whenever one of the partitions moves. The returned func ends it.
+func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func()) {
+	watched := make([]*partition, 0, len(ids))
+	for _, id := range ids {
+		if p := e.partition(id); p != nil {
+			p.mu.Lock()
+			p.watchers = append(p.watchers, c)
+			p.mu.Unlock()
+			watched = append(watched, p)
+		}
+	}
+	return func() {
+		for _, p := range watched {
+			p.mu.Lock()
+			if i := slices.Index(p.watchers, c); i >= 0 {
+				p.watchers = slices.Delete(p.watchers, i, i+1)
+			}
+			p.mu.Unlock()
+		}
+	}
+}
+
+// EpochEnd answers OffsetForLeaderEpoch (KIP-320): the largest epoch at or below
+// the one asked for and its end offset; NoEpoch and -1 if there is none.
+func (e *Engine) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
+	p := e.partition(tp)
+	if p == nil {
+		return ident.NoEpoch, -1, ErrUnknownPartition
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.checkEpochLocked(current); err != nil {
+		return ident.NoEpoch, -1, err
+	}
+	found, end := pstate.EndOffsetFor(p.epochs, epoch, p.hw)
+	return found, end, nil
+}

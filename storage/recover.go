@@ -1,0 +1,320 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage/pstate"
+	"github.com/sluicemq/sluice/wal"
+)
+
+// Opening, in this order; dying between any two steps and starting again ends the same (I16):
+//
+//  1. scan      every sealed tail up to its end, then the last incarnation, which is cut where
+//     it is torn and rewritten where it was never proven durable (E25).
+//  2. register  the quorum seals the last incarnation at its end and gives a new one; all led
+//     epochs rise (E21). An incarnation that was never opened is dropped (E27).
+//  3. create    the new incarnation's folder and first segments.
+//  4. open      in the quorum: only now may anything be placed (E27).
+//  5. partitions open over the tails: state record plus every batch above it (E24).
+//
+// A tail's folder goes after the quorum has retired it; a folder that the quorum does not
+// name and that is older than the current incarnation was retired by a run that died before removing it.
+func (e *Engine) recover(ctx context.Context) error {
+	scan := &scan{found: make(map[ident.TopicPartition]*found)}
+	current, end, err := e.scanAll(scan)
+	if err != nil {
+		return err
+	}
+	reg, err := e.deps.Catalog.Register(ctx, current, end)
+	if err != nil {
+		return fmt.Errorf("register a new incarnation after %s: %w", current, err)
+	}
+	if err := e.sameTails(reg.Tails); err != nil {
+		return err
+	}
+	if err := e.createWAL(ctx, reg.Incarnation); err != nil {
+		return err
+	}
+	return e.openPartitions(scan)
+}
+
+// scanAll reads what the disk holds and returns the last incarnation with its end; both 0 if none was opened.
+func (e *Engine) scanAll(scan *scan) (ident.Incarnation, ident.Position, error) {
+	current, opened, tails := e.deps.Catalog.Local()
+	for _, t := range tails {
+		src := &source{incarnation: t.Incarnation}
+		sealed, err := wal.OpenSealed(e.walConfig(), e.walRecoverDeps(), t.Incarnation, t.End, scan.visit(src))
+		if err != nil {
+			return 0, 0, fmt.Errorf("sealed tail %s: %w", t.Incarnation, err)
+		}
+		e.addTail(src, sealed)
+	}
+	if err := e.removeRetired(current, opened); err != nil {
+		return 0, 0, err
+	}
+	if !opened {
+		return current, 0, nil
+	}
+	src := &source{incarnation: current}
+	sealed, err := wal.Recover(e.walConfig(), e.walRecoverDeps(), current, scan.visit(src))
+	if err != nil {
+		return 0, 0, fmt.Errorf("last incarnation %s: %w", current, err)
+	}
+	e.addTail(src, sealed)
+	return current, sealed.End(), nil
+}
+
+func (e *Engine) addTail(src *source, sealed *wal.Sealed) {
+	src.sealed, src.read = sealed, sealed.ReadAt
+	e.tails = append(e.tails, src)
+	e.budget.tailBytes.Add(sealed.DiskBytes())
+}
+
+// removeRetired deletes folders of incarnations that the quorum does not name any more.
+func (e *Engine) removeRetired(current ident.Incarnation, opened bool) error {
+	names, err := e.deps.FS.List(e.cfg.WALDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", e.cfg.WALDir, err)
+	}
+	for _, name := range names {
+		n, err := strconv.ParseUint(name, 16, 64)
+		if err != nil || len(name) != 16 {
+			continue // not ours
+		}
+		inc := ident.Incarnation(n)
+		switch {
+		case slices.ContainsFunc(e.tails, func(t *source) bool { return t.incarnation == inc }), inc == current && opened:
+			continue
+		case inc > current:
+			return fmt.Errorf("%s holds the write-ahead log of incarnation %s, which the metadata does not know: the metadata is older than the log; restore meta/ of the same moment, or move the folder away if you accept its loss", e.cfg.WALDir, inc)
+		}
+		if err := e.deps.FS.RemoveAll(filepath.Join(e.cfg.WALDir, name)); err != nil {
+			return fmt.Errorf("remove retired incarnation %s: %w", inc, err)
+		}
+	}
+	return nil
+}
+
+// sameTails checks that the quorum and the disk agree on what is sealed where (I6).
+func (e *Engine) sameTails(tails []catalog.Tail) error {
+	same := slices.EqualFunc(tails, e.tails, func(t catalog.Tail, s *source) bool {
+		return t.Incarnation == s.incarnation && t.End == s.sealed.End()
+	})
+	if !same {
+		return fmt.Errorf("the quorum names %d sealed tails, the disk has %d with other ends: %v", len(tails), len(e.tails), tails)
+	}
+	return nil
+}
+
+func (e *Engine) walConfig() wal.Config {
+	return wal.Config{Dir: e.cfg.WALDir, SegmentBytes: e.cfg.WALSegmentBytes}
+}
+
+func (e *Engine) walRecoverDeps() wal.RecoverDeps { return wal.RecoverDeps{FS: e.deps.FS, Log: e.log} }
+
+// createWAL makes the new incarnation writable: first on disk, then in the quorum.
+func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
+	w, err := wal.Create(e.walConfig(), wal.Deps{
+		FS: e.deps.FS, Log: e.log, Durable: e.durable, Failed: e.walFailed,
+	}, inc)
+	if err != nil {
+		return fmt.Errorf("create incarnation %s: %w", inc, err)
+	}
+	e.wal, e.incarnation = w, inc
+	e.appendBytesMax = w.MaxAppendBytes()
+	e.own = &source{incarnation: inc, read: w.ReadAt}
+	e.objects = &objectIDs{e: e}
+	if err := e.deps.Catalog.OpenIncarnation(ctx, inc); err != nil {
+		return fmt.Errorf("open incarnation %s: %w", inc, err)
+	}
+	return nil
+}
+
+// scan gathers what the tails hold, by partition.
+type scan struct {
+	found map[ident.TopicPartition]*found
+}
+
+// found is what the tails hold of one partition, oldest first.
+type found struct {
+	base, delta     []byte // newest state record: a base, and the newest delta after it
+	baseAt, deltaAt walPlace
+	batches         []batch
+}
+
+// visit returns the callback for one incarnation's entries.
+func (s *scan) visit(src *source) func(*wal.Entry) error {
+	return func(entry *wal.Entry) error {
+		f := s.found[entry.Partition]
+		if f == nil {
+			f = new(found)
+			s.found[entry.Partition] = f
+		}
+		at := walPlace{src.incarnation, entry.Position}
+		switch entry.Kind {
+		case wal.KindState:
+			return f.addRecord(entry, at)
+		case wal.KindBatch:
+			return f.addBatch(entry, src)
+		}
+		return fmt.Errorf("unknown kind %d of entry at %d", entry.Kind, entry.Position)
+	}
+}
+
+func (f *found) addRecord(entry *wal.Entry, at walPlace) error {
+	kind, err := pstate.BlockKind(entry.Payload)
+	if err != nil {
+		return fmt.Errorf("state record of %s at %d: %w", entry.Partition, entry.Position, err)
+	}
+	if kind == pstate.KindBase {
+		f.base, f.baseAt = slices.Clone(entry.Payload), at
+		f.delta, f.deltaAt = nil, walPlace{}
+		return nil
+	}
+	f.delta, f.deltaAt = slices.Clone(entry.Payload), at
+	return nil
+}
+
+func (f *found) addBatch(entry *wal.Entry, src *source) error {
+	h, err := protocol.ParseBatchHeader(entry.Payload)
+	if err != nil {
+		return fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
+	}
+	if n := len(f.batches); n > 0 && f.batches[n-1].end != entry.Start {
+		return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, f.batches[n-1].end, entry.Start) // E8
+	}
+	f.batches = append(f.batches, batch{
+		start: entry.Start, end: entry.End, maxTimestamp: h.MaxTimestamp,
+		producer: ident.ProducerID(h.ProducerID), pepoch: h.ProducerEpoch, sequence: h.BaseSequence,
+		source: src, position: entry.Position, crc: entry.CRC, size: int32(len(entry.Payload)),
+		epoch: entry.Epoch, appendTime: h.Attributes.LogAppendTime(),
+	})
+	return nil
+}
+
+// openPartitions opens all that the quorum says this broker leads.
+func (e *Engine) openPartitions(scan *scan) error {
+	for _, t := range e.deps.Catalog.Topics() {
+		for i := range t.Partitions {
+			id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
+			head, ok := e.deps.Catalog.Head(id)
+			if !ok {
+				return fmt.Errorf("the quorum lists %s of topic %s but has no head for it", id, t.Name)
+			}
+			f := scan.found[id]
+			if f == nil {
+				f = new(found)
+			}
+			p := newPartition(id, t)
+			if err := e.openPartition(p, &head, f); err != nil {
+				return fmt.Errorf("topic %s partition %d: %w", t.Name, i, err)
+			}
+			e.partitions[id] = p
+		}
+	}
+	return nil
+}
+
+// openPartition sets a partition up from its head and what the tails hold of it.
+func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error {
+	p.leader = head.Leader
+	p.logStart, p.committed = head.LogStart, head.CommittedEnd
+	p.end = head.CommittedEnd
+	if n := len(f.batches); n > 0 {
+		p.end = max(p.end, f.batches[n-1].end)
+	}
+	for i := range f.batches {
+		b := f.batches[i]
+		if b.end <= p.committed {
+			continue
+		}
+		if p.log.len() == 0 && b.start > p.committed {
+			return fmt.Errorf("%w: committed up to %d, but the write-ahead log starts at %d", ErrCorrupt, p.committed, b.start) // I8
+		}
+		p.log.push(b)
+		b.source.uncommitted.Add(1)
+		e.budget.batches.Add(1)
+	}
+	p.persisted, p.hw = p.end, p.end
+	if p.facts.Load().afterCommit {
+		p.hw = p.committed
+	}
+	p.flush.baseAt, p.flush.deltaAt = f.baseAt, f.deltaAt
+	if f.base == nil && head.State.Object != 0 {
+		e.loadLater(p, head, f)
+		return nil
+	}
+	state, err := pstate.Decode(f.base, f.delta)
+	if err != nil {
+		return fmt.Errorf("state record: %w", err)
+	}
+	return p.applyState(state, f.batches)
+}
+
+// applyState takes a partition's producers and epochs into use: the state, then every batch above it (E24).
+func (p *partition) applyState(state *pstate.State, batches []batch) error {
+	above := slices.IndexFunc(batches, func(b batch) bool { return b.end > state.End })
+	if state.End < p.committed && (above < 0 || batches[above].start > state.End) {
+		return fmt.Errorf("%w: the state record reflects %d, the bucket holds up to %d, and the write-ahead log does not join them", ErrCorrupt, state.End, p.committed)
+	}
+	p.epochs, p.flush.producers, p.flush.stateEnd = state.Epochs, state.Producers, state.End
+	for i := range batches {
+		if b := &batches[i]; b.end > state.End && b.end <= p.committed {
+			p.flush.producers.Apply(b.state())
+			p.flush.stateEnd = b.end
+		}
+	}
+	p.producers = p.flush.producers.Clone()
+	for i := range batches {
+		b := &batches[i]
+		if b.end <= state.End {
+			continue
+		}
+		p.noteEpochLocked(b.epoch, b.start)
+		if b.end > p.committed {
+			p.producers.Apply(b.state())
+		}
+	}
+	p.noteEpochLocked(p.leader.Epoch, p.end)
+	p.flush.needRecord = p.committed > 0
+	p.status = serving
+	return nil
+}
+
+// loadLater opens a partition whose state is only in the bucket: after a restore (E24). Until it is
+// there the partition answers retriably, never as if it were empty.
+func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
+	p.status = loading
+	e.work.Go(func() {
+		var state *pstate.State
+		err := e.retry(e.ctx, "load partition state", func(ctx context.Context) (err error) {
+			state, err = e.readState(ctx, head)
+			return err
+		})
+		if err != nil {
+			return // closing
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.status != loading {
+			return
+		}
+		if err := p.applyState(state, f.batches); err != nil {
+			e.log.Error("partition stays closed", "partition", p.id, "err", err)
+			return
+		}
+		p.wakeLocked()
+	})
+}

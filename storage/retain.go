@@ -1,0 +1,212 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+)
+
+// housekeeping applies retention, keeps manifests in order and deletes garbage, at its own pace.
+func (e *Engine) housekeeping() {
+	retention := time.NewTicker(e.cfg.RetentionInterval)
+	defer retention.Stop()
+	collect := time.NewTicker(max(e.cfg.DeleteDelay/2, 10*time.Millisecond))
+	defer collect.Stop()
+	for {
+		var err error
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-retention.C:
+			err = e.Retain(e.ctx)
+		case <-collect.C:
+			err = e.Collect(e.ctx)
+		}
+		if err != nil && e.ctx.Err() == nil {
+			e.log.Warn("housekeeping failed; trying again at its next turn", "err", err)
+		}
+	}
+}
+
+// Retain applies retention to every partition once: log starts move in the quorum
+// first, and what they have passed is released from manifests after.
+func (e *Engine) Retain(ctx context.Context) error {
+	var errs []error
+	now := e.deps.Now().UnixMilli()
+	for _, p := range e.all() {
+		p.expireProducers(now - e.cfg.ProducerExpiry.Milliseconds())
+		if err := e.retain(ctx, p, now); err != nil {
+			errs = append(errs, fmt.Errorf("retention of %s: %w", p.id, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// expireProducers forgets producer ids that have been idle since before (milliseconds).
+func (p *partition) expireProducers(before int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.producers.Expire(before)
+	p.flush.producers.Expire(before)
+}
+
+func (e *Engine) retain(ctx context.Context, p *partition, now int64) error {
+	config := p.facts.Load().config
+	head, ok := e.deps.Catalog.Head(p.id)
+	if !ok {
+		return nil // deleted meanwhile
+	}
+	if config.CleanupPolicy.Delete && (config.RetentionMs >= 0 || config.RetentionBytes >= 0) {
+		start, err := e.retained(ctx, p, &head, newRetention(&config, now))
+		if err != nil {
+			return err
+		}
+		if start > head.LogStart {
+			if err := e.deps.Catalog.AdvanceLogStart(ctx, e.incarnation, p.id, start); err != nil {
+				return err
+			}
+		}
+	}
+	if head, ok = e.deps.Catalog.Head(p.id); ok && head.Manifest.Object != 0 && head.Manifest.Start < head.LogStart {
+		return e.manifests.release(ctx, &head)
+	}
+	return nil
+}
+
+// retention decides, oldest unit first, how far the log start moves. It is pure.
+type retention struct {
+	expiredBelow int64 // milliseconds: a unit whose largest timestamp is lower goes; minInt64: none by time
+	bytesMax     int64 // -1: none by size
+}
+
+func newRetention(c *catalog.TopicConfig, now int64) retention {
+	r := retention{expiredBelow: -1, bytesMax: c.RetentionBytes}
+	if c.RetentionMs >= 0 {
+		r.expiredBelow = now - c.RetentionMs
+	}
+	return r
+}
+
+// drops reports whether the oldest unit goes while total bytes are held. A unit without
+// timestamps (-1) is never dropped by time; one with a future timestamp holds back what is behind it.
+func (r *retention) drops(unitBytes, total, maxTimestamp int64) bool {
+	if r.bytesMax >= 0 && total-unitBytes >= r.bytesMax {
+		return true
+	}
+	return maxTimestamp >= 0 && maxTimestamp < r.expiredBelow
+}
+
+// retained walks a partition from its oldest range to its newest batch and returns the new
+// log start. What is not flushed yet and the last range expire like the rest.
+func (e *Engine) retained(ctx context.Context, p *partition, head *catalog.Head, r retention) (ident.Offset, error) {
+	unflushed, hw := p.unflushedUnits()
+	total := head.Manifest.DataBytes
+	for i := range head.Ranges {
+		total += head.Ranges[i].Bytes
+	}
+	for i := range unflushed {
+		total += int64(unflushed[i].size)
+	}
+	start := head.LogStart
+	drop := func(end ident.Offset, bytes, maxTimestamp int64) bool {
+		if end > hw || !r.drops(bytes, total, maxTimestamp) {
+			return false
+		}
+		total -= bytes
+		start = max(start, end)
+		return true
+	}
+	if head.Manifest.Object != 0 {
+		all := true
+		err := e.manifests.each(ctx, head, func(g *catalog.Range) bool {
+			all = drop(g.End, g.Bytes, g.MaxTimestamp)
+			return all
+		})
+		if err != nil || !all {
+			return start, err
+		}
+	}
+	for i := range head.Ranges {
+		if g := &head.Ranges[i]; !drop(g.End, g.Bytes, g.MaxTimestamp) {
+			return start, nil
+		}
+	}
+	for i := range unflushed {
+		if b := &unflushed[i]; !drop(b.end, int64(b.size), b.maxTimestamp) {
+			break
+		}
+	}
+	return start, nil
+}
+
+// unflushedUnits copies what is known of the batches that are not in the bucket, and the high watermark.
+func (p *partition) unflushedUnits() ([]batch, ident.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var units []batch
+	for i := p.log.search(p.committed); i < p.log.len() && p.log.at(i).end <= p.hw; i++ {
+		b := *p.log.at(i)
+		b.bytes = nil
+		units = append(units, b)
+	}
+	return units, p.hw
+}
+
+// deletesPerTurn paces deletion; a turn that found as many goes on at once.
+const deletesPerTurn = 256
+
+// Collect deletes objects that nothing refers to and nothing can refer to any more (I10). The quorum
+// says which; a key that is gone already counts as deleted.
+func (e *Engine) Collect(ctx context.Context) error {
+	if err := e.deps.Catalog.ExpireObjects(ctx); err != nil {
+		return err
+	}
+	if err := e.releaseDeleted(ctx); err != nil {
+		return err
+	}
+	for {
+		dead := e.deps.Catalog.Deletable(deletesPerTurn)
+		gone := make([]ident.ObjectID, 0, len(dead))
+		var errs []error
+		for _, o := range dead {
+			if err := e.deleteObject(ctx, &o); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			gone = append(gone, o.ID)
+		}
+		if len(gone) > 0 {
+			errs = append(errs, e.deps.Catalog.ConfirmDeleted(ctx, gone))
+		}
+		if err := errors.Join(errs...); err != nil || len(dead) < deletesPerTurn {
+			return err
+		}
+	}
+}
+
+func (e *Engine) deleteObject(ctx context.Context, o *DeadObject) error {
+	for _, key := range o.Keys {
+		if err := e.deps.Bucket.Delete(ctx, key); err != nil {
+			return fmt.Errorf("delete object %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// releaseDeleted lets go of the ranges that manifests of deleted topics still name (E30).
+func (e *Engine) releaseDeleted(ctx context.Context) error {
+	for _, head := range e.deps.Catalog.Released(deletesPerTurn) {
+		head.LogStart = head.Manifest.End // all of it
+		if err := e.manifests.release(ctx, &head); err != nil {
+			return fmt.Errorf("release manifest of deleted %s: %w", head.Partition, err)
+		}
+	}
+	return nil
+}
