@@ -29,11 +29,12 @@ type Broker struct {
 	Config
 	Addr string
 
-	t       testing.TB
-	command func(*Broker) *exec.Cmd
-	ready   string
-	process *Process
-	starts  int
+	t        testing.TB
+	command  func(*Broker) *exec.Cmd
+	ready    string
+	stopCode int
+	process  *Process
+	starts   int
 }
 
 // Sluice prepares a broker of the binary under test; Start starts it.
@@ -84,10 +85,12 @@ func (b *Broker) Launch() error {
 	cmd.Env = environ(b.Env)
 	b.starts++
 	p, err := launch(fmt.Sprintf("broker %s (start %d)", b.Addr, b.starts), cmd, b.ready)
-	if err == nil {
-		b.process = p
+	if err != nil {
+		return err
 	}
-	return err
+	p.stopCode = b.stopCode
+	b.process = p
+	return nil
 }
 
 // TryStart starts the process and waits until it serves.
@@ -109,7 +112,7 @@ func (b *Broker) Start() {
 // Kill is kill -9.
 func (b *Broker) Kill() { b.process.Kill() }
 
-// Stop is SIGTERM; the broker has to be gone, with exit code 0, within the limit.
+// Stop is SIGTERM; the broker has to be gone, with the exit code of a clean stop, within the limit.
 func (b *Broker) Stop(limit time.Duration) time.Duration {
 	b.t.Helper()
 	took, err := b.process.Stop(limit)

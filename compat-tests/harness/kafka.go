@@ -19,9 +19,10 @@ func Kafka(t testing.TB, c Config) *Broker {
 	}
 	java := Tool(t, "java")
 	b := &Broker{Config: c, Addr: fmt.Sprintf("127.0.0.1:%d", FreePort(t)), t: t, ready: "Kafka Server started"}
+	b.stopCode = 128 + 15 // the JVM's, of SIGTERM
 	b.command = func(b *Broker) *exec.Cmd {
 		return exec.Command(java, "-Xmx512m", "-cp", strings.TrimSpace(string(classpath)),
-			"-Dorg.slf4j.simpleLogger.defaultLogLevel=info", "kafka.Kafka", b.properties())
+			"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.log.kafka.server=info", "kafka.Kafka", b.properties())
 	}
 	b.format(java, strings.TrimSpace(string(classpath)), fmt.Sprintf("127.0.0.1:%d", FreePort(t)))
 	t.Cleanup(b.cleanup)

@@ -20,10 +20,11 @@ import (
 type Process struct {
 	Name string
 
-	cmd    *exec.Cmd
-	out    *output
-	exited chan struct{} // closed when it is gone; err is set then
-	err    error
+	stopCode int // exit code of a clean stop
+	cmd      *exec.Cmd
+	out      *output
+	exited   chan struct{} // closed when it is gone; err is set then
+	err      error
 }
 
 // output keeps what a process printed and tells who waits for a line.
@@ -113,14 +114,14 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// Wait waits for the end and wants exit code 0.
+// Wait waits for the end and wants the exit code of a clean stop.
 func (p *Process) Wait(limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-p.exited:
-		if p.err != nil {
-			return fmt.Errorf("%s: %w\n%s", p.Name, p.err, p.Tail())
+		if code := p.cmd.ProcessState.ExitCode(); code != p.stopCode {
+			return fmt.Errorf("%s: exit code %d, want %d (%v)\n%s", p.Name, code, p.stopCode, p.err, p.Tail())
 		}
 		return nil
 	case <-timer.C:
@@ -130,6 +131,12 @@ func (p *Process) Wait(limit time.Duration) error {
 
 // Exited is closed when the process is gone.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// ExitCode is that of a process that is gone.
+func (p *Process) ExitCode() int {
+	<-p.exited
+	return p.cmd.ProcessState.ExitCode()
+}
 
 // Output is all that it printed.
 func (p *Process) Output() string { return p.out.String() }

@@ -57,10 +57,8 @@ func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts [
 		abandon()
 		c.work.Wait()
 	})
-	client := uint64(0)
 	load := func(idempotent bool) *Load {
-		client++
-		l := &Load{Addr: addr, H: h, Client: client, Seed: seed, Idempotent: idempotent, Partitions: parts, Acked: &c.Acked, Abort: abort}
+		l := &Load{Addr: addr, H: h, Client: h.Client(), Seed: seed, Idempotent: idempotent, Partitions: parts, Acked: &c.Acked, Abort: abort}
 		c.Loads = append(c.Loads, l)
 		return l
 	}
@@ -68,8 +66,7 @@ func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts [
 		l := load(i < idempotent)
 		c.run(func() error { return l.Produce(ctx) })
 	}
-	client++
-	raw := &RawProducer{Load: Load{Addr: addr, H: h, Client: client, Seed: seed, Partitions: parts, Acked: &c.Acked, Abort: abort}}
+	raw := &RawProducer{Load: Load{Addr: addr, H: h, Client: h.Client(), Seed: seed, Partitions: parts, Acked: &c.Acked, Abort: abort}}
 	c.run(func() error { return raw.Produce(ctx) })
 	c.run(func() error {
 		(&Auditor{Addr: addr, H: h}).Follow(ctx, parts)

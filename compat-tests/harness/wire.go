@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
 // requestLimit is how long a request may take before its connection counts as lost.
@@ -162,7 +164,7 @@ func (c *Conn) ListOffset(topic string, partition int32, timestamp int64) (offse
 func (c *Conn) fetch(topic string, partition int32, offset int64, maxBytes int32) (*kmsg.FetchResponseTopicPartition, error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.SetVersion(12) // the last with topic names
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 100, 1, maxBytes
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 20, 1, maxBytes
 	req.SessionEpoch = -1
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic = topic
@@ -185,4 +187,56 @@ func (c *Conn) fetch(topic string, partition int32, offset int64, maxBytes int32
 		return nil, fmt.Errorf("fetch %s-%d from %d: %w", topic, partition, offset, err)
 	}
 	return got, nil
+}
+
+// ReadLast reads the newest record of a partition; an empty one is an error.
+func ReadLast(c *Conn, p history.Partition) error {
+	end, _, err := c.ListOffset(p.Topic, p.Index, Latest)
+	if err != nil {
+		return err
+	}
+	got, err := c.fetch(p.Topic, p.Index, end-1, fetchBytes)
+	if err != nil {
+		return err
+	}
+	batches, _, err := decodeBatches(got.RecordBatches)
+	if err != nil {
+		return err
+	}
+	if len(batches) == 0 || !batches[0].CRCOK || batches[len(batches)-1].Last < end-1 {
+		return fmt.Errorf("%s: offset %d, the newest, is not served", p, end-1)
+	}
+	return nil
+}
+
+// ProduceOne adds a record that no history knows of.
+func ProduceOne(c *Conn, p history.Partition) error {
+	code, _, err := c.Produce(p.Topic, p.Index, encodeBatch([][]byte{[]byte("one more")}, numbered{-1, -1, -1}, time.Now().UnixMilli()))
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(code)
+}
+
+// LeaderEpoch is the highest leader epoch of a topic's partitions.
+func LeaderEpoch(addr, topic string) (int32, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.SetVersion(9)
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req.Topics = append(req.Topics, rt)
+	resp, err := Ask[*kmsg.MetadataResponse](addr, req)
+	if err != nil {
+		return 0, err
+	}
+	highest := int32(-1)
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			return 0, fmt.Errorf("metadata of %s: %w", topic, err)
+		}
+		for _, p := range t.Partitions {
+			highest = max(highest, p.LeaderEpoch)
+		}
+	}
+	return highest, nil
 }

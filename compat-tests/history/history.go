@@ -107,6 +107,7 @@ type History struct {
 
 	mu       sync.Mutex
 	numbered int // sweeps that were given a number
+	clients  uint64
 	sends    []*Send
 	batches  []Batch
 	bounds   []Bounds
@@ -158,6 +159,14 @@ func (h *History) Told(b Bounds) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bounds = append(h.bounds, b)
+}
+
+// Client gives the number of a client that begins.
+func (h *History) Client() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.clients++
+	return h.clients
 }
 
 // SweepNumber gives the number of a complete read that begins.

@@ -1,0 +1,118 @@
+package compat
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicemq/sluice/compat-tests/harness"
+	"github.com/sluicemq/sluice/compat-tests/history"
+)
+
+// awayStartLimit is how long after exec a tail is served and a record taken while the
+// bucket is away. The promise is a second; the rest is for a machine that also runs the other tests.
+const awayStartLimit = 3 * time.Second
+
+// E13: the bucket goes away, the broker is killed and started twice (two sealed tails), and
+// goes on each time; when the bucket returns all is committed, in order: the bucket alone gives it back.
+func TestE13_BucketAway(t *testing.T) {
+	for _, c := range []struct {
+		fault harness.Fault
+		store func(testing.TB) *harness.Store
+	}{
+		{harness.Refuse, harness.MinIO},
+		{harness.Hang, harness.VersityGW},
+		{harness.Unavailable, harness.MinIO},
+	} {
+		t.Run(c.fault.String(), func(t *testing.T) { bucketAway(t, c.store(t), c.fault) })
+	}
+}
+
+func bucketAway(t *testing.T, store *harness.Store, fault harness.Fault) {
+	proxy := harness.NewProxy(t, store.Addr)
+	env := budgets()
+	for k, v := range store.Env {
+		env[k] = v
+	}
+	url := store.URL(proxy.Addr, "away")
+	b := harness.Sluice(t, harness.Config{Dir: t.TempDir(), Bucket: url, Env: env})
+	b.Start()
+	for _, topic := range []string{"away", "probe"} {
+		if err := harness.CreateTopic(b.Addr, topic, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts := harness.Partitions(3, "away")
+	h := history.New()
+	crew := harness.NewCrew(t, b.Addr, h, harness.Seed(t), parts, 2, 1)
+	crew.AwaitAcks(3000)
+	proxy.Set(fault)
+	for range 2 {
+		crew.AwaitAcks(2000) // acknowledged, and not in the bucket
+		b.Kill()
+		took := firstService(t, b)
+		t.Logf("bucket away (%s): tail read and record taken %v after exec", fault, took)
+		if took > awayStartLimit {
+			t.Errorf("bucket away (%s): it took %v until the tail was served and a record taken, want at most %v", fault, took, awayStartLimit)
+		}
+	}
+	crew.AwaitAcks(2000)
+	crew.Sweep() // all of it, with the bucket away as far as it is a tail
+	proxy.Set(harness.Pass)
+	crew.AwaitAcks(500)
+	crew.Rest()
+	t.Logf("stopped in %v", b.Stop(stopLimit))
+	comeBack(t, b, url, h, h.Acked())
+	harness.Verdict(t, h)
+}
+
+// firstService starts the broker and gives the time from exec until the newest record can be read and
+// another is taken.
+func firstService(t *testing.T, b *harness.Broker) time.Duration {
+	t.Helper()
+	start := time.Now()
+	b.Start()
+	err := harness.Until(time.Minute, func() error {
+		c, err := harness.Dial(b.Addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := harness.ReadLast(c, history.Partition{Topic: "away"}); err != nil {
+			return err
+		}
+		return harness.ProduceOne(c, history.Partition{Topic: "probe"})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+// comeBack throws the broker's directory away, restores a new one from the bucket and starts it; what was
+// committed below floor must be there.
+func comeBack(t *testing.T, b *harness.Broker, url string, h *history.History, floor map[history.Partition]int64) {
+	t.Helper()
+	at := h.Now()
+	b.Dir = t.TempDir()
+	out, err := harness.Run(t, b.Env, "restore", "--bucket", url, "--dir", b.Dir)
+	if err != nil {
+		t.Fatalf("sluice restore: %v\n%s", err, out)
+	}
+	t.Logf("sluice restore:\n%s", out)
+	b.Start()
+	audit := &harness.Auditor{Addr: b.Addr, H: h}
+	var parts []history.Partition
+	for p := range floor {
+		parts = append(parts, p)
+	}
+	swept, err := audit.SweepAll(parts, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(swept) == 0 {
+		t.Fatal("no partition was named that has to come back")
+	}
+	for p, s := range swept {
+		h.Restored(history.Restore{Partition: p, At: at, Floor: floor[p], Survived: s.End})
+	}
+}

@@ -1,0 +1,92 @@
+package compat
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluicemq/sluice/compat-tests/harness"
+	"github.com/sluicemq/sluice/compat-tests/history"
+)
+
+// idleStopLimit is within what a clean stop may take when nobody but idle clients is there.
+const idleStopLimit = 15 * time.Second
+
+// SIGTERM with idle clients of every kind connected: the broker is gone within its deadline, exit code 0,
+// and has everything when it comes back.
+func TestStop(t *testing.T) {
+	b := harness.Sluice(t, harness.Config{Dir: t.TempDir(), Env: budgets()})
+	b.Start()
+	if err := harness.CreateTopic(b.Addr, "stop", 1); err != nil {
+		t.Fatal(err)
+	}
+	h := history.New()
+	crew := harness.NewCrew(t, b.Addr, h, harness.Seed(t), harness.Partitions(1, "stop"), 1, 0)
+	crew.AwaitAcks(200)
+	crew.Rest()
+	idle(t, b.Addr)
+	t.Logf("stopped in %v", b.Stop(idleStopLimit))
+	b.Start()
+	crew.Sweep()
+	harness.Verdict(t, h)
+}
+
+// idle leaves connections open that wait, each in its own way.
+func idle(t *testing.T, addr string) {
+	t.Helper()
+	dial := func() *harness.Conn {
+		c, err := harness.Dial(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	dial() // never says a word
+
+	c := dial() // said hello
+	if _, err := c.Do(apiVersions()); err != nil {
+		t.Fatal(err)
+	}
+
+	c = dial() // stopped in the middle of a frame
+	if _, err := c.Write([]byte{0, 0, 0, 50, 0, 18}); err != nil {
+		t.Fatal(err)
+	}
+
+	c = dial() // waits for data that does not come
+	if err := c.Send(longPoll("stop")); err != nil {
+		t.Fatal(err)
+	}
+
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics("stop"), kgo.FetchMaxWait(30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if fetches := cl.PollFetches(t.Context()); fetches.Err() != nil {
+		t.Fatal(fetches.Err())
+	}
+}
+
+func apiVersions() *kmsg.ApiVersionsRequest {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.SetVersion(3)
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "compat-tests", "1"
+	return req
+}
+
+// longPoll waits a minute at an offset that is the end.
+func longPoll(topic string) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.SetVersion(12)
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.SessionEpoch = 60_000, 64<<20, 64<<20, -1
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.PartitionMaxBytes, p.CurrentLeaderEpoch = 64<<20, -1
+	rt := kmsg.NewFetchRequestTopic()
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, p)
+	req.Topics = append(req.Topics, rt)
+	return req
+}
