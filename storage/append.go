@@ -102,7 +102,15 @@ func (e *Engine) admit(req *AppendRequest) error {
 	if e.budget.used(size) >= refuseAt {
 		return ErrThrottled
 	}
-	return e.wal.Ready()
+	switch err := e.wal.Ready(); {
+	case errors.Is(err, wal.ErrNoSpace):
+		return fmt.Errorf("%w: %w", ErrThrottled, err)
+	case errors.Is(err, wal.ErrClosed):
+		return ErrClosed
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrWALFailed, err)
+	}
+	return nil
 }
 
 // resolve finds the partitions of a request; nil where there is none.
@@ -249,7 +257,7 @@ func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
 
 // durable is the step "publish" (and "acknowledge"). The WAL calls it once per group, in WAL order.
 func (e *Engine) durable(group []*wal.Append) {
-	size, count := int64(0), 0
+	size := int64(0)
 	for _, a := range group {
 		placed, ok := a.Owner.(*placed)
 		if !ok {
@@ -258,12 +266,11 @@ func (e *Engine) durable(group []*wal.Append) {
 		}
 		for i := range a.Entries {
 			size += int64(len(a.Entries[i].Payload))
-			count++
 			acknowledge(e.publish(placed.parts[i], &a.Entries[i]))
 			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}
 	}
-	e.persistedMore(size, count)
+	e.persistedMore(size)
 }
 
 // publish shows a durable batch, unless its class waits for the bucket.

@@ -57,13 +57,13 @@ func (b *budget) throttle() time.Duration {
 func (e *Engine) Throttle() time.Duration { return e.budget.throttle() }
 
 // persistedMore is called after each durable group.
-func (e *Engine) persistedMore(bytes int64, batches int) {
+func (e *Engine) persistedMore(bytes int64) {
 	e.budget.queued.Add(-bytes)
 	e.measureSpan()
 	if e.unflushed.Add(bytes) >= e.cfg.FlushBytes {
 		signal(e.flushNow)
 	}
-	_ = batches
+	e.hot.evict()
 }
 
 // measureSpan notes how much of the own WAL is in use.

@@ -249,7 +249,10 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.logStart = max(p.logStart, start)
+	if start > p.logStart {
+		p.logStart = start
+		p.epochs = pstate.TrimEpochs(p.epochs, start)
+	}
 	p.advanceCommittedLocked(committed, e.uncount)
 	p.wakeLocked()
 }

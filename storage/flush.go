@@ -37,6 +37,9 @@ const (
 	absorbParallel       = 16        // manifests written at once
 )
 
+// heldPause is how long a flush waits that found its partitions held by another.
+const heldPause = 5 * time.Millisecond
+
 // section is one run of one partition's batches, all of one (incarnation, epoch), on its way into a bundle.
 type section struct {
 	p        *partition
@@ -80,7 +83,7 @@ func (e *Engine) Flush(ctx context.Context) error {
 			return e.trim(ctx)
 		}
 		if n == 0 {
-			if err := sleep(ctx, 5*time.Millisecond); err != nil { // another pass holds the partitions
+			if err := sleep(ctx, heldPause); err != nil { // another pass holds the partitions
 				return err
 			}
 		}
@@ -113,7 +116,6 @@ func (e *Engine) flushLoop() {
 		}
 		e.unflushed.Store(0)
 		_ = e.retry(e.ctx, "flush", e.flushAll)
-		e.hot.evict()
 		timer.Reset(e.cfg.FlushInterval)
 	}
 }
@@ -168,14 +170,18 @@ func (e *Engine) urgentLoop() {
 		case <-e.urgent.wake:
 		}
 		parts := e.urgent.take()
-		_ = e.retry(e.ctx, "flush of class object", func(ctx context.Context) error {
-			_, _, err := e.pass(ctx, parts)
+		planned := 0
+		_ = e.retry(e.ctx, "flush of class object", func(ctx context.Context) (err error) {
+			planned, _, err = e.pass(ctx, parts)
 			return err
 		})
-		for _, p := range parts { // those that another pass held
+		for _, p := range parts { // those that another pass held, or that have more already
 			if p.uncommitted() {
 				e.wakeUrgent(p)
 			}
+		}
+		if planned == 0 {
+			_ = sleep(e.ctx, heldPause)
 		}
 	}
 }
@@ -467,18 +473,19 @@ func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitR
 	e.commitNum++
 	c.Number = e.commitNum
 	var result catalog.CommitResult
-	err := e.retry(e.ctx, "commit", func(context.Context) (err error) {
+	var refusal error
+	err := e.retry(ctx, "commit", func(ctx context.Context) (err error) {
 		result, err = e.deps.Catalog.Commit(ctx, c)
-		if errors.Is(err, catalog.ErrFenced) {
-			e.fail(fmt.Errorf("commit: %w", err)) // I4
-			return nil
+		if errors.Is(err, catalog.ErrUnavailable) {
+			return err
 		}
-		return err
+		refusal = err
+		return nil
 	})
-	if failed := e.failed.Load(); failed != nil {
-		return result, *failed
+	if errors.Is(refusal, catalog.ErrFenced) {
+		e.fail(fmt.Errorf("commit: %w", refusal)) // I4
 	}
-	return result, err
+	return result, errors.Join(err, refusal)
 }
 
 // committed takes note of a range that is live, and shows what waited for it.

@@ -36,6 +36,9 @@ func (h *hotTail) add(p *partition, end ident.Offset, size int64) {
 func (h *hotTail) take() []hotBatch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.bytes <= h.bytesMax {
+		return nil
+	}
 	from := h.head
 	for h.bytes > h.bytesMax && h.head < len(h.queue) {
 		h.bytes -= h.queue[h.head].size

@@ -8,7 +8,6 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
-	"github.com/sluicemq/sluice/wal"
 )
 
 // none is ListOffsets' answer when nothing matches.
@@ -137,7 +136,7 @@ func loadFound(b *batch) (*foundBatch, error) {
 		return nil, nil
 	}
 	bytes, err := b.load()
-	if errors.Is(err, wal.ErrTrimmed) {
+	if movedOn(err) {
 		return nil, fmt.Errorf("%w: moved to the bucket while it was read", ErrUnavailable)
 	}
 	if err != nil {

@@ -96,7 +96,7 @@ func (e *Engine) readPartition(ctx context.Context, q *FetchPartition, limit int
 		if err == nil {
 			return
 		}
-		if attempt < replansMax && errors.Is(err, wal.ErrTrimmed) {
+		if attempt < replansMax && movedOn(err) {
 			continue
 		}
 		q.Batches, q.Bytes = nil, 0
@@ -106,6 +106,11 @@ func (e *Engine) readPartition(ctx context.Context, q *FetchPartition, limit int
 		}
 		return
 	}
+}
+
+// movedOn reports that a batch has left the WAL since the read was planned: it is in the bucket now.
+func movedOn(err error) bool {
+	return errors.Is(err, wal.ErrTrimmed) || errors.Is(err, wal.ErrClosed)
 }
 
 // readError sorts a failed read into what a consumer may be told.

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/sluicemq/sluice/storage/bucket"
 )
@@ -212,7 +215,7 @@ func TestPartsReturnedWhileSending(t *testing.T) {
 		rest, _ := io.ReadAll(r.Body) // breaks off
 		received <- append(first, rest...)
 	})
-	part := make([]byte, 32<<20) // more than sockets buffer
+	part := make([]byte, 12<<20) // more than sockets buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-reading
@@ -223,14 +226,60 @@ func TestPartsReturnedWhileSending(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	for i := range part {
-		part[i] = 0xEE
-	}
+	copy(part, bytes.Repeat([]byte{0xEE}, len(part)))
 	close(goOn)
 	if got := <-received; slices.Contains(got, 0xEE) {
 		t.Error("bytes that were written after Create returned have been sent")
 	}
 }
+
+// lateReader is a transport that gives up with the context, as it may, and keeps the body.
+type lateReader struct {
+	cancel context.CancelFunc
+	body   io.Reader
+}
+
+func (l *lateReader) Do(r *http.Request) (*http.Response, error) {
+	l.body = r.Body
+	if _, err := io.ReadFull(r.Body, make([]byte, 3)); err != nil {
+		return nil, err
+	}
+	l.cancel()
+	return nil, r.Context().Err()
+}
+
+// TestLateTransport (trap 2): whatever the transport does after Create has returned, it does not see the parts.
+func TestLateTransport(t *testing.T) {
+	for _, size := range []int{1000, 3 * partBytesMin} { // in one request, and in parts
+		b := serve(t, Config{MultipartBytes: 1 << 20, PartBytes: partBytesMin}, func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>`)
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		late := &lateReader{cancel: cancel}
+		whole := b.client.Options().HTTPClient
+		b.client = s3.New(b.client.Options(), func(o *s3.Options) {
+			o.HTTPClient = clientFunc(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPut && late.body == nil {
+					return late.Do(r)
+				}
+				return whole.Do(r)
+			})
+		})
+		b.cfg.PartBytes = max(b.cfg.PartBytes, int64(size)) // one part, hence one sender
+		part := make([]byte, size)
+		if err := b.Create(ctx, "key", bucket.NewBody(part)); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		copy(part, bytes.Repeat([]byte{0xEE}, len(part)))
+		if got, err := io.ReadAll(late.body); err == nil || slices.Contains(got, 0xEE) {
+			t.Errorf("body of %d bytes: a late transport read %d bytes that are the caller's, %v", size, len(got), err)
+		}
+	}
+}
+
+type clientFunc func(*http.Request) (*http.Response, error)
+
+func (f clientFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
 
 // TestPutRequest: what a Create sends.
 func TestPutRequest(t *testing.T) {
