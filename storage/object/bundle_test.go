@@ -93,7 +93,8 @@ func readFrom(b []byte, reads *int) ReadFunc {
 	}
 }
 
-func TestRoundTrip(t *testing.T) {
+// E26: sections carry log start, partition count, set configs, creation number and all else that went in.
+func TestE26_RoundTrip(t *testing.T) {
 	sections := testSections()
 	built, object := build(t, sections...)
 	if built.Bytes != int64(len(object)) || built.CRC32C != checksum(object) {
@@ -353,4 +354,28 @@ func FuzzReadFooter(f *testing.F) {
 			t.Errorf("%d reads, %d sections of %d bytes", reads, len(f.Sections), len(b))
 		}
 	})
+}
+
+func BenchmarkBundle(b *testing.B) {
+	for _, batchBytes := range []int{1 << 10, 1 << 16, 1 << 20} {
+		b.Run(fmt.Sprintf("16MiB-of-%dKiB", batchBytes>>10), func(b *testing.B) {
+			s := testSections()[1]
+			ref := kafkaBatch(0, 1, 6, 0, string(make([]byte, batchBytes-protocol.BatchHeaderBytes)))
+			for i := range ident.Offset(16 << 20 / batchBytes) {
+				ref.Start, ref.End = i, i+1
+				s.Batches = append(s.Batches[:i], ref)
+				s.End = i + 1
+			}
+			b.SetBytes(16 << 20)
+			for b.Loop() {
+				w := NewBundle(testHeader)
+				if _, err := w.AddSection(s); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := w.Finish(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -348,3 +348,24 @@ func checkRising(t *testing.T, ranges []catalog.Range) {
 		}
 	}
 }
+
+// I8: what lies before a manifest's end is not absorbed a second time.
+func TestI8_OverlapIsABug(t *testing.T) {
+	for name, add := range map[string][]catalog.Range{
+		"again":    testRanges(1, 1),
+		"falling":  {testRange(5, 50), testRange(4, 40)},
+		"empty":    {{Start: 50, End: 50}},
+		"touching": {testRange(2, 20), {Start: 29, End: 40}},
+	} {
+		s := &shelf{objects: make(map[ident.ObjectID][]byte)}
+		s.absorb(t, testRanges(0, 2))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: absorbed", name)
+				}
+			}()
+			s.absorb(t, add)
+		}()
+	}
+}

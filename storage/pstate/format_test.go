@@ -182,6 +182,32 @@ func TestEmptyState(t *testing.T) {
 	}
 }
 
+// E11: with 5,000 producers known, a flush of one writes one; opening takes the base and that delta.
+func TestE11_DeltaIsWhatChanged(t *testing.T) {
+	table := NewTable()
+	for id := range 5000 {
+		table.Apply(batchOf(ident.ProducerID(id), 0, 0, ident.Offset(id), 1))
+	}
+	base := EncodeBase(nil, &State{End: 5000, Producers: table})
+	table.MarkBase()
+	table.Apply(batchOf(17, 0, 1, 5000, 1))
+	delta := EncodeDelta(nil, &State{End: 5001, Producers: table})
+	if want := headerBytes + producerBytes + 2*batchBytes; len(delta) != want {
+		t.Errorf("delta of %d bytes on a base of %d, want %d", len(delta), len(base), want)
+	}
+	s, err := Decode(base, delta)
+	if err != nil || s.End != 5001 || !reflect.DeepEqual(s.Producers, table) {
+		t.Errorf("opened up to %d with %d producers: %v", s.End, s.Producers.Len(), err)
+	}
+	// The topic goes idle, its ranges expire: the state still knows the sequence.
+	if dup, err := s.Producers.Check(batchOf(17, 0, 1, 9000, 1)); err != nil || dup == nil || dup.Start != 5000 {
+		t.Errorf("the last batch again: %v, %v", dup, err)
+	}
+	if _, err := s.Producers.Check(batchOf(17, 0, 3, 9000, 1)); !errors.Is(err, ErrOutOfOrder) {
+		t.Errorf("a gap: %v", err)
+	}
+}
+
 // model is the naive table: every batch that was ever applied, in a slice.
 type model map[ident.ProducerID][]Batch
 
@@ -222,8 +248,7 @@ func (m model) expire(before int64) {
 	}
 }
 
-// Table against the model, with blocks taken and put together again on the way:
-// I15 for producer state, I11 and I12 in every state that random traffic reaches.
+// Table against the model, with blocks taken and put together again on the way: I11 and I12 in every state that random traffic reaches.
 func TestI11_I12_TableIsTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		table, naive := NewTable(), model{}
