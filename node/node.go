@@ -203,13 +203,13 @@ func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 	if e == nil {
 		return // opening: storage reads the state itself
 	}
-	if notify(e, n.cat, res.Changes) {
+	if Notify(e, n.cat, res.Changes) {
 		n.keeper.noteChange()
 	}
 }
 
-// notify passes changes on to storage and reports whether any was administrative.
-func notify(e *storage.Engine, c *Catalog, changes []metadata.Change) (administrative bool) {
+// Notify passes changes on to storage and reports whether any was administrative.
+func Notify(e *storage.Engine, c *Catalog, changes []metadata.Change) (administrative bool) {
 	for _, ch := range changes {
 		switch ch.Kind {
 		case metadata.TopicCreated, metadata.PartitionsAdded:
