@@ -1,6 +1,9 @@
 package dir
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/sluicemq/sluice/storage/bucket"
@@ -27,4 +30,37 @@ func TestConformanceCrashFS(t *testing.T) {
 		}
 		return b
 	}, buckettest.Flags{})
+}
+
+// TestLayout: an object is the file of its key, with its bytes; strange files are not objects.
+func TestLayout(t *testing.T) {
+	root := t.TempDir()
+	b, err := Open(vfs.OS(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Create(t.Context(), "c1/00ff/a.bundle", bucket.NewBody([]byte("by"), []byte("tes"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(root, "c1", "00ff", "a.bundle")); err != nil || string(got) != "bytes" {
+		t.Fatalf("the file holds %q, %v", got, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(root, "~tmp")); err != nil || len(left) > 0 {
+		t.Fatalf("temporaries: %v, %v", left, err)
+	}
+	for _, name := range []string{"with space", "~tmp/half", "c1/ä"} {
+		if err := os.WriteFile(filepath.Join(root, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var keys []string
+	for info, err := range b.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	if !slices.Equal(keys, []string{"c1/00ff/a.bundle"}) {
+		t.Fatalf("listed %q", keys)
+	}
 }

@@ -271,7 +271,8 @@ func TestLateTransport(t *testing.T) {
 			t.Fatal(err)
 		}
 		copy(part, bytes.Repeat([]byte{0xEE}, len(part)))
-		if got, err := io.ReadAll(late.body); err == nil || slices.Contains(got, 0xEE) {
+		// Whether the SDK has closed the body or ours was released: nothing is to be had from it.
+		if got, err := io.ReadAll(late.body); len(got) > 0 {
 			t.Errorf("body of %d bytes: a late transport read %d bytes that are the caller's, %v", size, len(got), err)
 		}
 	}
