@@ -377,7 +377,40 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 func (l *pipeListener) dial() net.Conn {
 	ours, theirs := net.Pipe()
 	l.conns <- theirs
-	return ours
+	c := &bufferedConn{Conn: ours, out: make(chan []byte, 1000), closed: make(chan struct{})}
+	go c.send()
+	return c
+}
+
+// bufferedConn takes writes at once, as a socket does; a pipe alone would block until they are read.
+type bufferedConn struct {
+	net.Conn
+	out    chan []byte
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *bufferedConn) Write(b []byte) (int, error) {
+	c.out <- slices.Clone(b)
+	return len(b), nil
+}
+
+func (c *bufferedConn) send() {
+	for {
+		select {
+		case b := <-c.out:
+			if _, err := c.Conn.Write(b); err != nil {
+				return
+			}
+		case <-c.closed:
+			return
+		}
+	}
+}
+
+func (c *bufferedConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 func startTCP(t testing.TB, cfg Config) *harness {
@@ -403,13 +436,18 @@ func start(t testing.TB, cfg Config, l net.Listener, authorize func(Need, string
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- b.Serve(ctx, l) }()
+	served := make(chan struct{})
+	var serveErr error
+	go func() {
+		defer close(served)
+		serveErr = b.Serve(ctx, l)
+	}()
 	h := &harness{Broker: b, log: log, topics: topics, addr: l.Addr().String()}
-	h.stop = sync.OnceValue(func() error {
+	h.stop = func() error {
 		cancel()
-		return <-served
-	})
+		<-served
+		return serveErr
+	}
 	t.Cleanup(func() {
 		if err := h.stop(); err != nil {
 			t.Errorf("serve: %v", err)
@@ -434,4 +472,9 @@ func testBatch(t testing.TB, spec protocol.BatchSpec, values ...string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+func partitionOf(h *harness, topic string) ident.TopicPartition {
+	t, _ := h.topics.TopicByName(topic)
+	return ident.TopicPartition{Topic: t.ID}
 }

@@ -1,0 +1,495 @@
+package broker
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// virtually runs a test in virtual time: a broker behind in-memory pipes. Wait then means
+// that every goroutine is blocked, so that what has not happened by then does not happen.
+func virtually(t *testing.T, cfg Config, f func(t *testing.T, h *harness, dial func() *rawClient)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipeListener()
+		h := start(t, cfg, l, nil)
+		var open []net.Conn
+		f(t, h, func() *rawClient {
+			nc := l.dial()
+			open = append(open, nc)
+			return &rawClient{t: t, nc: nc}
+		})
+		for _, nc := range open {
+			_ = nc.Close()
+		}
+		h.log.mu.Lock()
+		n := len(h.log.held)
+		h.log.mu.Unlock()
+		h.log.release(n)
+		if err := h.stop(); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		synctest.Wait()
+		if free := h.memory.available(); free != h.cfg.MemoryBytesMax {
+			t.Errorf("%d bytes of the memory budget were not given back", h.cfg.MemoryBytesMax-free)
+		}
+		if free := h.decoded.available(); free != decodedBytesMax {
+			t.Errorf("%d bytes of the decode budget were not given back", decodedBytesMax-free)
+		}
+	})
+}
+
+func (l *memoryLog) heldCount() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.held)
+}
+
+// TestProduceOverlapsOthersWait: consecutive Produce requests are placed while the first is not yet
+// durable; a Metadata behind them starts when they are answered; all answers come in order (trap 21).
+func TestProduceOverlapsOthersWait(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		c := dial()
+		for i := range 5 {
+			c.send(produceRequest("t", plainBatch(t, fmt.Sprint(i))), 9)
+		}
+		meta := kmsg.NewPtrMetadataRequest()
+		c.send(meta, 9)
+		c.send(produceRequest("t", plainBatch(t, "after")), 9)
+		synctest.Wait()
+		if got := h.log.heldCount(); got != 5 {
+			t.Fatalf("%d requests were placed, want the 5 before Metadata and not the one behind", got)
+		}
+		c.expectSilence(time.Second)
+		h.log.release(4)
+		req := produceRequest("t")
+		req.SetVersion(9)
+		for i := range 4 {
+			resp := c.receive(req, int32(i+1)).(*kmsg.ProduceResponse)
+			if got := resp.Topics[0].Partitions[0].BaseOffset; got != int64(i) {
+				t.Errorf("request %d got offset %d", i, got)
+			}
+		}
+		c.expectSilence(time.Second)
+		h.log.release(1)
+		c.receive(req, 5)
+		c.receive(meta, 6)
+		synctest.Wait()
+		h.log.release(1)
+		c.receive(req, 7)
+	})
+}
+
+// TestAnswersStayInOrder: the log settles the second request first; its answer waits for the first's.
+func TestAnswersStayInOrder(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		c := dial()
+		c.send(produceRequest("t", plainBatch(t, "a")), 8)
+		c.send(produceRequest("t", plainBatch(t, "b")), 8)
+		synctest.Wait()
+		h.log.mu.Lock()
+		h.log.held[0], h.log.held[1] = h.log.held[1], h.log.held[0]
+		h.log.mu.Unlock()
+		h.log.release(1)
+		c.expectSilence(time.Second)
+		h.log.release(1)
+		req := produceRequest("t")
+		req.SetVersion(8)
+		c.receive(req, 1)
+		c.receive(req, 2)
+	})
+}
+
+// TestE20_UnansweredRequestsStopReading: a class whose acknowledgement does not come parks
+// 64 answers of a connection, and not one more; other connections go on.
+func TestE20_UnansweredRequestsStopReading(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		c := dial()
+		for range 100 {
+			req := produceRequest("t", plainBatch(t, "x"))
+			req.TimeoutMillis = 0
+			c.send(req, 9)
+		}
+		synctest.Wait()
+		if got := h.log.heldCount(); got != unansweredMax {
+			t.Fatalf("%d requests were placed, want %d", got, unansweredMax)
+		}
+		other := dial()
+		ask[*kmsg.MetadataResponse](other, kmsg.NewPtrMetadataRequest(), 9)
+
+		h.log.release(10)
+		req := produceRequest("t")
+		req.SetVersion(9)
+		for i := range 10 {
+			c.receive(req, int32(i+1))
+		}
+		synctest.Wait()
+		if got := h.log.heldCount(); got != unansweredMax {
+			t.Errorf("%d requests are placed after 10 answers, want %d", got, unansweredMax)
+		}
+	})
+}
+
+// TestE20_UnansweredBytesStopReading: the limit in bytes holds as well.
+func TestE20_UnansweredBytesStopReading(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
+		h.log.hold = true
+		c := dial()
+		big := make([]byte, 12*mib)
+		batch, err := protocol.BuildBatch(protocol.NoProducerSpec, []protocol.Record{{Timestamp: time.Now().UnixMilli(), Value: big}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			c.send(produceRequest("t", batch), 9)
+		}
+		synctest.Wait()
+		if got := h.log.heldCount(); got != 3 { // 24 MiB leave room, 36 MiB do not
+			t.Errorf("%d requests of 12 MiB were placed, want 3", got)
+		}
+	})
+}
+
+// TestE20_TimeoutIsHonoured: a request that is not settled in time is answered with
+// REQUEST_TIMED_OUT, its later outcome is dropped, and its memory comes back then only.
+func TestE20_TimeoutIsHonoured(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 2, nil)
+		h.log.hold = true
+		c := dial()
+		req := produceRequest("t", plainBatch(t, "x"), []byte("no batch at all, but long enough"))
+		req.TimeoutMillis = 1500
+		began := time.Now()
+		resp := ask[*kmsg.ProduceResponse](c, req, 9)
+		if waited := time.Since(began); waited != 1500*time.Millisecond {
+			t.Errorf("answered after %v, want 1.5s", waited)
+		}
+		wantCode(t, "placed", resp.Topics[0].Partitions[0].ErrorCode, protocol.CodeRequestTimedOut)
+		wantCode(t, "refused", resp.Topics[0].Partitions[1].ErrorCode, protocol.CodeInvalidRecord)
+		synctest.Wait()
+		if h.memory.available() == h.cfg.MemoryBytesMax {
+			t.Error("memory was given back while the log still has the batch")
+		}
+		h.log.release(1)
+		synctest.Wait()
+		if h.memory.available() != h.cfg.MemoryBytesMax {
+			t.Error("memory was not given back when the log let go of the batch")
+		}
+		ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9) // the connection lives
+	})
+}
+
+// TestInlineAnswerStartsNoWriter: what is settled when its place returns is answered by the reader.
+func TestInlineAnswerStartsNoWriter(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		c := dial()
+		ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, "x")), 9)
+		h.log.mu.Lock()
+		h.log.hold = true
+		h.log.mu.Unlock()
+		c.send(produceRequest("t", plainBatch(t, "y")), 9)
+		synctest.Wait()
+		h.log.release(1)
+		req := produceRequest("t")
+		req.SetVersion(9)
+		c.receive(req, 2)
+	})
+}
+
+// TestAcksZero: no byte is ever answered (trap 35); a failure closes the connection, after the answers before it.
+func TestAcksZero(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		c := dial()
+		quiet := produceRequest("t", plainBatch(t, "a"))
+		quiet.Acks = 0
+		c.send(quiet, 9)
+		ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9) // the next bytes answer this one
+		if h.log.parts[partitionOf(h, "t")].end != 1 {
+			t.Error("the record was not appended")
+		}
+
+		h.log.mu.Lock()
+		h.log.hold = true
+		h.log.mu.Unlock()
+		c.send(produceRequest("t", plainBatch(t, "b")), 9)
+		quiet.Topics[0].Partitions[0].Partition = 9
+		c.send(quiet, 9)
+		synctest.Wait()
+		h.log.release(1)
+		req := produceRequest("t")
+		req.SetVersion(9)
+		c.receive(req, 3)
+		if _, _, err := c.frame(); err != io.EOF {
+			t.Errorf("after a failed acks=0: %v, want the end of the connection", err)
+		}
+	})
+}
+
+// TestLongPollWakesOnData: an idle fetch answers when its time is over, or as soon as there is enough; it does not spin (trap 22).
+func TestLongPollWakesOnData(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		c, p := dial(), dial()
+		began := time.Now()
+		resp := ask[*kmsg.FetchResponse](c, fetchRequest("t", 0, 1, 700), 11)
+		if waited := time.Since(began); waited != 700*time.Millisecond {
+			t.Errorf("waited %v, want 700ms", waited)
+		}
+		if rp := resp.Topics[0].Partitions[0]; rp.RecordBatches == nil || len(rp.RecordBatches) != 0 || rp.AbortedTransactions != nil {
+			t.Errorf("empty fetch: %+v", rp)
+		}
+		if h.log.reads > 2 {
+			t.Errorf("%d reads while nothing happened", h.log.reads)
+		}
+
+		req := fetchRequest("t", 0, 1, 60_000)
+		id := c.send(req, 11)
+		c.send(kmsg.NewPtrMetadataRequest(), 9) // pipelined behind the poll
+		synctest.Wait()
+		began = time.Now()
+		ask[*kmsg.ProduceResponse](p, produceRequest("t", plainBatch(t, "x")), 9)
+		resp = c.receive(req, id).(*kmsg.FetchResponse)
+		if time.Since(began) != 0 || len(resp.Topics[0].Partitions[0].RecordBatches) == 0 {
+			t.Errorf("woke after %v with %d bytes", time.Since(began), len(resp.Topics[0].Partitions[0].RecordBatches))
+		}
+		meta := kmsg.NewPtrMetadataRequest()
+		meta.SetVersion(9)
+		c.receive(meta, id+1)
+	})
+}
+
+// TestLongPollMinBytes: one small record is not enough; two are. And an error answers at once.
+func TestLongPollMinBytes(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		topic := h.topics.create(t, "t", 1, nil)
+		c, p := dial(), dial()
+		one := plainBatch(t, "x")
+		req := fetchRequest("t", 0, int32(2*len(one)), 60_000)
+		id := c.send(req, 11)
+		ask[*kmsg.ProduceResponse](p, produceRequest("t", one), 9)
+		c.expectSilence(time.Second)
+		ask[*kmsg.ProduceResponse](p, produceRequest("t", plainBatch(t, "y")), 9)
+		c.receive(req, id)
+
+		req = fetchRequest("t", 2, 1, 60_000)
+		id = c.send(req, 11)
+		synctest.Wait()
+		if err := h.topics.DeleteTopic(t.Context(), topic.ID); err != nil {
+			t.Fatal(err)
+		}
+		h.log.mu.Lock()
+		h.log.signalLocked()
+		h.log.mu.Unlock()
+		resp := c.receive(req, id).(*kmsg.FetchResponse)
+		wantCode(t, "deleted", resp.Topics[0].Partitions[0].ErrorCode, protocol.CodeUnknownTopicOrPartition)
+	})
+}
+
+// TestStopIsPrompt: an idle client and a long poll do not hold up the stop; a placed request is still answered (traps 41, 51).
+func TestStopIsPrompt(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		idle, poll, writer, half := dial(), dial(), dial(), dial()
+		fetch := fetchRequest("t", 0, 1, 60_000)
+		poll.send(fetch, 11)
+		half.write([]byte{0, 0, 1, 0, 0, 3, 0, 9, 0, 0, 0, 1, 0, 0}) // a frame that never ends
+		synctest.Wait()
+		h.log.mu.Lock()
+		h.log.hold = true
+		h.log.mu.Unlock()
+		produce := produceRequest("t", plainBatch(t, "x"))
+		writer.send(produce, 9)
+		synctest.Wait()
+
+		began := time.Now()
+		stopped := make(chan error, 1)
+		go func() { stopped <- h.stop() }()
+		poll.receive(fetch, 1)
+		idle.expectClosed()
+		half.expectClosed()
+		synctest.Wait()
+		h.log.release(1)
+		resp := writer.receive(produce, 1).(*kmsg.ProduceResponse)
+		wantCode(t, "in flight", resp.Topics[0].Partitions[0].ErrorCode, protocol.CodeNone)
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("stopping took %v", took)
+		}
+	})
+}
+
+// TestStopDeadline: a request that never settles costs StopTimeout, not for ever.
+func TestStopDeadline(t *testing.T) {
+	virtually(t, Config{StopTimeout: 3 * time.Second}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		c := dial()
+		c.send(produceRequest("t", plainBatch(t, "x")), 9)
+		synctest.Wait()
+		began := time.Now()
+		if err := h.stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("stopping took %v, want 3s", took)
+		}
+	})
+}
+
+// TestSlowPeersAreCut: half a frame, an idle connection, and a reader that does not read each end at their deadline.
+func TestSlowPeersAreCut(t *testing.T) {
+	cfg := Config{IdleTimeout: time.Minute, StallTimeout: 5 * time.Second}
+	virtually(t, cfg, func(t *testing.T, h *harness, dial func() *rawClient) {
+		began := time.Now()
+		loris := dial()
+		loris.write([]byte{0, 0, 1, 0, 0, 3, 0, 9, 0, 0, 0, 1, 0, 0})
+		loris.expectClosedWithin(t, 6*time.Second, began)
+
+		began = time.Now()
+		dial().expectClosedWithin(t, time.Minute, began)
+
+		deaf := dial()
+		began = time.Now()
+		deaf.send(kmsg.NewPtrMetadataRequest(), 9) // the pipe takes nothing: the answer cannot leave
+		synctest.Wait()
+		<-time.After(6 * time.Second)
+		synctest.Wait()
+		deaf.expectClosedWithin(t, 7*time.Second, began)
+	})
+}
+
+func (c *rawClient) expectClosedWithin(t *testing.T, d time.Duration, began time.Time) {
+	t.Helper()
+	var one [1]byte
+	if n, err := c.nc.Read(one[:]); n != 0 || err == nil {
+		t.Errorf("read %d bytes, %v: want the end", n, err)
+	}
+	if took := time.Since(began); took > d {
+		t.Errorf("closed after %v, want at most %v", took, d)
+	}
+}
+
+// TestMemoryBudgetStopsReading: at the bound a connection's next frame waits; it is read when memory comes back.
+func TestMemoryBudgetStopsReading(t *testing.T) {
+	virtually(t, Config{FrameBytesMax: 8 * mib, MemoryBytesMax: 8 * mib}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
+		h.log.hold = true
+		batch, err := protocol.BuildBatch(protocol.NoProducerSpec, []protocol.Record{{Timestamp: time.Now().UnixMilli(), Value: make([]byte, 5*mib)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := dial(), dial()
+		a.send(produceRequest("t", batch), 9)
+		synctest.Wait()
+		b.send(produceRequest("t", batch), 9)
+		synctest.Wait()
+		if got := h.log.heldCount(); got != 1 {
+			t.Fatalf("%d requests were placed, want 1 within 8 MiB", got)
+		}
+		h.log.release(1)
+		req := produceRequest("t")
+		req.SetVersion(9)
+		a.receive(req, 1)
+		synctest.Wait()
+		if got := h.log.heldCount(); got != 1 {
+			t.Errorf("%d requests were placed after memory came back, want 1", got)
+		}
+	})
+}
+
+// TestBadFramesClose: lengths out of bounds, unknown APIs and versions end the connection without an answer.
+func TestBadFramesClose(t *testing.T) {
+	frames := map[string][]byte{
+		"negative length":        {0xff, 0xff, 0xff, 0xff, 0, 3, 0, 9, 0, 0, 0, 1},
+		"huge length":            {0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 9, 0, 0, 0, 1},
+		"zero length":            {0, 0, 0, 0, 0, 3, 0, 9, 0, 0, 0, 1},
+		"admin frame over 8 MiB": {0, 0x90, 0, 0, 0, 3, 0, 9, 0, 0, 0, 1},
+		"unknown api":            {0, 0, 0, 10, 0, 99, 0, 0, 0, 0, 0, 1, 0, 0},
+		"produce 2":              {0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0},
+		"fetch 19":               {0, 0, 0, 10, 0, 1, 0, 19, 0, 0, 0, 1, 0, 0},
+		"body cut off":           {0, 0, 0, 10, 0, 3, 0, 1, 0, 0, 0, 1, 0, 0},
+		"count without elements": {0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff},
+	}
+	for name, frame := range frames {
+		t.Run(name, func(t *testing.T) {
+			virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+				c := dial()
+				c.write(frame)
+				c.expectClosed()
+			})
+		})
+	}
+}
+
+// TestConnectionLimits: the connection above a limit is closed; one that leaves makes room.
+func TestConnectionLimits(t *testing.T) {
+	virtually(t, Config{ConnectionsMax: 3, ConnectionsPerIPMax: 2}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		a, b := dial(), dial()
+		ask[*kmsg.MetadataResponse](a, kmsg.NewPtrMetadataRequest(), 9)
+		ask[*kmsg.MetadataResponse](b, kmsg.NewPtrMetadataRequest(), 9)
+		dial().expectClosed()
+		_ = a.nc.Close()
+		synctest.Wait()
+		ask[*kmsg.MetadataResponse](dial(), kmsg.NewPtrMetadataRequest(), 9)
+	})
+}
+
+// TestDoneBeforeAppendReturns and after a failure of the connection: neither loses memory nor answers twice.
+func TestDoneAfterConnectionIsGone(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		c := dial()
+		c.send(produceRequest("t", plainBatch(t, "x")), 9)
+		synctest.Wait()
+		_ = c.nc.Close()
+		synctest.Wait()
+		h.log.release(1)
+		synctest.Wait()
+		if free := h.memory.available(); free != h.cfg.MemoryBytesMax {
+			t.Errorf("%d bytes are still held", h.cfg.MemoryBytesMax-free)
+		}
+	})
+}
+
+// TestRefusalsDoNotReachTheLog: an outcome of the log and one of ours stand side by side, each partition exactly once (trap 19).
+func TestProduceAnswersEveryPartitionOnce(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 3, nil)
+		h.log.fail = storage.ErrThrottled
+		req := produceRequest("t", plainBatch(t, "a"), nil, plainBatch(t, "c"), plainBatch(t, "no such partition"))
+		rt := kmsg.NewProduceRequestTopic()
+		rt.Topic = "unknown"
+		rt.Partitions = []kmsg.ProduceRequestTopicPartition{{Partition: 4, Records: plainBatch(t, "d")}}
+		req.Topics = append(req.Topics, rt)
+		resp := ask[*kmsg.ProduceResponse](dial(), req, 9)
+		var got []string
+		for _, topic := range resp.Topics {
+			for _, p := range topic.Partitions {
+				got = append(got, fmt.Sprintf("%s/%d %s", topic.Topic, p.Partition, protocol.Code(p.ErrorCode)))
+			}
+		}
+		want := "[t/0 NOT_ENOUGH_REPLICAS t/1 INVALID_RECORD t/2 NOT_ENOUGH_REPLICAS t/3 UNKNOWN_TOPIC_OR_PARTITION unknown/4 UNKNOWN_TOPIC_OR_PARTITION]"
+		if fmt.Sprint(got) != want {
+			t.Errorf("got  %v\nwant %s", got, want)
+		}
+	})
+}
