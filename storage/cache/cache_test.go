@@ -194,6 +194,60 @@ func TestCancelledWaiters(t *testing.T) {
 	})
 }
 
+// Who comes after the last waiter left does not board a read that is being ended, even
+// if the store is slow to notice; and who leaves a read that is off the board disturbs no later one.
+func TestAbandonedReadIsNotBoarded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, objects := newStore(100)
+		gates := make(chan chan error, 4) // one per read, in order; deaf to its context
+		c := New(64<<20, func(ctx context.Context, _ string, p []byte, pos int64) error {
+			gate := make(chan error)
+			gates <- gate
+			if err := <-gate; err != nil {
+				return err
+			}
+			return s.read(ctx, "a", p, pos)
+		})
+		defer c.Close()
+		errs := make(chan error, 3)
+		get := func(ctx context.Context) {
+			_, err := c.Get(ctx, objects[0], 0, 1)
+			errs <- err
+		}
+		first, leaveFirst := context.WithCancel(t.Context())
+		go get(first)
+		synctest.Wait()
+		leaveFirst()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("first: %v", err)
+		}
+		second, leaveSecond := context.WithCancel(t.Context())
+		go get(second)
+		synctest.Wait()
+		if len(gates) != 2 {
+			t.Fatalf("%d reads: the second reader boarded an abandoned one", len(gates))
+		}
+		c.Forget(objects[0].ID) // takes the second read off the board
+		go get(t.Context())
+		synctest.Wait()
+		leaveSecond()
+		<-errs
+		go get(t.Context())
+		synctest.Wait()
+		if len(gates) != 3 {
+			t.Errorf("%d reads: leaving the second took the third off the board", len(gates))
+		}
+		(<-gates) <- errors.New("ended late")
+		(<-gates) <- nil
+		(<-gates) <- nil
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Errorf("third and fourth: %v", err)
+			}
+		}
+	})
+}
+
 func TestErrorsAreNotKept(t *testing.T) {
 	s, objects := newStore(100)
 	broken := errors.New("broken")

@@ -222,6 +222,21 @@ func verifyWhole(object []byte) error {
 	return nil
 }
 
+// A section block that was read from another place than asked for is not taken for the right one.
+func TestReadThatWentAstray(t *testing.T) {
+	built, object := build(t, testSections()...)
+	ask := built.Sections[0].Range.Index
+	block := object[ask.Position:][:ask.Bytes]
+	for name, want := range map[string]catalog.Extent{
+		"position": {Position: ask.Position + 1, Bytes: ask.Bytes}, "length": {Position: ask.Position, Bytes: ask.Bytes + 1},
+	} {
+		var corrupt *CorruptError
+		if _, err := DecodeSection(block, want); !errors.As(err, &corrupt) || corrupt.Position != want.Position {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestNewerBundleIsNamed(t *testing.T) {
 	built, object := build(t, testSections()...)
 	trailer := object[len(object)-trailerBytes:]
