@@ -82,8 +82,25 @@ func (c *client) onFailed(err error, appends []*wal.Append) {
 	}
 }
 
+// bigID is an append that is large enough to be written during a sync.
+const bigID = 22
+
 // entries makes the entries of append id: one to three, of sizes that are copied and that are referenced.
 func entries(id int) []wal.Entry {
+	if list, ok := made.Load(id); ok {
+		return slices.Clone(list.([]wal.Entry))
+	}
+	list := makeEntries(id)
+	made.Store(id, list)
+	return slices.Clone(list)
+}
+
+var made sync.Map // payloads are never changed and can be shared
+
+func makeEntries(id int) []wal.Entry {
+	if id == bigID {
+		return []wal.Entry{{Kind: wal.KindBatch, Start: bigID, End: bigID + 1, Payload: bytes.Repeat([]byte("big"), 100_000)}}
+	}
 	rng := rand.New(rand.NewPCG(uint64(id), 9))
 	list := make([]wal.Entry, 1+id%3)
 	for i := range list {

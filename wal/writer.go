@@ -233,8 +233,7 @@ func (w *Writer) makeRoomLocked(size int64) bool {
 		return true
 	}
 	if w.spare == nil {
-		w.signalFill()
-		return false
+		return false // the filler is at it
 	}
 	w.ends = append(w.ends, w.previous)
 	w.current, w.spare = w.spare, nil
@@ -405,6 +404,8 @@ func (w *Writer) Close() error {
 func (w *Writer) close() error {
 	w.mu.Lock()
 	w.stopped = true
+	w.noSpace = false // one more try
+	w.signalFill()
 	w.toCommitter.Signal()
 	w.toOverlapper.Signal()
 	w.mu.Unlock()
