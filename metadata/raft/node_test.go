@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -97,14 +98,13 @@ func TestRestartFallsBackToTheOlderSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	n := openNode(t, dir, testDeps(t))
 	begin(t, n)
-	for i := range 2000 { // more than trailingLogsMin, so that the log is cut
-		do(t, n, metadata.NewAllocateProducerIds())
-		if i%700 == 699 {
-			if err := n.SnapshotNow(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+	for range 3 {
+		fill(t, n, trailingLogsMin+100) // so that the log is cut
+		if err := n.SnapshotNow(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
+	fill(t, n, 10)
 	if b, _ := n.store.state(); b.first == 1 {
 		t.Fatal("the log was never cut: the test shows nothing")
 	}
@@ -123,6 +123,23 @@ func TestRestartFallsBackToTheOlderSnapshot(t *testing.T) {
 	if _, err := Open(t.Context(), Config{Dir: dir, DirUUID: testUUID}, testDeps(t)); err == nil {
 		t.Fatal("opened without any readable snapshot")
 	}
+}
+
+// fill proposes commands from many goroutines, so that they share fsyncs.
+func fill(t *testing.T, n *Node, count int) {
+	t.Helper()
+	const proposers = 50
+	var wg sync.WaitGroup
+	for range proposers {
+		wg.Go(func() {
+			for range count/proposers + 1 {
+				if _, err := n.Propose(t.Context(), metadata.NewAllocateProducerIds()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // snapshotFiles lists the snapshots' files, newest first.
