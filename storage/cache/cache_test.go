@@ -313,7 +313,7 @@ func TestConcurrent(t *testing.T) {
 	for seed := range uint64(8) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, 0))
-			for range 60 {
+			for range 25 {
 				o := objects[rng.IntN(len(objects))]
 				pos := rng.Int64N(o.Bytes)
 				n := rng.Int64N(o.Bytes - pos)
