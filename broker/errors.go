@@ -52,6 +52,8 @@ var codes = []struct {
 	{storage.ErrUnknownEpoch, protocol.CodeUnknownLeaderEpoch},
 	{storage.ErrUnavailable, protocol.CodeKafkaStorageError},
 	{storage.ErrCorrupt, protocol.CodeKafkaStorageError},
+	{storage.ErrTooLarge, protocol.CodeRecordListTooLarge},
+	{storage.ErrUnsupportedTimestamp, protocol.CodeUnsupportedVersion},
 	{storage.ErrTooManyProducers, protocol.CodePolicyViolation},
 
 	{catalog.ErrTopicExists, protocol.CodeTopicAlreadyExists},

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"os"
@@ -156,4 +157,11 @@ func wantCode(t testing.TB, what string, got int16, want protocol.Code) {
 
 func name(req kmsg.Request, version int16) string {
 	return fmt.Sprintf("%s/%d", kmsg.NameForKey(req.Key()), version)
+}
+
+func put64(b []byte, v int64) { binary.BigEndian.PutUint64(b, uint64(v)) }
+
+// recrc computes a batch's checksum again.
+func recrc(b []byte) {
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], protocol.Castagnoli))
 }

@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
+)
+
+// sentinels are the exported errors of the packages that the broker gets errors from.
+var sentinels = map[string]error{
+	"storage.ErrUnknownPartition": storage.ErrUnknownPartition, "storage.ErrNotLeader": storage.ErrNotLeader,
+	"storage.ErrNotReady": storage.ErrNotReady, "storage.ErrThrottled": storage.ErrThrottled, "storage.ErrWALFailed": storage.ErrWALFailed,
+	"storage.ErrClosed": storage.ErrClosed, "storage.ErrOutOfOrder": storage.ErrOutOfOrder, "storage.ErrStaleProducer": storage.ErrStaleProducer,
+	"storage.ErrInvalidTxnState": storage.ErrInvalidTxnState, "storage.ErrOffsetOutOfRange": storage.ErrOffsetOutOfRange,
+	"storage.ErrFencedLeaderEpoch": storage.ErrFencedLeaderEpoch, "storage.ErrUnknownEpoch": storage.ErrUnknownEpoch,
+	"storage.ErrUnavailable": storage.ErrUnavailable, "storage.ErrCorrupt": storage.ErrCorrupt, "storage.ErrTooManyProducers": storage.ErrTooManyProducers,
+	"storage.ErrUnsupportedTimestamp": storage.ErrUnsupportedTimestamp,
+	"storage.ErrTooLarge":             storage.ErrTooLarge,
+	"catalog.ErrTopicExists":          catalog.ErrTopicExists, "catalog.ErrTopicNotFound": catalog.ErrTopicNotFound,
+	"catalog.ErrInvalidPartitions": catalog.ErrInvalidPartitions, "catalog.ErrFenced": catalog.ErrFenced,
+	"catalog.ErrNotPrepared": catalog.ErrNotPrepared, "catalog.ErrConflict": catalog.ErrConflict,
+	"catalog.ErrUnavailable": catalog.ErrUnavailable, "catalog.ErrInvalidConfig": catalog.ErrInvalidConfig,
+	"protocol.ErrCorruptBatch": protocol.ErrCorruptBatch, "protocol.ErrUnknownCodec": protocol.ErrUnknownCodec,
+	"protocol.ErrTooLarge": protocol.ErrTooLarge, "protocol.ErrMalformed": protocol.ErrMalformed,
+}
+
+// exportedErrors lists the package-level variables Err… of a folder's Go files.
+func exportedErrors(t *testing.T, pkg string) []string {
+	t.Helper()
+	pkgs, err := parser.ParseDir(token.NewFileSet(), "../"+pkg, func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range pkgs {
+		for _, f := range p.Files {
+			for _, d := range f.Decls {
+				g, ok := d.(*ast.GenDecl)
+				if !ok || g.Tok != token.VAR {
+					continue
+				}
+				for _, s := range g.Specs {
+					for _, id := range s.(*ast.ValueSpec).Names {
+						if strings.HasPrefix(id.Name, "Err") {
+							names = append(names, pkg+"."+id.Name)
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// TestEverySentinelHasACode walks the sentinels that exist in the source, so that a new one cannot be forgotten here.
+func TestEverySentinelHasACode(t *testing.T) {
+	found := 0
+	for _, pkg := range []string{"storage", "catalog", "protocol"} {
+		for _, name := range exportedErrors(t, pkg) {
+			found++
+			err, ok := sentinels[name]
+			if !ok {
+				t.Errorf("%s is not listed here", name)
+				continue
+			}
+			mapped := false
+			for _, c := range codes {
+				mapped = mapped || c.err == err
+			}
+			if !mapped {
+				t.Errorf("%s has no row in errors.go", name)
+			}
+			if got, want := codeOf(fmt.Errorf("wrapped: %w", err)), codeOf(err); got != want {
+				t.Errorf("%s wrapped: %s, want %s", name, got, want)
+			}
+		}
+	}
+	if found != len(sentinels) {
+		t.Errorf("found %d sentinels in the source, %d are listed here", found, len(sentinels))
+	}
+	if got := codeOf(errors.New("anything")); got != protocol.CodeUnknownServerError {
+		t.Errorf("an unknown error is %s", got)
+	}
+	if got := codeOf(nil); got != protocol.CodeNone {
+		t.Errorf("no error is %s", got)
+	}
+}
+
+// TestFetchAnswersOnlyWhatConsumersKnow: any error at any version gives a code that the Java consumer takes (trap 20).
+func TestFetchAnswersOnlyWhatConsumersKnow(t *testing.T) {
+	known := map[protocol.Code]bool{0: true, 6: true, 9: true, 56: true, 74: true, 78: true, 3: true, 100: true, 103: true, 1: true, 29: true, 75: true, -1: true, 2: true}
+	all := []error{nil, errors.New("anything"), context.Canceled}
+	for _, c := range codes {
+		all = append(all, c.err)
+	}
+	for _, err := range all {
+		for version := int16(4); version <= 18; version++ {
+			code := fetchCode(err, version)
+			if !known[code] {
+				t.Errorf("%v at version %d: %s", err, version, code)
+			}
+			if version < 6 && code == protocol.CodeKafkaStorageError || version < 11 && code == protocol.CodeOffsetNotAvailable {
+				t.Errorf("%v at version %d: %s is not known yet", err, version, code)
+			}
+		}
+	}
+	if fetchCode(storage.ErrNotReady, 12) == protocol.CodeOffsetOutOfRange {
+		t.Error("a partition that loads is answered with OFFSET_OUT_OF_RANGE")
+	}
+}
