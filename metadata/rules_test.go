@@ -159,7 +159,7 @@ func TestE17_Caps(t *testing.T) {
 }
 
 // E21: after a restart the sealed tail's ranges neither are current nor lead.
-func TestE21_SealedTailIsCommittedByItsHolder(t *testing.T) {
+func TestE21_I6_SealedTailIsCommittedByItsHolder(t *testing.T) {
 	f := newFixture(t)
 	old := f.head(0).Leader
 	zombie := f.inc
@@ -207,7 +207,7 @@ func TestI4_OnlyTheLeaderCommits(t *testing.T) {
 
 // E22: an object committed after the stored snapshot expires; deleting it
 // before another snapshot is stored would leave restore a hole.
-func TestE22_DeletionWaitsForAStoredSnapshot(t *testing.T) {
+func TestE22_I10_DeletionWaitsForAStoredSnapshot(t *testing.T) {
 	f := newFixture(t)
 	f.stored()
 	id := f.flush(0, 0, 10, catalog.Committed)
@@ -237,7 +237,7 @@ func TestE22_DeletionWaitsForAStoredSnapshot(t *testing.T) {
 }
 
 // E23: DeleteRecords to 120 while [100,150) is in flight.
-func TestE23_LogStartInsideARangeInFlight(t *testing.T) {
+func TestE23_I8_LogStartInsideARangeInFlight(t *testing.T) {
 	f := newFixture(t)
 	f.flush(0, 0, 100, catalog.Committed)
 	id := f.reserve()
@@ -510,7 +510,7 @@ func TestTopicsPartitionsConfigs(t *testing.T) {
 	}
 }
 
-func TestIdsAreNeverGivenTwice(t *testing.T) {
+func TestI3_IdsAreNeverGivenTwice(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.ok(NewAllocateProducerIds()).Producers, f.ok(NewAllocateProducerIds()).Producers
 	if a.Count != 1000 || b.First != a.First+1000 {

@@ -5,4 +5,6 @@
 // Imports: protobuf's runtime only.
 package pb
 
+// The checksum tells the test whether metadata.proto was changed since.
 //go:generate protoc --proto_path=. --go_out=. --go_opt=paths=source_relative metadata.proto
+//go:generate sh -c "sha256sum metadata.proto > metadata.proto.sha256"
