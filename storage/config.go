@@ -84,7 +84,7 @@ func (c Config) Validate() error {
 		}
 	}
 	bad(c.WALDir == "", "storage: WALDir is empty")
-	bad(c.WALSegmentBytes < 1<<20, "storage: WALSegmentBytes %d: want at least 1 MiB", c.WALSegmentBytes)
+	bad(c.WALSegmentBytes < 64<<10, "storage: WALSegmentBytes %d: want at least 64 KiB", c.WALSegmentBytes)
 	bad(c.WALBudgetBytes < 2*c.WALSegmentBytes, "storage: WALBudgetBytes %d: want at least two segments of %d", c.WALBudgetBytes, c.WALSegmentBytes)
 	bad(c.FlushBytes < 1<<10, "storage: FlushBytes %d: want at least 1 KiB", c.FlushBytes)
 	bad(c.FlushInterval < 0, "storage: FlushInterval %v is negative", c.FlushInterval)

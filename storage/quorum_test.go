@@ -1,0 +1,146 @@
+package storage_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// fate is what happens to one command on its way.
+type fate int
+
+const (
+	carried     fate = iota
+	answerLost       // applied, but the proposer is told ErrUnavailable
+	commandLost      // not applied, and told so as ErrUnavailable
+	killBefore       // the process dies before it is applied
+	killAfter        // the process dies when it is applied
+)
+
+// quorum is a metadata quorum that is never away of itself and forgets nothing: the real state
+// machine, to which each command comes as bytes. It outlives the processes of a rig.
+type quorum struct {
+	t testing.TB
+
+	order sync.Mutex // one command at a time, until storage has been told
+
+	mu    sync.RWMutex // guards what follows
+	state *metadata.State
+	index uint64
+	count int // commands that reached the quorum's door
+	names []string
+	fate  func(n int, cmd *pb.Command) fate // nil: all are carried
+}
+
+func newQuorum(t testing.TB) *quorum { return &quorum{t: t, state: metadata.New()} }
+
+// decide sets what happens to commands from now on; nil: nothing does.
+func (q *quorum) decide(f func(n int, cmd *pb.Command) fate) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fate = f
+}
+
+// commands returns how many commands came so far.
+func (q *quorum) commands() int {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	return q.count
+}
+
+func (q *quorum) next(cmd *pb.Command) fate {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count++
+	q.names = append(q.names, metadata.CommandName(cmd))
+	if q.fate == nil {
+		return carried
+	}
+	return q.fate(q.count, cmd)
+}
+
+// apply decides a command as every node would: from its bytes.
+func (q *quorum) apply(cmd *pb.Command) metadata.Result {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b, err := metadata.EncodeCommand(cmd)
+	if err != nil {
+		q.t.Errorf("encode %s: %v", metadata.CommandName(cmd), err)
+		return metadata.Result{Err: err}
+	}
+	decoded, err := metadata.DecodeCommand(b)
+	if err != nil {
+		q.t.Errorf("decode %s: %v", metadata.CommandName(cmd), err)
+		return metadata.Result{Err: err}
+	}
+	q.index++
+	res, err := q.state.Apply(q.index, decoded)
+	if err != nil {
+		q.t.Errorf("apply: %v", err)
+		return metadata.Result{Err: err}
+	}
+	if err := q.state.Check(); err != nil {
+		q.t.Errorf("state after %s: %v", metadata.CommandName(cmd), err)
+	}
+	return res
+}
+
+// view shows the state.
+func (q *quorum) view(f func(*metadata.State)) {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	f(q.state)
+}
+
+// session is the quorum as one process reaches it.
+type session struct {
+	quorum  *quorum
+	process *process
+}
+
+// Propose implements node.Quorum.
+func (s *session) Propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
+	name := metadata.CommandName(cmd)
+	if err := ctx.Err(); err != nil {
+		return metadata.Result{}, fmt.Errorf("propose %s: %w: %w", name, catalog.ErrUnavailable, err)
+	}
+	if cmd.TimeMs == 0 {
+		cmd.TimeMs = time.Now().UnixMilli()
+	}
+	s.quorum.order.Lock()
+	defer s.quorum.order.Unlock()
+	dead := fmt.Errorf("propose %s: %w: the process is dead", name, catalog.ErrUnavailable)
+	if s.process.dead() {
+		return metadata.Result{}, dead
+	}
+	fate := s.quorum.next(cmd)
+	switch fate {
+	case commandLost:
+		return metadata.Result{}, fmt.Errorf("propose %s: %w: lost on the way", name, catalog.ErrUnavailable)
+	case killBefore:
+		s.process.die()
+		return metadata.Result{}, dead
+	}
+	res := s.quorum.apply(cmd)
+	if fate == killAfter {
+		s.process.die()
+		return metadata.Result{}, dead
+	}
+	s.process.applied(res.Changes)
+	if fate == answerLost {
+		return metadata.Result{}, fmt.Errorf("propose %s: %w: the answer was lost", name, catalog.ErrUnavailable)
+	}
+	return res, nil
+}
+
+// Barrier implements node.Quorum: what is committed is applied.
+func (s *session) Barrier(ctx context.Context) error { return ctx.Err() }
+
+// View implements node.Quorum.
+func (s *session) View(f func(*metadata.State)) { s.quorum.view(f) }

@@ -1,0 +1,382 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicemq/sluice/broker"
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/pb"
+	"github.com/sluicemq/sluice/node"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/bucket/fault"
+	"github.com/sluicemq/sluice/storage/bucket/mem"
+	"github.com/sluicemq/sluice/vfs/crashfs"
+)
+
+// seed varies what crashes leave and where strides begin; SLUICE_SEED sets it.
+func seed(t testing.TB) uint64 {
+	s, err := strconv.ParseUint(os.Getenv("SLUICE_SEED"), 10, 64)
+	if err != nil {
+		s = 1
+	}
+	t.Logf("SLUICE_SEED=%d", s)
+	return s
+}
+
+// long reports whether the long evidence is asked for.
+func long() bool { return os.Getenv("SLUICE_LONG") == "1" }
+
+// inBubble runs a test with virtual time and without anything outside of memory.
+func inBubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
+
+// rig is a broker's storage over a disk that forgets, a bucket that fails and a real state
+// machine: all that outlives a process. It runs in a synctest bubble.
+type rig struct {
+	t       testing.TB
+	cfg     storage.Config
+	quorum  *quorum
+	objects *mem.Bucket   // what the bucket really holds
+	bucket  *fault.Bucket // as the broker sees it
+	disk    *crashfs.FS
+	process *process // nil while the broker is down
+	history *history
+	topics  uint8
+}
+
+// smallKnobs make rare paths common.
+func smallKnobs() storage.Config {
+	return storage.Config{
+		WALDir: "/data/wal", WALSegmentBytes: 64 << 10, WALBudgetBytes: 16 << 20,
+		HotBytes: 4 << 10, CacheBytes: 1 << 20, FlushInterval: time.Second, FlushBytes: 2 << 10,
+		UploadParallel: 2, RetentionInterval: time.Hour, DeleteDelay: time.Minute, ManifestAt: 4,
+	}
+}
+
+// newRig starts a broker on an empty disk and ends it with the test.
+func newRig(t testing.TB, seed uint64, change ...func(*storage.Config)) *rig {
+	r := &rig{t: t, cfg: smallKnobs(), quorum: newQuorum(t), objects: mem.New(), disk: crashfs.New(seed), history: newHistory(t)}
+	for _, c := range change {
+		c(&r.cfg)
+	}
+	r.bucket = fault.New(r.objects, seed)
+	if err := errors.Join(r.disk.MkdirAll("/data"), r.disk.SyncDir("/")); err != nil { // a node's own folder is durable before
+		t.Fatal(err)
+	}
+	cmd := metadata.NewBootstrap(clusterID, directory)
+	cmd.TimeMs = time.Now().UnixMilli()
+	if res := r.quorum.apply(cmd); res.Err != nil {
+		t.Fatal(res.Err)
+	}
+	t.Cleanup(r.stop)
+	r.mustOpen()
+	return r
+}
+
+const (
+	clusterID = "cluster"
+	directory = "directory"
+	nodeID    = 1
+)
+
+// process is one life of a broker: from its death on it changes nothing any more.
+type process struct {
+	rig     *rig
+	disk    *crashfs.FS
+	catalog *node.Catalog
+	engine  *storage.Engine
+	opened  atomic.Bool
+	killed  atomic.Bool
+	fatal   atomic.Pointer[error]
+
+	mu    sync.Mutex
+	after *crashfs.FS // the disk as a death in the quorum or bucket left it
+}
+
+func (p *process) dead() bool { return p.killed.Load() || p.disk.Dead() }
+
+// die ends the process here and now. It may be called from any of its calls.
+func (p *process) die() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.after == nil {
+		p.killed.Store(true)
+		p.after = p.disk.Kill()
+	}
+}
+
+// left returns the disk after the process' death, with its page cache.
+func (p *process) left() *crashfs.FS {
+	p.die()
+	return p.after
+}
+
+// applied tells storage what a command changed, as a node does.
+func (p *process) applied(changes []metadata.Change) {
+	if p.opened.Load() {
+		node.Notify(p.engine, p.catalog, changes)
+	}
+}
+
+func (p *process) fail(err error) { p.fatal.CompareAndSwap(nil, &err) }
+
+// open starts a process on the disk; the error is storage's.
+func (r *rig) open() error {
+	p := &process{rig: r, disk: r.disk}
+	q := &session{quorum: r.quorum, process: p}
+	p.catalog = node.NewCatalog(q, broker.Node{ID: nodeID, Host: "localhost", Port: 9092}, directory, r.cfg.DeleteDelay, time.Now)
+	var err error
+	p.engine, err = storage.Open(r.t.Context(), r.cfg, storage.Deps{
+		FS: p.disk, Bucket: &processBucket{inner: r.bucket, process: p}, Catalog: p.catalog,
+		Log: logger(), Now: time.Now, Fatal: p.fail,
+	})
+	if err != nil {
+		r.disk = p.left()
+		return err
+	}
+	p.opened.Store(true)
+	r.process = p
+	return nil
+}
+
+func (r *rig) mustOpen() {
+	r.t.Helper()
+	if err := r.open(); err != nil {
+		r.t.Fatalf("open: %v", err)
+	}
+}
+
+func logger() *slog.Logger {
+	if os.Getenv("SLUICE_TEST_LOG") == "1" {
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// end closes a process that is dead or is to be closed in order, and takes its disk over.
+func (r *rig) end(cut bool) {
+	p := r.process
+	if p == nil {
+		return
+	}
+	r.process = nil
+	disk := p.left()
+	if cut {
+		disk = disk.Crash()
+	}
+	r.disk = disk
+	_ = p.engine.Close() // of a dead process: ends its goroutines, changes nothing
+	r.history.ended()
+}
+
+// kill is the death of the process, if it has not died yet: the page cache lives on.
+func (r *rig) kill() { r.end(false) }
+
+// crash is a power cut.
+func (r *rig) crash() { r.end(true) }
+
+// restart kills and opens.
+func (r *rig) restart() {
+	r.t.Helper()
+	r.kill()
+	r.mustOpen()
+}
+
+// stop closes in order without flushing.
+func (r *rig) stop() {
+	p := r.process
+	if p == nil {
+		return
+	}
+	if err := p.engine.Close(); err != nil && !p.dead() && p.fatal.Load() == nil {
+		r.t.Errorf("close: %v", err)
+	}
+	r.process = nil
+	r.disk = p.left()
+	r.history.ended()
+}
+
+// alive reports whether the process runs and has not given up.
+func (r *rig) alive() bool {
+	return r.process != nil && !r.process.dead() && r.process.fatal.Load() == nil
+}
+
+func (r *rig) engine() *storage.Engine { return r.process.engine }
+
+// createTopic makes a topic through the catalog, as a broker does. ok is false if the process died on the way.
+func (r *rig) createTopic(name string, partitions int32, configs map[string]string) (t *catalog.Topic, ok bool) {
+	r.topics++
+	cmd := metadata.NewCreateTopic(metadata.TopicSpec{
+		ID: ident.TopicID{0: r.topics, 6: 0x40, 15: 1}, Name: name, Partitions: partitions, ReplicationFactor: 1, Configs: configs,
+	})
+	res, err := r.admin(cmd)
+	return res.Topic, err == nil
+}
+
+// mustCreate makes a topic and returns its partitions.
+func (r *rig) mustCreate(name string, partitions int32, configs map[string]string) []ident.TopicPartition {
+	r.t.Helper()
+	t, ok := r.createTopic(name, partitions, configs)
+	if !ok {
+		r.t.Fatalf("topic %s was not created", name)
+	}
+	ids := make([]ident.TopicPartition, partitions)
+	for i := range ids {
+		ids[i] = ident.TopicPartition{Topic: t.ID, Index: int32(i)}
+	}
+	return ids
+}
+
+var classObject = map[string]string{catalog.ConfigDurability: "object"}
+
+// admin proposes a command as the running process, again and again while its outcome is unknown.
+func (r *rig) admin(cmd *pb.Command) (metadata.Result, error) {
+	q := &session{quorum: r.quorum, process: r.process}
+	cmd.RequestId = []byte(fmt.Sprintf("request %8d", r.quorum.commands()))
+	for range 10 {
+		res, err := q.Propose(context.Background(), cmd)
+		if err == nil {
+			return res, res.Err
+		}
+		if !r.alive() {
+			return res, err
+		}
+	}
+	return metadata.Result{}, errors.New("the quorum never answers")
+}
+
+func (r *rig) deleteTopic(id ident.TopicID) {
+	r.history.deleting(id)
+	if _, err := r.admin(metadata.NewDeleteTopic(id)); err != nil && r.alive() {
+		r.t.Errorf("delete topic: %v", err)
+	}
+}
+
+// advance moves a log start as DeleteRecords does.
+func (r *rig) advance(tp ident.TopicPartition, start ident.Offset) {
+	r.history.advancing(tp, start)
+	_, err := r.admin(metadata.NewAdvanceLogStart(r.engine().Incarnation(), tp, start))
+	if err != nil && r.alive() {
+		r.t.Errorf("advance log start of %s: %v", tp, err)
+	}
+}
+
+// flush moves everything to the bucket; false if it could not.
+func (r *rig) flush() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return r.engine().Flush(ctx) == nil
+}
+
+func (r *rig) mustFlush() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := r.engine().Flush(ctx); err != nil {
+		r.t.Fatalf("flush: %v", err)
+	}
+}
+
+// head returns what the quorum knows of a partition.
+func (r *rig) head(tp ident.TopicPartition) catalog.Head {
+	r.t.Helper()
+	var h catalog.Head
+	var ok bool
+	r.quorum.view(func(s *metadata.State) { h, ok = s.Head(tp) })
+	if !ok {
+		r.t.Fatalf("the quorum has no head for %s", tp)
+	}
+	return h
+}
+
+func (r *rig) tails() (n int) {
+	r.quorum.view(func(s *metadata.State) {
+		if b, ok := s.Broker(nodeID); ok {
+			n = len(b.Tails)
+		}
+	})
+	return n
+}
+
+// callTimeout is how long one call to the bucket may take, as the clients of real stores have it.
+const callTimeout = 10 * time.Second
+
+// processBucket is the bucket as one process reaches it: not at all once it is dead.
+type processBucket struct {
+	inner   bucket.Bucket
+	process *process
+}
+
+func (b *processBucket) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if b.process.dead() {
+		return nil, nil, fmt.Errorf("%w: the process is dead", bucket.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return ctx, cancel, nil
+}
+
+func (b *processBucket) Create(ctx context.Context, key string, body bucket.Body) error {
+	ctx, cancel, err := b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return b.inner.Create(ctx, key, body)
+}
+
+func (b *processBucket) ReadAt(ctx context.Context, key string, p []byte, pos int64) error {
+	ctx, cancel, err := b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return b.inner.ReadAt(ctx, key, p, pos)
+}
+
+func (b *processBucket) Stat(ctx context.Context, key string) (bucket.Info, error) {
+	ctx, cancel, err := b.begin(ctx)
+	if err != nil {
+		return bucket.Info{}, err
+	}
+	defer cancel()
+	return b.inner.Stat(ctx, key)
+}
+
+func (b *processBucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
+	return b.inner.List(ctx, prefix, after)
+}
+
+func (b *processBucket) Delete(ctx context.Context, key string) error {
+	ctx, cancel, err := b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return b.inner.Delete(ctx, key)
+}
+
+func (b *processBucket) Close() error { return nil }
+
+// keys lists what the bucket really holds.
+func (r *rig) keys() (keys []string) {
+	for info, err := range r.objects.List(context.Background(), "", "") {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys
+}
