@@ -19,9 +19,13 @@ const identityFormat = 1
 
 // States of a data directory (E27).
 const (
-	stateNew   = "new"   // cluster.json may or may not exist yet; the metadata is not bootstrapped for certain
-	stateReady = "ready" // bootstrapped or restored
+	stateNew       = "new"       // cluster.json may or may not exist yet; the metadata is not bootstrapped for certain
+	stateRestoring = "restoring" // a restore was begun here and did not end: never served (E22)
+	stateReady     = "ready"     // bootstrapped or restored
 )
+
+// ErrUnfinishedRestore says that a directory is what an interrupted restore has left.
+var ErrUnfinishedRestore = errors.New("a restore into this directory was interrupted")
 
 // Identity is node.json: who this directory is. It is fsynced before the bucket
 // hears of the cluster, so that a crash between the two can be continued (E27).
@@ -51,7 +55,13 @@ func readIdentity(dir string) (*Identity, error) {
 	if n.Format > identityFormat {
 		return nil, fmt.Errorf("%s has format %d, this sluice opens up to %d: use a newer sluice", n.path(dir), n.Format, identityFormat)
 	}
-	return n, nil
+	switch n.State {
+	case stateNew, stateReady:
+		return n, nil
+	case stateRestoring:
+		return nil, fmt.Errorf("%s: %w: run `sluice restore --bucket URL --dir DIR` again with an empty --dir; what this directory holds is not needed for it", n.path(dir), ErrUnfinishedRestore)
+	}
+	return nil, fmt.Errorf("%s has state %q, which this sluice does not know: use a newer sluice", n.path(dir), n.State)
 }
 
 // write replaces node.json durably.

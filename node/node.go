@@ -332,17 +332,17 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// lastFlush empties the WAL into the bucket and stores a snapshot, as far as the time allows.
+// lastFlush empties the WAL into the bucket and stores a snapshot, as far as the time allows. With the gate shut
+// nothing would get through: the bucket was never reached, or it is another directory's by now.
 func (n *Node) lastFlush() {
-	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.StopTimeout)
-	defer cancel()
-	flushed := n.engine.Flush(ctx)
-	var stored error
+	err := errors.New("the bucket was not known to be this cluster's")
 	if n.gate.open.Load() {
-		stored = n.keeper.store(ctx)
+		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.StopTimeout)
+		defer cancel()
+		err = errors.Join(n.engine.Flush(ctx), n.keeper.store(ctx))
 	}
 	left := n.engine.Unflushed()
-	if err := errors.Join(flushed, stored); err != nil || left > 0 {
+	if err != nil || left > 0 {
 		n.deps.Log.Warn("stopped with data that is not in the bucket; it stays in the write-ahead log for the next start", "bytes", left, "err", err)
 		return
 	}

@@ -111,9 +111,12 @@ func (s *settings) bucketName() string {
 	return u.Scheme + "://" + u.Host + u.Path
 }
 
+// nodeID is the broker's id: there is one broker.
+const nodeID = 1
+
 func (s *settings) nodeConfig() node.Config {
 	return node.Config{
-		Dir: s.dir, NodeID: 1, Storage: s.storage, Broker: s.broker,
+		Dir: s.dir, NodeID: nodeID, Storage: s.storage, Broker: s.broker,
 		SnapshotInterval: s.snapshotInterval, SnapshotSoon: s.snapshotSoon,
 		BucketWait: s.bucketWait, StopTimeout: s.stopTimeout,
 	}

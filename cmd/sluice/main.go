@@ -1,8 +1,7 @@
 // Command sluice is a Kafka-compatible broker whose log lives in object storage.
 //
 // One file per command: flags → config → open in order → serve → close in
-// reverse. It joins the packages, which do not know each other: catalog.go is what
-// storage and broker see of the metadata.
+// reverse. Package node joins the parts to a broker; the tools (restore, object, wal) use the parts directly.
 package main
 
 import (
@@ -44,7 +43,7 @@ Then:        kcat -b 127.0.0.1:9092 -P -t hello    and    kcat -b 127.0.0.1:9092
 		SilenceErrors: true,
 		Version:       version,
 	}
-	root.AddCommand(devCommand(), versionCommand())
+	root.AddCommand(devCommand(), restoreCommand(), versionCommand())
 	return root
 }
 
