@@ -18,6 +18,10 @@ type logger struct {
 	args []any
 }
 
+// ordinary are warnings of Raft's that each start of a lone voter gives: it has no leader to hear from, so it
+// stands for election.
+var ordinary = map[string]bool{"heartbeat timeout reached, starting election": true}
+
 func (l *logger) level(level hclog.Level) slog.Level {
 	switch level {
 	case hclog.Warn:
@@ -31,6 +35,9 @@ func (l *logger) level(level hclog.Level) slog.Level {
 }
 
 func (l *logger) Log(level hclog.Level, msg string, args ...any) {
+	if ordinary[msg] {
+		level = hclog.Info
+	}
 	l.to.Log(context.Background(), l.level(level), "raft: "+msg, args...)
 }
 
