@@ -105,7 +105,7 @@ func (e *Engine) Close() error {
 		errs = append(errs, t.sealed.Close())
 	}
 	e.tails = nil
-	return errors.Join(errs...)
+	return errors.Join(append(errs, e.cache.Close())...)
 }
 
 // Incarnation returns the incarnation under which this engine writes.

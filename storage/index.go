@@ -55,6 +55,9 @@ func (c *indexCache) get(ctx context.Context, r *catalog.Range) (*object.Section
 	if err != nil {
 		return nil, fmt.Errorf("object %s: %w", r.Object, err)
 	}
+	if s.Object != r.Object {
+		return nil, fmt.Errorf("%w: object %s says that it is %s", ErrCorrupt, r.Object, s.Object)
+	}
 	c.add(&indexItem{key: key, bytes: int64(r.Index.Bytes), section: s})
 	return s, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
 	"github.com/sluicemq/sluice/wal"
 )
@@ -116,9 +117,10 @@ func movedOn(err error) bool {
 // readError sorts a failed read into what a consumer may be told.
 func readError(err error) error {
 	switch {
-	case errors.Is(err, ErrCorrupt), errors.Is(err, bucket.ErrNotFound):
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	case errors.Is(err, wal.ErrCorrupt):
+	case errors.Is(err, ErrCorrupt):
+		return err
+	case errors.Is(err, bucket.ErrNotFound), errors.Is(err, bucket.ErrShort), errors.Is(err, wal.ErrCorrupt),
+		errors.Is(err, object.ErrCorrupt), errors.Is(err, pstate.ErrCorrupt):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
