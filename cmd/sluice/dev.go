@@ -92,14 +92,23 @@ func listenOn(address string) (net.Listener, error) {
 
 // openBucket opens --bucket, or the folder in the data directory.
 func openBucket(ctx context.Context, s *settings) (bucket.Bucket, error) {
-	if s.bucket == "" {
-		path, err := filepath.Abs(filepath.Join(s.dir, "bucket"))
-		if err != nil {
-			return nil, err
-		}
-		s.bucket = (&url.URL{Scheme: "file", Path: path}).String()
+	var err error
+	if s.bucket, err = bucketURL(s.bucket, s.dir); err != nil {
+		return nil, err
 	}
 	return open.Open(ctx, s.bucket, open.Options{})
+}
+
+// bucketURL is what was given, or the folder in the data directory.
+func bucketURL(given, dir string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	path, err := filepath.Abs(filepath.Join(dir, "bucket"))
+	if err != nil {
+		return "", err
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String(), nil
 }
 
 // bucketName is the bucket's URL without its query, for the log.
