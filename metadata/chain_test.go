@@ -210,7 +210,7 @@ func restoreFound(f *fixture, found ...FoundSection) (*fixture, RestorePlan) {
 }
 
 // E26: sections found after the snapshot, case by case; 100 is the committed end, next an id that the snapshot had not issued.
-func TestE26_RestoreCutsByEpochAndOffset(t *testing.T) {
+func TestE1_E26_RestoreCutsByEpochAndOffset(t *testing.T) {
 	f := newFixture(t)
 	f.flush(0, 0, 100, catalog.Committed)
 	next := f.s.nextObject
