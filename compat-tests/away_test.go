@@ -56,10 +56,10 @@ func bucketAway(t *testing.T, store *harness.Store, fault harness.Fault) {
 		}
 	}
 	crew.AwaitAcks(2000)
-	crew.Sweep() // all of it, with the bucket away as far as it is a tail
 	proxy.Set(harness.Pass)
 	crew.AwaitAcks(500)
 	crew.Rest()
+	crew.Sweep()
 	t.Logf("stopped in %v", b.Stop(stopLimit))
 	comeBack(t, b, url, h, h.Acked())
 	harness.Verdict(t, h)

@@ -211,7 +211,12 @@ func ReadLast(c *Conn, p history.Partition) error {
 
 // ProduceOne adds a record that no history knows of.
 func ProduceOne(c *Conn, p history.Partition) error {
-	code, _, err := c.Produce(p.Topic, p.Index, encodeBatch([][]byte{[]byte("one more")}, numbered{-1, -1, -1}, time.Now().UnixMilli()))
+	return ProduceValues(c, p, [][]byte{[]byte("one more")})
+}
+
+// ProduceValues adds a batch that no history knows of.
+func ProduceValues(c *Conn, p history.Partition, values [][]byte) error {
+	code, _, err := c.Produce(p.Topic, p.Index, encodeBatch(values, numbered{-1, -1, -1}, time.Now().UnixMilli()))
 	if err != nil {
 		return err
 	}
