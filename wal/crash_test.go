@@ -97,7 +97,7 @@ func TestFailAtEveryCall(t *testing.T) {
 	calls := storyCalls(t)
 	for n := 3; n <= calls; n++ {
 		for _, failure := range []error{crashfs.EIO, vfs.ErrNoSpace} {
-			for seed := range uint64(3) {
+			for seed := range uint64(2) {
 				synctest.Test(t, func(t *testing.T) {
 					disk := newDisk(t, seed)
 					c := new(client)

@@ -111,7 +111,7 @@ func (h *segmentHeader) encode() []byte {
 	le.PutUint64(p[16:], h.index)
 	le.PutUint64(p[24:], uint64(h.segmentBytes))
 	le.PutUint64(p[32:], uint64(h.capacity))
-	le.PutUint32(p[headerCRCAt:], crc32.Checksum(p[:headerCRCAt], castagnoli))
+	le.PutUint32(p[headerCRCAt:], checksum(p[:headerCRCAt]))
 	return p
 }
 
@@ -122,7 +122,7 @@ func decodeSegmentHeader(p []byte) (segmentHeader, error) {
 	if string(p[:4]) != segmentMagicWord {
 		return h, &CorruptError{What: "no segment header"}
 	}
-	want, got := le.Uint32(p[headerCRCAt:]), crc32.Checksum(p[:headerCRCAt], castagnoli)
+	want, got := le.Uint32(p[headerCRCAt:]), checksum(p[:headerCRCAt])
 	if want != got {
 		return h, &CorruptError{What: "checksum of the segment header", Want: uint64(want), Got: uint64(got)}
 	}
@@ -178,7 +178,7 @@ func (h *groupHeader) encode(p []byte) {
 }
 
 func headerCRC(p []byte, entryCount int) uint32 {
-	crc := crc32.Checksum(p[:headerCRCAt], castagnoli)
+	crc := checksum(p[:headerCRCAt])
 	return crc32.Update(crc, castagnoli, p[headerBytes:tableEnd(entryCount)])
 }
 
@@ -273,7 +273,7 @@ func (h *groupHeader) decode(p []byte, visit func(*Entry) error) error {
 			if err := visit(&e); err != nil {
 				return err
 			}
-		} else if got := crc32.Checksum(e.Payload, castagnoli); got != e.CRC {
+		} else if got := checksum(e.Payload); got != e.CRC {
 			return &CorruptError{Position: e.Position, What: "checksum of a payload", Want: uint64(e.CRC), Got: uint64(got)}
 		}
 	}
@@ -310,3 +310,5 @@ func parseName(name, suffix string) (uint64, bool) {
 	}
 	return n, true
 }
+
+func checksum(p []byte) uint32 { return crc32.Checksum(p, castagnoli) }

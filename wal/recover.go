@@ -114,25 +114,19 @@ func (s *scanner) judge(torn *CorruptError) error {
 
 // rewrite makes [durable, end) and a seal durable, segment by segment.
 func (s *scanner) rewrite() error {
-	last := s.segmentOf(after(s.end, s.segs.segmentBytes))
+	sealAt := after(s.end, s.segs.segmentBytes)
 	for from := s.rewriteFrom(); ; {
-		seg := s.segmentOf(from)
-		at := int64(from - s.segs.base(seg))
-		to, seal := seg.capacity-blockBytes, []byte(nil) // behind the last group it is of no meaning
-		if seg == last {
-			to, seal = int64(after(s.end, s.segs.segmentBytes)-s.segs.base(seg)), s.encodeSeal()
-		}
-		if err := s.copyOut(seg, at, to, seal); err != nil {
-			return err
-		}
-		// Before the next file: a seal that outlived the groups before it would make damage of them.
-		if err := s.deps.FS.SyncDir(s.dir); err != nil {
-			return err
-		}
-		if seg == last {
+		seg, next := s.segmentOf(from), s.segs.base(s.segmentOf(from))+ident.Position(s.segs.segmentBytes)
+		if seg == s.segmentOf(sealAt) {
+			if err := s.copyOut(seg, from, sealAt, s.encodeSeal()); err != nil {
+				return err
+			}
 			return s.finishRewrites()
 		}
-		from = s.segs.base(seg) + ident.Position(s.segs.segmentBytes) + firstGroup
+		if err := s.copyOut(seg, from, seg.end, nil); err != nil {
+			return err
+		}
+		from = next + firstGroup
 	}
 }
 
@@ -150,33 +144,42 @@ func (s *scanner) encodeSeal() []byte {
 	return slices.Concat(g.vec...)
 }
 
-// copyOut writes bytes [at, to) of a segment and the seal into a rewrite file, named by its position.
-func (s *scanner) copyOut(seg *segment, at, to int64, seal []byte) error {
-	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", uint64(s.segs.base(seg))+uint64(at), rewriteSuffix))
+// copyOut writes [from, to) of a segment and the seal into a rewrite file, named by its position,
+// and makes it durable before the next one is made: a seal that outlived groups before it would make damage of them.
+func (s *scanner) copyOut(seg *segment, from, to ident.Position, seal []byte) error {
+	if from >= to && len(seal) == 0 {
+		return nil
+	}
+	path := filepath.Join(s.dir, fmt.Sprintf("%016x%s", uint64(from), rewriteSuffix))
 	f, err := s.deps.FS.Create(path + temporarySuffix)
 	if err != nil {
 		return err
 	}
-	done := int64(0)
-	for at+done < to {
-		p, err := s.read(seg, at+done, min(windowBytes, to-at-done))
-		if err == nil {
-			_, err = f.WriteAt(p, done)
-		}
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		done += int64(len(p))
-	}
-	if len(seal) > 0 {
-		if _, err := f.WriteAt(seal, done); err != nil {
-			return errors.Join(err, f.Close())
-		}
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(s.copyTo(f, seg, from, to, seal), f.Close()); err != nil {
 		return err
 	}
-	return s.deps.FS.Rename(path+temporarySuffix, path)
+	if err := s.deps.FS.Rename(path+temporarySuffix, path); err != nil {
+		return err
+	}
+	return s.deps.FS.SyncDir(s.dir)
+}
+
+func (s *scanner) copyTo(f vfs.File, seg *segment, from, to ident.Position, seal []byte) error {
+	at := int64(0)
+	for length := int64(to - from); at < length; {
+		p, err := s.read(seg, int64(from-s.segs.base(seg))+at, min(windowBytes, length-at))
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(p, at); err != nil {
+			return err
+		}
+		at += int64(len(p))
+	}
+	if _, err := f.WriteAt(seal, at); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // finishRewrites puts durable rewrite files in their place and removes them, and temporaries.

@@ -60,6 +60,7 @@ type scanner struct {
 	durable ident.Position // the highest that a good group names
 	seal    bool           // the last group read was the seal
 	groups  int
+	onGroup func(*groupHeader) // sees each good group before its entries; may be nil
 	win     window
 	winSeg  *segment
 }
@@ -208,6 +209,9 @@ func (s *scanner) group(seg *segment, pos ident.Position, visit func(*Entry) err
 		return located(err, seg.path, pos)
 	}
 	s.durable = max(s.durable, h.durable)
+	if s.onGroup != nil {
+		s.onGroup(&h)
+	}
 	if h.sealed() {
 		s.seal = true
 		return nil
@@ -217,7 +221,7 @@ func (s *scanner) group(seg *segment, pos ident.Position, visit func(*Entry) err
 			return &visitError{err}
 		}
 	}
-	s.end = h.end()
+	s.end, seg.end = h.end(), h.end()
 	s.groups++
 	return nil
 }

@@ -3,7 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"path/filepath"
 	"sync"
 
@@ -17,6 +16,7 @@ type segment struct {
 	path     string
 	index    uint64
 	capacity int64
+	end      ident.Position // of its last group, as far as a scan has read; 0 for none
 
 	readers int  // guarded by segments.mu
 	dropped bool // guarded by segments.mu; the last reader closes the file
@@ -109,7 +109,7 @@ func (s *segments) readAt(p []byte, pos ident.Position, crc uint32) error {
 	if err := errors.Join(err, s.release(seg)); err != nil {
 		return fmt.Errorf("read %d bytes at %d: %w", len(p), pos, err)
 	}
-	if got := crc32.Checksum(p, castagnoli); got != crc {
+	if got := checksum(p); got != crc {
 		return &CorruptError{File: seg.path, Position: pos, What: "checksum of a payload", Want: uint64(crc), Got: uint64(got)}
 	}
 	return nil

@@ -3,7 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"sync"
 	"sync/atomic"
 
@@ -74,7 +73,7 @@ func (w *Writer) Append(a *Append) error {
 	a.bytes = 0
 	for i := range a.Entries {
 		e := &a.Entries[i]
-		e.CRC = crc32.Checksum(e.Payload, castagnoli) // in the caller's goroutine: the payload is in its cache
+		e.CRC = checksum(e.Payload) // in the caller's goroutine: the payload is in its cache
 		a.bytes += EntryBytes + int64(len(e.Payload))
 	}
 	if a.bytes > w.MaxAppendBytes() {

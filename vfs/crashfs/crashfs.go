@@ -189,13 +189,14 @@ func (d *FS) Create(name string) (vfs.File, error) {
 			return fs.ErrExist
 		}
 		n = newFile()
+		n.path = name
 		dir.names[base] = n
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &file{disk: d, node: n, name: name, writable: true}, nil
+	return &file{disk: d, node: n, writable: true}, nil
 }
 
 // Open implements vfs.FS.
@@ -215,7 +216,7 @@ func (d *FS) open(op, name string, writable bool) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &file{disk: d, node: n, name: name, writable: writable}, nil
+	return &file{disk: d, node: n, writable: writable}, nil
 }
 
 // Rename implements vfs.FS.
@@ -238,6 +239,7 @@ func (d *FS) Rename(oldname, newname string) error {
 		}
 		delete(from.names, fromBase)
 		to.names[toBase] = n
+		n.path = newname
 		return nil
 	})
 }
@@ -423,7 +425,6 @@ func (i info) Mode() fs.FileMode {
 type file struct {
 	disk     *FS
 	node     *node
-	name     string
 	writable bool
 	closed   bool // guarded by disk.mu
 }
@@ -439,8 +440,15 @@ func (f *file) usable() error {
 	return nil
 }
 
+// name returns the file's newest name.
+func (f *file) name() string {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	return f.node.path
+}
+
 func (f *file) do(c Call, g func() error) error {
-	c.Name = f.name
+	c.Name = f.name()
 	return f.disk.do(c, func() error {
 		if f.closed {
 			return fs.ErrClosed
@@ -470,7 +478,7 @@ func (f *file) WriteAt(p []byte, pos int64) (int, error) {
 
 func (f *file) WriteVec(bufs [][]byte, pos int64) (int64, int, error) {
 	p := bytes.Join(bufs, nil)
-	c := Call{Op: "write", Name: f.name, Pos: pos, Len: int64(len(p))}
+	c := Call{Op: "write", Name: f.name(), Pos: pos, Len: int64(len(p))}
 	fate := f.disk.begin(c)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
@@ -486,7 +494,7 @@ func (f *file) WriteVec(bufs [][]byte, pos int64) (int64, int, error) {
 		return 0, 0, err
 	}
 	if !f.writable {
-		return 0, 0, &fs.PathError{Op: "write", Path: f.name, Err: syscall.EBADF}
+		return 0, 0, &fs.PathError{Op: "write", Path: f.node.path, Err: syscall.EBADF}
 	}
 	f.node.write(p, pos)
 	return int64(len(p)), 1, nil

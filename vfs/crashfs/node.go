@@ -11,6 +11,7 @@ type node struct {
 	names   map[string]*node // of a folder, as programs see it; nil for a file
 	durable map[string]*node // as the last SyncDir saw it
 
+	path  string             // of a file: its newest name, for the history of calls
 	cache []byte             // of a file, as programs see it
 	disk  []byte             // as the last sync left it
 	dirty map[int64]struct{} // pages that the next sync will write
@@ -86,7 +87,7 @@ func cloneTree(n *node, seen map[*node]*node) *node {
 	if c := seen[n]; c != nil {
 		return c
 	}
-	c := &node{cache: slices.Clone(n.cache), disk: slices.Clone(n.disk), dirty: maps.Clone(n.dirty)}
+	c := &node{path: n.path, cache: slices.Clone(n.cache), disk: slices.Clone(n.disk), dirty: maps.Clone(n.dirty)}
 	seen[n] = c
 	if n.isDir() {
 		c.names, c.durable = make(map[string]*node), make(map[string]*node)

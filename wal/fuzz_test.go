@@ -1,0 +1,140 @@
+package wal
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// sampleGroup builds a good group at a position.
+func sampleGroup(pos ident.Position) []byte {
+	g := new(group)
+	g.reset()
+	g.position, g.previous, g.durable = pos, pos, pos
+	a := &Append{Entries: []Entry{{Kind: KindBatch, Start: 1, End: 4, Payload: []byte("payload")}, {Kind: KindState, End: 4, Payload: make([]byte, 5000)}}}
+	for i := range a.Entries {
+		a.Entries[i].CRC = checksum(a.Entries[i].Payload)
+		a.bytes += EntryBytes + int64(len(a.Entries[i].Payload))
+	}
+	g.add(a)
+	g.build(7, 0)
+	var p []byte
+	for _, v := range g.vec {
+		p = append(p, v...)
+	}
+	return p
+}
+
+// decodeAll reads a group as a scan does, from memory.
+func decodeAll(p []byte, pos ident.Position, visit func(*Entry) error) error {
+	if len(p) < headerBytes {
+		return nil
+	}
+	h, err := peekGroup(p, 7, pos, int64(len(p)))
+	if err != nil {
+		return err
+	}
+	if err := h.checkHead(p); err != nil {
+		return err
+	}
+	if err := h.decode(p, nil); err != nil {
+		return err
+	}
+	return h.decode(p, visit)
+}
+
+// FuzzGroup: no bytes make the decoder panic, read beyond what it was given, or show an entry
+// whose checksum is wrong; a single changed byte of a good group is always seen unless it is padding.
+func FuzzGroup(f *testing.F) {
+	good := sampleGroup(8192)
+	f.Add(good, uint16(0))
+	f.Add(good, uint16(44))
+	f.Add(good[:100], uint16(3))
+	f.Add([]byte{}, uint16(0))
+	f.Fuzz(func(t *testing.T, p []byte, at uint16) {
+		check := func(p []byte) error {
+			total := 0
+			return decodeAll(p, 8192, func(e *Entry) error {
+				if total += len(e.Payload) + EntryBytes; total > len(p) {
+					t.Fatalf("entries of %d bytes out of %d", total, len(p))
+				}
+				if checksum(e.Payload) != e.CRC {
+					t.Fatal("showed a payload with a wrong checksum")
+				}
+				return nil
+			})
+		}
+		if err := check(p); err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+			t.Fatalf("neither damage nor a newer version: %v", err)
+		}
+		damaged := append([]byte(nil), good...)
+		if i := int(at) % len(damaged); i < 64+2*EntryBytes+5007 {
+			damaged[i] ^= 1 << (at % 8)
+			if check(damaged) == nil {
+				t.Fatalf("changed byte %d was not seen", i)
+			}
+		}
+	})
+}
+
+// FuzzSegmentHeader: the header's decoder never panics and only passes sizes that make sense.
+func FuzzSegmentHeader(f *testing.F) {
+	f.Add((&segmentHeader{incarnation: 7, index: 3, segmentBytes: 1 << 20, capacity: 1 << 20}).encode()[:headerBytes])
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if len(p) < headerBytes {
+			return
+		}
+		h, err := decodeSegmentHeader(p)
+		if err == nil && (h.segmentBytes <= 0 || h.segmentBytes > segmentBytesMax || h.capacity > h.segmentBytes) {
+			t.Fatalf("passed %+v", h)
+		}
+	})
+}
+
+// A larger number of payloads than the platform takes in one call still makes one write.
+func TestVectorStaysWithinOneCall(t *testing.T) {
+	g := new(group)
+	g.reset()
+	a := &Append{}
+	for i := range 3000 {
+		size := 100
+		if i%2 == 0 {
+			size = copyBytesMax + 1
+		}
+		a.Entries = append(a.Entries, Entry{Kind: KindBatch, Payload: make([]byte, size)})
+		a.bytes += EntryBytes + int64(size)
+	}
+	g.add(a)
+	g.build(7, 0)
+	n := int64(0)
+	for _, v := range g.vec {
+		n += int64(len(v))
+	}
+	if len(g.vec) > 1024 || n != padded(g.bytes) {
+		t.Fatalf("%d vectors with %d bytes, want %d bytes in at most 1024", len(g.vec), n, padded(g.bytes))
+	}
+	if allocs := testing.AllocsPerRun(20, func() { g.head, g.vec = g.head[:0], g.vec[:0]; g.build(7, 0) }); allocs != 0 {
+		t.Fatalf("%v allocations to lay out a group again", allocs)
+	}
+}
+
+// A group that is not the version's own but whose checksum is good stops the start: it is no torn tail.
+func TestNewerFormatRefuses(t *testing.T) {
+	p := sampleGroup(8192)
+	p[6] |= 2 // an unknown flag
+	copy(p[headerCRCAt:], crcBytes(headerCRC(p, 2)))
+	if err := decodeAll(p, 8192, nil); !errors.Is(err, ErrVersion) {
+		t.Fatalf("unknown flag: %v", err)
+	}
+	h := (&segmentHeader{incarnation: 7, segmentBytes: 1 << 20, capacity: 1 << 20}).encode()
+	h[4] = 2
+	copy(h[headerCRCAt:], crcBytes(checksum(h[:headerCRCAt])))
+	if _, err := decodeSegmentHeader(h); !errors.Is(err, ErrVersion) {
+		t.Fatalf("version 2: %v", err)
+	}
+}
+
+func crcBytes(crc uint32) []byte {
+	return []byte{byte(crc), byte(crc >> 8), byte(crc >> 16), byte(crc >> 24)}
+}
