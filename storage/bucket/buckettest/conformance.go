@@ -194,19 +194,24 @@ func listPages(t *testing.T, b bucket.Bucket, f Flags) {
 	sameKeys(t, list(t, b, "list/", ""), all)
 	sameKeys(t, list(t, b, "list/03/", ""), having(all, "list/03/", ""))
 	sameKeys(t, list(t, b, "list/03/0000", ""), having(all, "list/03/0000", ""))
-	for _, at := range []int{0, len(all) / 2, len(all) - 2, len(all) - 1} {
+	for _, at := range []int{len(all) / 2, len(all) - 1} {
 		sameKeys(t, list(t, b, "list/", all[at]), all[at+1:])
 	}
-	sameKeys(t, list(t, b, "list/", "list/03"), having(all, "list/", "list/03"))                              // not a key
-	sameKeys(t, list(t, b, "list/", "a"), all)                                                                // before the prefix
-	sameKeys(t, list(t, b, "list/", "z"), nil)                                                                // behind it
-	sameKeys(t, list(t, b, "list/05/", all[0]), having(all, "list/05/", all[0]))                              // in another folder
-	sameKeys(t, list(t, b, "none", ""), nil)                                                                  // an empty listing is no error
-	sameKeys(t, list(t, b, "none/such/", ""), nil)                                                            // nor is an absent folder
-	sameKeys(t, list(t, b, "", "list/zz"), []string{"listen", "m"})                                           // '/' < 'e'
-	sameKeys(t, list(t, b, "lis", "list/06/999999"), []string{"listen"})                                      // a prefix within a name
-	sameKeys(t, list(t, b, "list-", ""), []string{"list-"})                                                   // a whole key as the prefix
-	sameKeys(t, list(t, b, "list", "lis"), append([]string{"list-"}, append(slices.Clone(all), "listen")...)) // all of it in byte order
+	three := having(all, "list/03/", "")
+	for _, at := range []int{0, len(three) - 2, len(three) - 1} {
+		sameKeys(t, list(t, b, "list/03/", three[at]), three[at+1:])
+	}
+	sameKeys(t, list(t, b, "list/03/", "list/03"), three)                // not a key
+	sameKeys(t, list(t, b, "list/03/", "a"), three)                      // before the prefix
+	sameKeys(t, list(t, b, "list/03/", all[0]), three)                   // in another folder before it
+	sameKeys(t, list(t, b, "list/03/", "z"), nil)                        // behind it
+	sameKeys(t, list(t, b, "none", ""), nil)                             // an empty listing is no error
+	sameKeys(t, list(t, b, "none/such/", ""), nil)                       // nor is an absent folder
+	sameKeys(t, list(t, b, "", "list/zz"), []string{"listen", "m"})      // '/' < 'e'
+	sameKeys(t, list(t, b, "lis", "list/06/999999"), []string{"listen"}) // a prefix within a name
+	sameKeys(t, list(t, b, "list-", ""), []string{"list-"})              // a whole key as the prefix
+	whole := append([]string{"list-"}, append(slices.Clone(all), "listen")...)
+	sameKeys(t, list(t, b, "list", "lis"), whole) // all of it in byte order
 }
 
 func having(keys []string, prefix, after string) []string {

@@ -67,7 +67,7 @@ const (
 func StartMinIO(t testing.TB) Server {
 	t.Helper()
 	program := find(t, "minio")
-	return start(t, "minio", "/minio/health/ready", func(address, data string) *exec.Cmd {
+	return start(t, "minio", "/"+bucketName, http.StatusForbidden, func(address, data string) *exec.Cmd {
 		cmd := exec.Command(program, "server", "--quiet", "--anonymous", "--address", address, "--console-address", "127.0.0.1:0", data)
 		cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+accessKey, "MINIO_ROOT_PASSWORD="+secretKey,
 			"MINIO_REGION="+region, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
@@ -79,7 +79,7 @@ func StartMinIO(t testing.TB) Server {
 func StartVersityGW(t testing.TB) Server {
 	t.Helper()
 	program := find(t, "versitygw")
-	return start(t, "versitygw", "/health", func(address, data string) *exec.Cmd {
+	return start(t, "versitygw", "/health", http.StatusOK, func(address, data string) *exec.Cmd {
 		return exec.Command(program, "--port", address, "--access", accessKey, "--secret", secretKey,
 			"--region", region, "--health", "/health", "--keep-alive", "--quiet", "posix", data)
 	})
@@ -106,7 +106,11 @@ func find(t testing.TB, program string) string {
 
 // start runs the server. The free port that was found may be taken by someone else
 // before the server has it: then another is tried.
-func start(t testing.TB, name, health string, command func(address, data string) *exec.Cmd) Server {
+//
+// The server serves when a GET of path has that status. MinIO's own health page says ready
+// while requests are still answered 503, so it is asked for the bucket: a stranger is
+// refused once there is something to refuse.
+func start(t testing.TB, name, path string, status int, command func(address, data string) *exec.Cmd) Server {
 	t.Helper()
 	data := t.TempDir()
 	// Both servers take a folder that is there for a bucket.
@@ -118,7 +122,7 @@ func start(t testing.TB, name, health string, command func(address, data string)
 		s := Server{Name: name, Bucket: bucketName, Region: region, AccessKey: accessKey, SecretKey: secretKey, Log: filepath.Join(t.TempDir(), name+".log")}
 		address := freeAddress(t)
 		s.Endpoint = "http://" + address
-		err := s.run(t, command(address, data), health)
+		err := s.run(t, command(address, data), path, status)
 		if err == nil {
 			s.Setenv(t)
 			return s
@@ -143,7 +147,7 @@ func freeAddress(t testing.TB) string {
 }
 
 // run starts the process, waits until it serves, and has it stopped when the test ends.
-func (s Server) run(t testing.TB, cmd *exec.Cmd, health string) error {
+func (s Server) run(t testing.TB, cmd *exec.Cmd, path string, status int) error {
 	output, err := os.Create(s.Log)
 	if err != nil {
 		return err
@@ -161,17 +165,23 @@ func (s Server) run(t testing.TB, cmd *exec.Cmd, health string) error {
 		_ = cmd.Process.Kill() // an error means that it has ended
 		<-ended
 	}
-	if err := s.await(health, ended); err != nil {
+	if err := s.await(path, status, ended); err != nil {
 		stop()
 		log, _ := os.ReadFile(s.Log)
 		return fmt.Errorf("%w\n%s", err, log)
 	}
-	t.Cleanup(stop)
+	t.Cleanup(func() {
+		stop()
+		if t.Failed() {
+			log, _ := os.ReadFile(s.Log)
+			t.Logf("%s said:\n%s", s.Name, log)
+		}
+	})
 	return nil
 }
 
-// await polls the health page until the server answers, ends, or takes too long.
-func (s Server) await(health string, ended <-chan struct{}) error {
+// await polls the page until the server answers as it should, ends, or takes too long.
+func (s Server) await(path string, status int, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -183,15 +193,15 @@ func (s Server) await(health string, ended <-chan struct{}) error {
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not serve after %v", s.Name, startTimeout)
 		case <-tick.C:
-			if s.healthy(ctx, health) {
+			if s.serves(ctx, path, status) {
 				return nil
 			}
 		}
 	}
 }
 
-func (s Server) healthy(ctx context.Context, health string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+health, nil)
+func (s Server) serves(ctx context.Context, path string, status int) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+path, nil)
 	if err != nil {
 		return false
 	}
@@ -199,5 +209,6 @@ func (s Server) healthy(ctx context.Context, health string) bool {
 	if err != nil {
 		return false
 	}
-	return resp.StatusCode == http.StatusOK && resp.Body.Close() == nil
+	closed := resp.Body.Close() == nil
+	return resp.StatusCode == status && closed
 }

@@ -53,10 +53,11 @@ func startFake(t *testing.T) buckettest.Server {
 }
 
 // TestConformanceFake: gofakes3 knows neither checksums nor conditions on uploads in parts.
+// More than a page of keys is for the real stores.
 func TestConformanceFake(t *testing.T) {
 	s := startFake(t)
 	buckettest.Run(t, func(t *testing.T) bucket.Bucket { return openAt(t, s) },
-		buckettest.Flags{NoChecksum: true, NoConditionalMultipart: true, MultipartBytes: multipartBytes, ListObjects: 1010})
+		buckettest.Flags{NoChecksum: true, NoConditionalMultipart: true, MultipartBytes: multipartBytes, ListObjects: 100})
 }
 
 func TestConformanceVersityGW(t *testing.T) {
