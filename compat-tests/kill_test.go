@@ -52,9 +52,16 @@ func kill(t *testing.T, b *harness.Broker, rounds int) {
 	}
 	h := history.New()
 	crew := harness.NewCrew(t, b.Addr, h, seed, parts, 3, 1)
+	quiet, err := harness.NewQuiet(b.Addr, h, parts)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for round := range rounds {
 		t.Logf("%v: round %d of %d, %d records answered", h.Now().Round(time.Millisecond), round+1, rounds, crew.Acked.Load())
 		killOnce(t, b, crew, rng)
+		if err := quiet.Repeat(time.Minute); err != nil {
+			t.Fatal(err)
+		}
 	}
 	crew.AwaitAcks(500)
 	crew.Rest()

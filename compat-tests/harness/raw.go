@@ -195,3 +195,56 @@ func (c *Conn) Produce(topic string, partition int32, raw []byte) (code int16, b
 	got := resp.Topics[0].Partitions[0]
 	return got.ErrorCode, got.BaseOffset, nil
 }
+
+// Quiet is an idempotent producer that sent one batch to each partition and then says nothing
+// new: only what the broker keeps of it outside of its log tells a repeat from a first.
+type Quiet struct {
+	raw   *RawProducer
+	sent  map[history.Partition][]byte
+	sends map[history.Partition][]*history.Send
+}
+
+// NewQuiet sends the batches.
+func NewQuiet(addr string, h *history.History, parts []history.Partition) (*Quiet, error) {
+	q := &Quiet{
+		raw:  &RawProducer{Load: Load{Addr: addr, H: h, Client: h.Client(), Partitions: parts}},
+		sent: make(map[history.Partition][]byte), sends: make(map[history.Partition][]*history.Send),
+	}
+	q.raw.rng = rand.New(rand.NewPCG(0, q.raw.Client))
+	id, epoch, err := ProducerID(addr)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
+		values, sends := q.raw.batch(p)
+		q.sent[p], q.sends[p] = encodeBatch(values, numbered{id, epoch, 0}, time.Now().UnixMilli()), sends
+	}
+	return q, q.Repeat(drainLimit)
+}
+
+// Repeat sends them once more; the history holds the answers against the first ones.
+func (q *Quiet) Repeat(limit time.Duration) error {
+	defer q.raw.hangUp()
+	for p, raw := range q.sent {
+		var code int16
+		var base int64
+		err := Until(limit, func() (err error) {
+			if code, base, err = q.raw.try(p, raw); err == nil && kerr.IsRetriable(kerr.ErrorForCode(code)) {
+				err = kerr.ErrorForCode(code)
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("quiet producer, %s: %w", p, err)
+		}
+		if code != 0 && code != codeDuplicate {
+			return fmt.Errorf("quiet producer: the repeat of a batch that was answered is refused in %s: %w", p, kerr.ErrorForCode(code))
+		}
+		for i, s := range q.sends[p] {
+			if code == 0 {
+				q.raw.H.Ended(s, history.OK, 0, base+int64(i))
+			}
+		}
+	}
+	return nil
+}
