@@ -11,6 +11,7 @@
 // acks 1 and −1 are the same: answered when published. timeout_ms holds for both.
 // Different from Apache Kafka: records are not decompressed, so what only they show is not checked (counts inside, null keys of
 // compacted topics) and record_errors is always empty; transactional batches are refused with 53.
+
 package broker
 
 import (

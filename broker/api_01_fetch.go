@@ -14,6 +14,7 @@
 // Different from Apache Kafka: no session is kept, the id is always 0 and a request that
 // continues one gets FETCH_SESSION_ID_NOT_FOUND; a wait is at most as long as a connection may idle; last_fetched_epoch
 // is ignored, as only replicas send it, and a request with a replica id gets TOPIC_AUTHORIZATION_FAILED.
+
 package broker
 
 import (

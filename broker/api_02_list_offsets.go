@@ -10,6 +10,7 @@
 //	11  earliest pending upload (−6), always none
 //
 // Lookups by time go by record, not by batch. Replica ids are ignored: nobody sees beyond the high watermark.
+
 package broker
 
 import (

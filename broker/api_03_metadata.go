@@ -11,6 +11,7 @@
 //
 // Different from Apache Kafka: a topic that is created by being asked for is in the first answer already;
 // as many replicas are listed as the topic asks for, whatever the number of brokers.
+
 package broker
 
 import (

@@ -2,6 +2,7 @@
 //
 // Different from Apache Kafka, for now: transactions are refused with
 // TRANSACTIONAL_ID_AUTHORIZATION_FAILED, so that a transactional producer fails at once and says why; groups have no coordinator yet.
+
 package broker
 
 import (

@@ -2,6 +2,7 @@
 //
 // A version above that is answered as version 0 with UNSUPPORTED_VERSION and
 // ApiVersions' own range, so that clients ask again; the response header is always v0.
+
 package broker
 
 import (

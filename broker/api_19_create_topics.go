@@ -2,6 +2,7 @@
 //
 // Different from Apache Kafka: any replication factor from 1 on is taken, stored and shown, also above the number of brokers;
 // a manual assignment gives counts only, since leaders are placed by the cluster.
+
 package broker
 
 import (

@@ -1,4 +1,5 @@
 // DeleteTopics, versions 1 to 6: 4 is flexible, 5 has error messages, 6 takes names or ids.
+
 package broker
 
 import (

@@ -2,6 +2,7 @@
 //
 // A producer without a transactional id always gets a new id with epoch 0.
 // Different from Apache Kafka, for now: a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+
 package broker
 
 import (

@@ -1,5 +1,6 @@
 // OffsetForLeaderEpoch, versions 2 to 4: 3 has a replica id, 4 is flexible.
 // librdkafka speaks version 2 only.
+
 package broker
 
 import (

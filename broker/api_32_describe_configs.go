@@ -1,6 +1,7 @@
 // DescribeConfigs, versions 1 to 4: 1 has sources and synonyms, 3 types and documentation, 4 is flexible.
 //
 // Topics have every key of Kafka 4.3 and ours; brokers have those that tools read, all read-only.
+
 package broker
 
 import (

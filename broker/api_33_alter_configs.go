@@ -1,5 +1,6 @@
 // AlterConfigs, versions 0 to 2 (2 is flexible): replaces all that is set on a
 // topic; keys that are not named return to their defaults. Brokers' configurations are refused.
+
 package broker
 
 import (

@@ -1,4 +1,5 @@
 // CreatePartitions, versions 0 to 3: 2 is flexible, 3 may answer THROTTLING_QUOTA_EXCEEDED.
+
 package broker
 
 import (

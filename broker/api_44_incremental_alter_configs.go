@@ -2,6 +2,7 @@
 // and subtracts from keys of topics; the others stay. Brokers' configurations are refused.
 //
 // Different from Apache Kafka: sluice.durability of an existing topic is refused.
+
 package broker
 
 import (

@@ -1,4 +1,5 @@
 // DescribeCluster, versions 0 to 2: 1 has endpoint types, of which brokers (1) are here, 2 fenced brokers, of which none is listed.
+
 package broker
 
 import (

@@ -1,4 +1,5 @@
 // DescribeTopicPartitions, version 0: topics by name, cut off at a number of partitions and continued by a cursor.
+
 package broker
 
 import (

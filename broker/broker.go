@@ -78,8 +78,8 @@ type Config struct {
 	ReplicationDefault int16
 	// FrameBytesMax is the largest Produce request; default 100 MiB, Kafka's socket.request.max.bytes.
 	FrameBytesMax int
-	// MemoryBytesMax bounds the requests that are being read or not yet answered, of all connections
-	// together; default 512 MiB, at least FrameBytesMax. At the bound connections are not read.
+	// MemoryBytesMax bounds the Produce requests that are being read or not yet answered, of all connections
+	// together; default 512 MiB, at least FrameBytesMax. At the bound producers are not read; all else goes on.
 	MemoryBytesMax int64
 	// ConnectionsMax and ConnectionsPerIPMax bound accepted connections; defaults 10,000 and 2,000.
 	ConnectionsMax, ConnectionsPerIPMax int
@@ -131,7 +131,7 @@ func (c Config) Validate() error {
 	atLeast("PartitionsDefault", int64(c.PartitionsDefault), 1)
 	atLeast("ReplicationDefault", int64(c.ReplicationDefault), 1)
 	atLeast("FrameBytesMax", int64(c.FrameBytesMax), kib)
-	atLeast("MemoryBytesMax", c.MemoryBytesMax, int64(max(c.FrameBytesMax, adminFrameBytesMax)))
+	atLeast("MemoryBytesMax", c.MemoryBytesMax, int64(c.FrameBytesMax))
 	atLeast("ConnectionsMax", int64(c.ConnectionsMax), 1)
 	atLeast("ConnectionsPerIPMax", int64(c.ConnectionsPerIPMax), 1)
 	atLeast("IdleTimeout", int64(c.IdleTimeout), 1)
@@ -158,7 +158,8 @@ type Broker struct {
 	authorize func(Need, string) bool
 	configs   configCache
 
-	memory  *budget // frames that are read or not answered
+	memory  *budget // Produce frames that are read, not answered, or still with the log
+	others  *budget // frames of all other requests: a log that is stuck must not stop reads
 	decoded *budget // what large requests take beside their frames
 
 	// stopping is closed when Serve begins to end: long polls answer then.
@@ -188,6 +189,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		b.authorize = func(Need, string) bool { return true }
 	}
 	b.memory = newBudget(b.cfg.MemoryBytesMax)
+	b.others = newBudget(otherFramesBytesMax)
 	b.decoded = newBudget(decodedBytesMax)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b, nil

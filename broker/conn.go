@@ -12,6 +12,7 @@
 //     takes the settled head of the queue and writes its answers.
 //
 // So at any time either the reader writes (queue empty) or the writer does.
+
 package broker
 
 import (
@@ -188,12 +189,12 @@ func (c *conn) readFrame() (*frame, error) {
 	if limit := c.b.frameBytesMax(row); size < protocol.RequestPrefixBytes || size > limit {
 		return nil, fmt.Errorf("%w: %s of %d bytes, limit %d", errBadFrame, row.name, size, limit)
 	}
-	if err := c.b.memory.reserve(c.b.ctx, c.b.stopping, int64(size)); err != nil {
+	if err := c.b.frames(row).reserve(c.b.ctx, c.b.stopping, int64(size)); err != nil {
 		return nil, err
 	}
 	f := &frame{row: row, header: header}
 	if f.bytes, err = c.readBody(size); err != nil {
-		c.b.memory.release(int64(size))
+		c.b.frames(row).release(int64(size))
 		return nil, fmt.Errorf("%w: %s: %w", errBadFrame, row.name, err)
 	}
 	return f, nil
@@ -264,7 +265,7 @@ func (c *conn) setReadDeadline(d time.Duration) error {
 func (c *conn) handle(f *frame) error {
 	call, err := c.b.decode(f)
 	if err != nil {
-		c.b.memory.release(int64(len(f.bytes)))
+		c.b.frames(f.row).release(int64(len(f.bytes)))
 		return err
 	}
 	if f.row.place != nil {

@@ -12,6 +12,8 @@ import (
 const (
 	// adminFrameBytesMax is the largest request of any API but Produce: 200,000 partitions of a Fetch.
 	adminFrameBytesMax = 8 * mib
+	// otherFramesBytesMax bounds the frames of all requests but Produce that are being read or not answered.
+	otherFramesBytesMax = 64 * mib
 	// decodedBytesMax bounds what all requests together decode to beside
 	// their frames, and so what one may; below decodedFreeBytes nobody asks.
 	decodedBytesMax  = 128 * mib
@@ -115,6 +117,14 @@ func (b *Broker) frameBytesMax(a *api) int {
 	return adminFrameBytesMax
 }
 
+// frames is the budget that a frame's bytes come from.
+func (b *Broker) frames(a *api) *budget {
+	if a.place != nil {
+		return b.memory
+	}
+	return b.others
+}
+
 // call is one request on its way through a handler.
 type call struct {
 	b       *Broker
@@ -166,7 +176,7 @@ func (c *call) reserveDecoded(cost int) error {
 
 // release gives back what the call holds of the budgets.
 func (c *call) release(b *Broker) {
-	b.memory.release(int64(c.frameBytes))
+	b.frames(c.row).release(int64(c.frameBytes))
 	if c.decodedBytes > 0 {
 		b.decoded.release(int64(c.decodedBytes))
 	}

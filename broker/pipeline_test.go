@@ -40,6 +40,9 @@ func virtually(t *testing.T, cfg Config, f func(t *testing.T, h *harness, dial f
 		if free := h.memory.available(); free != h.cfg.MemoryBytesMax {
 			t.Errorf("%d bytes of the memory budget were not given back", h.cfg.MemoryBytesMax-free)
 		}
+		if free := h.others.available(); free != otherFramesBytesMax {
+			t.Errorf("%d bytes of the budget of other requests were not given back", otherFramesBytesMax-free)
+		}
 		if free := h.decoded.available(); free != decodedBytesMax {
 			t.Errorf("%d bytes of the decode budget were not given back", decodedBytesMax-free)
 		}
@@ -193,8 +196,8 @@ func TestE20_TimeoutIsHonoured(t *testing.T) {
 	})
 }
 
-// TestInlineAnswerStartsNoWriter: what is settled when its place returns is answered by the reader.
-func TestInlineAnswerStartsNoWriter(t *testing.T) {
+// TestInlineThenQueued: an answer given by the reader on the spot, then one by the writer, which starts only now.
+func TestInlineThenQueued(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
 		c := dial()
@@ -404,6 +407,7 @@ func TestMemoryBudgetStopsReading(t *testing.T) {
 		if got := h.log.heldCount(); got != 1 {
 			t.Fatalf("%d requests were placed, want 1 within 8 MiB", got)
 		}
+		ask[*kmsg.FetchResponse](dial(), fetchRequest("t", 0, 1, 0), 11) // reads go on (trap 49)
 		h.log.release(1)
 		req := produceRequest("t")
 		req.SetVersion(9)
@@ -452,7 +456,7 @@ func TestConnectionLimits(t *testing.T) {
 	})
 }
 
-// TestDoneBeforeAppendReturns and after a failure of the connection: neither loses memory nor answers twice.
+// TestDoneAfterConnectionIsGone: an outcome that comes after the connection gives its memory back.
 func TestDoneAfterConnectionIsGone(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -470,7 +474,7 @@ func TestDoneAfterConnectionIsGone(t *testing.T) {
 	})
 }
 
-// TestRefusalsDoNotReachTheLog: an outcome of the log and one of ours stand side by side, each partition exactly once (trap 19).
+// TestProduceAnswersEveryPartitionOnce: an outcome of the log and one of ours stand side by side, each partition exactly once (trap 19).
 func TestProduceAnswersEveryPartitionOnce(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 3, nil)
