@@ -63,22 +63,16 @@ type LeftOutReport struct {
 	End       ident.Offset `json:"end"`
 	Key       string       `json:"key"`
 	Reason    string       `json:"reason"`
-
-	object ident.ObjectID
-}
-
-// leftOut reports a section that does not come back.
-func (r *restorer) leftOut(f *metadata.FoundSection, reason string) {
-	r.report.LeftOut = append(r.report.LeftOut, LeftOutReport{
-		Topic: f.Name, TopicID: f.Topic.String(), Partition: f.Partition, Epoch: f.Range.Epoch,
-		Start: f.Range.Start, End: f.Range.End, Key: r.keys[f.Range.Object], Reason: reason, object: f.Range.Object,
-	})
 }
 
 // tell fills the report in from the plan and the state that it leads to.
 func (r *restorer) tell(after *metadata.State) {
 	for i := range r.plan.LeftOut {
-		r.leftOut(&r.plan.LeftOut[i].Section, r.plan.LeftOut[i].Reason)
+		f := &r.plan.LeftOut[i].Section
+		r.report.LeftOut = append(r.report.LeftOut, LeftOutReport{
+			Topic: f.Name, TopicID: f.Topic.String(), Partition: f.Partition, Epoch: f.Range.Epoch,
+			Start: f.Range.Start, End: f.Range.End, Key: r.keys[f.Range.Object], Reason: r.plan.LeftOut[i].Reason,
+		})
 	}
 	applied := make(map[ident.ObjectID]bool)
 	for _, f := range r.plan.Placed {

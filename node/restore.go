@@ -344,14 +344,7 @@ func (r *restorer) makePlan(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if closed := unopenable(after); len(closed) > 0 {
-		r.giveUp(closed)
-		r.planAgain()
-		if after, err = r.try(); err != nil {
-			return err
-		}
-	}
-	if len(r.report.Objects.Damaged)+len(r.report.LeftOut) > 0 && r.keepLeftOut() {
+	if len(r.report.Objects.Damaged) > 0 && r.keepLeftOut() {
 		r.planAgain()
 		if after, err = r.try(); err != nil {
 			return err
@@ -378,33 +371,6 @@ func (r *restorer) try() (*metadata.State, error) {
 	return trial, nil
 }
 
-// unopenable lists partitions whose producer state would not reach up to what of their records can be read: a
-// bundle that held the state is damaged or gone, while a later log start bridges the gap that it leaves. No
-// broker opens such a partition.
-func unopenable(s *metadata.State) (closed []ident.TopicPartition) {
-	for _, t := range s.Topics() {
-		for _, h := range s.Heads(t.ID) {
-			if h.State.End < h.CommittedEnd && h.LogStart < h.CommittedEnd {
-				closed = append(closed, h.Partition)
-			}
-		}
-	}
-	return closed
-}
-
-// giveUp leaves out what was found of some partitions: they come back as the snapshot has them.
-func (r *restorer) giveUp(closed []ident.TopicPartition) {
-	r.found = slices.DeleteFunc(r.found, func(f metadata.FoundSection) bool {
-		if !slices.Contains(closed, ident.TopicPartition{Topic: f.Topic, Index: f.Partition}) {
-			return false
-		}
-		if f.Range.Start < f.Range.End {
-			r.leftOut(&f, "the producer state that it builds on is damaged or gone")
-		}
-		return true
-	})
-}
-
 // keepLeftOut takes objects out of the plan that nothing uses and that hold data which was left out: beside a
 // damaged bundle that may be because of the damage. They are not given up for deletion, so that a restore
 // can be repeated once the damage is repaired. It reports whether there were any.
@@ -412,9 +378,6 @@ func (r *restorer) keepLeftOut() bool {
 	keep := make(map[ident.ObjectID]bool)
 	for i := range r.plan.LeftOut {
 		keep[r.plan.LeftOut[i].Section.Range.Object] = true
-	}
-	for i := range r.report.LeftOut {
-		keep[r.report.LeftOut[i].object] = true
 	}
 	unused := make(map[ident.ObjectID]bool)
 	for _, o := range r.plan.Unused {
