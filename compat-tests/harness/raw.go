@@ -211,7 +211,12 @@ func NewQuiet(addr string, h *history.History, parts []history.Partition) (*Quie
 		sent: make(map[history.Partition][]byte), sends: make(map[history.Partition][]*history.Send),
 	}
 	q.raw.rng = rand.New(rand.NewPCG(0, q.raw.Client))
-	id, epoch, err := ProducerID(addr)
+	var id int64
+	var epoch int16
+	err := Until(drainLimit, func() (err error) {
+		id, epoch, err = ProducerID(addr)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
