@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/vfs"
@@ -450,9 +452,10 @@ func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 	for _, how := range []string{"time", "close"} {
 		synctest.Test(t, func(t *testing.T) {
 			disk := newDisk(t, 1)
-			full := true
+			var full atomic.Bool
+			full.Store(true)
 			disk.SetHook(func(call crashfs.Call) error {
-				if full && call.Op == "create" && call.Name != fmt.Sprintf("/data/wal/%s/%016x.seg.tmp", inc, 0) {
+				if full.Load() && call.Op == "create" && call.Name != fmt.Sprintf("/data/wal/%s/%016x.seg.tmp", inc, 0) {
 					return vfs.ErrNoSpace
 				}
 				return nil
@@ -474,13 +477,16 @@ func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 				t.Fatalf("%d durable, failure %v", n, c.failure)
 			}
 			if how == "time" {
-				full = false
+				full.Store(false)
+				<-time.After(5 * time.Second) // of the bubble's clock
+				synctest.Wait()
+				if len(c.durable) != 10 {
+					t.Fatalf("%d durable after there was room again", len(c.durable))
+				}
+				must(t, w.Ready())
 			}
 			must(t, w.Close())
 			c.check(t)
-			if how == "time" && len(c.durable) != 10 {
-				t.Fatalf("%d durable when there was room again", len(c.durable))
-			}
 			if how == "close" && !errors.Is(c.failure, wal.ErrNoSpace) {
 				t.Fatalf("failure %v", c.failure)
 			}
@@ -491,4 +497,104 @@ func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 			}
 		})
 	}
+}
+
+// I9's lower half: a crash anywhere in a trim of many segments leaves no gap, which would be damage.
+func TestTrimLeavesNoGap(t *testing.T) {
+	for n := 1; ; n++ {
+		done := false
+		for seed := range uint64(8) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := newDisk(t, seed)
+				c := new(client)
+				w, err := wal.Create(small, c.deps(disk), inc)
+				must(t, err)
+				c.w = w
+				for w.DiskBytes() < 7*small.SegmentBytes {
+					c.append()
+					synctest.Wait()
+				}
+				disk.KillAt(len(disk.Calls()) + n)
+				done = w.Trim(w.Durable()) == nil
+				cut := disk.Crash()
+				_ = w.Close()
+				f, err := recoverAll(t, cut)
+				if err != nil || f.next != len(c.appended) {
+					t.Fatalf("killed at call %d of the trim, seed %d: recovered %+v, %v", n, seed, f, err)
+				}
+			})
+		}
+		if done || t.Failed() {
+			return
+		}
+	}
+}
+
+// A group that vanished from the end of a segment is missed, though the next segment's groups are good.
+func TestE25_MissingLastGroupOfASegment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newDisk(t, 1)
+		c := new(client)
+		must(t, c.story(disk))
+		f, err := recoverAll(t, disk.Kill())
+		must(t, err)
+		last := ident.Position(0) // of the first segment that is there
+		for _, pos := range f.positions {
+			if int64(pos)/small.SegmentBytes == int64(f.positions[0])/small.SegmentBytes {
+				last = pos
+			}
+		}
+		disk = newDisk(t, 1) // the first one was killed; the story is the same each time
+		must(t, new(client).story(disk))
+		name := fmt.Sprintf("/data/wal/%s/%016x.seg", inc, int64(last)/small.SegmentBytes)
+		file, err := disk.Open(name)
+		must(t, err)
+		start := int64(last)%small.SegmentBytes - wal.EntryBytes - 64
+		_, err = file.WriteAt(make([]byte, small.SegmentBytes-start/4096*4096), start/4096*4096)
+		must(t, err)
+		if g, err := recoverAll(t, disk); !errors.Is(err, wal.ErrCorrupt) {
+			t.Fatalf("recovered %+v, %v", g, err)
+		}
+	})
+}
+
+// The next group's write fails while a sync is under way, and then the sync succeeds: still nothing
+// is reported durable, since the first error ends it all (trap 7).
+func TestPoisonHoldsForTheSyncUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newDisk(t, 1)
+		c := new(client)
+		w, err := wal.Create(wal.Config{Dir: small.Dir, SegmentBytes: 640 << 10}, c.deps(disk), inc)
+		must(t, err)
+		c.w = w
+		synctest.Wait()
+		for range bigID - 1 {
+			c.append()
+			synctest.Wait()
+		}
+		hold := make(chan struct{})
+		disk.SetHook(func(call crashfs.Call) error {
+			switch {
+			case call.Op == "datasync":
+				<-hold
+			case call.Op == "write" && call.Len > 256<<10:
+				return crashfs.EIO
+			}
+			return nil
+		})
+		c.append()
+		synctest.Wait()
+		c.append() // id bigID-1 hangs in its sync; this one, bigID, is large
+		synctest.Wait()
+		if err := w.Append(&wal.Append{Owner: -1}); !errors.Is(err, wal.ErrPoisoned) {
+			t.Fatalf("append after a failed write: %v", err)
+		}
+		close(hold)
+		synctest.Wait()
+		if len(c.durable) != bigID-1 || len(c.failed) != 2 || !errors.Is(c.failure, crashfs.EIO) {
+			t.Fatalf("%d durable, failed %v with %v", len(c.durable), c.failed, c.failure)
+		}
+		_ = w.Close()
+		c.check(t)
+	})
 }

@@ -41,6 +41,9 @@ func decodeAll(p []byte, pos ident.Position, visit func(*Entry) error) error {
 	if err := h.decode(p, nil); err != nil {
 		return err
 	}
+	if visit == nil {
+		return nil
+	}
 	return h.decode(p, visit)
 }
 
@@ -137,4 +140,18 @@ func TestNewerFormatRefuses(t *testing.T) {
 
 func crcBytes(crc uint32) []byte {
 	return []byte{byte(crc), byte(crc >> 8), byte(crc >> 16), byte(crc >> 24)}
+}
+
+// A good group of another position or incarnation is not ours: recycled files are not cleared (trap 8).
+func TestGroupOfAnotherLifeIsRefused(t *testing.T) {
+	p := sampleGroup(8192)
+	if err := decodeAll(p, 8192, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := decodeAll(p, 8192+1<<20, nil); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("at another position: %v", err)
+	}
+	if _, err := peekGroup(p, 8, 8192, int64(len(p))); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("of another incarnation: %v", err)
+	}
 }

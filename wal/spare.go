@@ -15,7 +15,7 @@ const (
 	// 130 ms here, 8 MiB 20 ms, and the first acknowledgement waits for it. The next segment is filled meanwhile.
 	firstSegmentBytes = 8 << 20
 	fillBytes         = 1 << 20 // one write while filling
-	fillSyncBytes     = 8 << 20 // one sync while filling: a larger one holds up the groups' syncs longer
+	fillSyncBytes     = 1 << 20 // one sync while filling: it holds up groups' syncs (p99 of a 64 KiB append while filling: 8 MiB 4 ms, 1 MiB 1 ms)
 	freeMax           = 2       // trimmed segments kept to be used again
 	spareRetry        = time.Second
 )

@@ -295,3 +295,39 @@ func TestReadAt(t *testing.T) {
 		must(t, w.Close())
 	})
 }
+
+// The same on real files: write, close, recover, open sealed, remove.
+func TestOnRealFiles(t *testing.T) {
+	cfg := wal.Config{Dir: t.TempDir(), SegmentBytes: 1 << 20}
+	done := make(chan struct{}, 1)
+	w, err := wal.Create(cfg, wal.Deps{FS: vfs.OS(), Log: discard, Failed: func(err error, _ []*wal.Append) { t.Error(err) },
+		Durable: func(group []*wal.Append) { done <- struct{}{} }}, inc)
+	must(t, err)
+	for id := range 150 {
+		must(t, w.Append(&wal.Append{Entries: entries(id), Owner: id}))
+		<-done
+	}
+	if st := w.Stats(); st.Groups != 150 || st.GroupWrites != 150 || st.GroupSyncs != 150 {
+		t.Fatalf("not one write and one sync per group: %+v", st)
+	}
+	if err := w.Append(&wal.Append{Entries: []wal.Entry{{Payload: make([]byte, w.MaxAppendBytes()-wal.EntryBytes+1)}}}); !errors.Is(err, wal.ErrTooLarge) {
+		t.Fatalf("append beyond the limit: %v", err)
+	}
+	must(t, w.Append(&wal.Append{Entries: []wal.Entry{{Kind: wal.KindBatch, Payload: make([]byte, w.MaxAppendBytes()-wal.EntryBytes)}}}))
+	<-done
+	must(t, w.Close())
+	n := 0
+	visit := func(e *wal.Entry) error { n++; return nil }
+	s, err := wal.Recover(cfg, wal.RecoverDeps{FS: vfs.OS(), Log: discard}, inc, visit)
+	must(t, err)
+	must(t, s.Close())
+	s, err = wal.OpenSealed(cfg, wal.RecoverDeps{FS: vfs.OS(), Log: discard}, inc, s.End(), visit)
+	must(t, err)
+	if n != 2*300 || s.DiskBytes() == 0 {
+		t.Fatalf("%d entries, %d bytes", n, s.DiskBytes())
+	}
+	must(t, s.Remove())
+	if _, err := wal.Recover(cfg, wal.RecoverDeps{FS: vfs.OS(), Log: discard}, inc, visit); !errors.Is(err, wal.ErrMissing) {
+		t.Fatalf("after Remove: %v", err)
+	}
+}
