@@ -131,6 +131,16 @@ func (c *Catalog) ReserveObjects(ctx context.Context, inc ident.Incarnation, cou
 	return res.FirstObject, err
 }
 
+// LastCommit returns the number of this broker's last commit under inc.
+func (c *Catalog) LastCommit(inc ident.Incarnation) (number uint64) {
+	c.quorum.View(func(s *metadata.State) {
+		if b, ok := s.Broker(c.broker); ok && b.Incarnation == inc {
+			number = b.LastCommit
+		}
+	})
+	return number
+}
+
 // Commit makes bundles live, range by range (E12).
 func (c *Catalog) Commit(ctx context.Context, commit catalog.Commit) (catalog.CommitResult, error) {
 	res, err := c.propose(ctx, metadata.NewCommitFlush(commit))

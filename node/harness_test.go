@@ -106,13 +106,20 @@ func serve(t testing.TB, dir string, b bucket.Bucket, change ...func(*Config)) *
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	go func() { r.served <- r.Serve(ctx) }()
+	r.connect()
+	return r
+}
+
+// connect makes the client that produces.
+func (r *rig) connect() {
+	r.t.Helper()
+	var err error
 	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.deps.Listener.Addr().String()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	t.Cleanup(r.client.Close)
-	return r
+	r.t.Cleanup(r.client.Close)
 }
 
 // within bounds a test's own waiting.

@@ -72,9 +72,7 @@ type Node struct {
 //  4. storage: recover, register, open (storage/recover.go); needs no bucket
 //  5. the broker; beside it the bucket is checked, and only then written to
 func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
-	n = &Node{cfg: cfg, deps: deps, fatal: make(chan error, 1)}
-	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	n.gate = &gate{Bucket: deps.Bucket}
+	n = newNode(ctx, cfg, deps)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -95,6 +93,12 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 	}
 	n.work.Go(n.checkBucket)
 	return n, nil
+}
+
+func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
+	n := &Node{cfg: cfg, deps: deps, fatal: make(chan error, 1), gate: &gate{Bucket: deps.Bucket}}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return n
 }
 
 // identify takes the folder and, on a first start, the bucket's prefix.
@@ -174,8 +178,8 @@ func (n *Node) checkState() (err error) {
 	return err
 }
 
-// openStorage opens the log over what the disk holds.
-func (n *Node) openStorage(ctx context.Context) (err error) {
+// joinCatalog puts the quorum to storage's and the broker's use.
+func (n *Node) joinCatalog() {
 	addr := n.deps.Listener.Addr().(*net.TCPAddr)
 	self := broker.Node{ID: n.id.NodeID, Host: addr.IP.String(), Port: int32(addr.Port)}
 	n.cfg.Broker.NodeID = self.ID
@@ -184,6 +188,11 @@ func (n *Node) openStorage(ctx context.Context) (err error) {
 		quorum: n.raft, bucket: n.gate, directory: n.id.Directory, log: n.deps.Log, fatal: n.fail,
 		interval: n.cfg.SnapshotInterval, soon: n.cfg.SnapshotSoon, changed: make(chan struct{}, 1),
 	}
+}
+
+// openStorage opens the log over what the disk holds.
+func (n *Node) openStorage(ctx context.Context) (err error) {
+	n.joinCatalog()
 	cfg := n.cfg.Storage
 	cfg.WALDir = filepath.Join(n.cfg.Dir, "wal")
 	n.engine, err = storage.Open(ctx, cfg, storage.Deps{

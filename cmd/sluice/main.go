@@ -43,7 +43,7 @@ Then:        kcat -b 127.0.0.1:9092 -P -t hello    and    kcat -b 127.0.0.1:9092
 		SilenceErrors: true,
 		Version:       version,
 	}
-	root.AddCommand(devCommand(), objectCommand(), restoreCommand(), versionCommand())
+	root.AddCommand(devCommand(), objectCommand(), restoreCommand(), versionCommand(), walCommand())
 	return root
 }
 
