@@ -91,7 +91,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	return e, nil
 }
 
-// Close stops background work and the WAL. What is not in the bucket stays in
+// Close stops background work and the WAL; who still waits for an answer gets ErrWALFailed. What is not in the bucket stays in
 // the WAL for the next start; call Flush before to leave nothing there.
 func (e *Engine) Close() error {
 	e.cancel()
@@ -101,6 +101,7 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.wal.Close())
 		e.wal = nil
 	}
+	e.failAllAcks() // what waits for a commit waits in vain: the next incarnation will make it
 	for _, t := range e.tails {
 		errs = append(errs, t.sealed.Close())
 	}
@@ -142,9 +143,12 @@ func (e *Engine) walFailed(err error, appends []*wal.Append) {
 			w.fail(err)
 		}
 	}
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	for _, p := range e.partitions {
+	e.failAllAcks()
+}
+
+// failAllAcks answers everyone who waits with an indefinite error.
+func (e *Engine) failAllAcks() {
+	for _, p := range e.all() {
 		p.failAcks(ErrWALFailed)
 	}
 }

@@ -221,7 +221,9 @@ func (e *Engine) openPartitions(scan *scan) error {
 			if err := e.openPartition(p, &head, f); err != nil {
 				return fmt.Errorf("topic %s partition %d: %w", t.Name, i, err)
 			}
+			e.mu.Lock() // the WAL may fail already and look for who waits
 			e.partitions[id] = p
+			e.mu.Unlock()
 		}
 	}
 	return nil
