@@ -46,15 +46,16 @@ func inBubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
 // rig is a broker's storage over a disk that forgets, a bucket that fails and a real state
 // machine: all that outlives a process. It runs in a synctest bubble.
 type rig struct {
-	t       testing.TB
-	cfg     storage.Config
-	quorum  *quorum
-	objects *mem.Bucket   // what the bucket really holds
-	bucket  *fault.Bucket // as the broker sees it
-	disk    *crashfs.FS
-	process *process // nil while the broker is down
-	history *history
-	topics  uint8
+	t        testing.TB
+	cfg      storage.Config
+	quorum   *quorum
+	objects  *mem.Bucket   // what the bucket really holds
+	bucket   *fault.Bucket // as the broker sees it
+	disk     *crashfs.FS
+	process  *process    // nil while the broker is down
+	previous *crashfs.FS // the disk as the process before saw it
+	history  *history
+	topics   uint8
 }
 
 // smallKnobs make rare paths common.
@@ -68,6 +69,13 @@ func smallKnobs() storage.Config {
 
 // newRig starts a broker on an empty disk and ends it with the test.
 func newRig(t testing.TB, seed uint64, change ...func(*storage.Config)) *rig {
+	r := newClosedRig(t, seed, change...)
+	r.mustOpen()
+	return r
+}
+
+// newClosedRig is newRig before the first start.
+func newClosedRig(t testing.TB, seed uint64, change ...func(*storage.Config)) *rig {
 	r := &rig{t: t, cfg: smallKnobs(), quorum: newQuorum(t), objects: mem.New(), disk: crashfs.New(seed), history: newHistory(t)}
 	for _, c := range change {
 		c(&r.cfg)
@@ -82,7 +90,6 @@ func newRig(t testing.TB, seed uint64, change ...func(*storage.Config)) *rig {
 		t.Fatal(res.Err)
 	}
 	t.Cleanup(r.stop)
-	r.mustOpen()
 	return r
 }
 
@@ -172,7 +179,7 @@ func (r *rig) end(cut bool) {
 	if p == nil {
 		return
 	}
-	r.process = nil
+	r.process, r.previous = nil, p.disk
 	disk := p.left()
 	if cut {
 		disk = disk.Crash()
@@ -272,6 +279,15 @@ func (r *rig) advance(tp ident.TopicPartition, start ident.Offset) {
 	if err != nil && r.alive() {
 		r.t.Errorf("advance log start of %s: %v", tp, err)
 	}
+}
+
+// snapshot tells the quorum that a link of its chain holds all that it knows now, so that garbage may go.
+func (r *rig) snapshot() {
+	var next metadata.StoredSnapshot
+	r.quorum.view(func(s *metadata.State) {
+		next = metadata.StoredSnapshot{Number: s.Stored().Number + 1, Index: s.Index(), CRC: 1}
+	})
+	_, _ = r.admin(metadata.NewSnapshotStored(next))
 }
 
 // flush moves everything to the bucket; false if it could not.
