@@ -30,6 +30,8 @@ type Catalog interface {
 
 	// ReserveObjects prepares count object ids that expire if no commit makes them live (E7).
 	ReserveObjects(ctx context.Context, inc ident.Incarnation, count int) (first ident.ObjectID, err error)
+	// LastCommit returns the number of an incarnation's last commit, 0 if there was none.
+	LastCommit(inc ident.Incarnation) uint64
 	Commit(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error)
 	SwapManifest(ctx context.Context, s catalog.ManifestSwap) error
 	ReleaseRanges(ctx context.Context, r catalog.RangeRelease) error

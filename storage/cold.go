@@ -7,7 +7,6 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
-	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
 )
@@ -15,8 +14,12 @@ import (
 // readCold reads from the bucket: find the range, read its index, read the batches in
 // one run, verify each. One range per call: the consumer asks again for the next.
 func (e *Engine) readCold(ctx context.Context, q *FetchPartition, end ident.Offset, limit int, atLeastOne bool) error {
-	return e.replanning(ctx, q.Partition, q.Offset, func(r *catalog.Range) error {
-		section, err := e.indexes.get(ctx, r)
+	return e.replanning(ctx, q.Partition, func(head *catalog.Head) error {
+		r, err := e.findRange(ctx, head, q.Offset)
+		if err != nil || r == nil {
+			return err
+		}
+		section, err := e.section(ctx, q.Partition, r)
 		if err != nil {
 			return err
 		}
@@ -49,41 +52,44 @@ func pickEntries(index []object.IndexEntry, end ident.Offset, limit int, atLeast
 func (e *Engine) readEntries(ctx context.Context, q *FetchPartition, r *catalog.Range, entries []object.IndexEntry) error {
 	from := entries[0].Position
 	last := &entries[len(entries)-1]
-	run, err := e.readObject(ctx, e.rangeObject(r), from, last.Position+int64(last.Bytes)-from)
-	if err != nil {
-		return fmt.Errorf("batches of [%d,%d) in object %s: %w", entries[0].Start, last.End, r.Object, err)
-	}
-	batches, bytes := make([][]byte, 0, len(entries)), 0
-	for i := range entries {
-		b := run[entries[i].Position-from:][:entries[i].Bytes]
-		if err := object.VerifyBatch(&entries[i], b); err != nil {
-			return fmt.Errorf("%w: object %s: %w", ErrCorrupt, r.Object, err)
+	size := last.Position + int64(last.Bytes) - from
+	batches := make([][]byte, len(entries))
+	err := e.readVerified(ctx, e.rangeObject(r), from, size, func(run []byte) error {
+		for i := range entries {
+			b := run[entries[i].Position-from:][:entries[i].Bytes]
+			if err := object.VerifyBatch(&entries[i], b); err != nil {
+				return err
+			}
+			batches[i] = b
 		}
-		batches = append(batches, b)
-		bytes += len(b)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("batches of [%d,%d) of %s: %w", entries[0].Start, last.End, q.Partition, err)
 	}
-	q.Batches, q.Bytes = batches, bytes
+	q.Batches, q.Bytes = batches, int(size)
 	return nil
 }
 
-// replanning runs do on the range that holds offset. An object that is not there was
-// perhaps deleted rightly: the plan is made anew after a barrier, and only if it names
-// the same object again is that damage (E16).
-func (e *Engine) replanning(ctx context.Context, tp ident.TopicPartition, offset ident.Offset, do func(*catalog.Range) error) error {
-	var missing ident.ObjectID
+// replanning runs do on the partition's head. An object that is not there was perhaps
+// deleted rightly: do runs again on the head as it is after a barrier, and only if it meets
+// the same missing object again is that damage (E16).
+func (e *Engine) replanning(ctx context.Context, tp ident.TopicPartition, do func(*catalog.Head) error) error {
+	var before ident.ObjectID
 	for attempt := 1; ; attempt++ {
-		r, err := e.findRange(ctx, tp, offset)
-		if err != nil || r == nil {
+		head, ok := e.deps.Catalog.Head(tp)
+		if !ok {
+			return ErrUnknownPartition // deleted meanwhile
+		}
+		err := do(&head)
+		var missing *missingError
+		if !errors.As(err, &missing) {
 			return err
 		}
-		err = do(r)
-		if !errors.Is(err, bucket.ErrNotFound) {
-			return err
+		if missing.object == before || attempt == replansMax {
+			return fmt.Errorf("%w: object %s is not in the bucket: %w", ErrCorrupt, missing.object, err)
 		}
-		if r.Object == missing || attempt == replansMax {
-			return fmt.Errorf("%w: object %s is not in the bucket: %w", ErrCorrupt, r.Object, err)
-		}
-		missing = r.Object
+		before = missing.object
 		if err := e.deps.Catalog.Barrier(ctx); err != nil {
 			return err
 		}
@@ -91,9 +97,8 @@ func (e *Engine) replanning(ctx context.Context, tp ident.TopicPartition, offset
 }
 
 // findRange returns the range that holds offset; nil if log start has passed it meanwhile.
-func (e *Engine) findRange(ctx context.Context, tp ident.TopicPartition, offset ident.Offset) (*catalog.Range, error) {
-	head, ok := e.deps.Catalog.Head(tp)
-	if !ok || offset < head.LogStart {
+func (e *Engine) findRange(ctx context.Context, head *catalog.Head, offset ident.Offset) (*catalog.Range, error) {
+	if offset < head.LogStart {
 		return nil, nil
 	}
 	for i := range head.Ranges {
@@ -102,13 +107,61 @@ func (e *Engine) findRange(ctx context.Context, tp ident.TopicPartition, offset 
 		}
 	}
 	if head.Manifest.Object != 0 && offset < head.Manifest.End {
-		return e.manifests.find(ctx, &head, offset)
+		return e.manifests.find(ctx, head, offset)
 	}
-	return nil, fmt.Errorf("%w: no object holds offset %d of %s, which lies in [%d,%d)", ErrCorrupt, offset, tp, head.LogStart, head.CommittedEnd)
+	return nil, fmt.Errorf("%w: no object holds offset %d of %s, which lies in [%d,%d)", ErrCorrupt, offset, head.Partition, head.LogStart, head.CommittedEnd)
+}
+
+// loadState reads a partition's state from the bucket and brings it up to the committed end: restore may
+// have cut the section that carried a newer one (E26), and then the batches above are gone through.
+func (e *Engine) loadState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
+	state, err := e.readState(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	for from := max(state.End, head.LogStart); from < head.CommittedEnd; {
+		q := FetchPartition{Partition: head.Partition, Offset: from}
+		if err := e.readCold(ctx, &q, head.CommittedEnd, loadStep, true); err != nil {
+			return nil, err
+		}
+		if len(q.Batches) == 0 {
+			break // log start has passed what was left
+		}
+		for _, raw := range q.Batches {
+			found, err := parseFound(raw)
+			if err != nil {
+				return nil, err
+			}
+			b := found.batch()
+			state.Producers.Apply(b.state())
+			if n := len(state.Epochs); n == 0 || state.Epochs[n-1].Epoch < b.epoch {
+				state.Epochs = append(state.Epochs, pstate.EpochStart{Epoch: b.epoch, Start: b.start})
+			}
+			from = b.end
+		}
+	}
+	state.End = max(state.End, head.CommittedEnd)
+	return state, nil
+}
+
+// loadStep is how much of a partition is in memory at once while its state is made up.
+const loadStep = 4 << 20
+
+// batch is what the log would know of a batch that was found.
+func (f *foundBatch) batch() batch {
+	h := &f.header
+	return batch{
+		start: ident.Offset(h.BaseOffset), end: ident.Offset(h.End()), maxTimestamp: h.MaxTimestamp,
+		producer: ident.ProducerID(h.ProducerID), pepoch: h.ProducerEpoch, sequence: h.BaseSequence,
+		epoch: ident.Epoch(h.LeaderEpoch), appendTime: h.Attributes.LogAppendTime(),
+	}
 }
 
 // readState reads a partition's state from the bucket: at most two blocks (E11).
 func (e *Engine) readState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
+	if head.State.Object == 0 {
+		return pstate.Decode(nil, nil)
+	}
 	newest, err := e.readStateBlock(ctx, &head.State)
 	if err != nil {
 		return nil, err

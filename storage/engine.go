@@ -30,7 +30,7 @@ type Engine struct {
 	budget         budget
 	hot            hotTail
 	cache          *cache.Cache
-	indexes        *indexCache
+	decoded        *decodedCache
 	manifests      *manifests
 	objects        *objectIDs
 
@@ -41,14 +41,15 @@ type Engine struct {
 	unflushed atomic.Int64 // bytes persisted since the last flush began
 	published atomic.Int64 // ident.Position: end of the last batch published
 	trimmedTo atomic.Int64 // ident.Position: everything below is committed or void
-	trimMu    sync.Mutex   // one trim at a time; guards boundary
+	trimTurn  turn         // one trim at a time; guards boundary
 	boundary  ident.Position
 	failed    atomic.Pointer[error]
 
-	flushNow  chan struct{}
-	urgent    urgentSet
-	commitMu  sync.Mutex // one commit in flight (E28); guards commitNumber
-	commitNum uint64
+	flushNow   chan struct{}
+	urgent     urgentSet
+	commitTurn turn // one commit in flight (E28)
+	// commitInDoubt says that a commit may still be on its way whose caller gave up; guarded by commitTurn.
+	commitInDoubt bool
 
 	ctx    context.Context // of background work: ends with Close, not with a request
 	cancel context.CancelFunc
@@ -75,12 +76,13 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 		cfg: cfg, deps: deps, log: deps.Log,
 		partitions: make(map[ident.TopicPartition]*partition),
 		flushNow:   make(chan struct{}, 1),
+		commitTurn: newTurn(), trimTurn: newTurn(),
 	}
 	e.urgent.wake = make(chan struct{}, 1)
 	e.budget.bytesMax, e.budget.batchesMax = cfg.WALBudgetBytes, cfg.UnflushedBatchesMax
 	e.hot.bytesMax = cfg.HotBytes
 	e.cache = cache.New(cfg.CacheBytes, deps.Bucket.ReadAt)
-	e.indexes, e.manifests = newIndexCache(e), &manifests{e}
+	e.decoded, e.manifests = newDecodedCache(), &manifests{e}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := e.recover(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: open: %w", err), e.Close())

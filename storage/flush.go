@@ -457,6 +457,7 @@ func (e *Engine) commit(ctx context.Context, bundles []*bundle) error {
 			case catalog.Void: // the topic's deletion or the log start has told the partition already
 			default:
 				refused++
+				acknowledge(e.reconcile(s.p))
 			}
 		}
 	}
@@ -466,19 +467,29 @@ func (e *Engine) commit(ctx context.Context, bundles []*bundle) error {
 	return nil
 }
 
-// propose numbers a commit and repeats it under its number until the outcome is known (E28).
+// propose numbers a commit and repeats it under its number until the outcome is known (E28). Where
+// the caller gave up before that, the next commit first waits until the last is settled.
 func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error) {
-	e.commitMu.Lock()
-	defer e.commitMu.Unlock()
-	e.commitNum++
-	c.Number = e.commitNum
+	if err := e.commitTurn.take(ctx); err != nil {
+		return catalog.CommitResult{}, err
+	}
+	defer e.commitTurn.give()
+	if e.commitInDoubt {
+		if err := e.deps.Catalog.Barrier(ctx); err != nil {
+			return catalog.CommitResult{}, err
+		}
+		e.commitInDoubt = false
+	}
+	c.Number = e.deps.Catalog.LastCommit(e.incarnation) + 1
 	var result catalog.CommitResult
 	var refusal error
 	err := e.retry(ctx, "commit", func(ctx context.Context) (err error) {
 		result, err = e.deps.Catalog.Commit(ctx, c)
 		if errors.Is(err, catalog.ErrUnavailable) {
+			e.commitInDoubt = true
 			return err
 		}
+		e.commitInDoubt = false
 		refusal = err
 		return nil
 	})
@@ -486,6 +497,26 @@ func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitR
 		e.fail(fmt.Errorf("commit: %w", refusal)) // I4
 	}
 	return result, errors.Join(err, refusal)
+}
+
+// reconcile follows the quorum where a commit was refused: perhaps an earlier one,
+// whose outcome nobody waited for, has moved the committed end.
+func (e *Engine) reconcile(p *partition) []ack {
+	head, ok := e.deps.Catalog.Head(p.id)
+	if !ok {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == gone || !p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
+		return nil
+	}
+	p.flush.base = catalog.StateRef{} // not known for certain: the next section writes a base
+	p.flush.walBase = false
+	if p.facts.Load().afterCommit {
+		return p.showLocked(max(p.hw, p.committed))
+	}
+	return nil
 }
 
 // committed takes note of a range that is live, and shows what waited for it.

@@ -3,66 +3,81 @@ package storage
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// indexBytesMax bounds what decoded batch indexes hold in memory, by their size in the object.
-const indexBytesMax = 32 << 20
+// decodedBytesMax bounds what decoded batch indexes and manifests hold in memory, by their size in the object.
+const decodedBytesMax = 32 << 20
 
-// indexCache keeps decoded section indexes, the least recently used go first. An
-// object never changes and its id is never reused (I3), so entries never go stale (trap 42).
-type indexCache struct {
-	e *Engine
-
+// decodedCache keeps decoded section indexes, manifest roots and leaves, the least recently used go
+// first. An object never changes and its id is never reused (I3), so entries never go stale (trap 42).
+type decodedCache struct {
 	mu    sync.Mutex
 	bytes int64
-	items map[indexKey]*list.Element
-	order list.List // of *indexItem, newest first
+	items map[decodedKey]*list.Element
+	order list.List // of *decodedItem, newest first
 }
 
-type indexKey struct {
+type decodedKey struct {
 	object   ident.ObjectID
 	position int64
 }
 
-type indexItem struct {
-	key     indexKey
-	bytes   int64
-	section *object.SectionInfo
+type decodedItem struct {
+	key   decodedKey
+	bytes int64
+	value any // *object.SectionInfo, *object.Root or *object.Leaf; read-only
 }
 
-func newIndexCache(e *Engine) *indexCache {
-	return &indexCache{e: e, items: make(map[indexKey]*list.Element)}
+func newDecodedCache() *decodedCache {
+	return &decodedCache{items: make(map[decodedKey]*list.Element)}
 }
 
-// get returns the decoded section of a range.
-func (c *indexCache) get(ctx context.Context, r *catalog.Range) (*object.SectionInfo, error) {
-	key := indexKey{r.Object, r.Index.Position}
-	if s := c.lookup(key); s != nil {
+// section returns the decoded section of a range.
+func (e *Engine) section(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (*object.SectionInfo, error) {
+	s, err := decoded(ctx, e, e.rangeObject(r), r.Index, func(b []byte) (*object.SectionInfo, error) {
+		s, err := object.DecodeSection(b, r.Index)
+		if err != nil {
+			return nil, err
+		}
+		if s.Object != r.Object || s.Topic != tp.Topic || s.Partition != tp.Index || s.End != r.End {
+			return nil, fmt.Errorf("it holds a section of object %s, partition %d, that ends at %d", s.Object, s.Partition, s.End)
+		}
 		return s, nil
-	}
-	b, err := c.e.readObject(ctx, c.e.rangeObject(r), r.Index.Position, int64(r.Index.Bytes))
+	})
 	if err != nil {
-		return nil, fmt.Errorf("index of [%d,%d) in object %s: %w", r.Start, r.End, r.Object, err)
+		return nil, fmt.Errorf("index of [%d,%d) of %s: %w", r.Start, r.End, tp, err)
 	}
-	s, err := object.DecodeSection(b, r.Index)
-	if err != nil {
-		return nil, fmt.Errorf("object %s: %w", r.Object, err)
-	}
-	if s.Object != r.Object {
-		return nil, fmt.Errorf("%w: object %s says that it is %s", ErrCorrupt, r.Object, s.Object)
-	}
-	c.add(&indexItem{key: key, bytes: int64(r.Index.Bytes), section: s})
 	return s, nil
 }
 
-func (c *indexCache) lookup(key indexKey) *object.SectionInfo {
+// decoded returns what decode makes of a run of an object, from memory if it was asked for before.
+func decoded[T any](ctx context.Context, e *Engine, o cache.Object, at catalog.Extent, decode func([]byte) (*T, error)) (*T, error) {
+	key := decodedKey{o.ID, at.Position}
+	if v, ok := e.decoded.lookup(key).(*T); ok {
+		return v, nil
+	}
+	var v *T
+	err := e.readVerified(ctx, o, at.Position, int64(at.Bytes), func(b []byte) (err error) {
+		v, err = decode(b)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.decoded.add(&decodedItem{key: key, bytes: int64(at.Bytes), value: v})
+	return v, nil
+}
+
+func (c *decodedCache) lookup(key decodedKey) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el := c.items[key]
@@ -70,10 +85,10 @@ func (c *indexCache) lookup(key indexKey) *object.SectionInfo {
 		return nil
 	}
 	c.order.MoveToFront(el)
-	return el.Value.(*indexItem).section
+	return el.Value.(*decodedItem).value
 }
 
-func (c *indexCache) add(item *indexItem) {
+func (c *decodedCache) add(item *decodedItem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.items[item.key] != nil {
@@ -81,9 +96,9 @@ func (c *indexCache) add(item *indexItem) {
 	}
 	c.items[item.key] = c.order.PushFront(item)
 	c.bytes += item.bytes
-	for c.bytes > indexBytesMax && c.order.Len() > 1 {
+	for c.bytes > decodedBytesMax && c.order.Len() > 1 {
 		last := c.order.Back()
-		old := c.order.Remove(last).(*indexItem)
+		old := c.order.Remove(last).(*decodedItem)
 		delete(c.items, old.key)
 		c.bytes -= old.bytes
 	}
@@ -99,7 +114,33 @@ func (e *Engine) rangeObject(r *catalog.Range) cache.Object {
 	return cache.Object{ID: r.Object, Key: e.objectKey(r.Object, r.Writer, object.KindBundle), Bytes: r.ObjectBytes}
 }
 
-// readObject reads a run of an object through the block cache. The bytes are read-only.
-func (e *Engine) readObject(ctx context.Context, o cache.Object, pos, n int64) ([]byte, error) {
-	return e.cache.Get(ctx, o, pos, n)
+// readVerified reads a run of an object through the block cache and has it checked. What does
+// not fit is forgotten and read once more, since the block may have been damaged on its way here; then it is damage.
+func (e *Engine) readVerified(ctx context.Context, o cache.Object, pos, n int64, check func([]byte) error) error {
+	for again := false; ; again = true {
+		b, err := e.cache.Get(ctx, o, pos, n)
+		switch {
+		case errors.Is(err, bucket.ErrNotFound):
+			return &missingError{o.ID, err}
+		case err != nil:
+			return err
+		}
+		if err = check(b); err == nil {
+			return nil
+		}
+		e.cache.Forget(o.ID)
+		if again {
+			return fmt.Errorf("%w: object %s: %w", ErrCorrupt, o.ID, err)
+		}
+		e.log.Warn("damaged block: reading it once more", "object", o.ID, "err", err)
+	}
 }
+
+// missingError says which object was not in the bucket.
+type missingError struct {
+	object ident.ObjectID
+	err    error
+}
+
+func (e *missingError) Error() string { return e.err.Error() }
+func (e *missingError) Unwrap() error { return e.err }

@@ -14,45 +14,40 @@ import (
 )
 
 // manifests reads and replaces the objects that hold the ranges which heads do not (E17).
-// Bytes come through the block cache and are decoded anew for each use: immutable, so
-// never stale, and bounded by the cache's budget.
 type manifests struct{ e *Engine }
 
-// root reads the root that a head points at; nil if it has none.
+// root reads the root that a head points at; nil if it has none. It is read-only.
 func (m *manifests) root(ctx context.Context, h *catalog.Head) (*object.Root, error) {
 	if h.Manifest.Object == 0 {
 		return nil, nil
 	}
-	b, err := m.read(ctx, h.Manifest.Object, h.Manifest.Writer, h.Manifest.Bytes)
+	o := m.object(h.Manifest.Object, h.Manifest.Writer, h.Manifest.Bytes)
+	root, err := decoded(ctx, m.e, o, catalog.Extent{Bytes: h.Manifest.Bytes}, func(b []byte) (*object.Root, error) {
+		return object.DecodeRoot(b, h.Partition, h.Manifest)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s of %s: %w", h.Manifest.Object, h.Partition, err)
-	}
-	root, err := object.DecodeRoot(b, h.Partition, h.Manifest)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return root, nil
 }
 
-// leaf reads a leaf; nil for nil.
+// leaf reads a leaf; nil for nil. It is read-only.
 func (m *manifests) leaf(ctx context.Context, tp ident.TopicPartition, ref *object.LeafRef) (*object.Leaf, error) {
 	if ref == nil {
 		return nil, nil
 	}
-	b, err := m.read(ctx, ref.Object, ref.Writer, ref.Bytes)
+	o := m.object(ref.Object, ref.Writer, ref.Bytes)
+	leaf, err := decoded(ctx, m.e, o, catalog.Extent{Bytes: ref.Bytes}, func(b []byte) (*object.Leaf, error) {
+		return object.DecodeLeaf(b, tp, *ref)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("manifest leaf %s of %s: %w", ref.Object, tp, err)
-	}
-	leaf, err := object.DecodeLeaf(b, tp, *ref)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return leaf, nil
 }
 
-func (m *manifests) read(ctx context.Context, id ident.ObjectID, writer ident.Incarnation, bytes int32) ([]byte, error) {
-	o := cache.Object{ID: id, Key: m.e.objectKey(id, writer, object.KindManifest), Bytes: int64(bytes)}
-	return m.e.readObject(ctx, o, 0, int64(bytes))
+func (m *manifests) object(id ident.ObjectID, writer ident.Incarnation, bytes int32) cache.Object {
+	return cache.Object{ID: id, Key: m.e.objectKey(id, writer, object.KindManifest), Bytes: int64(bytes)}
 }
 
 // find returns the range in the manifest that holds offset.
@@ -74,6 +69,37 @@ func (m *manifests) find(ctx context.Context, h *catalog.Head, offset ident.Offs
 		return nil, fmt.Errorf("%w: manifest %s of %s covers [%d,%d) and names no range for offset %d", ErrCorrupt, h.Manifest.Object, h.Partition, h.Manifest.Start, h.Manifest.End, offset)
 	}
 	return &ranges[i], nil
+}
+
+// after returns the first range in the manifest that ends after from and may hold a record of at least
+// the given time; nil if there is none. Leaves without one are not read.
+func (m *manifests) after(ctx context.Context, h *catalog.Head, from ident.Offset, timestamp int64) (*catalog.Range, error) {
+	root, err := m.root(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	for i := root.LeafAt(from); i >= 0 && i < len(root.Leaves); i++ {
+		if root.Leaves[i].MaxTimestamp < timestamp {
+			continue
+		}
+		leaf, err := m.leaf(ctx, h.Partition, &root.Leaves[i])
+		if err != nil {
+			return nil, err
+		}
+		if r := rangeAfter(root.Live(i, leaf), from, timestamp); r != nil {
+			return r, nil
+		}
+	}
+	return rangeAfter(root.Ranges, from, timestamp), nil
+}
+
+// rangeAfter returns the first range that ends after from and may hold a record of at least the given time; nil if none.
+func rangeAfter(ranges []catalog.Range, from ident.Offset, timestamp int64) *catalog.Range {
+	ranges = ranges[object.FindRange(ranges, from):]
+	if i := object.FindRangeTime(ranges, timestamp); i < len(ranges) {
+		return &ranges[i]
+	}
+	return nil
 }
 
 // each calls visit with the ranges of the manifest, oldest first, until it returns false.

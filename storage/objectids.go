@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/sluicemq/sluice/ident"
@@ -20,7 +19,7 @@ const (
 type objectIDs struct {
 	e *Engine
 
-	mu    sync.Mutex // held across the reservation: all who need an id wait for the same block
+	turn  turn // held across the reservation: all who need an id wait for the same block; guards what follows
 	first ident.ObjectID
 	left  int
 	until time.Time
@@ -28,8 +27,10 @@ type objectIDs struct {
 
 // next returns an id that nobody else gets.
 func (o *objectIDs) next(ctx context.Context) (ident.ObjectID, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	if err := o.turn.take(ctx); err != nil {
+		return 0, err
+	}
+	defer o.turn.give()
 	now := o.e.deps.Now()
 	if o.left == 0 || now.After(o.until) {
 		first, err := o.e.deps.Catalog.ReserveObjects(ctx, o.e.incarnation, objectBlock)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage/object"
 )
 
 // none is ListOffsets' answer when nothing matches.
@@ -17,7 +19,8 @@ var none = OffsetAt{Offset: -1, Timestamp: -1, Epoch: ident.NoEpoch}
 var ErrUnsupportedTimestamp = errors.New("unsupported special timestamp")
 
 // ListOffset answers ListOffsets for one partition: see the Timestamp constants; zero and
-// above are milliseconds, and the answer is the first record at or after that time.
+// above are milliseconds, and the answer is the first record at or after that time. A lookup by time takes two
+// reads of one object, one more where log start lies inside a batch, and two of the manifest if what it looks for is there.
 func (e *Engine) ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, current ident.Epoch, isolation Isolation) (OffsetAt, error) {
 	p := e.partition(tp)
 	if p == nil {
@@ -39,12 +42,33 @@ func (e *Engine) ListOffset(ctx context.Context, tp ident.TopicPartition, timest
 		return earliest, nil
 	case timestamp == TimestampLatestTiered, timestamp == TimestampEarliestUpload:
 		return none, nil
-	case timestamp == TimestampMax:
-		return e.offsetOfMax(ctx, p, start, end)
-	case timestamp >= 0:
-		return e.offsetAfter(ctx, p, timestamp, start, end)
+	case timestamp != TimestampMax && timestamp < 0:
+		return none, ErrUnsupportedTimestamp
+	case start >= end:
+		return none, nil
 	}
-	return none, ErrUnsupportedTimestamp
+	return e.search(ctx, &lookup{p: p, start: start, end: end}, timestamp)
+}
+
+// search looks through records; what moves while it is read is looked up anew.
+func (e *Engine) search(ctx context.Context, l *lookup, timestamp int64) (OffsetAt, error) {
+	ctx, cancel := context.WithTimeout(ctx, bucketWait)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		var at OffsetAt
+		var err error
+		if timestamp == TimestampMax {
+			at, err = e.newest(ctx, l)
+		} else {
+			at, err = e.firstAfter(ctx, l, timestamp)
+		}
+		if err == nil {
+			return at, nil
+		}
+		if !movedOn(err) || attempt == replansMax {
+			return none, readError(err)
+		}
+	}
 }
 
 // epochAtLocked returns the leader epoch under which offset was or will be written.
@@ -57,92 +81,256 @@ func (p *partition) epochAtLocked(offset ident.Offset) ident.Epoch {
 	return p.leader.Epoch
 }
 
-// offsetAfter finds the first record in [start, end) whose timestamp is at least ts.
-func (e *Engine) offsetAfter(ctx context.Context, p *partition, ts int64, start, end ident.Offset) (OffsetAt, error) {
+// lookup is one search among a partition's records [start, end).
+type lookup struct {
+	p          *partition
+	start, end ident.Offset
+}
+
+// firstAfter finds the first record whose timestamp is at least ts: in the bucket what is only there, then in the
+// WAL and memory. Leaves, ranges and batches are judged by their largest timestamps; only the batch that matches is read.
+func (e *Engine) firstAfter(ctx context.Context, l *lookup, ts int64) (at OffsetAt, err error) {
 	match := func(t int64) bool { return t >= ts }
-	for from := start; from < end; {
-		b, err := e.nextBatch(ctx, p, from, end, match)
-		if err != nil || b == nil {
-			return none, err
+	for from := l.start; from < l.end; {
+		b, memory := l.batchAfter(from, match)
+		if from < memory {
+			err := e.replanning(ctx, l.p.id, func(h *catalog.Head) (err error) {
+				at, err = e.firstInBucket(ctx, h, l, from, memory, ts)
+				return err
+			})
+			if err != nil || at.Offset >= 0 {
+				return at, err
+			}
+			from = memory
+			continue // by now, more may have left the memory
 		}
-		at, err := p.recordIn(b, from, end, match)
-		if err != nil || at.Offset >= 0 {
+		if b == nil {
+			return none, nil
+		}
+		if at, err = l.record(b, match); err != nil || at.Offset >= 0 {
 			return at, err
 		}
-		from = ident.Offset(b.header.End()) // the match lies below the log start
+		from = b.end // the match lies below the log start
 	}
 	return none, nil
 }
 
-// offsetOfMax finds the first record with the largest timestamp in [start, end).
-func (e *Engine) offsetOfMax(ctx context.Context, p *partition, start, end ident.Offset) (OffsetAt, error) {
-	newest := int64(-1)
-	note := func(t int64) bool {
-		newest = max(newest, t)
-		return false
+// batchAfter returns a copy of the first batch in the WAL or memory that ends after from and
+// matches, and where memory begins: from below it is in the bucket.
+func (l *lookup) batchAfter(from ident.Offset, match func(int64) bool) (b *batch, memory ident.Offset) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	memory = l.p.memoryStartLocked()
+	if from < memory {
+		return nil, min(memory, l.end)
 	}
-	if _, err := e.nextBatch(ctx, p, start, end, note); err != nil || newest < 0 {
-		return none, err
+	log := &l.p.log
+	for i := log.search(from); i < log.len() && log.at(i).end <= l.end; i++ {
+		if match(log.at(i).maxTimestamp) {
+			b := *log.at(i)
+			return &b, memory
+		}
 	}
-	return e.offsetAfter(ctx, p, newest, start, end)
+	return nil, memory
 }
 
-// found batch, with its bytes.
+// firstInBucket is firstAfter for what lies in [from, to) in the bucket.
+func (e *Engine) firstInBucket(ctx context.Context, h *catalog.Head, l *lookup, from, to ident.Offset, ts int64) (OffsetAt, error) {
+	for from < to {
+		r, err := e.rangeAfter(ctx, h, from, ts)
+		if err != nil || r == nil {
+			return none, err
+		}
+		s, err := e.section(ctx, h.Partition, r)
+		if err != nil {
+			return none, err
+		}
+		for i := object.Find(s.Index, from); i < len(s.Index); i++ {
+			entry := &s.Index[i]
+			if entry.Start >= to {
+				return none, nil
+			}
+			if entry.MaxTimestamp < ts {
+				continue
+			}
+			at, err := e.recordAt(ctx, l, r, entry, func(t int64) bool { return t >= ts })
+			if err != nil || at.Offset >= 0 {
+				return at, err
+			}
+		}
+		from = r.End
+	}
+	return none, nil
+}
+
+// rangeAfter returns the first range that ends after from and may hold a record of at least the given time; nil if none.
+func (e *Engine) rangeAfter(ctx context.Context, h *catalog.Head, from ident.Offset, ts int64) (*catalog.Range, error) {
+	if h.Manifest.Object != 0 && from < h.Manifest.End {
+		r, err := e.manifests.after(ctx, h, from, ts)
+		if err != nil || r != nil {
+			return r, err
+		}
+	}
+	return rangeAfter(h.Ranges, from, ts), nil
+}
+
+// candidate is something that may hold the newest record: nothing in it is newer than bound.
+type candidate struct {
+	bound int64
+	open  func(context.Context) ([]candidate, error) // nil: at is a record, with exactly this bound
+	at    OffsetAt
+}
+
+// newest finds the first record with the largest timestamp: what has the largest bound is
+// opened, a manifest leaf into ranges, a range into batches, a batch into its record, until that is a record.
+func (e *Engine) newest(ctx context.Context, l *lookup) (at OffsetAt, err error) {
+	inMemory, memory := l.newestInMemory()
+	err = e.replanning(ctx, l.p.id, func(h *catalog.Head) error {
+		var all []candidate
+		if l.start < memory {
+			if all, err = e.candidates(ctx, h, l, memory); err != nil {
+				return err
+			}
+		}
+		at, err = openBest(ctx, append(all, inMemory...))
+		return err
+	})
+	return at, err
+}
+
+func openBest(ctx context.Context, all []candidate) (OffsetAt, error) {
+	for {
+		best := -1
+		for i := range all {
+			if all[i].bound >= 0 && (best < 0 || all[i].bound > all[best].bound) {
+				best = i
+			}
+		}
+		switch {
+		case best < 0:
+			return none, nil
+		case all[best].open == nil:
+			return all[best].at, nil
+		}
+		opened, err := all[best].open(ctx)
+		if err != nil {
+			return none, err
+		}
+		all = slices.Replace(all, best, best+1, opened...) // in place: the first of equals is the first record
+	}
+}
+
+// candidates returns what may hold the newest record among what lies below memory.
+func (e *Engine) candidates(ctx context.Context, h *catalog.Head, l *lookup, memory ident.Offset) (all []candidate, err error) {
+	ranges := func(of []catalog.Range) {
+		for i := object.FindRange(of, l.start); i < len(of) && of[i].Start < memory; i++ {
+			all = append(all, e.openRange(h, l, &of[i], memory))
+		}
+	}
+	root, err := e.manifests.root(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	if root != nil {
+		for i := root.LeafAt(l.start); i >= 0 && i < len(root.Leaves); i++ {
+			all = append(all, e.openLeaf(h, l, root, i))
+		}
+		ranges(root.Ranges)
+	}
+	ranges(h.Ranges)
+	return all, nil
+}
+
+func (e *Engine) openLeaf(h *catalog.Head, l *lookup, root *object.Root, i int) candidate {
+	return candidate{bound: root.Leaves[i].MaxTimestamp, open: func(ctx context.Context) (all []candidate, err error) {
+		leaf, err := e.manifests.leaf(ctx, h.Partition, &root.Leaves[i])
+		if err != nil {
+			return nil, err
+		}
+		live := root.Live(i, leaf)
+		for j := object.FindRange(live, l.start); j < len(live); j++ {
+			all = append(all, e.openRange(h, l, &live[j], l.end))
+		}
+		return all, nil
+	}}
+}
+
+func (e *Engine) openRange(h *catalog.Head, l *lookup, r *catalog.Range, to ident.Offset) candidate {
+	return candidate{bound: r.MaxTimestamp, open: func(ctx context.Context) (all []candidate, err error) {
+		s, err := e.section(ctx, h.Partition, r)
+		if err != nil {
+			return nil, err
+		}
+		best := noBatches
+		for i := object.Find(s.Index, l.start); i < len(s.Index) && s.Index[i].End <= to; i++ {
+			best.add(l, i, s.Index[i].Start, s.Index[i].MaxTimestamp)
+		}
+		return best.candidates(func(ctx context.Context, i int) (OffsetAt, error) {
+			return e.recordAt(ctx, l, r, &s.Index[i], nil)
+		}), nil
+	}}
+}
+
+// newestInMemory returns what may hold the newest record in WAL and memory, and where that begins.
+func (l *lookup) newestInMemory() (all []candidate, memory ident.Offset) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	best := noBatches
+	log := &l.p.log
+	for i := log.search(l.start); i < log.len() && log.at(i).end <= l.end; i++ {
+		best.add(l, i, log.at(i).start, log.at(i).maxTimestamp)
+	}
+	picked := map[int]batch{} // the log moves on when it is unlocked
+	for _, b := range best {
+		if b.index >= 0 {
+			picked[b.index] = *log.at(b.index)
+		}
+	}
+	return best.candidates(func(_ context.Context, i int) (OffsetAt, error) {
+		b := picked[i]
+		return l.record(&b, nil)
+	}), min(l.p.memoryStartLocked(), l.end)
+}
+
+// bestBatches is what matters of neighbouring batches: the one that log start lies
+// in, whose newest record may be below it, and the first of the newest.
+type bestBatches [2]struct {
+	index int // -1: none
+	bound int64
+}
+
+var noBatches = bestBatches{{index: -1}, {index: -1}}
+
+func (b *bestBatches) add(l *lookup, index int, start ident.Offset, bound int64) {
+	at := &b[1]
+	if start < l.start {
+		at = &b[0]
+	}
+	if at.index < 0 || bound > at.bound {
+		at.index, at.bound = index, bound
+	}
+}
+
+func (b *bestBatches) candidates(read func(context.Context, int) (OffsetAt, error)) (out []candidate) {
+	for _, c := range b {
+		if c.index < 0 {
+			continue
+		}
+		out = append(out, candidate{bound: c.bound, open: func(ctx context.Context) ([]candidate, error) {
+			at, err := read(ctx, c.index)
+			if err != nil || at.Offset < 0 {
+				return nil, err
+			}
+			return []candidate{{bound: at.Timestamp, at: at}}, nil
+		}})
+	}
+	return out
+}
+
+// foundBatch is a batch with its header read.
 type foundBatch struct {
 	header protocol.BatchHeader
 	bytes  []byte
-}
-
-// nextBatch returns the first batch that ends after from, begins below end and whose
-// largest timestamp matches; nil if there is none. Ranges and batches are judged by what
-// indexes say; only the one that matches is read: at most two GETs.
-func (e *Engine) nextBatch(ctx context.Context, p *partition, from, end ident.Offset, match func(maxTimestamp int64) bool) (*foundBatch, error) {
-	for {
-		p.mu.Lock()
-		first := p.end
-		if p.log.len() > 0 {
-			first = p.log.at(0).start
-		}
-		if from >= first {
-			b := p.matchLocked(from, end, match)
-			p.mu.Unlock()
-			return loadFound(b)
-		}
-		p.mu.Unlock()
-		found, next, err := e.nextCold(ctx, p.id, from, min(end, first), match)
-		if err != nil || found != nil {
-			return found, err
-		}
-		if next >= end {
-			return nil, nil
-		}
-		from = next
-	}
-}
-
-// matchLocked returns a copy of the first batch in memory's index that matches.
-func (p *partition) matchLocked(from, end ident.Offset, match func(int64) bool) *batch {
-	for i := p.log.search(from); i < p.log.len() && p.log.at(i).end <= end; i++ {
-		if match(p.log.at(i).maxTimestamp) {
-			b := *p.log.at(i)
-			return &b
-		}
-	}
-	return nil
-}
-
-func loadFound(b *batch) (*foundBatch, error) {
-	if b == nil {
-		return nil, nil
-	}
-	bytes, err := b.load()
-	if movedOn(err) {
-		return nil, fmt.Errorf("%w: moved to the bucket while it was read", ErrUnavailable)
-	}
-	if err != nil {
-		return nil, readError(err)
-	}
-	return parseFound(bytes)
 }
 
 func parseFound(bytes []byte) (*foundBatch, error) {
@@ -153,48 +341,46 @@ func parseFound(bytes []byte) (*foundBatch, error) {
 	return &foundBatch{h, bytes}, nil
 }
 
-// nextCold looks through the ranges in the bucket from one offset on, and returns where to go on if nothing matches.
-func (e *Engine) nextCold(ctx context.Context, tp ident.TopicPartition, from, end ident.Offset, match func(int64) bool) (found *foundBatch, next ident.Offset, err error) {
-	next = end
-	err = e.replanning(ctx, tp, from, func(r *catalog.Range) error {
-		next = r.End
-		if !match(r.MaxTimestamp) {
-			return nil
-		}
-		section, err := e.indexes.get(ctx, r)
-		if err != nil {
-			return err
-		}
-		for i := range section.Index {
-			entry := &section.Index[i]
-			if entry.End <= from || !match(entry.MaxTimestamp) {
-				continue
-			}
-			var q FetchPartition
-			if err := e.readEntries(ctx, &q, r, section.Index[i:i+1]); err != nil {
-				return err
-			}
-			found, err = parseFound(q.Batches[0])
-			return err
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, ErrCorrupt) {
-		err = readError(err)
+// recordAt reads a batch from the bucket and looks for a record in it.
+func (e *Engine) recordAt(ctx context.Context, l *lookup, r *catalog.Range, entry *object.IndexEntry, match func(int64) bool) (OffsetAt, error) {
+	q := FetchPartition{Partition: l.p.id}
+	if err := e.readEntries(ctx, &q, r, []object.IndexEntry{*entry}); err != nil {
+		return none, err
 	}
-	return found, next, err
+	return l.recordIn(q.Batches[0], match)
 }
 
-// recordIn looks inside a batch for the first record in [start, end) that matches.
-func (p *partition) recordIn(b *foundBatch, start, end ident.Offset, match func(int64) bool) (OffsetAt, error) {
+// record reads a batch from memory or WAL and looks for a record in it.
+func (l *lookup) record(b *batch, match func(int64) bool) (OffsetAt, error) {
+	bytes, err := b.load()
+	if err != nil {
+		return none, err
+	}
+	return l.recordIn(bytes, match)
+}
+
+// recordIn returns the batch's first record in [start, end) whose timestamp matches; without match, the first of the newest ones.
+func (l *lookup) recordIn(bytes []byte, match func(int64) bool) (OffsetAt, error) {
+	b, err := parseFound(bytes)
+	if err != nil {
+		return none, err
+	}
+	at := none
 	for rec, err := range protocol.Records(b.bytes) {
 		if err != nil {
-			return none, fmt.Errorf("%w: batch at %d of %s: %w", ErrCorrupt, b.header.BaseOffset, p.id, err)
+			return none, fmt.Errorf("%w: batch at %d of %s: %w", ErrCorrupt, b.header.BaseOffset, l.p.id, err)
 		}
-		offset, ts := ident.Offset(rec.Offset), rec.Timestamp
-		if offset >= start && offset < end && match(ts) {
-			return OffsetAt{Offset: offset, Timestamp: ts, Epoch: ident.Epoch(b.header.LeaderEpoch)}, nil
+		offset := ident.Offset(rec.Offset)
+		if offset < l.start || offset >= l.end {
+			continue
+		}
+		found := OffsetAt{Offset: offset, Timestamp: rec.Timestamp, Epoch: ident.Epoch(b.header.LeaderEpoch)}
+		switch {
+		case match != nil && match(rec.Timestamp):
+			return found, nil
+		case match == nil && rec.Timestamp >= 0 && rec.Timestamp > at.Timestamp:
+			at = found
 		}
 	}
-	return none, nil
+	return at, nil
 }

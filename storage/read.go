@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
 	"github.com/sluicemq/sluice/wal"
@@ -19,23 +23,102 @@ import (
 // WAL to the bucket, or from one object to another.
 const replansMax = 5
 
+const (
+	// bucketWait bounds what a request waits for the bucket, however many partitions it asks for: well below the
+	// 30 s after which clients give a request up, well above what a store takes for a block.
+	bucketWait = 5 * time.Second
+	// coldParallel is how many partitions of one request are read from the bucket at once.
+	coldParallel = 16
+)
+
 // Read fills a fetch with what can be read now: the limits hold across its partitions in
-// their order, and the first one that has anything may exceed them by one batch.
+// their order, and the first one that has anything may exceed them by one batch. What has to
+// come from the bucket is read first, at once; then all is put together in order.
 func (e *Engine) Read(ctx context.Context, f *Fetch) {
+	ctx, cancel := context.WithTimeout(ctx, bucketWait)
+	defer cancel()
+	done := e.readBehind(ctx, f)
 	left, empty := f.MaxBytes, true
 	for i := range f.Partitions {
 		q := &f.Partitions[i]
 		limit := min(q.MaxBytes, left)
-		if !empty && limit <= 0 {
+		switch {
+		case done != nil && done[i]:
+			q.cut(limit, empty)
+		case !empty && limit <= 0:
 			e.position(q)
-			continue
+		default:
+			e.readPartition(ctx, q, limit, empty)
 		}
-		e.readPartition(ctx, q, limit, empty)
 		if q.Bytes > 0 {
 			empty = false
 			left -= q.Bytes
 		}
 	}
+}
+
+// readBehind reads several partitions of a request from the bucket at once, so that a request takes one
+// GET's time and not one per partition. It says which ones it read; they may hold more than the
+// limits allow together: at most a block each, of coldParallel ones.
+func (e *Engine) readBehind(ctx context.Context, f *Fetch) (done []bool) {
+	var behind []int
+	for i := range f.Partitions {
+		if e.isBehind(&f.Partitions[i]) {
+			behind = append(behind, i)
+		}
+	}
+	if len(behind) < 2 {
+		return nil
+	}
+	share := max(f.MaxBytes/len(behind), cache.BlockBytes)
+	done = make([]bool, len(f.Partitions))
+	var wg sync.WaitGroup
+	var got atomic.Int64
+	slots := make(chan struct{}, coldParallel)
+	for _, i := range behind {
+		slots <- struct{}{}
+		if got.Load() >= int64(f.MaxBytes) {
+			break // nothing is left for those behind
+		}
+		done[i] = true
+		wg.Go(func() {
+			defer func() { <-slots }()
+			q := &f.Partitions[i]
+			e.readPartition(ctx, q, min(q.MaxBytes, share), true)
+			got.Add(int64(q.Bytes))
+		})
+	}
+	wg.Wait()
+	return done
+}
+
+// isBehind reports that what is asked for lies in the bucket only.
+func (e *Engine) isBehind(q *FetchPartition) bool {
+	p := e.partition(q.Partition)
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return q.Offset >= p.logStart && q.Offset < p.memoryStartLocked() && q.Offset < p.hw
+}
+
+// memoryStartLocked is where the batch log begins; what lies below is in the bucket.
+func (p *partition) memoryStartLocked() ident.Offset {
+	if p.log.len() == 0 {
+		return p.end
+	}
+	return p.log.at(0).start
+}
+
+// cut keeps as many batches as the limit allows, the first one anyhow if at least one is due.
+func (q *FetchPartition) cut(limit int, atLeastOne bool) {
+	n, size := 0, 0
+	for n < len(q.Batches) && (size+len(q.Batches[n]) <= limit || atLeastOne && n == 0) {
+		size += len(q.Batches[n])
+		n++
+	}
+	q.Batches, q.Bytes = q.Batches[:n], size
 }
 
 // position fills in watermarks without reading.
@@ -117,7 +200,7 @@ func movedOn(err error) bool {
 // readError sorts a failed read into what a consumer may be told.
 func readError(err error) error {
 	switch {
-	case errors.Is(err, ErrCorrupt):
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnknownPartition):
 		return err
 	case errors.Is(err, bucket.ErrNotFound), errors.Is(err, bucket.ErrShort), errors.Is(err, wal.ErrCorrupt),
 		errors.Is(err, object.ErrCorrupt), errors.Is(err, pstate.ErrCorrupt):
@@ -137,7 +220,7 @@ func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atL
 		p.mu.Unlock()
 		return nil
 	}
-	if p.log.len() == 0 || q.Offset < p.log.at(0).start {
+	if q.Offset < p.memoryStartLocked() {
 		end := p.readEndLocked(q.Isolation)
 		p.mu.Unlock()
 		return e.readCold(ctx, q, end, limit, atLeastOne)

@@ -135,7 +135,7 @@ func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
 	e.wal, e.incarnation = w, inc
 	e.appendBytesMax = w.MaxAppendBytes()
 	e.own = &source{incarnation: inc, read: w.ReadAt}
-	e.objects = &objectIDs{e: e}
+	e.objects = &objectIDs{e: e, turn: newTurn()}
 	if err := e.deps.Catalog.OpenIncarnation(ctx, inc); err != nil {
 		return fmt.Errorf("open incarnation %s: %w", inc, err)
 	}
@@ -254,7 +254,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 		p.hw = p.committed
 	}
 	p.flush.baseAt, p.flush.deltaAt = f.baseAt, f.deltaAt
-	if f.base == nil && head.State.Object != 0 {
+	if f.base == nil && (head.State.Object != 0 || !joins(0, p.committed, f.batches)) {
 		e.loadLater(p, head, f)
 		return nil
 	}
@@ -267,8 +267,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 
 // applyState takes a partition's producers and epochs into use: the state, then every batch above it (E24).
 func (p *partition) applyState(state *pstate.State, batches []batch) error {
-	above := slices.IndexFunc(batches, func(b batch) bool { return b.end > state.End })
-	if state.End < p.committed && (above < 0 || batches[above].start > state.End) {
+	if !joins(state.End, p.committed, batches) {
 		return fmt.Errorf("%w: the state record reflects %d, the bucket holds up to %d, and the write-ahead log does not join them", ErrCorrupt, state.End, p.committed)
 	}
 	p.epochs, p.flush.producers, p.flush.stateEnd = state.Epochs, state.Producers, state.End
@@ -295,6 +294,12 @@ func (p *partition) applyState(state *pstate.State, batches []batch) error {
 	return nil
 }
 
+// joins reports that batches hold everything between what a state reflects and the committed end.
+func joins(stateEnd, committed ident.Offset, batches []batch) bool {
+	above := slices.IndexFunc(batches, func(b batch) bool { return b.end > stateEnd })
+	return stateEnd >= committed || above >= 0 && batches[above].start <= stateEnd
+}
+
 // loadLater opens a partition whose state is only in the bucket: after a restore (E24). Until it is
 // there the partition answers retriably, never as if it were empty.
 func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
@@ -302,7 +307,7 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 	e.work.Go(func() {
 		var state *pstate.State
 		err := e.retry(e.ctx, "load partition state", func(ctx context.Context) (err error) {
-			state, err = e.readState(ctx, head)
+			state, err = e.loadState(ctx, head)
 			return err
 		})
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sluicemq/sluice/catalog"
@@ -116,7 +117,8 @@ func (e *Engine) retained(ctx context.Context, p *partition, head *catalog.Head,
 	}
 	start := head.LogStart
 	drop := func(end ident.Offset, bytes, maxTimestamp int64) bool {
-		if end > hw || !r.drops(bytes, total, maxTimestamp) {
+		passed := end <= head.LogStart // not released yet: it holds nothing back
+		if !passed && (end > hw || !r.drops(bytes, total, maxTimestamp)) {
 			return false
 		}
 		total -= bytes
@@ -159,8 +161,10 @@ func (p *partition) unflushedUnits() ([]batch, ident.Offset) {
 	return units, p.hw
 }
 
-// deletesPerTurn paces deletion; a turn that found as many goes on at once.
-const deletesPerTurn = 256
+const (
+	deletesPerTurn  = 256 // paces deletion; a turn that found as many goes on at once
+	deletesParallel = 8   // objects deleted at once
+)
 
 // Collect deletes objects that nothing refers to and nothing can refer to any more (I10). The quorum
 // says which; a key that is gone already counts as deleted.
@@ -168,27 +172,39 @@ func (e *Engine) Collect(ctx context.Context) error {
 	if err := e.deps.Catalog.ExpireObjects(ctx); err != nil {
 		return err
 	}
-	if err := e.releaseDeleted(ctx); err != nil {
-		return err
-	}
+	released := e.releaseDeleted(ctx) // a manifest that cannot be read keeps nothing else from going
 	for {
 		dead := e.deps.Catalog.Deletable(deletesPerTurn)
-		gone := make([]ident.ObjectID, 0, len(dead))
-		var errs []error
-		for _, o := range dead {
-			if err := e.deleteObject(ctx, &o); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			gone = append(gone, o.ID)
-		}
+		gone, err := e.deleteObjects(ctx, dead)
 		if len(gone) > 0 {
-			errs = append(errs, e.deps.Catalog.ConfirmDeleted(ctx, gone))
+			err = errors.Join(err, e.deps.Catalog.ConfirmDeleted(ctx, gone))
 		}
-		if err := errors.Join(errs...); err != nil || len(dead) < deletesPerTurn {
-			return err
+		if err != nil || len(dead) < deletesPerTurn {
+			return errors.Join(released, err)
 		}
 	}
+}
+
+// deleteObjects deletes several at once, or deletes would not keep up with what is produced (trap 44). It
+// returns those that are gone for certain.
+func (e *Engine) deleteObjects(ctx context.Context, dead []DeadObject) (gone []ident.ObjectID, err error) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, deletesParallel)
+	errs := make([]error, len(dead))
+	for i := range dead {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = e.deleteObject(ctx, &dead[i])
+		})
+	}
+	wg.Wait()
+	for i := range dead {
+		if errs[i] == nil {
+			gone = append(gone, dead[i].ID)
+		}
+	}
+	return gone, errors.Join(errs...)
 }
 
 func (e *Engine) deleteObject(ctx context.Context, o *DeadObject) error {
@@ -202,11 +218,12 @@ func (e *Engine) deleteObject(ctx context.Context, o *DeadObject) error {
 
 // releaseDeleted lets go of the ranges that manifests of deleted topics still name (E30).
 func (e *Engine) releaseDeleted(ctx context.Context) error {
+	var errs []error
 	for _, head := range e.deps.Catalog.Released(deletesPerTurn) {
 		head.LogStart = head.Manifest.End // all of it
 		if err := e.manifests.release(ctx, &head); err != nil {
-			return fmt.Errorf("release manifest of deleted %s: %w", head.Partition, err)
+			errs = append(errs, fmt.Errorf("release manifest of deleted %s: %w", head.Partition, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

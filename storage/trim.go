@@ -15,10 +15,12 @@ import (
 // leaves a longer WAL and nothing else.
 
 // trim frees what it can of the own WAL and of the sealed tails. Only flushLoop
-// and Flush call it, under trimMu.
+// and Flush call it, in turn.
 func (e *Engine) trim(ctx context.Context) error {
-	e.trimMu.Lock()
-	defer e.trimMu.Unlock()
+	if err := e.trimTurn.take(ctx); err != nil {
+		return err
+	}
+	defer e.trimTurn.give()
 	parts := e.all()
 	low := e.lowestUncommitted(parts)
 	e.trimmedTo.Store(int64(low))
