@@ -254,7 +254,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 		p.hw = p.committed
 	}
 	p.flush.baseAt, p.flush.deltaAt = f.baseAt, f.deltaAt
-	if f.base == nil && (head.State.Object != 0 || !joins(0, p.committed, f.batches)) {
+	if f.base == nil && !joins(0, p.committed, f.batches) {
 		e.loadLater(p, head, f)
 		return nil
 	}
