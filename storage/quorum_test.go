@@ -98,6 +98,16 @@ func (q *quorum) view(f func(*metadata.State)) {
 	f(q.state)
 }
 
+// garbage lists what could be deleted at once.
+func (q *quorum) garbage() (ids []string) {
+	q.view(func(s *metadata.State) {
+		for _, o := range s.Deletable(time.Now(), 0, 100) {
+			ids = append(ids, o.ID.String())
+		}
+	})
+	return ids
+}
+
 // session is the quorum as one process reaches it.
 type session struct {
 	quorum  *quorum

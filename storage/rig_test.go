@@ -56,6 +56,8 @@ type rig struct {
 	previous *crashfs.FS // the disk as the process before saw it
 	history  *history
 	topics   uint8
+	// onCreate, if set, is called before an object goes to the bucket.
+	onCreate func(key string)
 }
 
 // smallKnobs make rare paths common.
@@ -327,6 +329,26 @@ func (r *rig) tails() (n int) {
 	return n
 }
 
+// restore is what happens after the loss of the disk: the state machine goes on as sluice restore makes it
+// of a snapshot taken now, on an empty disk.
+func (r *rig) restore() {
+	r.t.Helper()
+	r.kill()
+	var commands []*pb.Command
+	r.quorum.view(func(s *metadata.State) {
+		commands = metadata.PlanRestore(s, metadata.Restorer{Directory: directory, Broker: nodeID}, nil, nil).Commands
+	})
+	for _, cmd := range commands {
+		if res := r.quorum.apply(cmd); res.Err != nil {
+			r.t.Fatalf("%s: %v", metadata.CommandName(cmd), res.Err)
+		}
+	}
+	r.disk = crashfs.New(1)
+	if err := errors.Join(r.disk.MkdirAll("/data"), r.disk.SyncDir("/")); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // callTimeout is how long one call to the bucket may take, as the clients of real stores have it.
 const callTimeout = 10 * time.Second
 
@@ -350,6 +372,9 @@ func (b *processBucket) Create(ctx context.Context, key string, body bucket.Body
 		return err
 	}
 	defer cancel()
+	if f := b.process.rig.onCreate; f != nil {
+		f(key)
+	}
 	return b.inner.Create(ctx, key, body)
 }
 
