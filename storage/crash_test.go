@@ -220,7 +220,7 @@ func TestI1_I16_DieAtEveryDiskCall(t *testing.T) {
 	seed := seed(t)
 	c := countCalls(t, seed)
 	for life := 1; life <= lives; life++ {
-		for _, n := range stride(c.disk[life], 14, seed) {
+		for _, n := range stride(c.disk[life], 10, seed) {
 			t.Run(fmt.Sprintf("life%d/call%d", life, n), func(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
 					r := newClosedRig(t, seed+uint64(n))
@@ -242,7 +242,7 @@ func TestI1_I16_FailAtEveryDiskCall(t *testing.T) {
 	seed := seed(t)
 	c := countCalls(t, seed)
 	for life := 1; life <= lives; life++ {
-		for i, n := range stride(c.disk[life], 10, seed+1) {
+		for i, n := range stride(c.disk[life], 8, seed+1) {
 			err := error(crashfs.EIO)
 			if i%3 == 2 {
 				err = vfs.ErrNoSpace
@@ -272,26 +272,32 @@ func TestI10_E28_FailAtEveryBucketCall(t *testing.T) {
 		fault.Broken, fault.Truncate, fault.Slow,
 	}
 	for op := range bucket.OpCount {
-		for i, n := range stride(c.bucket[op], 12, seed+2) {
-			f := faults[(i+int(seed))%len(faults)]
-			t.Run(fmt.Sprintf("%s%d/fault%d", op, n, f), func(t *testing.T) {
-				inBubble(t, func(t *testing.T) {
-					r := newClosedRig(t, seed)
-					r.bucket.FailAt(op, n, f)
-					w := &workload{r: r}
-					w.run()
-					if !r.alive() {
-						t.Error("a fault of the bucket ended the process")
-					}
-					r.kill()
-					if err := r.bucket.Release(context.Background()); err != nil { // what arrives late
-						t.Error(err)
-					}
-					aftermath(r, n%2 == 0)
+		for i, n := range stride(c.bucket[op], 9, seed+2) {
+			for k, f := range faults {
+				if !long() && k != (i+int(seed))%len(faults) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s%d/fault%d", op, n, f), func(t *testing.T) {
+					inBubble(t, func(t *testing.T) { failBucketCall(t, seed, op, n, f) })
 				})
-			})
+			}
 		}
 	}
+}
+
+func failBucketCall(t *testing.T, seed uint64, op bucket.Op, n int, f fault.Fault) {
+	r := newClosedRig(t, seed)
+	r.bucket.FailAt(op, n, f)
+	w := &workload{r: r}
+	w.run()
+	if !r.alive() {
+		t.Error("a fault of the bucket ended the process")
+	}
+	r.kill()
+	if err := r.bucket.Release(context.Background()); err != nil { // what arrives late
+		t.Error(err)
+	}
+	aftermath(r, n%2 == 0)
 }
 
 // TestI1_E28_EveryCommandGoesWrong: each command to the quorum is lost, or its answer is, or the process dies before or after it.
@@ -299,7 +305,7 @@ func TestI1_E28_EveryCommandGoesWrong(t *testing.T) {
 	seed := seed(t)
 	c := countCalls(t, seed)
 	names := map[fate]string{answerLost: "answer lost", commandLost: "command lost", killBefore: "killed before", killAfter: "killed after"}
-	for _, n := range stride(c.commands, 14, seed) {
+	for _, n := range stride(c.commands, 11, seed) {
 		for f := answerLost; f <= killAfter; f++ {
 			if !long() && (n+int(f)+int(seed))%2 == 0 {
 				continue

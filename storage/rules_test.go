@@ -178,8 +178,8 @@ func TestE8_ConcurrentRequests(t *testing.T) {
 	})
 }
 
-// fill rolls and trims WAL segments by writing to other partitions.
-func (r *rig) fill(tp ident.TopicPartition) {
+// roll rolls and trims WAL segments by writing to other partitions.
+func (r *rig) roll(tp ident.TopicPartition) {
 	r.t.Helper()
 	for range 6 {
 		for range 8 {
@@ -222,7 +222,7 @@ func TestE11_IdlePartitionKnowsItsProducers(t *testing.T) {
 				if h := r.head(idle); len(h.Ranges) != 0 {
 					t.Fatalf("ranges are left: %v", h.Ranges)
 				}
-				r.fill(busy)
+				r.roll(busy)
 				r.snapshot()
 				time.Sleep(3 * r.cfg.DeleteDelay) // the state object outlives the ranges
 				checkObjects(r)
@@ -331,7 +331,7 @@ func TestE12_TopicDeletedDuringUpload(t *testing.T) {
 		if n := r.engine().Unflushed(); n != 0 {
 			t.Errorf("%d bytes count as unflushed", n)
 		}
-		r.fill(kept[0])
+		r.roll(kept[0])
 		r.check()
 		r.restart()
 		r.check()
@@ -510,7 +510,7 @@ func TestE23_LogStartInsideARangeInFlight(t *testing.T) {
 			t.Errorf("head %+v", h)
 		}
 		r.check()
-		r.fill(r.mustCreate("busy", 1, nil)[0])
+		r.roll(r.mustCreate("busy", 1, nil)[0])
 		r.restart()
 		r.check()
 		r.resume()
@@ -617,7 +617,7 @@ func TestE24_RecordIsCarriedForward(t *testing.T) {
 		r.mustSend(r.batch(idle, 1, 40, 5))
 		r.mustFlush()
 		for range 3 {
-			r.fill(busy)
+			r.roll(busy)
 			r.bucket.Away(fault.Refused)
 			r.restart()
 			end := r.head(idle).CommittedEnd
