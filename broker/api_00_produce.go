@@ -279,13 +279,14 @@ func (p *produceCall) failed() bool {
 	return false
 }
 
-// appendAnswer appends the answer's frame.
-func (p *produceCall) appendAnswer(dst []byte) []byte {
+// appendAnswer appends the answer's frame; throttle is for how long the connection is not read.
+func (p *produceCall) appendAnswer(dst []byte, throttle time.Duration) []byte {
 	p.finish()
+	throttleMs := int32((throttle + time.Millisecond - 1) / time.Millisecond)
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = protocol.AppendResponseHeader(dst, p.call.header.Key, p.call.version, p.call.header.CorrelationID)
-	dst = protocol.AppendProduceResponse(dst, p.call.version, p.topics, p.b.endpoints(p.newLeaders()))
+	dst = protocol.AppendProduceResponse(dst, p.call.version, p.topics, throttleMs, p.b.endpoints(p.newLeaders()))
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-protocol.FrameLengthBytes))
 	return dst
 }

@@ -10,6 +10,8 @@
 //     before it are published and answered, and runs in the reader.
 //  5. The writer, which is started by the first Produce that has to wait,
 //     takes the settled head of the queue and writes its answers.
+//  6. While the log asks for it, an answer to Produce mutes the connection:
+//     it is sent at once and says for how long, and no further frame is begun until then (KIP-219).
 //
 // So at any time either the reader writes (queue empty) or the writer does.
 
@@ -61,6 +63,7 @@ type conn struct {
 	queueBytes int
 	hasWriter  bool
 	alarm      *time.Timer // wakes the writer when the head's time is over
+	mutedUntil time.Time   // begin no frame before
 	stopping   bool        // read no further request
 	err        error       // set once: the connection is of no use any more
 }
@@ -177,6 +180,9 @@ func (c *conn) readFrame() (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.waitUnmuted(); err != nil {
+		return nil, err
+	}
 	size := int(int32(binary.BigEndian.Uint32(prefix)))
 	header, err := protocol.ParseRequestPrefix(prefix[protocol.FrameLengthBytes:])
 	if err != nil {
@@ -211,17 +217,42 @@ func (c *conn) peekPrefix() ([]byte, error) {
 		if err == nil {
 			return prefix, nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.waitsForAnswer() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.silenceIsOurs() {
 			return nil, err
 		}
 	}
 }
 
-// waitsForAnswer reports that the silence is ours.
-func (c *conn) waitsForAnswer() bool {
+// silenceIsOurs reports that the peer waits for an answer, or was told to wait not long ago.
+func (c *conn) silenceIsOurs() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.queue) > 0 || c.stopping
+	return len(c.queue) > 0 || c.stopping || time.Since(c.mutedUntil) < c.b.cfg.IdleTimeout
+}
+
+// mute makes the reader begin no further frame for a while. A mute never shortens another.
+func (c *conn) mute(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until := time.Now().Add(d); until.After(c.mutedUntil) {
+		c.mutedUntil = until
+	}
+}
+
+// waitUnmuted waits until the connection may be read again, or is to end.
+func (c *conn) waitUnmuted() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && !c.stopping {
+		left := time.Until(c.mutedUntil)
+		if left <= 0 {
+			break
+		}
+		timer := time.AfterFunc(left, c.wake)
+		c.changed.Wait()
+		timer.Stop()
+	}
+	return c.stateLocked()
 }
 
 func (c *conn) readBody(size int) ([]byte, error) {
@@ -317,12 +348,17 @@ func (c *conn) wake() {
 	c.changed.Broadcast()
 }
 
-// answer writes the answers of settled calls in one go.
+// answer writes the answers of settled calls in one go. The mute begins before they leave, so that
+// the reader cannot slip in between; acks=0 is held back like any other.
 func (c *conn) answer(calls ...*produceCall) error {
+	throttle := c.b.log.Throttle()
+	if throttle > 0 {
+		c.mute(throttle)
+	}
 	var out []byte
 	for _, p := range calls {
 		if p.acks != 0 {
-			out = p.appendAnswer(out)
+			out = p.appendAnswer(out, throttle)
 			continue
 		}
 		if p.failed() {

@@ -32,6 +32,7 @@ type memoryLog struct {
 	fail     error                    // refuse every partition with it
 	readErr  error
 	reads    int
+	throttle time.Duration
 	offsetFn func(timestamp int64) (storage.OffsetAt, error)
 }
 
@@ -68,6 +69,18 @@ func (l *memoryLog) Append(req *storage.AppendRequest) {
 	l.settleLocked(req)
 	l.mu.Unlock()
 	req.Done(req)
+}
+
+func (l *memoryLog) Throttle() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.throttle
+}
+
+func (l *memoryLog) throttleFor(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.throttle = d
 }
 
 func (l *memoryLog) settleLocked(req *storage.AppendRequest) {

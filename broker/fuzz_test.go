@@ -84,7 +84,7 @@ func serveOne(t *testing.T, b *Broker, c *call) []byte {
 	p := c.row.place(b, c)
 	p.conn = newConn(b, nil)
 	p.place(b)
-	return p.appendAnswer(nil)
+	return p.appendAnswer(nil, 0)
 }
 
 func checkAnswer(t *testing.T, c *call, frame []byte) {

@@ -28,8 +28,9 @@ type ProducedPartition struct {
 }
 
 // AppendProduceResponse appends the body of a Produce response, versions 3 to
-// 13. By hand, since kmsg compares each partition's tagged struct by reflection.
-func AppendProduceResponse(dst []byte, version int16, topics []ProducedTopic, nodes []Node) []byte {
+// 13; throttleMs is for how long the producer should send nothing. By hand,
+// since kmsg compares each partition's tagged struct by reflection.
+func AppendProduceResponse(dst []byte, version int16, topics []ProducedTopic, throttleMs int32, nodes []Node) []byte {
 	flexible := version >= produceFlexVersion
 	dst = appendCount(dst, flexible, len(topics))
 	for i := range topics {
@@ -47,7 +48,7 @@ func AppendProduceResponse(dst []byte, version int16, topics []ProducedTopic, no
 			dst = append(dst, 0)
 		}
 	}
-	dst = append32(dst, 0) // throttle_time_ms
+	dst = append32(dst, throttleMs)
 	switch {
 	case version >= produceLeaderVersion:
 		dst = appendNodes(dst, nodes)

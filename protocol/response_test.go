@@ -30,6 +30,7 @@ func TestProduceResponseMatchesKmsg(t *testing.T) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			want := kmsg.NewPtrProduceResponse()
 			want.SetVersion(version)
+			want.ThrottleMillis = 1234
 			for _, topic := range topics {
 				rt := kmsg.ProduceResponseTopic{Topic: topic.Name, TopicID: topic.ID}
 				for _, p := range topic.Partitions {
@@ -50,7 +51,7 @@ func TestProduceResponseMatchesKmsg(t *testing.T) {
 					want.Brokers = append(want.Brokers, kmsg.ProduceResponseBroker{NodeID: n.ID, Host: n.Host, Port: n.Port, Rack: n.Rack})
 				}
 			}
-			if diff := cmp.Diff(want.AppendTo(nil), AppendProduceResponse(nil, version, topics, nodes)); diff != "" {
+			if diff := cmp.Diff(want.AppendTo(nil), AppendProduceResponse(nil, version, topics, 1234, nodes)); diff != "" {
 				t.Error(diff)
 			}
 		})
