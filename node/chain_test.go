@@ -131,6 +131,53 @@ func TestE22_RestoreRefusesWhereTheChainGoesOn(t *testing.T) {
 	old.end()
 }
 
+// E22: two restores at once begin from one link, in one new generation. One of them wins.
+func TestE22_OfTwoRestoresOneWins(t *testing.T) {
+	inner := mem.New()
+	r := start(t, filepath.Join(t.TempDir(), "first"), inner)
+	r.create("t", 1, nil)
+	r.produce("t", 0, values("a", 10)...)
+	r.end()
+	var winner string
+	b := &changes{Bucket: inner, before: func(op bucket.Op, key string) error {
+		if op == bucket.OpCreate && winner == "" {
+			winner, _ = restore(t, inner)
+		}
+		return nil
+	}}
+	loser := filepath.Join(t.TempDir(), "loser")
+	if _, err := tryRestore(t, loser, b); !errors.Is(err, ErrNotAlone) {
+		t.Errorf("the second restore: %v, want %v", err, ErrNotAlone)
+	}
+	if _, err := openRig(t, loser, inner); !errors.Is(err, ErrUnfinishedRestore) {
+		t.Errorf("what the second restore left: %v", err)
+	}
+	start(t, winner, inner).consume("t", 0, 0, 10)
+}
+
+// E22: an object that was listed is gone when it is to be read. Somebody deletes, so somebody lives: the restore refuses.
+func TestE22_RestoreRefusesWhereObjectsGo(t *testing.T) {
+	inner := mem.New()
+	r := start(t, filepath.Join(t.TempDir(), "first"), inner)
+	r.create("t", 1, nil)
+	r.produce("t", 0, values("a", 10)...)
+	r.flush()
+	r.kill()
+	bundle := newestKey(t, inner)
+	b := &changes{Bucket: inner, before: func(op bucket.Op, key string) error {
+		if op == bucket.OpReadAt && key == bundle {
+			return inner.Delete(t.Context(), key)
+		}
+		return nil
+	}}
+	if _, err := tryRestore(t, filepath.Join(t.TempDir(), "restored"), b); !errors.Is(err, ErrNotAlone) {
+		t.Errorf("restore while objects go: %v, want %v", err, ErrNotAlone)
+	}
+	if made := b.made(); len(made) > 0 {
+		t.Errorf("a refused restore has changed the bucket: %q", made)
+	}
+}
+
 // E22: garbage goes only after a stored snapshot says that it is garbage.
 func TestE22_NothingIsDeletedBeforeASnapshot(t *testing.T) {
 	b := &changes{Bucket: mem.New()}
@@ -501,6 +548,34 @@ func TestE26_TopicMadeAgainAroundTheSnapshot(t *testing.T) {
 		if want := values("second", 5)[i]; string(rec.Value) != want {
 			t.Errorf("offset %d is %q, want %q", i, rec.Value, want)
 		}
+	}
+}
+
+// E26: records that were never flushed lie between two sections, and the log start had passed them: that gap is legal.
+func TestE26_GapBelowTheLogStart(t *testing.T) {
+	b := mem.New()
+	r := start(t, filepath.Join(t.TempDir(), "first"), b)
+	r.create("t", 1, nil)
+	r.produce("t", 0, values("a", 10)...)
+	r.flush()
+	r.snapshot()
+	r.produce("t", 0, values("b", 10)...)
+	if err := r.cat.AdvanceLogStart(within(t), r.engine.Incarnation(), r.head("t", 0).Partition, 20); err != nil {
+		t.Fatal(err)
+	}
+	r.produce("t", 0, values("c", 10)...)
+	r.flush()
+	r.kill()
+	dir, report := restore(t, b)
+	if len(report.LeftOut) > 0 {
+		t.Errorf("left out: %+v", report.LeftOut)
+	}
+	r = start(t, dir, b)
+	if h := r.head("t", 0); h.LogStart != 20 || h.CommittedEnd != 30 {
+		t.Fatalf("came back as [%d,%d), want [20,30)", h.LogStart, h.CommittedEnd)
+	}
+	if got := r.consume("t", 0, 20, 30); string(got[0].Value) != "c-0" {
+		t.Errorf("offset 20 is %q", got[0].Value)
 	}
 }
 

@@ -196,6 +196,24 @@ func TestE27_NewDirectoryTakesOnlyItsOwnPrefix(t *testing.T) {
 	}
 }
 
+// E1, E27: a prefix that holds anything but one's own cluster.json is used: the directory that made cluster.json and died
+// finds that a restore has gone on from there; and a prefix whose cluster.json is lost is not taken for a free one.
+func TestE27_UsedPrefixIsNotClaimed(t *testing.T) {
+	dir, b := t.TempDir(), mem.New()
+	dieOpening(t, dir, &changes{Bucket: b, after: atClusterFile})
+	restored, _ := restore(t, b)
+	if _, err := openRig(t, dir, b); !errors.Is(err, ErrForeignPrefix) {
+		t.Errorf("first start on a prefix that was restored elsewhere meanwhile: %v", err)
+	}
+	start(t, restored, b).end()
+	if err := b.Delete(t.Context(), metadata.ClusterKey); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openRig(t, t.TempDir(), b); !errors.Is(err, ErrForeignPrefix) {
+		t.Errorf("first start on a prefix with snapshots and without cluster.json: %v", err)
+	}
+}
+
 // A first start needs the bucket: refused it ends at once, unreachable after its wait, and a later start goes on.
 func TestFirstStartNeedsTheBucket(t *testing.T) {
 	dir, inner := t.TempDir(), mem.New()
