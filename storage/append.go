@@ -226,7 +226,7 @@ func (p *partition) admitLocked(e *Engine, in *PartitionAppend) error {
 	case int64(len(in.Batch))+wal.EntryBytes > e.appendBytesMax:
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(in.Batch), e.appendBytesMax-wal.EntryBytes)
 	}
-	if in.Header.ProducerID >= 0 && p.producers.Len() >= e.cfg.ProducersMax &&
+	if in.Header.ProducerID >= 0 && p.producers.Len() >= e.producersMax &&
 		!p.producers.Has(ident.ProducerID(in.Header.ProducerID)) {
 		if p.producers.Expire(e.deps.Now().Add(-e.cfg.ProducerExpiry).UnixMilli()) == 0 {
 			return fmt.Errorf("%w: %d on %s", ErrTooManyProducers, p.producers.Len(), p.id)

@@ -27,12 +27,14 @@ type Engine struct {
 	own         *source // reads the own WAL
 	// appendBytesMax is what one WAL append holds, entry headers included.
 	appendBytesMax int64
-	budget         budget
-	hot            hotTail
-	cache          *cache.Cache
-	decoded        *decodedCache
-	manifests      *manifests
-	objects        *objectIDs
+	// producersMax is Config.ProducersMax, or less where a partition's state record would not fit one append.
+	producersMax int
+	budget       budget
+	hot          hotTail
+	cache        *cache.Cache
+	decoded      *decodedCache
+	manifests    *manifests
+	objects      *objectIDs
 
 	mu         sync.RWMutex // guards the map and the list, nothing else; taken before a partition's
 	partitions map[ident.TopicPartition]*partition
@@ -43,6 +45,7 @@ type Engine struct {
 	trimmedTo atomic.Int64 // ident.Position: everything below is committed or void
 	trimTurn  turn         // one trim at a time; guards boundary
 	boundary  ident.Position
+	recordMu  sync.Mutex // order of state records: held while they are encoded and queued, before a partition's
 	failed    atomic.Pointer[error]
 
 	flushNow   chan struct{}

@@ -17,6 +17,9 @@ import (
 const (
 	recordsPerAppendMax     = 256
 	recordBytesPerAppendMax = 1 << 20
+
+	producerBytesMax = 20 + 24*pstate.RecentMax // of one producer in a state block
+	recordReserve    = 16 << 10                 // of an append for the rest of a record, a thousand epochs
 )
 
 // recordWrite is a handful of state records on their way into the WAL.
@@ -25,6 +28,7 @@ type recordWrite struct {
 	wal         wal.Append
 	parts       []*partition
 	isBase      []bool
+	bytes       int64      // payloads and entry headers
 	done        chan error // buffered
 }
 
@@ -69,32 +73,11 @@ func (e *Engine) carry(ctx context.Context, parts []*partition, place walPlace) 
 	})
 }
 
-// writeRecords appends a record for each partition that due says, under its lock.
+// writeRecords appends a record for each partition that due says, under its lock, and waits until they are durable.
 func (e *Engine) writeRecords(ctx context.Context, parts []*partition, due func(*partition) bool) error {
-	var writes []*recordWrite
-	w := e.newRecordWrite()
-	bytes := 0
-	send := func() error {
-		if len(w.parts) == 0 {
-			return nil
-		}
-		if err := e.wal.Append(&w.wal); err != nil {
-			return fmt.Errorf("append state records: %w", err)
-		}
-		writes = append(writes, w)
-		w, bytes = e.newRecordWrite(), 0
-		return nil
-	}
-	for _, p := range parts {
-		bytes += e.addRecord(w, p, due)
-		if len(w.parts) >= recordsPerAppendMax || bytes >= recordBytesPerAppendMax {
-			if err := send(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := send(); err != nil {
-		return err
+	writes, err := e.appendRecords(parts, due)
+	if err != nil {
+		return fmt.Errorf("append state records: %w", err)
 	}
 	for _, w := range writes {
 		select {
@@ -109,18 +92,56 @@ func (e *Engine) writeRecords(ctx context.Context, parts []*partition, due func(
 	return nil
 }
 
+// appendRecords hands records to the WAL in the order in which it encodes them: a base that
+// came to lie behind a delta on it would hide the delta.
+func (e *Engine) appendRecords(parts []*partition, due func(*partition) bool) (writes []*recordWrite, err error) {
+	e.recordMu.Lock()
+	defer e.recordMu.Unlock()
+	bytesMax := min(recordBytesPerAppendMax, e.appendBytesMax)
+	w := e.newRecordWrite()
+	for _, p := range parts {
+		entry, isBase, ok := p.encodeRecord(due)
+		if !ok {
+			continue
+		}
+		if !w.fits(&entry, bytesMax) {
+			if err := e.wal.Append(&w.wal); err != nil {
+				return nil, err
+			}
+			writes, w = append(writes, w), e.newRecordWrite()
+		}
+		w.add(p, entry, isBase)
+	}
+	if len(w.parts) == 0 {
+		return writes, nil
+	}
+	return append(writes, w), e.wal.Append(&w.wal)
+}
+
 func (e *Engine) newRecordWrite() *recordWrite {
 	w := &recordWrite{incarnation: e.incarnation, done: make(chan error, 1)}
 	w.wal.Owner = w
 	return w
 }
 
-// addRecord encodes one partition's record if it is due and returns its size.
-func (e *Engine) addRecord(w *recordWrite, p *partition, due func(*partition) bool) int {
+// fits reports whether another record may go into the same append.
+func (w *recordWrite) fits(entry *wal.Entry, bytesMax int64) bool {
+	return len(w.parts) == 0 || len(w.parts) < recordsPerAppendMax && w.bytes+int64(len(entry.Payload))+wal.EntryBytes <= bytesMax
+}
+
+func (w *recordWrite) add(p *partition, entry wal.Entry, isBase bool) {
+	w.parts = append(w.parts, p)
+	w.isBase = append(w.isBase, isBase)
+	w.wal.Entries = append(w.wal.Entries, entry)
+	w.bytes += int64(len(entry.Payload)) + wal.EntryBytes
+}
+
+// encodeRecord encodes the partition's record if it is due; it is in flight from then on.
+func (p *partition) encodeRecord(due func(*partition) bool) (entry wal.Entry, isBase, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status != serving || !due(p) {
-		return 0
+		return entry, false, false
 	}
 	f := &p.flush
 	state := &pstate.State{End: f.stateEnd, LogStart: p.logStart, Epochs: epochHistoryAt(p.epochs, p.committed), Producers: f.producers}
@@ -128,10 +149,7 @@ func (e *Engine) addRecord(w *recordWrite, p *partition, due func(*partition) bo
 	f.walBase = true
 	f.needRecord = false
 	f.recordsInFlight++
-	w.parts = append(w.parts, p)
-	w.isBase = append(w.isBase, isBase)
-	w.wal.Entries = append(w.wal.Entries, wal.Entry{
+	return wal.Entry{
 		Kind: wal.KindState, Partition: p.id, Epoch: p.leader.Epoch, Start: f.stateEnd, End: f.stateEnd, Payload: block,
-	})
-	return len(block)
+	}, isBase, true
 }

@@ -134,6 +134,7 @@ func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
 	}
 	e.wal, e.incarnation = w, inc
 	e.appendBytesMax = w.MaxAppendBytes()
+	e.producersMax = min(e.cfg.ProducersMax, int(e.appendBytesMax-recordReserve)/producerBytesMax)
 	e.own = &source{incarnation: inc, read: w.ReadAt}
 	e.objects = &objectIDs{e: e, turn: newTurn()}
 	if err := e.deps.Catalog.OpenIncarnation(ctx, inc); err != nil {
