@@ -76,14 +76,15 @@ type bundle struct {
 func (e *Engine) Flush(ctx context.Context) error {
 	for {
 		n, _, err := e.pass(ctx, e.all())
-		if err != nil {
+		refused := errors.Is(err, errRefused)
+		if err != nil && !refused {
 			return err
 		}
 		if n == 0 && e.Unflushed() == 0 {
 			return e.trim(ctx)
 		}
-		if n == 0 {
-			if err := sleep(ctx, heldPause); err != nil { // another pass holds the partitions
+		if n == 0 || refused { // another pass holds the partitions, or it has to be planned again
+			if err := sleep(ctx, heldPause); err != nil {
 				return err
 			}
 		}
