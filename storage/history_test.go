@@ -445,3 +445,18 @@ func (r *rig) resume() {
 		}
 	}
 }
+
+// drop forgets a batch that was refused for good and whose producer gives up.
+func (h *history) drop(s *sent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sent = slices.DeleteFunc(h.sent, func(x *sent) bool { return x == s })
+	h.nextSeq[producerKey{s.tp, s.producer}] -= int32(len(s.values))
+}
+
+// outcome returns what is known of a batch that may be in flight.
+func (h *history) outcome(s *sent) outcome {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return s.outcome
+}

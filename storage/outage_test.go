@@ -1,0 +1,191 @@
+package storage_test
+
+import (
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/bucket/fault"
+	"github.com/sluicemq/sluice/vfs"
+	"github.com/sluicemq/sluice/vfs/crashfs"
+)
+
+// DESIGN.md §11: when the bucket is away, and when the disk is full.
+
+// TestI1_BucketAwayUntilTheBudgetIsUsed: producers are slowed, then refused in a way that they may retry; reads and
+// restarts go on, and when the bucket is back everything drains.
+func TestI1_BucketAwayUntilTheBudgetIsUsed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), func(c *storage.Config) { c.WALBudgetBytes = 2 << 20 })
+		tps := r.mustCreate("t", 2, nil)
+		r.bucket.Away(fault.Refused)
+		var slowed, hard bool
+		full := r.batch(tps[0], 1, 10, 1) // kept for the refusal
+		for i := 0; ; i++ {
+			s := r.batch(tps[i%2], 1, 16<<10, -1)
+			r.send(s)
+			if s.outcome == refused {
+				if !errors.Is(s.err, storage.ErrThrottled) {
+					t.Fatalf("refused with %v", s.err)
+				}
+				break
+			}
+			throttle := r.engine().Throttle()
+			slowed = slowed || throttle > 0 && throttle < 200*time.Millisecond
+			hard = hard || throttle >= time.Second
+			if i > 1000 {
+				t.Fatal("never refused")
+			}
+		}
+		if !slowed || !hard {
+			t.Errorf("slowed %v, slowed hard %v before the refusal", slowed, hard)
+		}
+		r.send(full)
+		r.check()
+		time.Sleep(10 * time.Minute)
+		if !r.alive() {
+			t.Fatal("an outage ended the process")
+		}
+		r.check()
+		r.restart()
+		r.check()
+		again := r.plain(tps[0], 1)
+		r.send(again)
+		if again.outcome == acked {
+			t.Error("a restart made room")
+		}
+		r.bucket.Away(fault.None)
+		time.Sleep(time.Minute)
+		if d := r.engine().Throttle(); d != 0 {
+			t.Errorf("still throttled by %v a minute after the bucket is back", d)
+		}
+		if n := r.engine().Unflushed(); n != 0 {
+			t.Errorf("%d bytes are still not flushed", n)
+		}
+		r.mustSend(r.plain(tps[0], 1), full)
+		r.check()
+		r.restart()
+		r.check()
+	})
+}
+
+// TestI1_FullDisk: no new segment can be made. That is back-pressure, with a definite refusal; nothing is lost, and it goes on
+// when there is room.
+func TestI1_FullDisk(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tp := r.mustCreate("t", 1, nil)[0]
+		r.mustSend(r.plain(tp, 1))
+		var isFull atomic.Bool
+		isFull.Store(true)
+		r.disk0().SetHook(func(c crashfs.Call) error {
+			segment := strings.Contains(c.Name, ".tmp") || c.Op == "create"
+			if isFull.Load() && segment && (c.Op == "create" || c.Op == "write" || c.Op == "sync") {
+				return vfs.ErrNoSpace
+			}
+			return nil
+		})
+		var last *sent
+		for range 100 {
+			last = r.batch(tp, 1, 8<<10, 1)
+			r.start(last)
+			time.Sleep(time.Second)
+			if r.history.outcome(last) == refused {
+				break
+			}
+		}
+		if r.history.outcome(last) != refused || !errors.Is(last.err, storage.ErrThrottled) {
+			t.Fatalf("outcome %v, %v", last.outcome, last.err)
+		}
+		r.check()
+		if !r.alive() {
+			t.Fatal("a full disk ended the process")
+		}
+		isFull.Store(false)
+		deadline := time.Now().Add(10 * time.Minute)
+		for last.outcome == refused && time.Now().Before(deadline) {
+			time.Sleep(time.Second)
+			r.send(last)
+		}
+		if last.outcome != acked {
+			t.Fatalf("room again, and still: %v", last.err)
+		}
+		r.check()
+		r.mustFlush()
+		r.crash()
+		r.mustOpen()
+		r.check()
+		r.resume()
+	})
+}
+
+// TestE24_RecordsFitTheirAppend: with small segments and many producers records go in several appends, and a partition
+// takes no more producers than a record of it can hold. The WAL is still trimmed.
+func TestE24_RecordsFitTheirAppend(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tps, busy := r.mustCreate("t", 3, nil), r.mustCreate("busy", 1, nil)[0]
+		refusals := 0
+		for i := range 450 {
+			for range 6 {
+				var batches []*sent
+				for _, tp := range tps {
+					batches = append(batches, r.batch(tp, 1, 8, int64(i)))
+				}
+				r.send(batches...)
+				if batches[0].outcome == refused {
+					if !errors.Is(batches[0].err, storage.ErrTooManyProducers) {
+						t.Fatal(batches[0].err)
+					}
+					refusals++
+					for _, s := range batches {
+						r.history.drop(s)
+					}
+					break
+				}
+			}
+		}
+		if refusals == 0 || refusals > 300 {
+			t.Errorf("%d of 450 producers were refused", refusals)
+		}
+		r.roll(busy)
+		r.bucket.Away(fault.Refused)
+		r.restart()
+		for _, s := range r.history.newest() {
+			base := s.base
+			if r.mustSend(s); s.base != base {
+				t.Fatalf("I11: repeated at %d, original at %d", s.base, base)
+			}
+		}
+	})
+}
+
+// TestE28_FlushPlansRefusedRangesAgain: the id of an upload in flight expires. One call of Flush ends with everything committed.
+func TestE28_FlushPlansRefusedRangesAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tp := r.mustCreate("t", 1, nil)[0]
+		r.mustSend(r.batch(tp, 1, 40, 1))
+		first := once()
+		r.onCreate = func(string) {
+			if first() {
+				cmd := metadata.NewExpireObjects()
+				cmd.TimeMs = time.Now().Add(storage.ObjectExpiry + time.Minute).UnixMilli()
+				_, _ = r.admin(cmd)
+			}
+		}
+		r.mustFlush()
+		if h := r.head(tp); h.CommittedEnd != 1 || h.Ranges[0].Object == ident.ObjectID(1) {
+			t.Errorf("head %+v", h)
+		}
+		r.check()
+		r.restart()
+		r.check()
+		r.resume()
+	})
+}
