@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -12,14 +13,33 @@ import (
 // that the prefix is this cluster's and that no other directory has taken it over (E22).
 type gate struct {
 	bucket.Bucket
-	open atomic.Bool
+	open atomic.Bool // the check has passed
+	shut atomic.Bool // for good: the check has failed
+}
+
+// errBarred is what a node's own writers hear once the bucket is somebody else's; the process ends because of it.
+var errBarred = errors.New("the bucket belongs to another directory by now")
+
+// bar shuts the gate for good.
+func (g *gate) bar() { g.shut.Store(true) }
+
+// barred returns errBarred once the gate is shut for good.
+func (g *gate) barred() error {
+	if g.shut.Load() {
+		return errBarred
+	}
+	return nil
 }
 
 func (g *gate) closed(what, key string) error {
-	if g.open.Load() {
+	err := g.barred()
+	switch {
+	case err == nil && g.open.Load():
 		return nil
+	case err == nil:
+		err = errors.New("not checked yet whether the prefix is this cluster's")
 	}
-	return fmt.Errorf("%s %s: %w: not checked yet whether the prefix is this cluster's", what, key, bucket.ErrUnavailable)
+	return fmt.Errorf("%s %s: %w: %w", what, key, bucket.ErrUnavailable, err)
 }
 
 // Create refuses until the gate is open; nothing was stored then.

@@ -31,7 +31,7 @@ type Config struct {
 	SnapshotInterval time.Duration // longest time between links of the snapshot chain
 	SnapshotSoon     time.Duration // from an administrative change to its link
 	BucketWait       time.Duration // how long a first start waits for an unreachable bucket
-	StopTimeout      time.Duration // for the last flush and snapshot
+	StopTimeout      time.Duration // for a stop: at most half of it for requests in flight, the rest for the last flush and snapshot
 }
 
 // Deps are the parts that a node works with.
@@ -57,6 +57,7 @@ type Node struct {
 
 	opened  atomic.Pointer[storage.Engine] // for changes that the quorum applies
 	fatal   chan error                     // capacity 1: why this process must end
+	stopBy  time.Time                      // when a stop's time is over; written by Serve, read by Close after it
 	ctx     context.Context                // of background work
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
@@ -182,7 +183,7 @@ func (n *Node) checkState() (err error) {
 func (n *Node) joinCatalog() {
 	addr := n.deps.Listener.Addr().(*net.TCPAddr)
 	self := broker.Node{ID: n.id.NodeID, Host: addr.IP.String(), Port: int32(addr.Port)}
-	n.cfg.Broker.NodeID = self.ID
+	n.cfg.Broker.NodeID, n.cfg.Broker.StopTimeout = self.ID, n.cfg.StopTimeout/2
 	n.cat = NewCatalog(n.raft, self, n.id.Directory, n.cfg.Storage.DeleteDelay, time.Now)
 	n.keeper = &keeper{
 		quorum: n.raft, bucket: n.gate, directory: n.id.Directory, log: n.deps.Log, fatal: n.fail,
@@ -244,7 +245,7 @@ func Notify(e *storage.Engine, c *Catalog, changes []metadata.Change) (administr
 // is not the cluster's any more writes nothing to the bucket from here on.
 func (n *Node) fail(err error) {
 	if fatalIdentity(err) {
-		n.gate.open.Store(false)
+		n.gate.bar()
 	}
 	select {
 	case n.fatal <- err:
@@ -254,30 +255,11 @@ func (n *Node) fail(err error) {
 
 // checkBucket verifies in the background that the prefix is still this node's, then lets writes through.
 func (n *Node) checkBucket() {
-	away := false
-	for {
-		err := check(n.ctx, n.deps.Bucket, n.raft.Freeze(), n.id.Directory)
-		if err == nil {
-			break
-		}
-		if n.ctx.Err() != nil {
-			return
-		}
+	if err := n.openGate(n.ctx); err != nil {
 		if fatalIdentity(err) {
 			n.fail(err)
-			return
 		}
-		if !away {
-			n.deps.Log.Warn("the bucket is away; serving from the write-ahead log", "err", err)
-			away = true
-		}
-		if !pause(n.ctx, time.Second) {
-			return
-		}
-	}
-	n.gate.open.Store(true)
-	if away {
-		n.deps.Log.Info("the bucket is back")
+		return
 	}
 	if caps, err := bucket.Probe(n.ctx, n.deps.Bucket, "", n.id.Directory); err != nil {
 		n.deps.Log.Warn("could not probe the bucket", "err", err)
@@ -287,6 +269,32 @@ func (n *Node) checkBucket() {
 	n.keeper.noteChange()
 	n.keeper.run(n.ctx)
 }
+
+// openGate opens the gate as soon as the bucket answers that the prefix is still this
+// node's. It gives up when ctx ends, or when it is somebody else's by now.
+func (n *Node) openGate(ctx context.Context) error {
+	for away := false; ; away = true {
+		err := check(ctx, n.deps.Bucket, n.raft.Freeze(), n.id.Directory)
+		switch {
+		case err == nil:
+			n.gate.open.Store(true)
+			if away {
+				n.deps.Log.Info("the bucket is back")
+			}
+			return nil
+		case fatalIdentity(err) || ctx.Err() != nil:
+			return err
+		case !away:
+			n.deps.Log.Warn("the bucket is away; serving from the write-ahead log", "err", err)
+		}
+		if !pause(ctx, bucketPause) {
+			return err
+		}
+	}
+}
+
+// bucketPause lies between two questions to a bucket that is away.
+const bucketPause = time.Second
 
 // Serve answers clients until ctx ends or the node fails, which is then the error.
 func (n *Node) Serve(ctx context.Context) error {
@@ -299,6 +307,7 @@ func (n *Node) Serve(ctx context.Context) error {
 			cancel(&failure{err})
 		case <-ctx.Done():
 		}
+		n.stopBy = time.Now().Add(n.cfg.StopTimeout)
 	})
 	err := n.broker.Serve(ctx, n.deps.Listener)
 	var failed *failure
@@ -341,21 +350,48 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// lastFlush empties the WAL into the bucket and stores a snapshot, as far as the time allows. With the gate shut
-// nothing would get through: the bucket was never reached, or it is another directory's by now.
+// lastFlush empties the WAL into the bucket and stores a snapshot, as far as the time allows. A bucket that was
+// away so far may be back just now: it is asked again, since only through an open gate does anything reach it.
 func (n *Node) lastFlush() {
-	err := errors.New("the bucket was not known to be this cluster's")
-	if n.gate.open.Load() {
-		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.StopTimeout)
-		defer cancel()
-		err = errors.Join(n.engine.Flush(ctx), n.keeper.store(ctx))
-	}
+	ctx, cancel := context.WithDeadline(context.Background(), n.stopDeadline())
+	defer cancel()
+	err := n.flushAndStore(ctx)
 	left := n.engine.Unflushed()
-	if err != nil || left > 0 {
+	switch {
+	case left > 0:
 		n.deps.Log.Warn("stopped with data that is not in the bucket; it stays in the write-ahead log for the next start", "bytes", left, "err", err)
-		return
+	case err != nil:
+		n.deps.Log.Warn("stopped without a last metadata snapshot in the bucket", "err", err)
+	default:
+		n.deps.Log.Info("stopped with everything in the bucket")
 	}
-	n.deps.Log.Info("stopped with everything in the bucket", "bytes", left)
+}
+
+// flushAndStore waits long for a bucket that does not answer only if records have to go there, and not at all for
+// one that is another's.
+func (n *Node) flushAndStore(ctx context.Context) error {
+	if err := n.gate.barred(); err != nil {
+		return err
+	}
+	if !n.gate.open.Load() {
+		ask, cancel := ctx, context.CancelFunc(func() {})
+		if n.engine.Unflushed() == 0 {
+			ask, cancel = context.WithTimeout(ctx, bucketPause)
+		}
+		defer cancel()
+		if err := n.openGate(ask); err != nil {
+			return fmt.Errorf("the bucket has not answered since the start: %w", err)
+		}
+	}
+	return errors.Join(n.engine.Flush(ctx), n.keeper.store(ctx))
+}
+
+// stopDeadline is where Serve put it, or begins now for a node that never served.
+func (n *Node) stopDeadline() time.Time {
+	if n.stopBy.IsZero() {
+		return time.Now().Add(n.cfg.StopTimeout)
+	}
+	return n.stopBy
 }
 
 // ClusterID returns the cluster's id.

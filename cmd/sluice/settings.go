@@ -24,7 +24,7 @@ type settings struct {
 	snapshotInterval time.Duration // longest time between links of the snapshot chain
 	snapshotSoon     time.Duration // after an administrative change
 	bucketWait       time.Duration // how long the first start waits for an unreachable bucket
-	stopTimeout      time.Duration // for flushing and the last snapshot
+	stopTimeout      time.Duration // for requests in flight, the last flush and the last snapshot
 }
 
 // variable is one SLUICE_… environment variable.
@@ -151,7 +151,7 @@ func environment() (*settings, error) {
 		snapshotInterval: 10 * time.Minute,
 		snapshotSoon:     5 * time.Second,
 		bucketWait:       30 * time.Second,
-		stopTimeout:      30 * time.Second,
+		stopTimeout:      8 * time.Second, // container runtimes kill after ten
 	}
 	return s, s.readEnvironment(os.Environ())
 }
