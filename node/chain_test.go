@@ -241,7 +241,6 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 		return nil
 	}}
 	r = serve(t, dir, b, func(c *Config) { c.Storage.FlushInterval, c.Storage.DeleteDelay = time.Millisecond, time.Millisecond })
-	r.cat.deleteDelay = 0
 	r.produce("t", 0, values("b", 10)...)
 	r.consume("t", 0, 0, 20)
 	// Both would get through by now if the gate were open: they fail because it is shut.

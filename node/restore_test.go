@@ -112,7 +112,7 @@ func (s *script) restart() {
 // above the true log start is back; every record that came back was sent, under its offset; the log start lies between
 // the snapshot's and the true one; no object id, incarnation, producer id or epoch is given twice.
 func TestE1_E22_RestoreAfterLossOfTheDisk(t *testing.T) {
-	seeds := 6
+	seeds := 4
 	if os.Getenv("SLUICE_LONG") != "" {
 		seeds = 300
 	}
