@@ -10,6 +10,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata"
 	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 	"github.com/sluicemq/sluice/vfs"
 	"github.com/sluicemq/sluice/vfs/crashfs"
@@ -187,5 +188,49 @@ func TestE28_FlushPlansRefusedRangesAgain(t *testing.T) {
 		r.restart()
 		r.check()
 		r.resume()
+	})
+}
+
+// TestI2_DamageIsNotServed: one bit of a batch has changed, in the WAL's file or on the way from the bucket. It
+// is said, or read again, and never handed on (traps 20, 21).
+func TestI2_DamageIsNotServed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand, func(c *storage.Config) { c.HotBytes = 1 })
+		tp := r.mustCreate("t", 1, nil)[0]
+		for range 4 {
+			r.mustSend(r.batch(tp, 1, 2000, -1))
+		}
+		name := r.cfg.WALDir + "/" + r.engine().Incarnation().String() + "/"
+		files, err := r.disk0().List(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := r.disk0().Open(name + files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte{'!'}, 4096+1000); err != nil { // in the first group's batch
+			t.Fatal(err)
+		}
+		first := storage.Fetch{MaxBytes: 1 << 20, Partitions: []storage.FetchPartition{{Partition: tp, MaxBytes: 1 << 20, CurrentEpoch: ident.NoEpoch}}}
+		r.engine().Read(t.Context(), &first)
+		if got := first.Partitions[0].Err; !errors.Is(got, storage.ErrCorrupt) {
+			t.Errorf("a damaged batch in the WAL: %v", got)
+		}
+	})
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tp := r.mustCreate("t", 1, nil)[0]
+		for range 4 {
+			r.mustSend(r.batch(tp, 1, 2000, -1))
+			r.mustFlush()
+		}
+		r.restart()
+		r.bucket.Chance(bucket.OpReadAt, fault.Flip, 0.5)
+		for range 30 {
+			r.observe()
+		}
+		r.bucket.Heal()
+		r.check()
 	})
 }
