@@ -290,6 +290,7 @@ func (p *partition) applyState(state *pstate.State, batches []batch) error {
 		}
 	}
 	p.noteEpochLocked(p.leader.Epoch, p.end)
+	p.epochs = pstate.TrimEpochs(p.epochs, p.logStart)
 	p.flush.needRecord = p.committed > 0
 	p.status = serving
 	return nil
