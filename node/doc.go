@@ -4,8 +4,12 @@
 // the broker's Topics are answered from the metadata quorum ([Catalog]), where the
 // order of opening and closing stands ([Open], [Node.Close]), and where the bucket is kept
 // shut until it is known to be this cluster's ([gate]). It holds no rules of its own
-// beyond that order (E27) and the writing of the snapshot chain (E1, E22).
+// beyond that order (E27), the writing of the snapshot chain (E1, E22), and the order in which a
+// lost directory is made anew from the bucket ([Restore], E26).
 //
-// Goroutines: the chain keeper (chain.go) and the bucket's check (claim.go), both
-// ended by Close. Imports: everything but cmd.
+// node.json says whose a directory is ([Identity]): "new" is continued by the next start, "ready" is
+// served, "restoring" never is.
+//
+// Goroutines: the bucket's check and after it the chain keeper (chain.go), ended by Close; Restore's
+// readers, ended when it returns. Imports: everything but cmd.
 package node
