@@ -357,8 +357,8 @@ func TestE22_RestoreInterruptedAnywhere(t *testing.T) {
 // errKilled is what a call answers that a dead process never sees; it is not tried again.
 var errKilled = errors.Join(errors.New("the process is dead"), bucket.ErrDenied)
 
-// A damaged bundle, and objects that are nobody's: reported, left where they are, and what does not need them comes back.
-// What lies behind the damage is not deleted either, so that the restore can be repeated once the damage is repaired.
+// E26: a damaged bundle, and objects that are nobody's: reported, left where they are, and what does not need them comes
+// back. As sound records lie behind the damage, that has to be accepted.
 func TestE26_DamagedAndForeignObjects(t *testing.T) {
 	b := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -384,7 +384,7 @@ func TestE26_DamagedAndForeignObjects(t *testing.T) {
 	foreign := cluster + "/0000/hello.txt"
 	replace(t, b, foreign, []byte("hello"))
 
-	dir, report := restore(t, b)
+	dir, report := restoreAccepting(t, b)
 	if len(report.Objects.Damaged) != 1 || report.Objects.Damaged[0].Key != damaged {
 		t.Errorf("damaged: %+v, want %s", report.Objects.Damaged, damaged)
 	}
@@ -412,29 +412,52 @@ func TestE26_DamagedAndForeignObjects(t *testing.T) {
 	}
 }
 
-// Beside damage, a bundle that holds nothing but what was left out is kept; without damage it would go.
-func TestE26_LeftOutBesideDamageIsKept(t *testing.T) {
-	b := mem.New()
+// restoreAccepting restores although damage keeps sound records away, after it was refused.
+func restoreAccepting(t testing.TB, b bucket.Bucket) (string, Report) {
+	t.Helper()
+	dir, before := filepath.Join(t.TempDir(), "accepting"), keys(t, b)
+	if _, err := tryRestore(t, dir, b); !errors.Is(err, ErrLoss) {
+		t.Errorf("restore with a loss that nobody accepted: %v", err)
+	}
+	if !slices.Equal(before, keys(t, b)) {
+		t.Error("a refused restore has changed the bucket")
+	}
+	report, err := restoreWith(t, RestoreConfig{Dir: dir, NodeID: 1, AcceptLoss: true}, b) // the directory is as empty as before
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, report
+}
+
+// damageOne has a cluster with ten records in two bundles that no snapshot knows, and cuts the first bundle off.
+func damageOne(t *testing.T) (b bucket.Bucket, damaged, behind string, whole []byte) {
+	b = mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
 	r.create("t", 1, nil)
 	r.snapshot()
 	r.produce("t", 0, values("a", 5)...)
 	r.flush()
-	damaged := newestKey(t, b)
+	damaged = newestKey(t, b)
 	r.produce("t", 0, values("b", 5)...)
 	r.flush()
-	behind := newestKey(t, b)
+	behind = newestKey(t, b)
 	r.kill()
 	whole, err := bucket.ReadAll(t.Context(), b, damaged, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	replace(t, b, damaged, whole[:len(whole)-10])
-	dir, report := restore(t, b)
+	return b, damaged, behind, whole
+}
+
+// E26: beside damage, a bundle that holds nothing but what was left out is kept; without damage it would go.
+func TestE26_LeftOutBesideDamageIsKept(t *testing.T) {
+	b, _, behind, _ := damageOne(t)
+	dir, report := restoreAccepting(t, b)
 	if !slices.Equal(report.Objects.Kept, []string{behind}) || report.Objects.Unused != 0 {
 		t.Errorf("kept %q, unused %d; want %s kept", report.Objects.Kept, report.Objects.Unused, behind)
 	}
-	r = start(t, dir, b)
+	r := start(t, dir, b)
 	r.cat.deleteDelay = 0
 	r.snapshot()
 	if err := r.engine.Collect(within(t)); err != nil {
@@ -443,19 +466,33 @@ func TestE26_LeftOutBesideDamageIsKept(t *testing.T) {
 	if !slices.Contains(keys(t, b), behind) {
 		t.Errorf("%s was deleted", behind)
 	}
-	r.kill()
+}
 
-	// Repaired, and restored anew from the snapshot of before: everything is there. (The links of the first restore are taken away with it.)
-	replace(t, b, damaged, whole)
-	for _, key := range keys(t, b) {
-		if n, ok := metadata.ParseLinkKey(key); ok && n > report.Snapshot.Number {
-			if err := b.Delete(t.Context(), key); err != nil {
-				t.Fatal(err)
-			}
-		}
+// E26: refused because of damage, repaired, and restored anew: everything is there.
+func TestE26_RepairedDamage(t *testing.T) {
+	b, damaged, _, whole := damageOne(t)
+	dir := filepath.Join(t.TempDir(), "restored")
+	if report, err := tryRestore(t, dir, b); !errors.Is(err, ErrLoss) || len(report.LeftOut) != 1 {
+		t.Fatalf("restore beside damage: %v, %+v", err, report)
 	}
-	dir, _ = restore(t, b)
+	replace(t, b, damaged, whole)
+	if _, err := tryRestore(t, dir, b); err != nil {
+		t.Fatal(err)
+	}
 	start(t, dir, b).consume("t", 0, 0, 10)
+}
+
+// E26: damage with nothing sound behind it does not stop a restore: nothing more can be had.
+func TestE26_DamageAtTheEnd(t *testing.T) {
+	b, _, behind, _ := damageOne(t)
+	replace(t, b, behind, []byte("not a bundle"))
+	dir, report := restore(t, b)
+	if len(report.Objects.Damaged) != 2 {
+		t.Errorf("damaged: %+v", report.Objects.Damaged)
+	}
+	if at := start(t, dir, b).produce("t", 0, "x"); at != 0 {
+		t.Errorf("first offset %d", at)
+	}
 }
 
 func newestKey(t testing.TB, b bucket.Bucket) (newest string) {

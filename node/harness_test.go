@@ -276,12 +276,17 @@ func restore(t testing.TB, b bucket.Bucket) (string, Report) {
 
 func tryRestore(t testing.TB, dir string, b bucket.Bucket) (Report, error) {
 	t.Helper()
+	return restoreWith(t, RestoreConfig{Dir: dir, NodeID: 1}, b)
+}
+
+func restoreWith(t testing.TB, cfg RestoreConfig, b bucket.Bucket) (Report, error) {
+	t.Helper()
 	var out bytes.Buffer
 	l := newLogs()
-	report, err := Restore(within(t), Config{Dir: dir, NodeID: 1}, RestoreDeps{Bucket: b, Log: slog.New(l), Out: &out})
+	report, err := Restore(within(t), cfg, RestoreDeps{Bucket: b, Log: slog.New(l), Out: &out})
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("restore into %s: %v\n%s%s", filepath.Base(dir), err, &out, l)
+			t.Logf("restore into %s: %v\n%s%s", filepath.Base(cfg.Dir), err, &out, l)
 		}
 	})
 	return report, err

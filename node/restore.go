@@ -50,6 +50,18 @@ var (
 	ErrNotAlone = errors.New("a broker or another restore works on this bucket: stop it, then restore again into an empty directory")
 )
 
+// ErrLoss is damage behind which sound records lie, which would not come back.
+var ErrLoss = errors.New("because of damaged objects, sound records behind them would not come back")
+
+// RestoreConfig says what to restore into.
+type RestoreConfig struct {
+	Dir    string // empty or absent
+	NodeID int32
+	// AcceptLoss goes on where damage keeps sound records from coming back. Without it nothing is written
+	// then, so that the damage can be repaired first.
+	AcceptLoss bool
+}
+
 // RestoreDeps are the parts that a restore works with.
 type RestoreDeps struct {
 	Bucket bucket.Bucket
@@ -57,9 +69,9 @@ type RestoreDeps struct {
 	Out    io.Writer // lines of progress for a person
 }
 
-// Restore makes the empty directory cfg.Dir that of broker cfg.NodeID of the cluster that the bucket holds. It
-// only uses these two fields. The report is filled in as far as the restore came.
-func Restore(ctx context.Context, cfg Config, deps RestoreDeps) (Report, error) {
+// Restore makes the empty directory cfg.Dir that of broker cfg.NodeID of the cluster that the bucket holds.
+// The report is filled in as far as the restore came.
+func Restore(ctx context.Context, cfg RestoreConfig, deps RestoreDeps) (Report, error) {
 	r := &restorer{cfg: cfg, deps: deps, report: Report{Dir: cfg.Dir}}
 	err := r.restore(ctx)
 	if err != nil {
@@ -69,7 +81,7 @@ func Restore(ctx context.Context, cfg Config, deps RestoreDeps) (Report, error) 
 }
 
 type restorer struct {
-	cfg  Config
+	cfg  RestoreConfig
 	deps RestoreDeps
 
 	id     *Identity
@@ -351,6 +363,9 @@ func (r *restorer) makePlan(context.Context) error {
 		}
 	}
 	r.tell(after)
+	if n := len(r.report.LeftOut); n > 0 && len(r.report.Objects.Damaged) > 0 && !r.cfg.AcceptLoss {
+		return fmt.Errorf("%w: %d objects are damaged, %d sections behind them would be lost; nothing was written: repair the objects and restore again, or accept the loss with --accept-loss", ErrLoss, len(r.report.Objects.Damaged), n)
+	}
 	return nil
 }
 
@@ -372,8 +387,8 @@ func (r *restorer) try() (*metadata.State, error) {
 }
 
 // keepLeftOut takes objects out of the plan that nothing uses and that hold data which was left out: beside a
-// damaged bundle that may be because of the damage. They are not given up for deletion, so that a restore
-// can be repeated once the damage is repaired. It reports whether there were any.
+// damaged bundle that may be because of the damage, and they may be all that is left of these records. So they are
+// not given up for deletion. It reports whether there were any.
 func (r *restorer) keepLeftOut() bool {
 	keep := make(map[ident.ObjectID]bool)
 	for i := range r.plan.LeftOut {

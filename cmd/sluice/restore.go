@@ -35,12 +35,14 @@ Start the restored broker with the same --dir and --bucket.`,
 	}
 	bucketURL := cmd.Flags().String("bucket", "", "the cluster's bucket: s3://bucket/prefix?region=… or file:///path")
 	dir := cmd.Flags().String("dir", "", "empty or absent directory to restore into")
+	acceptLoss := cmd.Flags().Bool("accept-loss", false, "restore although damaged objects keep sound records behind them from coming back")
 	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document; progress goes to standard error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *bucketURL == "" || *dir == "" {
 			return errors.New("restore needs --bucket URL and --dir DIR")
 		}
-		report, err := restore(cmd.Context(), *bucketURL, *dir, cmd.ErrOrStderr())
+		cfg := node.RestoreConfig{Dir: *dir, NodeID: nodeID, AcceptLoss: *acceptLoss}
+		report, err := restore(cmd.Context(), *bucketURL, cfg, cmd.ErrOrStderr())
 		if err != nil && report.Cluster == "" {
 			return err // it did not come so far as to know something
 		}
@@ -48,19 +50,21 @@ Start the restored broker with the same --dir and --bucket.`,
 			err = errors.Join(err, printJSON(cmd.OutOrStdout(), report))
 		} else if err == nil {
 			printReport(cmd.OutOrStdout(), &report)
+		} else {
+			printTrouble(cmd.ErrOrStderr(), &report)
 		}
 		return err
 	}
 	return cmd
 }
 
-func restore(ctx context.Context, url, dir string, progress io.Writer) (report node.Report, err error) {
+func restore(ctx context.Context, url string, cfg node.RestoreConfig, progress io.Writer) (report node.Report, err error) {
 	b, err := openExisting(ctx, url)
 	if err != nil {
 		return report, err
 	}
 	defer closing(&err, b.Close)
-	return node.Restore(ctx, node.Config{Dir: dir, NodeID: nodeID}, node.RestoreDeps{
+	return node.Restore(ctx, cfg, node.RestoreDeps{
 		Bucket: b, Out: progress, Log: slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 }
@@ -99,6 +103,13 @@ func printReport(w io.Writer, r *node.Report) {
 	if r.Partitions > 0 {
 		line("  leader epochs  above %d (before: at most %d)", r.Epoch, r.EpochSeen)
 	}
+	printTrouble(w, r)
+	line("Start it:  sluice dev --dir %s --bucket URL", r.Dir)
+}
+
+// printTrouble names what a restore found and could not use.
+func printTrouble(w io.Writer, r *node.Report) {
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	for _, o := range r.Objects.Foreign {
 		line("FOREIGN  %s: %s; it stays where it is", o.Key, o.Reason)
 	}
@@ -111,5 +122,4 @@ func printReport(w io.Writer, r *node.Report) {
 	for _, key := range r.Objects.Kept {
 		line("KEPT     %s: nothing refers to it, but beside the damage it may be needed; it stays where it is", key)
 	}
-	line("Start it:  sluice dev --dir %s --bucket URL", r.Dir)
 }
