@@ -741,9 +741,23 @@ func TestE28_CommitWithUnknownOutcome(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				r := newRig(t, seed(t), byHand)
 				tp := r.mustCreate("t", 1, classObject)[0]
+				numbers := map[uint64]uint64{} // by object
 				for range 4 {
 					left := 3
-					r.quorum.decide(losing("CommitFlush", f, func() bool { left--; return left >= 0 }))
+					r.quorum.decide(func(_ int, cmd *pb.Command) fate {
+						c := cmd.GetCommitFlush()
+						if c == nil {
+							return carried
+						}
+						if n, ok := numbers[c.Bundles[0].Object]; ok && n != c.Number {
+							t.Errorf("a commit was repeated under number %d, first under %d", c.Number, n)
+						}
+						numbers[c.Bundles[0].Object] = c.Number
+						if left--; left >= 0 {
+							return f
+						}
+						return carried
+					})
 					r.mustSend(r.batch(tp, 1, 40, 1))
 				}
 				if got := len(r.keys()); got > 4+1 { // one each, and a manifest
@@ -882,5 +896,47 @@ func TestI11_DuplicateWaitsForItsOriginal(t *testing.T) {
 			t.Errorf("original at %d, duplicate at %d", original.base, duplicate.base)
 		}
 		r.check()
+	})
+}
+
+// TestE12_VoidInASealedTail: a topic goes, and a log start passes, whose batches lie in a sealed tail. The tail is not kept for them.
+func TestE12_VoidInASealedTail(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		doomed, kept := r.mustCreate("doomed", 1, nil)[0], r.mustCreate("kept", 2, nil)
+		r.mustSend(r.plain(doomed, 2), r.batch(kept[0], 2, 40, 1), r.plain(kept[1], 3))
+		r.restart()
+		r.deleteTopic(doomed.Topic)
+		r.advance(kept[1], 3)
+		r.mustFlush()
+		if n := r.tails(); n != 0 {
+			t.Errorf("%d sealed tails are kept for what is void", n)
+		}
+		r.check()
+		r.restart()
+		r.check()
+		r.resume()
+	})
+}
+
+// TestE24_RecordLeavesARetiredTail: an idle partition's record lies in a sealed tail; the tail goes with the next flush.
+func TestE24_RecordLeavesARetiredTail(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		idle, busy := r.mustCreate("idle", 1, nil)[0], r.mustCreate("busy", 1, nil)[0]
+		r.mustSend(r.batch(idle, 1, 40, 5))
+		r.mustFlush()
+		for range 3 {
+			r.restart()
+			r.mustSend(r.plain(busy, 1))
+			r.mustFlush()
+			if n := r.tails(); n != 0 {
+				t.Fatalf("%d tails are left", n)
+			}
+		}
+		r.bucket.Away(fault.Refused)
+		r.restart()
+		r.resume()
+		r.check0(busy)
 	})
 }
