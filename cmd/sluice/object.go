@@ -66,7 +66,7 @@ func describe(info bucket.Info) listedObject {
 		l.Kind, l.Number = "snapshot", n
 	} else if info.Key == metadata.ClusterKey {
 		l.Kind = "cluster"
-	} else if strings.HasPrefix(info.Key, "probe/") {
+	} else if strings.HasPrefix(info.Key, probePrefix) {
 		l.Kind = "probe"
 	}
 	return l
@@ -148,6 +148,9 @@ one of object ls; the name of a file is tried first.`,
 // linkMagic begins a link of the snapshot chain (docs/formats/metadata.md).
 const linkMagic = "SLSN"
 
+// probePrefix begins the keys with which a start tries out what the store does.
+const probePrefix = "probe/"
+
 // source is the object that is looked at, in a bucket or copied to a file.
 type source struct {
 	name  string
@@ -193,6 +196,9 @@ func inspect(ctx context.Context, w io.Writer, s *source, opts object.InspectOpt
 		}
 	}
 	switch {
+	case strings.HasPrefix(s.name, probePrefix):
+		_, err := fmt.Fprintf(w, "a probe of the store, %d bytes, left by a broker that stopped meanwhile; its next start deletes it\n", s.bytes)
+		return err
 	case string(magic[:]) == linkMagic:
 		return inspectLink(ctx, w, s, opts)
 	case magic[0] == '{':
