@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -79,36 +80,76 @@ func TestNoSleepInTests(t *testing.T) {
 	report(t, checkSleep(repository(t)))
 }
 
+// checkSleep lets a test sleep if it runs in a bubble: it calls synctest.Test, or a helper of its
+// package that does. What is no test itself may sleep where the package has bubbles.
 func checkSleep(tr *tree) []string {
+	bubbles := bubbleHelpers(tr)
 	var problems []string
 	for _, f := range tr.files {
 		if !f.test && !under(f.path, "compat-tests") {
 			continue
 		}
-		if usesSynctest(f) {
-			continue // in a bubble time is virtual
-		}
-		ast.Inspect(f.ast, func(n ast.Node) bool {
-			s, ok := n.(*ast.SelectorExpr)
-			if !ok || s.Sel.Name != "Sleep" {
+		helpers := bubbles[path.Dir(f.path)]
+		for _, d := range f.ast.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if ok && (callsAny(fn, helpers) || len(helpers) > 0 && !isTest(fn.Name.Name)) {
+				continue
+			}
+			ast.Inspect(d, func(n ast.Node) bool {
+				if selects(n, "time", "Sleep") {
+					problems = append(problems, tr.at(f, n.Pos())+": time.Sleep in a test: wait for a signal, or use testing/synctest")
+				}
 				return true
-			}
-			if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" {
-				problems = append(problems, tr.at(f, n.Pos())+": time.Sleep in a test: wait for a signal, or use testing/synctest")
-			}
-			return true
-		})
+			})
+		}
 	}
 	return problems
 }
 
-func usesSynctest(f *file) bool {
-	for _, i := range f.imports() {
-		if i == "testing/synctest" {
-			return true
+// bubbleHelpers names, by folder, the functions of tests that call synctest.Test.
+func bubbleHelpers(tr *tree) map[string][]string {
+	helpers := make(map[string][]string)
+	for _, f := range tr.files {
+		for _, d := range f.ast.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || !f.test {
+				continue
+			}
+			ast.Inspect(fn, func(n ast.Node) bool {
+				if selects(n, "synctest", "Test") {
+					dir := path.Dir(f.path)
+					helpers[dir] = append(helpers[dir], fn.Name.Name)
+				}
+				return true
+			})
 		}
 	}
-	return false
+	return helpers
+}
+
+// callsAny reports that a function is one of these or mentions one.
+func callsAny(fn *ast.FuncDecl, names []string) bool {
+	found := false
+	ast.Inspect(fn, func(n ast.Node) bool {
+		id, ok := n.(*ast.Ident)
+		found = found || ok && slices.Contains(names, id.Name)
+		return !found
+	})
+	return found
+}
+
+func isTest(name string) bool {
+	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz") || strings.HasPrefix(name, "Benchmark")
+}
+
+// selects reports that n is pkg.name.
+func selects(n ast.Node, pkg, name string) bool {
+	s, ok := n.(*ast.SelectorExpr)
+	if !ok || s.Sel.Name != name {
+		return false
+	}
+	x, ok := s.X.(*ast.Ident)
+	return ok && x.Name == pkg
 }
 
 // link is a relative link of Markdown: [text](target).
