@@ -286,7 +286,7 @@ func (e *Engine) publish(p *partition, entry *wal.Entry) []ack {
 	}
 	b.position, b.crc = entry.Position, entry.CRC
 	p.persisted = entry.End
-	e.hot.add(p, entry.End, int64(b.size))
+	e.hot.add(p, entry.End, int64(b.size)+batchOverhead)
 	if p.facts.Load().afterCommit {
 		e.wakeUrgent(p)
 		return nil

@@ -104,13 +104,11 @@ func (e *Engine) Close() error {
 	var errs []error
 	if e.wal != nil {
 		errs = append(errs, e.wal.Close())
-		e.wal = nil
 	}
 	e.failAllAcks() // what waits for a commit waits in vain: the next incarnation will make it
 	for _, t := range e.tails {
 		errs = append(errs, t.sealed.Close())
 	}
-	e.tails = nil
 	return errors.Join(append(errs, e.cache.Close())...)
 }
 
@@ -173,7 +171,9 @@ func (p *partition) failAcks(err error) {
 // failLocked undoes nothing: the WAL refused the batches, so this incarnation is
 // over and what was placed is never shown.
 func (e *Engine) failLocked(req *AppendRequest, parts []*partition, err error) {
-	e.fail(fmt.Errorf("write-ahead log: append: %w", err))
+	if !errors.Is(err, wal.ErrClosed) { // a clean end is none
+		e.fail(fmt.Errorf("write-ahead log: append: %w", err))
+	}
 	for _, p := range parts {
 		if p == nil {
 			continue

@@ -70,20 +70,21 @@ type bundle struct {
 	id       ident.ObjectID
 	built    object.Built
 	uploaded bool
+	lost     error // of sections that were left out
 }
 
 // Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends.
 func (e *Engine) Flush(ctx context.Context) error {
 	for {
 		n, _, err := e.pass(ctx, e.all())
-		refused := errors.Is(err, errRefused)
-		if err != nil && !refused {
+		again := errors.Is(err, errRefused) || errors.Is(err, errLost) && movedOn(err)
+		if err != nil && !again {
 			return err
 		}
 		if n == 0 && e.Unflushed() == 0 {
 			return e.trim(ctx)
 		}
-		if n == 0 || refused { // another pass holds the partitions, or it has to be planned again
+		if n == 0 || again { // another pass holds the partitions, or it has to be planned again
 			if err := sleep(ctx, heldPause); err != nil {
 				return err
 			}
@@ -125,10 +126,8 @@ func (e *Engine) flushLoop() {
 func (e *Engine) flushAll(ctx context.Context) error {
 	for {
 		_, more, err := e.pass(ctx, e.all())
-		if err != nil {
-			return err
-		}
-		if err := e.trim(ctx); err != nil || !more {
+		// What one partition lacks does not keep the others' segments from going.
+		if err = errors.Join(err, e.trim(ctx)); err != nil || !more {
 			return err
 		}
 	}
@@ -201,14 +200,17 @@ func (e *Engine) pass(ctx context.Context, parts []*partition) (count int, more 
 	if len(bundles) == 0 {
 		return 0, false, nil
 	}
-	if err := e.upload(ctx, bundles); err != nil {
+	err = e.upload(ctx, bundles)
+	bundles = slices.DeleteFunc(bundles, func(b *bundle) bool { return !b.uploaded })
+	if ctx.Err() != nil {
 		return count, more, err
 	}
-	err = e.commitAll(ctx, bundles)
-	if err == nil {
-		err = e.record(ctx, chosen)
+	err = errors.Join(err, e.commitAll(ctx, bundles))
+	err = errors.Join(err, e.record(ctx, chosen))                     // of those that were committed, whatever became of the others
+	if err := e.absorb(ctx, chosen); err != nil && ctx.Err() == nil { // a full head may be why one was refused
+		e.log.Warn("ranges stay in the quorum until the next flush", "err", err)
 	}
-	return count, more, errors.Join(err, e.absorb(ctx, chosen)) // a full head may be why it was refused
+	return count, more, err
 }
 
 func release(parts []*partition) {
@@ -345,7 +347,8 @@ func (e *Engine) upload(ctx context.Context, bundles []*bundle) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = e.retry(ctx, "upload bundle", func(ctx context.Context) error { return e.uploadOne(ctx, b) })
+			err := e.retry(ctx, "upload bundle", func(ctx context.Context) error { return e.uploadOne(ctx, b) })
+			errs[i] = errors.Join(err, b.lost)
 		})
 	}
 	wg.Wait()
@@ -362,7 +365,10 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 		b.id = id
 	}
 	if err := e.build(b); err != nil {
-		return err
+		b.sections, b.lost = nil, errors.Join(b.lost, fmt.Errorf("%w: %w", errLost, err))
+	}
+	if len(b.sections) == 0 {
+		return nil
 	}
 	err := e.deps.Bucket.Create(ctx, e.objectKey(b.id, e.incarnation, object.KindBundle), bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C})
 	b.built.Parts = nil // lets go of the batches; built again for another attempt
@@ -376,23 +382,23 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 	return nil
 }
 
-// build lays a bundle out, reading from the WAL what is not in memory.
+// errLost says that batches are not where they should be: the deletion of their topic or the
+// log start was faster, or they are damaged. To try the same again would not end; the flush is planned anew.
+var errLost = errors.New("batches could not be read from the write-ahead log")
+
+// build lays a bundle out. A section that cannot be read is left out, so that it keeps nothing else from the bucket.
 func (e *Engine) build(b *bundle) error {
 	w := object.NewBundle(object.Header{
 		ClusterID: e.deps.Catalog.ClusterID(), Generation: e.incarnation.Generation(), Object: b.id, Incarnation: e.incarnation,
 	})
+	var kept []*section
 	for _, s := range b.sections {
-		refs := make([]object.BatchRef, len(s.batches))
-		for i := range s.batches {
-			bytes, err := s.batches[i].load()
-			if err != nil {
-				return fmt.Errorf("read [%d,%d) of %s from the write-ahead log: %w", s.batches[i].start, s.batches[i].end, s.p.id, err)
-			}
-			refs[i] = object.BatchRef{
-				Bytes: bytes, Start: s.batches[i].start, End: s.batches[i].end,
-				MaxTimestamp: s.batches[i].maxTimestamp, CRC: s.batches[i].crc,
-			}
+		refs, err := s.refs()
+		if err != nil {
+			b.lost = errors.Join(b.lost, fmt.Errorf("%w: %w", errLost, err))
+			continue
 		}
+		kept = append(kept, s)
 		if _, err := w.AddSection(object.Section{
 			Topic: s.p.id.Topic, Name: s.facts.topic.Name, Creation: s.facts.topic.Creation,
 			Partition: s.p.id.Index, PartitionCount: int32(len(s.facts.topic.Partitions)), ReplicationFactor: s.facts.topic.ReplicationFactor,
@@ -403,9 +409,27 @@ func (e *Engine) build(b *bundle) error {
 			return fmt.Errorf("section of %s: %w", s.p.id, err)
 		}
 	}
+	b.sections = kept
+	if len(kept) == 0 {
+		return nil
+	}
 	built, err := w.Finish()
 	b.built = built
 	return err
+}
+
+// refs returns the section's batches, from memory or read from the WAL.
+func (s *section) refs() ([]object.BatchRef, error) {
+	refs := make([]object.BatchRef, len(s.batches))
+	for i := range s.batches {
+		b := &s.batches[i]
+		bytes, err := b.load()
+		if err != nil {
+			return nil, fmt.Errorf("[%d,%d) of %s: %w", b.start, b.end, s.p.id, err)
+		}
+		refs[i] = object.BatchRef{Bytes: bytes, Start: b.start, End: b.end, MaxTimestamp: b.maxTimestamp, CRC: b.crc}
+	}
+	return refs, nil
 }
 
 // load returns a batch's bytes from memory or from the WAL, verified.
@@ -509,15 +533,23 @@ func (e *Engine) reconcile(p *partition) []ack {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.status == gone || !p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
+	if p.status == gone {
 		return nil
 	}
-	p.flush.base = catalog.StateRef{} // not known for certain: the next section writes a base
-	p.flush.walBase = false
+	p.forgetBaseLocked() // the head's is not known for certain, and may be why it was refused
+	if !p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
+		return nil
+	}
 	if p.facts.Load().afterCommit {
 		return p.showLocked(max(p.hw, p.committed))
 	}
 	return nil
+}
+
+// forgetBaseLocked makes the next section and the next record write bases.
+func (p *partition) forgetBaseLocked() {
+	p.flush.base = catalog.StateRef{}
+	p.flush.walBase = false
 }
 
 // committed takes note of a range that is live, and shows what waited for it.
@@ -529,10 +561,14 @@ func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
 		return nil
 	}
 	p.advanceCommittedLocked(s.end(), e.uncount)
-	if s.isBase {
+	switch {
+	case !s.isBase:
+	case p.flush.stateEnd == s.end():
 		p.flush.base, p.flush.baseBytes = r.State, len(s.state)
 		p.flush.producers.MarkBase()
 		p.flush.walBase = false
+	default: // log start was faster (E12): a delta on this base would miss what lies between
+		p.forgetBaseLocked()
 	}
 	if p.facts.Load().afterCommit {
 		return p.showLocked(max(p.hw, p.committed))

@@ -6,6 +6,10 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
+// batchOverhead is about what a batch takes in the batch log and in the queue below beside its bytes: small
+// batches would hold several times the budget without it.
+const batchOverhead = 192
+
 // hotTail keeps the newest durable batches in memory, up to a number of bytes,
 // for readers that follow. The bytes are the WAL's own: a batch that falls out is
 // read from the WAL file until it is in the bucket.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 	"sync"
 
 	"github.com/sluicemq/sluice/catalog"
@@ -48,15 +49,29 @@ func (e *Engine) section(ctx context.Context, tp ident.TopicPartition, r *catalo
 		if err != nil {
 			return nil, err
 		}
-		if s.Object != r.Object || s.Topic != tp.Topic || s.Partition != tp.Index || s.End != r.End {
-			return nil, fmt.Errorf("it holds a section of object %s, partition %d, that ends at %d", s.Object, s.Partition, s.End)
+		if s.Object != r.Object || s.Topic != tp.Topic || s.Partition != tp.Index {
+			return nil, fmt.Errorf("it holds a section of object %s, topic %s, partition %d", s.Object, s.Topic, s.Partition)
 		}
 		return s, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("index of [%d,%d) of %s: %w", r.Start, r.End, tp, err)
 	}
-	return s, nil
+	if s.Start > r.Start || s.End < r.End {
+		return nil, fmt.Errorf("%w: object %s holds [%d,%d) of %s where it should hold [%d,%d)", ErrCorrupt, r.Object, s.Start, s.End, tp, r.Start, r.End)
+	}
+	return cutSection(s, r.End), nil
+}
+
+// cutSection leaves out what lies behind a range's end: restore has cut it off where a later leader took over (E26).
+func cutSection(s *object.SectionInfo, end ident.Offset) *object.SectionInfo {
+	if s.End == end {
+		return s
+	}
+	cut := *s
+	cut.Index = s.Index[:sort.Search(len(s.Index), func(i int) bool { return s.Index[i].End > end })]
+	cut.End = end
+	return &cut
 }
 
 // decoded returns what decode makes of a run of an object, from memory if it was asked for before.

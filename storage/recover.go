@@ -263,11 +263,11 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 	if err != nil {
 		return fmt.Errorf("state record: %w", err)
 	}
-	return p.applyState(state, f.batches)
+	return e.applyState(p, state, f.batches)
 }
 
 // applyState takes a partition's producers and epochs into use: the state, then every batch above it (E24).
-func (p *partition) applyState(state *pstate.State, batches []batch) error {
+func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) error {
 	if !joins(state.End, p.committed, batches) {
 		return fmt.Errorf("%w: the state record reflects %d, the bucket holds up to %d, and the write-ahead log does not join them", ErrCorrupt, state.End, p.committed)
 	}
@@ -293,6 +293,9 @@ func (p *partition) applyState(state *pstate.State, batches []batch) error {
 	p.epochs = pstate.TrimEpochs(p.epochs, p.logStart)
 	p.flush.needRecord = p.committed > 0
 	p.status = serving
+	if p.facts.Load().afterCommit && p.committed < p.persisted {
+		e.wakeUrgent(p)
+	}
 	return nil
 }
 
@@ -320,7 +323,7 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		if p.status != loading {
 			return
 		}
-		if err := p.applyState(state, f.batches); err != nil {
+		if err := e.applyState(p, state, f.batches); err != nil {
 			e.log.Error("partition stays closed", "partition", p.id, "err", err)
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,12 +61,19 @@ func (p *partition) expireProducers(before int64) {
 
 func (e *Engine) retain(ctx context.Context, p *partition, now int64) error {
 	config := p.facts.Load().config
+	var unflushed []batch
+	var hw ident.Offset
+	limited := config.CleanupPolicy.Delete && (config.RetentionMs >= 0 || config.RetentionBytes >= 0)
+	if limited {
+		unflushed, hw = p.unflushedUnits() // before the head: what is committed between the two is in both, not in neither
+	}
 	head, ok := e.deps.Catalog.Head(p.id)
 	if !ok {
 		return nil // deleted meanwhile
 	}
-	if config.CleanupPolicy.Delete && (config.RetentionMs >= 0 || config.RetentionBytes >= 0) {
-		start, err := e.retained(ctx, p, &head, newRetention(&config, now))
+	if limited {
+		unflushed = slices.DeleteFunc(unflushed, func(b batch) bool { return b.end <= head.CommittedEnd })
+		start, err := e.retained(ctx, &head, unflushed, hw, newRetention(&config, now))
 		if err != nil {
 			return err
 		}
@@ -106,8 +114,7 @@ func (r *retention) drops(unitBytes, total, maxTimestamp int64) bool {
 
 // retained walks a partition from its oldest range to its newest batch and returns the new
 // log start. What is not flushed yet and the last range expire like the rest.
-func (e *Engine) retained(ctx context.Context, p *partition, head *catalog.Head, r retention) (ident.Offset, error) {
-	unflushed, hw := p.unflushedUnits()
+func (e *Engine) retained(ctx context.Context, head *catalog.Head, unflushed []batch, hw ident.Offset, r retention) (ident.Offset, error) {
 	total := head.Manifest.DataBytes
 	for i := range head.Ranges {
 		total += head.Ranges[i].Bytes

@@ -21,8 +21,10 @@ func (e *Engine) trim(ctx context.Context) error {
 		return err
 	}
 	defer e.trimTurn.give()
+	// Read before the partitions are listed: of one that is opened meanwhile, everything lies above (I9).
+	published := ident.Position(e.published.Load())
 	parts := e.all()
-	low := e.lowestUncommitted(parts)
+	low := e.lowestUncommitted(parts, published)
 	e.trimmedTo.Store(int64(low))
 	e.measureSpan()
 	segment := ident.Position(e.cfg.WALSegmentBytes)
@@ -38,9 +40,10 @@ func (e *Engine) trim(ctx context.Context) error {
 	return e.retireTails(ctx, parts)
 }
 
-// lowestUncommitted returns the position in the own WAL below which everything is committed or void.
-func (e *Engine) lowestUncommitted(parts []*partition) ident.Position {
-	low := ident.Position(e.published.Load()) // read first: what is published later lies above
+// lowestUncommitted returns the position in the own WAL below which everything is committed or void,
+// at most published.
+func (e *Engine) lowestUncommitted(parts []*partition, published ident.Position) ident.Position {
+	low := published
 	for _, p := range parts {
 		p.mu.Lock()
 		for i := p.log.search(p.committed); i < p.log.len(); i++ {
