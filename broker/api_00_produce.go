@@ -18,6 +18,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,8 +48,7 @@ type produceCall struct {
 	append storage.AppendRequest    // what was not refused
 	slots  []produceSlot            // by append.Partitions: where its outcome goes
 
-	first ident.TopicPartition              // of append, for isTwice
-	seen  map[ident.TopicPartition]struct{} // all of append, if there is more than one
+	seen map[ident.TopicID][]uint64 // bit by partition, for isTwice; nil for a request of one partition
 
 	// holders of the memory budget: the answer, and the log until Done.
 	holders atomic.Int32
@@ -70,6 +70,7 @@ func (b *Broker) produce(c *call) *produceCall {
 	}
 	transactional := hasTransactionalBatch(req)
 	nowMs := time.Now().UnixMilli()
+	p.prepareFor(partitionCount(req))
 	p.topics = make([]protocol.ProducedTopic, len(req.Topics))
 	for i := range req.Topics {
 		rt := &req.Topics[i]
@@ -83,6 +84,23 @@ func (b *Broker) produce(c *call) *produceCall {
 		}
 	}
 	return p
+}
+
+func partitionCount(req *kmsg.ProduceRequest) int {
+	n := 0
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
+	}
+	return n
+}
+
+// prepareFor makes room for n partitions at once: growing by doubling copies more than the batches' headers weigh.
+func (p *produceCall) prepareFor(n int) {
+	p.append.Partitions = make([]storage.PartitionAppend, 0, n)
+	p.slots = make([]produceSlot, 0, n)
+	if n > 1 {
+		p.seen = map[ident.TopicID][]uint64{}
+	}
 }
 
 // hasTransactionalBatch decides from the batches: a header field proves nothing (CVE-2018-17196).
@@ -165,7 +183,7 @@ func (p *produceCall) preparePartition(rp *kmsg.ProduceRequestTopicPartition, to
 		return a, err
 	}
 	a = storage.PartitionAppend{Partition: ident.TopicPartition{Topic: topic.ID, Index: rp.Partition}, AppendTime: -1}
-	if p.isTwice(a.Partition) {
+	if p.isTwice(a.Partition, len(topic.Partitions)) {
 		return a, fmt.Errorf("%w: the partition stands twice in the request", errInvalidRecord)
 	}
 	if config.LogAppendTime {
@@ -179,17 +197,20 @@ func (p *produceCall) preparePartition(rp *kmsg.ProduceRequestTopicPartition, to
 	return a, nil
 }
 
-// isTwice reports whether a partition was lined up before: the log takes each lock once (E8).
-func (p *produceCall) isTwice(tp ident.TopicPartition) bool {
-	if len(p.append.Partitions) == 0 {
-		p.first = tp
+// isTwice reports whether a partition, one of so many of its topic, was lined up before: the log takes each lock once (E8).
+// A bit each: a map of partitions cost a twentieth of a request of a hundred.
+func (p *produceCall) isTwice(tp ident.TopicPartition, partitions int) bool {
+	if p.seen == nil {
 		return false
 	}
-	if p.seen == nil {
-		p.seen = map[ident.TopicPartition]struct{}{p.first: {}}
+	bits, ok := p.seen[tp.Topic]
+	if word := int(tp.Index) / 64; !ok || word >= len(bits) { // it may have grown since the topic's first entry
+		bits = append(bits, make([]uint64, (partitions+63)/64-len(bits))...)
+		p.seen[tp.Topic] = bits
 	}
-	_, twice := p.seen[tp]
-	p.seen[tp] = struct{}{}
+	word, bit := &bits[tp.Index/64], uint64(1)<<(tp.Index%64)
+	twice := *word&bit != 0
+	*word |= bit
 	return twice
 }
 
@@ -283,12 +304,23 @@ func (p *produceCall) failed() bool {
 func (p *produceCall) appendAnswer(dst []byte, throttle time.Duration) []byte {
 	p.finish()
 	throttleMs := int32((throttle + time.Millisecond - 1) / time.Millisecond)
+	dst = slices.Grow(dst, p.answerBytes())
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = protocol.AppendResponseHeader(dst, p.call.header.Key, p.call.version, p.call.header.CorrelationID)
 	dst = protocol.AppendProduceResponse(dst, p.call.version, p.topics, throttleMs, p.b.endpoints(p.newLeaders()))
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-protocol.FrameLengthBytes))
 	return dst
+}
+
+// answerBytes is about what an answer without refusals takes.
+func (p *produceCall) answerBytes() int {
+	const fixedBytes, topicBytes, partitionBytes = 32, 24, 37
+	n := fixedBytes
+	for i := range p.topics {
+		n += topicBytes + len(p.topics[i].Name) + partitionBytes*len(p.topics[i].Partitions)
+	}
+	return n
 }
 
 func (p *produceCall) newLeaders() map[int32]bool {

@@ -5,6 +5,7 @@
 package ident
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -103,7 +104,7 @@ func (p TopicPartition) String() string { return fmt.Sprintf("%s-%d", p.Topic, p
 
 // Compare orders partitions: the lock order of E8.
 func (p TopicPartition) Compare(q TopicPartition) int {
-	if c := strings.Compare(string(p.Topic[:]), string(q.Topic[:])); c != 0 {
+	if c := bytes.Compare(p.Topic[:], q.Topic[:]); c != 0 {
 		return c
 	}
 	return int(p.Index) - int(q.Index)
