@@ -1,0 +1,222 @@
+package storage_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata/pb"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/bucket/fault"
+	"github.com/sluicemq/sluice/vfs/crashfs"
+)
+
+// dangers counts what a campaign really met: one that met too little shows nothing.
+type dangers map[string]int
+
+// TestI1_I2_I5_I11_RandomFaults: seeded programs of everything at once, over a store and a quorum that fail
+// now and then and a broker that dies, all held against the history.
+func TestI1_I2_I5_I11_RandomFaults(t *testing.T) {
+	first, count := seed(t), uint64(6)
+	if long() {
+		count = 300
+	}
+	met := dangers{}
+	for s := first; s < first+count; s++ {
+		t.Run(fmt.Sprintf("seed%d", s), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) { randomProgram(t, s, met) })
+		})
+	}
+	for _, danger := range []string{"killed", "cut", "away", "deleted", "advanced", "unknown", "disk failed"} {
+		if met[danger] == 0 && long() {
+			t.Errorf("the campaign never met: %s", danger)
+		}
+	}
+	t.Log(met)
+}
+
+// program is one seeded run.
+type program struct {
+	r      *rig
+	rng    *rand.Rand
+	met    dangers
+	topics [][]ident.TopicPartition
+	open   []*sent // not waited for yet
+}
+
+func randomProgram(t *testing.T, seed uint64, met dangers) {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	p := &program{r: newRig(t, seed), rng: rng, met: met}
+	r := p.r
+	for i := range 3 {
+		configs := map[string]string(nil)
+		if i == 2 {
+			configs = classObject
+		}
+		p.topics = append(p.topics, r.mustCreate(fmt.Sprint("t", i), 2, configs))
+	}
+	p.misfortune()
+	for range 50 {
+		p.step()
+		if r.process == nil || !r.alive() {
+			p.restart()
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	r.kill()
+	r.bucket.Heal()
+	r.quorum.decide(nil)
+	if err := r.bucket.Release(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.mustOpen()
+	aftermath(r, rng.IntN(2) == 0)
+}
+
+// misfortune sets how often what fails.
+func (p *program) misfortune() {
+	r, rng := p.r, p.rng
+	for _, f := range []fault.Fault{fault.Lost, fault.Delayed, fault.Busy, fault.Refused, fault.Slow, fault.Hang} {
+		r.bucket.Chance(bucket.OpCreate, f, 0.03)
+	}
+	r.bucket.Chance(bucket.OpReadAt, fault.Broken, 0.05)
+	r.bucket.Chance(bucket.OpDelete, fault.Lost, 0.1)
+	lots := rand.New(rand.NewPCG(rng.Uint64(), 8))
+	r.quorum.decide(func(int, *pb.Command) fate { // called under the quorum's lock
+		switch n := lots.IntN(100); {
+		case n < 4:
+			return answerLost
+		case n < 8:
+			return commandLost
+		case n < 9:
+			return killBefore
+		case n < 10:
+			return killAfter
+		}
+		return carried
+	})
+}
+
+func (p *program) step() {
+	r, rng := p.r, p.rng
+	switch n := rng.IntN(100); {
+	case n < 55:
+		p.produce()
+	case n < 65:
+		r.flush()
+	case n < 72:
+		time.Sleep(time.Duration(rng.IntN(4000)) * time.Millisecond)
+	case n < 78:
+		p.collect()
+		r.observe()
+	case n < 82:
+		p.advance()
+	case n < 84:
+		p.replaceTopic()
+	case n < 87:
+		p.met["away"]++
+		r.bucket.Away([]fault.Fault{fault.Refused, fault.Hang, fault.Busy}[rng.IntN(3)])
+	case n < 92:
+		r.bucket.Away(fault.None)
+	case n < 94:
+		p.met["disk failed"]++
+		r.disk0().FailAt(len(r.disk0().Calls())+1+rng.IntN(12), crashfs.EIO)
+	case n < 96:
+		r.disk0().KillAt(len(r.disk0().Calls()) + 1 + rng.IntN(12))
+	default:
+		p.restart()
+	}
+}
+
+// produce sends a request of a few batches; half of the time it does not wait.
+func (p *program) produce() {
+	r, rng := p.r, p.rng
+	var batches []*sent
+	used := map[ident.TopicPartition]bool{}
+	for range 1 + rng.IntN(4) {
+		topic := p.topics[rng.IntN(len(p.topics))]
+		tp := topic[rng.IntN(len(topic))]
+		if used[tp] {
+			continue
+		}
+		used[tp] = true
+		batches = append(batches, r.batch(tp, 1+rng.IntN(4), 20+rng.IntN(600), int64(rng.IntN(4))-1))
+	}
+	r.start(batches...)
+	p.open = append(p.open, batches...)
+	if rng.IntN(2) == 0 {
+		p.collect()
+	}
+}
+
+// collect waits a little for what is open. What an outage holds stays open.
+func (p *program) collect() {
+	deadline := time.NewTimer(2 * time.Second)
+	defer deadline.Stop()
+	for i, s := range p.open {
+		select {
+		case <-s.done:
+		case <-deadline.C:
+			p.open = p.open[i:]
+			return
+		}
+	}
+	p.open = nil
+}
+
+func (p *program) advance() {
+	topic := p.topics[p.rng.IntN(len(p.topics))]
+	tp := topic[p.rng.IntN(len(topic))]
+	if !p.r.observePartition(tp) {
+		return
+	}
+	if s := p.r.history.partitions[tp]; s != nil && s.high > s.logStart {
+		p.met["advanced"]++
+		p.r.advance(tp, s.logStart+1+ident.Offset(p.rng.IntN(int(s.high-s.logStart))))
+	}
+}
+
+func (p *program) replaceTopic() {
+	i := p.rng.IntN(len(p.topics))
+	p.met["deleted"]++
+	p.r.deleteTopic(p.topics[i][0].Topic)
+	if !p.r.alive() {
+		return
+	}
+	t, ok := p.r.createTopic(fmt.Sprintf("t%d-%d", i, p.r.topics), 2, nil)
+	if ok {
+		p.topics[i] = []ident.TopicPartition{{Topic: t.ID}, {Topic: t.ID, Index: 1}}
+	}
+}
+
+// restart kills or cuts the power and starts until it succeeds; then clients go on.
+func (p *program) restart() {
+	r := p.r
+	if p.rng.IntN(2) == 0 {
+		p.met["killed"]++
+		r.kill()
+	} else {
+		p.met["cut"]++
+		r.crash()
+	}
+	p.open = nil
+	for tries := 0; r.open() != nil; tries++ {
+		if tries > 100 {
+			r.t.Fatalf("does not start: %v", r.open())
+		}
+	}
+	for _, s := range r.history.unanswered() {
+		p.met["unknown"]++
+		r.start(s)
+		p.open = append(p.open, s)
+	}
+	p.collect()
+	if r.alive() {
+		r.observe()
+	}
+}
