@@ -224,6 +224,45 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// I5: what is durable and not shown yet is neither read nor found, though its neighbour in memory is.
+func TestI5_NothingAboveTheHighWatermark(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		m := r.newLog("a", classObject)
+		r.fill(m, 2, 2, 40)
+		time.Sleep(time.Second)
+		r.bucket.Away(fault.Refused)
+		waiting := r.batch(m.tp, 3, 40, -1)
+		r.start(waiting)
+		synctest.Wait()
+		check := func() {
+			t.Helper()
+			for o := range m.end() {
+				if m.holds(t, r.fetch(m.tp, o, 10_000)) > m.end() {
+					t.Errorf("I5: read above the high watermark from %d", o)
+				}
+			}
+			if q := r.fetch(m.tp, m.end()+1, 100); q.Err != nil || len(q.Batches) > 0 {
+				t.Errorf("between high watermark and end: %+v", q)
+			}
+			for ts, want := range map[int64]ident.Offset{storage.TimestampLatest: 4, storage.TimestampMax: 0, time.Now().UnixMilli(): -1} {
+				if at, err := r.engine().ListOffset(t.Context(), m.tp, ts, ident.NoEpoch, 0); err != nil || at.Offset != want {
+					t.Errorf("I5: ListOffsets at %d: %+v, %v, want %d", ts, at, err, want)
+				}
+			}
+		}
+		check()
+		r.bucket.Away(fault.None)
+		if !r.wait(waiting) || waiting.outcome != acked {
+			t.Fatalf("never committed: %v", waiting.err)
+		}
+	})
+	index := []object.IndexEntry{{Start: 0, End: 2, Bytes: 10}, {Start: 2, End: 4, Bytes: 10}, {Start: 4, End: 6, Bytes: 10}}
+	if picked := storage.PickEntries(index, 4, 1000, true); len(picked) != 2 {
+		t.Errorf("I5: picked %v below 4", picked)
+	}
+}
+
 // cold is a rig whose log is in the bucket only, in several ranges and a manifest, and a small log in memory.
 func cold(t *testing.T, change ...func(*storage.Config)) (r *rig, m, hot *modelLog) {
 	r = newRig(t, 1, append(change, func(c *storage.Config) { c.CacheBytes = 1 })...)

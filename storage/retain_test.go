@@ -90,7 +90,9 @@ func TestRetention(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				r := newRig(t, 1, func(cfg *storage.Config) { cfg.FlushInterval = time.Hour; cfg.RetentionInterval = 1000 * time.Hour })
+				r := newRig(t, 1, func(cfg *storage.Config) {
+					cfg.FlushInterval, cfg.FlushBytes, cfg.RetentionInterval = time.Hour, 1<<20, 1000*time.Hour
+				})
 				m := r.newLog("a", c.configs)
 				retentionUnits(t, r, m, c.ages...)
 				if q := r.fetch(m.tp, 0, 1); q.Bytes != unitBytes {
