@@ -1,6 +1,9 @@
 package compat
 
 import (
+	"fmt"
+	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +34,91 @@ func TestStop(t *testing.T) {
 	b.Start()
 	crew.Sweep()
 	harness.Verdict(t, h)
+}
+
+// SIGTERM while the bucket is away, refusing or hanging: the broker ends when its time is over and says how much is not in
+// the bucket; the next start has it.
+func TestStop_BucketAway(t *testing.T) {
+	for _, fault := range []harness.Fault{harness.Refuse, harness.Hang, harness.Unavailable} {
+		t.Run(fault.String(), func(t *testing.T) { stopAway(t, fault) })
+	}
+}
+
+func stopAway(t *testing.T, fault harness.Fault) {
+	store := harness.VersityGW(t)
+	proxy := harness.NewProxy(t, store.Addr)
+	env := budgets()
+	for k, v := range store.Env {
+		env[k] = v
+	}
+	env["SLUICE_STOP_TIMEOUT"] = "2s"
+	b := harness.Sluice(t, harness.Config{Dir: t.TempDir(), Bucket: store.URL(proxy.Addr, "stop"), Env: env})
+	b.Start()
+	if err := harness.CreateTopic(b.Addr, "stop", 1); err != nil {
+		t.Fatal(err)
+	}
+	h := history.New()
+	crew := harness.NewCrew(t, b.Addr, h, harness.Seed(t), harness.Partitions(1, "stop"), 1, 0)
+	crew.AwaitAcks(200)
+	proxy.Set(fault)
+	crew.AwaitAcks(200)
+	crew.Rest()
+	idle(t, b.Addr)
+	t.Logf("stopped in %v", b.Stop(idleStopLimit))
+	if out := b.Process().Output(); !unflushedBytes.MatchString(out) {
+		t.Errorf("the stop does not say how many bytes are not in the bucket:\n%s", b.Process().Tail())
+	}
+	b.Start()
+	crew.Sweep()
+	harness.Verdict(t, h)
+}
+
+// unflushedBytes is what a stop says that left records behind.
+var unflushedBytes = regexp.MustCompile(`not in the bucket.* bytes=[1-9]`)
+
+// A second SIGTERM, while the first one's stop waits for the bucket, ends the process at once; nothing acknowledged is lost.
+func TestStop_SecondSignal(t *testing.T) {
+	store := harness.VersityGW(t)
+	proxy := harness.NewProxy(t, store.Addr)
+	env := budgets()
+	for k, v := range store.Env {
+		env[k] = v
+	}
+	env["SLUICE_STOP_TIMEOUT"] = "10m"
+	b := harness.Sluice(t, harness.Config{Dir: t.TempDir(), Bucket: store.URL(proxy.Addr, "stop"), Env: env})
+	b.Start()
+	if err := harness.CreateTopic(b.Addr, "stop", 1); err != nil {
+		t.Fatal(err)
+	}
+	h := history.New()
+	crew := harness.NewCrew(t, b.Addr, h, harness.Seed(t), harness.Partitions(1, "stop"), 1, 0)
+	proxy.Set(harness.Hang)
+	crew.AwaitAcks(200)
+	crew.Rest()
+	b.Process().Signal(t, syscall.SIGTERM)
+	if err := harness.Until(idleStopLimit, func() error { return stillServes(b.Addr) }); err != nil {
+		t.Fatal(err)
+	}
+	b.Process().Signal(t, syscall.SIGTERM)
+	select {
+	case <-b.Process().Exited():
+	case <-time.After(idleStopLimit):
+		t.Fatalf("a second SIGTERM does not end a stop that waits for the bucket:\n%s", b.Process().Tail())
+	}
+	proxy.Set(harness.Pass)
+	b.Start()
+	crew.Sweep()
+	harness.Verdict(t, h)
+}
+
+// stillServes is an error as long as somebody can connect.
+func stillServes(addr string) error {
+	c, err := harness.Dial(addr)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	return fmt.Errorf("%s still accepts connections after SIGTERM", addr)
 }
 
 // idle leaves connections open that wait, each in its own way.

@@ -129,6 +129,14 @@ func (p *Process) Wait(limit time.Duration) error {
 	}
 }
 
+// Signal sends a signal.
+func (p *Process) Signal(t testing.TB, s os.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatalf("%s: %v: %v", p.Name, s, err)
+	}
+}
+
 // Exited is closed when the process is gone.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
