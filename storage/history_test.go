@@ -36,6 +36,7 @@ type sent struct {
 
 	// Guarded by history.mu.
 	outcome outcome
+	doubt   bool // the outcome of an earlier sending is not known
 	err     error
 	base    ident.Offset // acked: where it is
 	done    chan struct{}
@@ -107,7 +108,7 @@ func (h *history) ended() {
 	for _, s := range h.sent {
 		if s.outcome == pending {
 			h.t.Errorf("never answered, though the engine is closed: %s", s)
-			s.outcome = unknown
+			s.outcome, s.doubt = unknown, true
 			close(s.done)
 		}
 	}
@@ -197,9 +198,12 @@ func (h *history) answered(p *process, batches []*sent, req *storage.AppendReque
 			s.outcome = unknown
 		case errors.Is(in.Err, storage.ErrUnknownPartition):
 			s.outcome = unknown // deleted while it waited, or never there
+		case s.doubt:
+			s.outcome = unknown // this time it was not written; an earlier time it perhaps was
 		default:
 			s.outcome = refused
 		}
+		s.doubt = s.doubt || s.outcome == unknown
 		close(s.done)
 	}
 }
@@ -459,4 +463,16 @@ func (h *history) outcome(s *sent) outcome {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return s.outcome
+}
+
+// inFlight counts a producer's batches on a partition that are not acknowledged.
+func (h *history) inFlight(tp ident.TopicPartition, producer int64) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.sent {
+		if s.tp == tp && s.producer == producer && s.outcome != acked {
+			n++
+		}
+	}
+	return n
 }

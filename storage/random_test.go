@@ -145,7 +145,11 @@ func (p *program) produce() {
 			continue
 		}
 		used[tp] = true
-		batches = append(batches, r.batch(tp, 1+rng.IntN(4), 20+rng.IntN(600), int64(rng.IntN(4))-1))
+		producer := int64(rng.IntN(4)) - 1
+		if r.history.inFlight(tp, producer) >= 5 {
+			producer = -1 // no client has more than five in flight
+		}
+		batches = append(batches, r.batch(tp, 1+rng.IntN(4), 20+rng.IntN(600), producer))
 	}
 	r.start(batches...)
 	p.open = append(p.open, batches...)
@@ -183,8 +187,10 @@ func (p *program) advance() {
 
 func (p *program) replaceTopic() {
 	i := p.rng.IntN(len(p.topics))
-	p.met["deleted"]++
-	p.r.deleteTopic(p.topics[i][0].Topic)
+	if id := p.topics[i][0].Topic; !p.r.history.deleted[id] {
+		p.met["deleted"]++
+		p.r.deleteTopic(id)
+	}
 	if !p.r.alive() {
 		return
 	}
