@@ -126,13 +126,14 @@ func (e *Engine) walRecoverDeps() wal.RecoverDeps { return wal.RecoverDeps{FS: e
 
 // createWAL makes the new incarnation writable: first on disk, then in the quorum.
 func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
+	e.incarnation = inc // before the WAL's goroutines, which name it when it fails
 	w, err := wal.Create(e.walConfig(), wal.Deps{
 		FS: e.deps.FS, Log: e.log, Durable: e.durable, Failed: e.walFailed,
 	}, inc)
 	if err != nil {
 		return fmt.Errorf("create incarnation %s: %w", inc, err)
 	}
-	e.wal, e.incarnation = w, inc
+	e.wal = w
 	e.appendBytesMax = w.MaxAppendBytes()
 	e.producersMax = min(e.cfg.ProducersMax, int(e.appendBytesMax-recordReserve)/producerBytesMax)
 	e.own = &source{incarnation: inc, read: w.ReadAt}
