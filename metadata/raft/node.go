@@ -47,10 +47,10 @@ type Config struct {
 func (c Config) validate() error {
 	var errs []error
 	if c.Dir == "" {
-		errs = append(errs, errors.New("Dir is empty"))
+		errs = append(errs, errors.New("raft: Dir is empty"))
 	}
 	if c.DirUUID == "" {
-		errs = append(errs, errors.New("DirUUID is empty"))
+		errs = append(errs, errors.New("raft: DirUUID is empty"))
 	}
 	return errors.Join(errs...)
 }
