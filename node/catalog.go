@@ -57,6 +57,9 @@ func (c *Catalog) propose(ctx context.Context, cmd *pb.Command) (metadata.Result
 	return res, nil
 }
 
+// decidePause keeps a quorum that refuses at once, because it is closing, from being asked in a tight loop.
+const decidePause = 20 * time.Millisecond
+
 // decide proposes an administrative command, and again under the same request id while its
 // outcome is unknown, so that a client gets the answer of the first (I13).
 func (c *Catalog) decide(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
@@ -64,7 +67,7 @@ func (c *Catalog) decide(ctx context.Context, cmd *pb.Command) (metadata.Result,
 	_, _ = rand.Read(cmd.RequestId) // never fails
 	for {
 		res, err := c.propose(ctx, cmd)
-		if !errors.Is(err, catalog.ErrUnavailable) || ctx.Err() != nil {
+		if !errors.Is(err, catalog.ErrUnavailable) || !pause(ctx, decidePause) {
 			return res, err
 		}
 	}
