@@ -123,6 +123,9 @@ var badRequests = []badRequest{
 	{"produce a negative producer epoch", 87, 0, producing("plain", 9, func() []byte {
 		return surfaceBatch{Producer: 7, Epoch: -1, Sequence: 0, Values: []string{"x"}}.bytes()
 	})},
+	{"produce a producer id below -1", 87, 0, producing("plain", 9, func() []byte {
+		return surfaceBatch{Producer: -5, Epoch: -1, Sequence: -1, Values: []string{"x"}}.bytes()
+	})},
 	{"produce two hours from now", 32, same, producingAt("plain", func() int64 { return time.Now().Add(2 * time.Hour).UnixMilli() })},
 	{"produce from long ago", 0, same, producingAt("plain", func() int64 { return 1 })},
 	{"produce from before the topic's limit", 32, same, producingAt("recent", func() int64 { return time.Now().Add(-time.Minute).UnixMilli() })},
@@ -245,6 +248,8 @@ func TestSurfaceErrors_Oracle(t *testing.T) {
 			}
 		})
 	}
+	t.Run("ListOffsets", func(t *testing.T) { listOffsets(t, b) })
+	t.Run("idempotence", func(t *testing.T) { idempotence(t, b) })
 	appendTime(t, b, topics["appended"])
 }
 

@@ -244,15 +244,33 @@ func mustCreate(t testing.TB, addr, name string, partitions int32, configs ...st
 		t.Fatal(err)
 	}
 	var ref topicRef
-	err := harness.Until(wireLimit, func() error { // Apache Kafka shows a topic some time after it answered
+	err := harness.Until(wireLimit, func() error { // Apache Kafka shows a topic, and leads it, some time after it answered
 		got := askTopic(t, addr, name)
 		ref = topicRef{name, got.TopicID}
-		return kerr.ErrorForCode(got.ErrorCode)
+		if got.ErrorCode != 0 {
+			return kerr.ErrorForCode(got.ErrorCode)
+		}
+		return leads(addr, name, partitions)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ref
+}
+
+// leads asks for the ends of a topic's first and last partition.
+func leads(addr, name string, partitions int32) error {
+	c, err := harness.Dial(addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, p := range []int32{0, partitions - 1} {
+		if _, _, err := c.ListOffset(name, p, harness.Latest); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // produceOf puts batches into partitions 0, 1, 2, … of a topic.
@@ -424,7 +442,10 @@ func wantFetched(t *testing.T, b *harness.Broker, from string, topic topicRef, s
 // TestSurfaceListOffsets: earliest, latest, by time, and the special times of each version.
 func TestSurfaceListOffsets(t *testing.T) {
 	t.Parallel()
-	b := startSluice(t)
+	listOffsets(t, startSluice(t))
+}
+
+func listOffsets(t *testing.T, b *harness.Broker) {
 	topic := mustCreate(t, b.Addr, "times", 2)
 	w := dialWire(t, b.Addr)
 	t0 := time.Now().UnixMilli() - 60_000
@@ -449,6 +470,7 @@ func TestSurfaceListOffsets(t *testing.T) {
 		{7, 0, -3, 2, t0 + 2000, 0, nil},
 		{8, 0, -4, 0, -1, 0, nil},
 		{9, 0, -5, -1, -1, -1, nil},
+		{11, 0, -6, -1, -1, -1, nil},
 		{1, 1, -1, 0, -1, 0, nil},
 		{1, 1, -2, 0, -1, 0, nil},
 		{1, 1, t0, -1, -1, -1, nil},
