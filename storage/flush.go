@@ -125,12 +125,18 @@ func (e *Engine) flushLoop() {
 // flushAll repeats pass and trim as long as a pass leaves something that was there when it began.
 func (e *Engine) flushAll(ctx context.Context) error {
 	for {
-		_, more, err := e.pass(ctx, e.all())
+		_, more, err := e.pass(ctx, unhurried(e.all()))
 		// What one partition lacks does not keep the others' segments from going.
 		if err = errors.Join(err, e.trim(ctx)); err != nil || !more {
 			return err
 		}
 	}
+}
+
+// unhurried leaves out the partitions of class object: urgentLoop flushes them at once, and the
+// many bundles of a regular pass must not hold them up (E18).
+func unhurried(parts []*partition) []*partition {
+	return slices.DeleteFunc(parts, func(p *partition) bool { return p.facts.Load().afterCommit })
 }
 
 // urgentSet gathers partitions of class object that have something to flush at once.
@@ -541,7 +547,7 @@ func (e *Engine) reconcile(p *partition) []ack {
 		return nil
 	}
 	if p.facts.Load().afterCommit {
-		return p.showLocked(max(p.hw, p.committed))
+		return p.showLocked(nil, max(p.hw, p.committed))
 	}
 	return nil
 }
@@ -571,7 +577,7 @@ func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
 		p.forgetBaseLocked()
 	}
 	if p.facts.Load().afterCommit {
-		return p.showLocked(max(p.hw, p.committed))
+		return p.showLocked(nil, max(p.hw, p.committed))
 	}
 	return nil
 }
