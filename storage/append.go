@@ -41,12 +41,13 @@ type placed struct {
 	bytes int64        // payloads and entry headers
 }
 
-// add puts an entry where it fits; limits are the WAL's for one group.
-func add(appends []*placed, entry wal.Entry, p *partition, bytesMax int64) []*placed {
+// add puts an entry where it fits; limits are the WAL's for one group. left is how many may come, this one included.
+func add(appends []*placed, entry wal.Entry, p *partition, left int, bytesMax int64) []*placed {
 	n := len(appends)
 	bytes := int64(len(entry.Payload)) + wal.EntryBytes
 	if n == 0 || len(appends[n-1].parts) >= entriesPerAppendMax || appends[n-1].bytes+bytes > bytesMax {
-		appends = append(appends, new(placed))
+		room := min(left, entriesPerAppendMax)
+		appends = append(appends, &placed{wal: wal.Append{Entries: make([]wal.Entry, 0, room)}, parts: make([]*partition, 0, room)})
 		n++
 	}
 	a := appends[n-1]
@@ -158,7 +159,7 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 		}
 		size += int64(len(entry.Payload))
 		count++
-		appends = add(appends, entry, p, e.appendBytesMax)
+		appends = add(appends, entry, p, len(parts)-i, e.appendBytesMax)
 	}
 	e.budget.placed(size, count)
 	for _, a := range appends {
@@ -258,6 +259,7 @@ func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
 // durable is the step "publish" (and "acknowledge"). The WAL calls it once per group, in WAL order.
 func (e *Engine) durable(group []*wal.Append) {
 	size := int64(0)
+	var freed []ack // one buffer for the whole group
 	for _, a := range group {
 		placed, ok := a.Owner.(*placed)
 		if !ok {
@@ -266,19 +268,20 @@ func (e *Engine) durable(group []*wal.Append) {
 		}
 		for i := range a.Entries {
 			size += int64(len(a.Entries[i].Payload))
-			acknowledge(e.publish(placed.parts[i], &a.Entries[i]))
+			freed = e.publish(freed[:0], placed.parts[i], &a.Entries[i])
+			acknowledge(freed)
 			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}
 	}
 	e.persistedMore(size)
 }
 
-// publish shows a durable batch, unless its class waits for the bucket.
-func (e *Engine) publish(p *partition, entry *wal.Entry) []ack {
+// publish shows a durable batch, unless its class waits for the bucket. It appends the answers that this frees.
+func (e *Engine) publish(freed []ack, p *partition, entry *wal.Entry) []ack {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status == gone {
-		return nil
+		return freed
 	}
 	b := p.log.at(p.log.search(entry.Start))
 	if b.start != entry.Start || p.persisted != entry.Start {
@@ -289,9 +292,9 @@ func (e *Engine) publish(p *partition, entry *wal.Entry) []ack {
 	e.hot.add(p, entry.End, int64(b.size)+batchOverhead)
 	if p.facts.Load().afterCommit {
 		e.wakeUrgent(p)
-		return nil
+		return freed
 	}
-	return p.showLocked(p.persisted)
+	return p.showLocked(freed, p.persisted)
 }
 
 // acknowledge answers producers whose batches are shown (I1: durable by their class's rule).

@@ -47,8 +47,21 @@ func (l *batchLog) at(i int) *batch { return &l.batches[l.head+i] }
 
 func (l *batchLog) push(b batch) { l.batches = append(l.batches, b) }
 
-// search returns the index of the first batch that ends after offset.
+// nearEnd is how many batches search looks at one by one: as many as a producer has in flight.
+const nearEnd = 5
+
+// search returns the index of the first batch that ends after offset. Almost every search is for one of the
+// newest (publish, fetches of the tail) or for the oldest (eviction, flush): halving would fetch a dozen cold cache lines for each.
 func (l *batchLog) search(offset ident.Offset) int {
+	n := l.len()
+	if n > 0 && l.at(0).end > offset {
+		return 0
+	}
+	for i := n; i > 0 && i > n-nearEnd; i-- {
+		if l.at(i-1).end <= offset {
+			return i
+		}
+	}
 	return sort.Search(l.len(), func(i int) bool { return l.at(i).end > offset })
 }
 

@@ -102,14 +102,14 @@ func (p *partition) wakeLocked() {
 	}
 }
 
-// showLocked moves the high watermark and returns the answers that it frees.
+// showLocked moves the high watermark and appends the answers that it frees to freed.
 // It is the one place where something becomes visible (I5).
-func (p *partition) showLocked(hw ident.Offset) []ack {
+func (p *partition) showLocked(freed []ack, hw ident.Offset) []ack {
 	if hw > p.persisted {
 		panic("BUG: high watermark above what is durable") // I5
 	}
 	if hw <= p.hw {
-		return nil
+		return freed
 	}
 	p.hw = hw
 	p.wakeLocked()
@@ -117,7 +117,7 @@ func (p *partition) showLocked(hw ident.Offset) []ack {
 	for n < len(p.acks) && p.acks[n].end <= hw {
 		n++
 	}
-	freed := slices.Clone(p.acks[:n])
+	freed = append(freed, p.acks[:n]...)
 	p.acks = slices.Delete(p.acks, 0, n)
 	return freed
 }
