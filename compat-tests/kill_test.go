@@ -1,7 +1,13 @@
 package compat
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +39,121 @@ func killRounds(short int) int {
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	kill(t, harness.Sluice(t, harness.Config{Dir: dir, Bucket: "file://" + t.TempDir(), Env: budgets()}), killRounds(10))
+}
+
+// tinyBudgets make everything happen all the time: flushes, manifests, rolled and trimmed segments, reads below
+// memory, retention, snapshots, deletions.
+func tinyBudgets() map[string]string {
+	return map[string]string{
+		"SLUICE_FLUSH_INTERVAL":           "100ms",
+		"SLUICE_FLUSH_BYTES":              "262144",
+		"SLUICE_WAL_SEGMENT_BYTES":        "2097152",
+		"SLUICE_HOT_BYTES":                "1048576",
+		"SLUICE_RETENTION_CHECK_INTERVAL": "300ms",
+		"SLUICE_DELETE_DELAY":             "1s",
+		"SLUICE_SNAPSHOT_INTERVAL":        "1s",
+		"SLUICE_SNAPSHOT_AFTER_CHANGE":    "100ms",
+	}
+}
+
+// I1, I8, I9, I10, I13: the same with tiny budgets, a topic that retention cuts, one of class object, and two that
+// are deleted and made again all the time; every round may die in a flush, a manifest, a deletion or a new life.
+func TestKill_TinyBudgets(t *testing.T) {
+	seed := harness.Seed(t)
+	objects := t.TempDir()
+	b := harness.Sluice(t, harness.Config{Dir: t.TempDir(), Bucket: "file://" + objects, Env: tinyBudgets()})
+	b.Start()
+	for topic, configs := range map[string][]string{
+		"tiny": nil, "tiny-cut": {"retention.bytes", "100000"}, "tiny-object": {"sluice.durability", "object"},
+	} {
+		if err := harness.CreateTopic(b.Addr, topic, 2, configs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := history.New()
+	crew := harness.NewCrew(t, b.Addr, h, seed, harness.Partitions(2, "tiny", "tiny-cut", "tiny-object"), 3, 1)
+	lives := []*harness.Lives{
+		{Addr: b.Addr, Topic: "again", Seed: seed},
+		{Addr: b.Addr, Topic: "again-object", Seed: seed + 1, Configs: []string{"sluice.durability", "object"}},
+	}
+	for _, l := range lives {
+		crew.Also(l.Live)
+	}
+	rng := rand.New(rand.NewPCG(seed, 0))
+	var early []string // objects that were there in an early round
+	for round, rounds := 0, killRounds(10); round < rounds; round++ {
+		t.Logf("%v: round %d of %d, %d records answered", h.Now().Round(time.Millisecond), round+1, rounds, crew.Acked.Load())
+		killOnce(t, b, crew, rng)
+		if round == 2 {
+			early = files(t, objects)
+		}
+	}
+	crew.AwaitAcks(500)
+	for _, l := range lives {
+		if err := harness.Until(time.Minute, func() error { return secondLife(l) }); err != nil {
+			t.Error(err)
+		}
+	}
+	crew.Rest()
+	crew.Sweep()
+	t.Logf("stopped in %v", b.Stop(stopLimit))
+	b.Start()
+	cut := crew.Sweep()[history.Partition{Topic: "tiny-cut"}]
+	for _, l := range lives {
+		t.Logf("topic %s had %d lives", l.Topic, l.Count.Load())
+		if err := l.Verify(time.Minute); err != nil {
+			t.Error(err)
+		}
+	}
+	if cut.Start == 0 {
+		t.Error("retention has cut nothing")
+	}
+	if err := harness.Until(time.Minute, func() error { return someGone(t, objects, early) }); err != nil {
+		t.Error(err)
+	}
+	harness.Verdict(t, h)
+}
+
+// secondLife is an error as long as a topic has not been deleted and made again.
+func secondLife(l *harness.Lives) error {
+	if n := l.Count.Load(); n < 2 {
+		return fmt.Errorf("topic %s has had %d lives", l.Topic, n)
+	}
+	return nil
+}
+
+// files lists what lies in a folder, at any depth.
+func files(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, name)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // deleted while we look
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// someGone is an error as long as all the bundles of before are there.
+func someGone(t *testing.T, dir string, before []string) error {
+	t.Helper()
+	now := files(t, dir)
+	gone := 0
+	for _, name := range before {
+		if !strings.HasPrefix(name, "snap/") && !strings.HasPrefix(name, "probe/") && !slices.Contains(now, name) {
+			gone++
+		}
+	}
+	if gone == 0 {
+		return fmt.Errorf("none of %d early objects was deleted; now there are %d", len(before), len(now))
+	}
+	return nil
 }
 
 // The same against Apache Kafka: an anomaly here is one of the harness.

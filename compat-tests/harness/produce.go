@@ -86,6 +86,7 @@ func (l *Load) options(rng *rand.Rand) []kgo.Opt {
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(2000),
 		kgo.UnknownTopicRetries(-1),
+		kgo.AlwaysRetryEOF(), // a broker killed right after it took a connection looks like a TLS port, which the client gives up on
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 	}

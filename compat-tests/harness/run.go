@@ -38,6 +38,7 @@ type Crew struct {
 	Loads []*Load
 
 	t       testing.TB
+	ctx     context.Context // of the work: ends with Rest
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
 	mu      sync.Mutex
@@ -57,6 +58,7 @@ func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts [
 		abandon()
 		c.work.Wait()
 	})
+	c.ctx = ctx
 	load := func(idempotent bool) *Load {
 		l := &Load{Addr: addr, H: h, Client: h.Client(), Seed: seed, Idempotent: idempotent, Partitions: parts, Acked: &c.Acked, Abort: abort}
 		c.Loads = append(c.Loads, l)
@@ -73,6 +75,11 @@ func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts [
 		return nil
 	})
 	return c
+}
+
+// Also has one more worker take part until Rest; its error is the test's.
+func (c *Crew) Also(work func(context.Context) error) {
+	c.run(func() error { return work(c.ctx) })
 }
 
 func (c *Crew) run(f func() error) {

@@ -108,6 +108,15 @@ func Ask[R kmsg.Response](addr string, req kmsg.Request) (R, error) {
 
 // CreateTopic makes a topic with partitions and configs (key, value, key, value, …).
 func CreateTopic(addr, name string, partitions int32, configs ...string) error {
+	c, err := Dial(addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.createTopic(name, partitions, configs...)
+}
+
+func (c *Conn) createTopic(name string, partitions int32, configs ...string) error {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.SetVersion(7)
 	req.TimeoutMillis = 10_000
@@ -119,7 +128,7 @@ func CreateTopic(addr, name string, partitions int32, configs ...string) error {
 		topic.Configs = append(topic.Configs, conf)
 	}
 	req.Topics = append(req.Topics, topic)
-	resp, err := Ask[*kmsg.CreateTopicsResponse](addr, req)
+	resp, err := do[*kmsg.CreateTopicsResponse](c, req)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,191 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluicemq/sluice/compat-tests/history"
+)
+
+// Lives makes one topic again and again under the same name, writes to it and reads it, whatever
+// happens to the broker. A new life begins empty, at offset 0, and holds what was written in it and nothing else.
+type Lives struct {
+	Addr    string
+	Topic   string
+	Configs []string // of every life: key, value, …
+	Seed    uint64
+	Count   atomic.Int64 // lives so far
+
+	begun bool // this life's topic is there; false also where the end of the last one is in doubt
+	// Of this life, in the order of their sending: each was acknowledged, or is in doubt because its connection was lost.
+	sent  []attempt
+	acked int64 // one past the highest acknowledged offset
+}
+
+// attempt is one batch of one record.
+type attempt struct {
+	id     history.ID
+	offset int64 // -1: in doubt
+}
+
+// livesClient marks values: the client of an id tells the life.
+const livesClient = 1 << 32
+
+// errWrong is a finding, as opposed to a broker that is away.
+var errWrong = errors.New("wrong")
+
+// Live goes on until ctx ends, and returns what it found wrong.
+func (l *Lives) Live(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(l.Seed, livesClient))
+	for ctx.Err() == nil {
+		if err := l.session(ctx, rng); errors.Is(err, errWrong) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// session works on one connection until it is lost.
+func (l *Lives) session(ctx context.Context, rng *rand.Rand) error {
+	c, err := Dial(l.Addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	for ctx.Err() == nil {
+		if err := l.begin(c); err != nil {
+			return err
+		}
+		for range 1 + rng.IntN(8) {
+			if err := l.write(c, rng); err != nil {
+				return err
+			}
+		}
+		if err := l.read(c); err != nil {
+			return err
+		}
+		if rng.IntN(3) == 0 {
+			l.begun = false
+		}
+	}
+	return nil
+}
+
+// write adds a record. Whether it is there is in doubt until it is answered.
+func (l *Lives) write(c *Conn, rng *rand.Rand) error {
+	id := history.ID{Client: livesClient + uint64(l.Count.Load()), Counter: uint64(len(l.sent)) + 1}
+	l.sent = append(l.sent, attempt{id, -1})
+	code, base, err := c.Produce(l.Topic, 0, encodeBatch([][]byte{Value(id, size(rng))}, numbered{-1, -1, -1}, time.Now().UnixMilli()))
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("produce to %s: %w", l.Topic, kerr.ErrorForCode(code))
+	}
+	l.sent[len(l.sent)-1].offset = base
+	l.acked = max(l.acked, base+1)
+	return nil
+}
+
+// read reads this life from its start and compares.
+func (l *Lives) read(c *Conn) error {
+	at := make(map[history.ID]int64)
+	end, _, err := c.ListOffset(l.Topic, 0, Latest)
+	if err != nil {
+		return err
+	}
+	if end < l.acked {
+		return fmt.Errorf("%w: life %d of %s: acknowledged up to %d, and it ends at %d", errWrong, l.Count.Load(), l.Topic, l.acked, end)
+	}
+	for next := int64(0); next < end; {
+		got, err := c.fetch(l.Topic, 0, next, fetchBytes)
+		if err != nil {
+			return err
+		}
+		_, contents, err := decodeBatches(got.RecordBatches)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errWrong, err)
+		}
+		before := next
+		for _, records := range contents {
+			for _, r := range records {
+				at[idOf(r.Value)] = r.Offset
+				next = max(next, r.Offset+1)
+			}
+		}
+		if next == before {
+			return fmt.Errorf("%w: life %d of %s: nothing at %d, and it ends at %d", errWrong, l.Count.Load(), l.Topic, next, end)
+		}
+	}
+	return l.compare(at)
+}
+
+// compare: all that was acknowledged is where its answer said, and nothing is of another life.
+func (l *Lives) compare(at map[history.ID]int64) error {
+	for id := range at {
+		if id.Client != livesClient+uint64(l.Count.Load()) {
+			return fmt.Errorf("%w: life %d of %s holds %s at %d, which is of another life", errWrong, l.Count.Load(), l.Topic, id, at[id])
+		}
+	}
+	for _, a := range l.sent {
+		if got, ok := at[a.id]; a.offset >= 0 && (!ok || got != a.offset) {
+			return fmt.Errorf("%w: life %d of %s: %s was acknowledged at %d and is there: %t, at %d", errWrong, l.Count.Load(), l.Topic, a.id, a.offset, ok, got)
+		}
+	}
+	return nil
+}
+
+// begin starts a life, unless one is going on: it removes what is there, perhaps for the second time since an answer
+// was lost, makes the topic, and wants it empty.
+func (l *Lives) begin(c *Conn) error {
+	if l.begun {
+		return nil
+	}
+	if err := l.remove(c); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return err
+	}
+	if err := c.createTopic(l.Topic, 1, l.Configs...); err != nil {
+		return err
+	}
+	l.Count.Add(1)
+	l.begun, l.sent, l.acked = true, nil, 0
+	return nil
+}
+
+func (l *Lives) remove(c *Conn) error {
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.SetVersion(5)
+	req.TopicNames, req.TimeoutMillis = []string{l.Topic}, 10_000
+	resp, err := do[*kmsg.DeleteTopicsResponse](c, req)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+}
+
+// Verify reads this life once more, until the limit. A life whose beginning is in doubt shows nothing.
+func (l *Lives) Verify(limit time.Duration) error {
+	return Until(limit, func() error {
+		if !l.begun {
+			return nil
+		}
+		c, err := Dial(l.Addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return l.read(c)
+	})
+}
