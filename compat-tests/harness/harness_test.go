@@ -139,6 +139,8 @@ func TestProxy_Faults(t *testing.T) {
 	go srv.Serve(backend)
 	defer srv.Close()
 	p := NewProxy(t, backend.Addr().String())
+	// A connection of its own for each request: one that Set has closed may be found out only by the next request.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func(limit time.Duration) (string, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
@@ -146,7 +148,7 @@ func TestProxy_Faults(t *testing.T) {
 		if err != nil {
 			return "", err
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			return "", err
 		}
@@ -156,11 +158,15 @@ func TestProxy_Faults(t *testing.T) {
 	}
 	for _, fault := range []Fault{Refuse, Hang, Unavailable} {
 		p.Set(Pass)
-		if got, err := get(5 * time.Second); got != "200 here" {
+		if got, err := get(time.Minute); got != "200 here" {
 			t.Fatalf("pass: %q, %v", got, err)
 		}
 		p.Set(fault)
-		got, err := get(300 * time.Millisecond)
+		limit := time.Minute
+		if fault == Hang {
+			limit = 300 * time.Millisecond
+		}
+		got, err := get(limit)
 		switch {
 		case fault == Unavailable && (err != nil || got[:3] != "503"):
 			t.Errorf("%s: %q, %v", fault, got, err)
