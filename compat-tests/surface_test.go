@@ -220,14 +220,6 @@ type topicRef struct {
 	id   [16]byte
 }
 
-// findTopic asks for a topic's id; the topic has to be there.
-func findTopic(t testing.TB, addr, name string) topicRef {
-	t.Helper()
-	resp := askTopic(t, addr, name)
-	wantCode(t, "metadata of "+name, resp.ErrorCode, nil)
-	return topicRef{name, resp.TopicID}
-}
-
 func askTopic(t testing.TB, addr, name string) kmsg.MetadataResponseTopic {
 	t.Helper()
 	req := kmsg.NewPtrMetadataRequest()
