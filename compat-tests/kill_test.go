@@ -47,7 +47,7 @@ func tinyBudgets() map[string]string {
 	return map[string]string{
 		"SLUICE_FLUSH_INTERVAL":           "100ms",
 		"SLUICE_FLUSH_BYTES":              "262144",
-		"SLUICE_WAL_SEGMENT_BYTES":        "2097152",
+		"SLUICE_WAL_SEGMENT_BYTES":        "1048576",
 		"SLUICE_HOT_BYTES":                "1048576",
 		"SLUICE_RETENTION_CHECK_INTERVAL": "300ms",
 		"SLUICE_DELETE_DELAY":             "1s",
@@ -71,7 +71,8 @@ func TestKill_TinyBudgets(t *testing.T) {
 		}
 	}
 	h := history.New()
-	crew := harness.NewCrew(t, b.Addr, h, seed, harness.Partitions(2, "tiny", "tiny-cut", "tiny-object"), 3, 1)
+	// Enough large values to fill a segment in a fraction of a second.
+	crew := harness.NewHeavyCrew(t, b.Addr, h, seed, harness.Partitions(2, "tiny", "tiny-cut", "tiny-object"), 3, 1, 5)
 	lives := []*harness.Lives{
 		{Addr: b.Addr, Topic: "again", Seed: seed},
 		{Addr: b.Addr, Topic: "again-object", Seed: seed + 1, Configs: []string{"sluice.durability", "object"}},

@@ -87,7 +87,7 @@ func (l *Lives) session(ctx context.Context, rng *rand.Rand) error {
 func (l *Lives) write(c *Conn, rng *rand.Rand) error {
 	id := history.ID{Client: livesClient + uint64(l.Count.Load()), Counter: uint64(len(l.sent)) + 1}
 	l.sent = append(l.sent, attempt{id, -1})
-	code, base, err := c.Produce(l.Topic, 0, encodeBatch([][]byte{Value(id, size(rng))}, numbered{-1, -1, -1}, time.Now().UnixMilli()))
+	code, base, err := c.Produce(l.Topic, 0, encodeBatch([][]byte{Value(id, size(rng, 0))}, numbered{-1, -1, -1}, time.Now().UnixMilli()))
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,8 @@ type Load struct {
 	Idempotent bool
 	Partitions []history.Partition
 	Acked      *atomic.Int64 // counts answered records; shared by all loads
+	// Large is how many values in a hundred are large, beside one.
+	Large int
 	// Abort ends a producer that still tries to get its last records through.
 	Abort context.Context
 
@@ -98,7 +100,7 @@ func (l *Load) options(rng *rand.Rand) []kgo.Opt {
 
 func (l *Load) send(ctx context.Context, cl *kgo.Client, id history.ID, rng *rand.Rand) {
 	part := l.Partitions[rng.IntN(len(l.Partitions))]
-	value := Value(id, size(rng))
+	value := Value(id, size(rng, l.Large))
 	acks := int16(1)
 	if l.Idempotent {
 		acks = -1
@@ -121,8 +123,8 @@ func (l *Load) send(ctx context.Context, cl *kgo.Client, id history.ID, rng *ran
 }
 
 // size is mostly small, now and then large.
-func size(rng *rand.Rand) int {
-	if rng.IntN(100) == 0 {
+func size(rng *rand.Rand, large int) int {
+	if rng.IntN(100) <= large {
 		return 20_000
 	}
 	return valueHeaderBytes + rng.IntN(400)

@@ -77,7 +77,7 @@ func (r *RawProducer) batch(part history.Partition) (values [][]byte, sends []*h
 	for range 1 + r.rng.IntN(5) {
 		r.counter++
 		id := history.ID{Client: r.Client, Counter: r.counter}
-		value := Value(id, size(r.rng))
+		value := Value(id, size(r.rng, r.Large))
 		values = append(values, value)
 		sends = append(sends, r.H.Began(history.Send{ID: id, Partition: part, Hash: Hash(nil, value), Idempotent: true, Acks: -1, Invoke: r.H.Now()}))
 	}

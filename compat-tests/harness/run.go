@@ -50,6 +50,11 @@ type Crew struct {
 // NewCrew starts producers on the partitions: idempotent franz-go ones, plain ones, and one
 // raw; and an auditor that follows them.
 func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts []history.Partition, idempotent, plain int) *Crew {
+	return NewHeavyCrew(t, addr, h, seed, parts, idempotent, plain, 0)
+}
+
+// NewHeavyCrew is NewCrew with so many more large values in a hundred.
+func NewHeavyCrew(t testing.TB, addr string, h *history.History, seed uint64, parts []history.Partition, idempotent, plain, large int) *Crew {
 	ctx, cancel := context.WithCancel(t.Context())
 	abort, abandon := context.WithCancel(context.WithoutCancel(t.Context()))
 	c := &Crew{H: h, t: t, cancel: cancel, auditor: &Auditor{Addr: addr, H: h}, parts: parts}
@@ -60,7 +65,7 @@ func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts [
 	})
 	c.ctx = ctx
 	load := func(idempotent bool) *Load {
-		l := &Load{Addr: addr, H: h, Client: h.Client(), Seed: seed, Idempotent: idempotent, Partitions: parts, Acked: &c.Acked, Abort: abort}
+		l := &Load{Addr: addr, H: h, Client: h.Client(), Seed: seed, Idempotent: idempotent, Partitions: parts, Large: large, Acked: &c.Acked, Abort: abort}
 		c.Loads = append(c.Loads, l)
 		return l
 	}
