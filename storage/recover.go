@@ -195,7 +195,12 @@ func (f *found) addBatch(entry *wal.Entry, src *source) error {
 		return fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
 	}
 	if n := len(f.batches); n > 0 && f.batches[n-1].end != entry.Start {
-		return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, f.batches[n-1].end, entry.Start) // E8
+		if last := &f.batches[n-1]; last.source == src || last.end > entry.Start {
+			return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, last.end, entry.Start) // E8
+		}
+		// The later incarnation was trimmed, and its holder died before it let go of the earlier one. What was trimmed is
+		// committed, so all before it is: openPartition refuses if this log begins above the committed end (I8, I9).
+		f.batches = f.batches[:0]
 	}
 	f.batches = append(f.batches, batch{
 		start: entry.Start, end: entry.End, maxTimestamp: h.MaxTimestamp,

@@ -609,6 +609,48 @@ func TestE24_KilledAtEveryCallOfATrim(t *testing.T) {
 	}
 }
 
+// TestE24_KilledBetweenTrimAndRetirement: the own log is trimmed, and the process dies before it lets go of a sealed tail
+// that holds the same partition. The next start finds the tail, then a gap, then what followed the trim: all in the gap
+// is committed. Of a deleted topic there may be such a gap too.
+func TestE24_KilledBetweenTrimAndRetirement(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("deleted=%t", deleted), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, seed(t), byHand)
+				tp := r.mustCreate("t", 1, nil)[0]
+				r.mustSend(r.batch(tp, 3, 40, 1))
+				r.restart() // those are in a sealed tail now
+				for range 20 {
+					r.mustSend(r.batch(tp, 1, 8<<10, 1))
+				}
+				r.quorum.decide(losing("RetireTail", killBefore, once()))
+				own := r.engine().Incarnation()
+				if r.flush() {
+					t.Fatal("the process was to die when it lets go of the tail")
+				}
+				r.kill()
+				names, err := r.disk.List(fmt.Sprintf("%s/%s", r.cfg.WALDir, own))
+				if err != nil || len(names) == 0 || strings.HasPrefix(names[0], "0000000000000000") {
+					t.Fatalf("the first segment was not trimmed: %v, %v", names, err)
+				}
+				if deleted {
+					if res := r.quorum.apply(metadata.NewDeleteTopic(tp.Topic)); res.Err != nil {
+						t.Fatal(res.Err)
+					}
+					r.mustOpen()
+					return
+				}
+				r.bucket.Away(fault.Refused)
+				r.mustOpen()
+				r.resume()
+				r.bucket.Away(fault.None)
+				r.mustFlush()
+				r.check()
+			})
+		})
+	}
+}
+
 // TestE24_RecordIsCarriedForward: an idle partition's record lies in segments that go, again and again.
 func TestE24_RecordIsCarriedForward(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
