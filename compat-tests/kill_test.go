@@ -159,7 +159,18 @@ func someGone(t *testing.T, dir string, before []string) error {
 
 // The same against Apache Kafka: an anomaly here is one of the harness.
 func TestKill_Oracle(t *testing.T) {
+	longOnly(t)
 	kill(t, harness.Kafka(t, harness.Config{Dir: t.TempDir()}), 1)
+}
+
+// longOnly leaves what judges our tests by Apache Kafka to the long evidence: it says nothing of Sluice, and Kafka
+// killed under an idempotent kcat refuses its sequences once in a while (45 after the client's own epoch bump),
+// upon which kcat gives up and the rest of its input is never sent.
+func longOnly(t *testing.T) {
+	t.Helper()
+	if !harness.Long() {
+		t.Skip("part of the long evidence: SLUICE_LONG=1")
+	}
 }
 
 func kill(t *testing.T, b *harness.Broker, rounds int) {

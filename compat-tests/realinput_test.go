@@ -57,6 +57,7 @@ func TestRealInput(t *testing.T) {
 
 // The same against Apache Kafka: what fails here is the test's own fault.
 func TestRealInput_Oracle(t *testing.T) {
+	longOnly(t)
 	in := realInput(t)
 	throughAndBack(t, harness.Kafka(t, harness.Config{Dir: t.TempDir()}), in[:min(len(in), 5000)])
 }
