@@ -332,6 +332,7 @@ func FuzzDecodeSection(f *testing.F) {
 	built, object := build(f, testSections()...)
 	for _, ref := range built.Sections {
 		f.Add(object[ref.Range.Index.Position:][:ref.Range.Index.Bytes], ref.Range.Index.Position)
+		f.Add(object[ref.Range.Index.Position:][:ref.Range.Index.Bytes], int64(-1)) // as unsigned it lies behind everything
 	}
 	f.Fuzz(func(t *testing.T, b []byte, position int64) {
 		if len(b) >= sectionBytes { // let content through, not only checksums

@@ -78,6 +78,7 @@ func FindTime(index []IndexEntry, timestamp int64) int {
 // given place. The result shares nothing with b.
 func DecodeSection(b []byte, want catalog.Extent) (*SectionInfo, error) {
 	c := checker{position: want.Position}
+	c.most("place of section", uint64(want.Position), math.MaxInt64)
 	c.equal("bytes of section", uint64(len(b)), uint64(want.Bytes))
 	c.most("header of section", sectionBytes, uint64(len(b)))
 	if c.err != nil {
