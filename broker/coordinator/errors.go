@@ -1,0 +1,27 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sluicemq/sluice/storage"
+)
+
+// Why a group cannot be asked here and now. Clients retry all of them; after the last two they look for the coordinator again.
+var (
+	ErrLoading        = errors.New("the group's state is still being loaded")   // 14
+	ErrNotAvailable   = errors.New("the group's log takes no writes now")       // 15
+	ErrNotCoordinator = errors.New("this broker does not coordinate the group") // 16
+)
+
+// writeError sorts a failed append into what a waiting member may be told, as
+// Kafka does: what was refused for now, and what this broker will not do any more.
+func writeError(err error) error {
+	switch {
+	case errors.Is(err, storage.ErrThrottled), errors.Is(err, storage.ErrNotReady), errors.Is(err, storage.ErrUnknownPartition):
+		return fmt.Errorf("%w: %w", ErrNotAvailable, err)
+	case errors.Is(err, storage.ErrNotLeader), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrWALFailed):
+		return fmt.Errorf("%w: %w", ErrNotCoordinator, err)
+	}
+	return err
+}

@@ -1,0 +1,118 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sluicemq/sluice/broker/group"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
+)
+
+const (
+	// loadParallel is how many shards load at once.
+	loadParallel = 8
+	// loadReadBytes is what one read of the log asks for.
+	loadReadBytes = 4 * mib
+
+	// Pauses between attempts to load: doubling with jitter.
+	loadRetryFirst = 50 * time.Millisecond
+	loadRetryLast  = 5 * time.Second
+)
+
+// load replays the partition's log. What lies in the bucket only may be away for a
+// while: it tries again until ctx ends.
+func (s *shard) load(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	began := time.Now()
+	for pause := loadRetryFirst; ; pause = min(2*pause, loadRetryLast) {
+		err := s.loadOnce(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			break
+		}
+		s.log.Warn("groups are not loaded yet; trying again", "err", err)
+		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
+			return err
+		}
+	}
+	s.log.Debug("groups loaded", "groups", len(s.machine.List()), "log_bytes", s.appender.logBytes,
+		"skipped", s.machine.Skipped(), "took", time.Since(began))
+	s.take(s.machine.Loaded(time.Now()))
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loadOnce replays the whole log into a new machine.
+func (s *shard) loadOnce(ctx context.Context) error {
+	s.machine = group.NewShard(s.cfg.machine())
+	s.appender.logBytes = 0
+	first, err := s.deps.Log.ListOffset(ctx, s.tp, storage.TimestampEarliest, ident.NoEpoch, storage.ReadUncommitted)
+	if err != nil {
+		return fmt.Errorf("log start of %s: %w", s.tp, err)
+	}
+	next := first.Offset
+	for {
+		f := storage.Fetch{MaxBytes: loadReadBytes, Partitions: []storage.FetchPartition{
+			{Partition: s.tp, Offset: next, MaxBytes: loadReadBytes, CurrentEpoch: ident.NoEpoch},
+		}}
+		s.deps.Log.Read(ctx, &f)
+		p := &f.Partitions[0]
+		if p.Err != nil {
+			return fmt.Errorf("read %s at %d: %w", s.tp, next, p.Err)
+		}
+		if len(p.Batches) == 0 && next < p.HighWatermark {
+			return fmt.Errorf("read %s at %d: nothing there, but the log ends at %d", s.tp, next, p.HighWatermark)
+		}
+		for _, batch := range p.Batches {
+			if next, err = s.replay(batch, next); err != nil {
+				return fmt.Errorf("replay %s: %w", s.tp, err)
+			}
+		}
+		if next >= p.HighWatermark {
+			s.appender.end = next
+			return nil
+		}
+	}
+}
+
+// replay applies a batch's records from offset on and returns where it ends.
+func (s *shard) replay(batch []byte, from ident.Offset) (ident.Offset, error) {
+	header, err := protocol.ParseBatchHeader(batch)
+	if err != nil {
+		return 0, err
+	}
+	s.appender.logBytes += int64(len(batch))
+	if header.Attributes.Control() {
+		return ident.Offset(header.End()), nil
+	}
+	for r, err := range protocol.Records(batch) {
+		if err == nil && ident.Offset(r.Offset) >= from {
+			err = s.machine.Replay(group.Record{Key: r.Key, Value: r.Value})
+		}
+		if err != nil {
+			return 0, fmt.Errorf("offset %d: %w", r.Offset, err)
+		}
+	}
+	return ident.Offset(header.End()), nil
+}

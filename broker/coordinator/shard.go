@@ -1,0 +1,173 @@
+// The loop of one shard. What a client is told of a group was durable before:
+//
+//  1. load      the partition's log, from its start to its end, is replayed (load.go);
+//               until then a request is answered with ErrLoading.
+//  2. take      a request, or time that has passed, goes through the machine: it gives
+//               records to write and answers that depend on no write.
+//  3. append    all that has gathered is one batch (append.go). One append is in flight at a
+//               time: were there two and the first refused, the second would tell of
+//               a state that is not in the log.
+//  4. written   the batch is durable and visible, or refused: the machine hears of it, shows
+//               the state, and gives the answers that waited for it (I2, I13).
+//
+// The loop alone touches the machine. Time is read here and nowhere below.
+
+package coordinator
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sluicemq/sluice/broker/group"
+	"github.com/sluicemq/sluice/ident"
+)
+
+// shard is the groups of one partition of __consumer_offsets.
+type shard struct {
+	cfg   Config
+	deps  Deps
+	tp    ident.TopicPartition
+	log   *slog.Logger
+	slots chan struct{} // who loads holds one
+
+	work   chan func()   // run by the loop, in order
+	loaded chan struct{} // closed when the loop takes work
+	ended  chan struct{} // closed when it takes no more
+
+	// All below belongs to the loop.
+	machine    *group.Shard
+	waiting    map[group.Waiter]chan<- group.Body
+	lastWaiter group.Waiter
+	appender   appender
+	shorten    shortening
+	deadline   *time.Timer // for machine.Deadline
+}
+
+func newShard(c *Coordinator, tp ident.TopicPartition) *shard {
+	s := &shard{
+		cfg: c.cfg, deps: c.deps, tp: tp, log: c.deps.Logger.With("partition", tp.Index), slots: c.slots,
+		work: make(chan func()), loaded: make(chan struct{}), ended: make(chan struct{}),
+		waiting: map[group.Waiter]chan<- group.Body{},
+	}
+	s.appender.settled = make(chan outcome, 1)
+	s.shorten.moved = make(chan error, 1)
+	return s
+}
+
+// run serves the shard until ctx ends.
+func (s *shard) run(ctx context.Context) {
+	defer close(s.ended)
+	if err := s.load(ctx); err != nil {
+		return // only the end of ctx does that
+	}
+	s.deadline = time.NewTimer(0)
+	defer s.deadline.Stop()
+	check := time.NewTicker(s.cfg.CheckInterval)
+	defer check.Stop()
+	var moving sync.WaitGroup
+	defer moving.Wait()
+	close(s.loaded)
+	for ctx.Err() == nil {
+		s.maybeShorten(ctx, &moving)
+		s.maybeAppend()
+		work, due := s.work, s.armDeadline()
+		if s.shorten.quieting() {
+			work, due = nil, nil
+		}
+		select {
+		case do := <-work:
+			do()
+		case <-due:
+			s.take(s.machine.Tick(time.Now()))
+		case o := <-s.appender.settled:
+			s.written(o)
+		case <-check.C:
+			s.take(s.machine.Expire(time.Now(), s.topics))
+		case err := <-s.shorten.moved:
+			s.logStartMoved(err)
+		case <-s.shorten.pause.C:
+			s.shorten.paused()
+		case <-ctx.Done():
+		}
+	}
+	s.take(s.machine.Stop(ErrNotCoordinator))
+}
+
+// armDeadline sets the timer to what the machine waits for next.
+func (s *shard) armDeadline() <-chan time.Time {
+	at := s.machine.Deadline()
+	if at.IsZero() {
+		s.deadline.Stop()
+		return nil
+	}
+	s.deadline.Reset(time.Until(at))
+	return s.deadline.C
+}
+
+// take queues what the machine wants written and delivers its answers.
+func (s *shard) take(e group.Effects) {
+	s.appender.add(e.Writes)
+	for _, a := range e.Answers {
+		s.waiting[a.Waiter] <- a.Body // has room: one answer each
+		delete(s.waiting, a.Waiter)
+	}
+}
+
+// topics tells the machine which life of a topic is the present one.
+func (s *shard) topics(name string) (ident.TopicID, bool) {
+	t, ok := s.deps.Topics.TopicByName(name)
+	if !ok {
+		return ident.TopicID{}, false
+	}
+	return t.ID, true
+}
+
+// post hands work to the loop. When it returns nil, the loop runs it.
+func (s *shard) post(ctx context.Context, do func()) error {
+	select {
+	case <-s.loaded:
+	case <-s.ended:
+		return ErrNotCoordinator
+	default:
+		return ErrLoading
+	}
+	select {
+	case s.work <- do:
+		return nil
+	case <-s.ended:
+		return ErrNotCoordinator
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// view lets f look at the machine.
+func (s *shard) view(ctx context.Context, f func(*group.Shard)) error {
+	done := make(chan struct{})
+	if err := s.post(ctx, func() { f(s.machine); close(done) }); err != nil {
+		return err
+	}
+	<-done
+	return nil
+}
+
+// ask gives the machine a request and waits for its one answer. Who gives up loses the answer, not the outcome.
+func (s *shard) ask(ctx context.Context, f func(*group.Shard, time.Time, group.Waiter) group.Effects) (group.Body, error) {
+	answer := make(chan group.Body, 1)
+	err := s.post(ctx, func() {
+		s.lastWaiter++
+		s.waiting[s.lastWaiter] = answer
+		s.take(f(s.machine, time.Now(), s.lastWaiter))
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case body := <-answer:
+		return body, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
