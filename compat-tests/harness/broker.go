@@ -21,6 +21,8 @@ type Config struct {
 	Dir    string            // data directory
 	Bucket string            // URL; "" for the default inside Dir
 	Env    map[string]string // SLUICE_… budgets and intervals, credentials
+
+	Properties map[string]string // more server.properties; Apache Kafka only
 }
 
 // Broker is one broker of a test: a directory and a port, and the process that
@@ -98,8 +100,11 @@ func (b *Broker) TryStart() error {
 	if err := b.Launch(); err != nil {
 		return err
 	}
-	return b.process.awaitReady(startLimit)
+	return b.AwaitReady()
 }
+
+// AwaitReady waits until a launched process serves.
+func (b *Broker) AwaitReady() error { return b.process.awaitReady(startLimit) }
 
 // Start is TryStart; failing ends the test.
 func (b *Broker) Start() {

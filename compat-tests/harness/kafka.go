@@ -2,9 +2,11 @@ package harness
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,6 +48,9 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 num.partitions=1
 `, b.Addr, controller, filepath.Join(b.Dir, "logs"))
+	for _, key := range slices.Sorted(maps.Keys(b.Properties)) {
+		conf += key + "=" + b.Properties[key] + "\n"
+	}
 	if err := os.WriteFile(b.properties(), []byte(conf), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
