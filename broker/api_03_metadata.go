@@ -102,6 +102,9 @@ func (b *Broker) metadataByName(ctx context.Context, c *call, req *kmsg.Metadata
 		!b.authorize(topicCreate, name) {
 		return nil, storage.ErrUnknownPartition
 	}
+	if err := b.waitOpened(); err != nil {
+		return nil, err
+	}
 	return b.autoCreate(ctx, name)
 }
 

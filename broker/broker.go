@@ -144,7 +144,7 @@ func (c Config) Validate() error {
 
 // Deps are the parts that a broker is joined to.
 type Deps struct {
-	Log    Log
+	Log    Log // nil: given to Open when it is there
 	Topics Topics
 	Logger *slog.Logger
 	// Authorize decides who may do what; nil allows everything.
@@ -163,6 +163,10 @@ type Broker struct {
 	memory  *budget // Produce frames that are read, not answered, or still with the log
 	others  *budget // frames of all other requests: a log that is stuck must not stop reads
 	decoded *budget // what large requests take beside their frames
+
+	// opened is closed when log is there. Reading the tail takes as long as the tail is large: until then
+	// ApiVersions, Metadata and DescribeCluster answer, everything else waits.
+	opened chan struct{}
 
 	// stopping is closed when Serve begins to end: long polls answer then.
 	// ctx ends when the deadline for requests in flight has passed.
@@ -185,7 +189,11 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		topics:    deps.Topics,
 		logger:    deps.Logger,
 		authorize: deps.Authorize,
+		opened:    make(chan struct{}),
 		stopping:  make(chan struct{}),
+	}
+	if b.log != nil {
+		close(b.opened)
 	}
 	if b.authorize == nil {
 		b.authorize = func(Need, string) bool { return true }
@@ -195,4 +203,25 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	b.decoded = newBudget(decodedBytesMax)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b, nil
+}
+
+// Open gives the broker the log that Deps did not have yet; the requests that waited for it go on.
+func (b *Broker) Open(log Log) {
+	b.log = log
+	close(b.opened)
+}
+
+// waitOpened returns when the log is there, or errStopped.
+func (b *Broker) waitOpened() error {
+	select {
+	case <-b.opened:
+		return nil
+	default:
+	}
+	select {
+	case <-b.opened:
+		return nil
+	case <-b.stopping:
+		return errStopped
+	}
 }

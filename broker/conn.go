@@ -299,6 +299,12 @@ func (c *conn) handle(f *frame) error {
 		c.b.frames(f.row).release(int64(len(f.bytes)))
 		return err
 	}
+	if !f.row.early {
+		if err := c.b.waitOpened(); err != nil {
+			call.release(c.b)
+			return err
+		}
+	}
 	if f.row.place != nil {
 		return c.place(call)
 	}

@@ -44,6 +44,13 @@ type api struct {
 	needs    Need
 	handle   handler
 	place    func(b *Broker, c *call) *produceCall // Produce, in place of handle
+	early    bool                                  // answered before the log is open
+}
+
+// answersEarly makes a row that needs no log.
+func (a *api) answersEarly() *api {
+	a.early = true
+	return a
 }
 
 // row makes a row of an API that is answered with a kmsg response. It takes every
@@ -74,9 +81,9 @@ func init() {
 		placeRow(0, "Produce", between(3, 13).listedFrom(0), topicWrite, (*Broker).produce),
 		bufferRow(1, "Fetch", between(4, 18), topicRead, (*Broker).fetch),
 		row(2, "ListOffsets", between(1, 11), topicDescribe, (*Broker).listOffsets),
-		row(3, "Metadata", between(0, 13), topicDescribe, (*Broker).metadata),
+		row(3, "Metadata", between(0, 13), topicDescribe, (*Broker).metadata).answersEarly(),
 		row(10, "FindCoordinator", between(0, 6), groupDescribe, (*Broker).findCoordinator),
-		row(18, "ApiVersions", between(0, 4), anyone, (*Broker).apiVersions),
+		row(18, "ApiVersions", between(0, 4), anyone, (*Broker).apiVersions).answersEarly(),
 		row(19, "CreateTopics", between(2, 7), topicCreate, (*Broker).createTopics),
 		row(20, "DeleteTopics", between(1, 6), topicDelete, (*Broker).deleteTopics),
 		row(22, "InitProducerId", between(0, 5), clusterIdempotentWrite, (*Broker).initProducerID),
@@ -85,7 +92,7 @@ func init() {
 		row(33, "AlterConfigs", between(0, 2), topicAlterConfigs, (*Broker).alterConfigs),
 		row(37, "CreatePartitions", between(0, 3), topicAlter, (*Broker).createPartitions),
 		row(44, "IncrementalAlterConfigs", between(0, 1), topicAlterConfigs, (*Broker).incrementalAlterConfigs),
-		row(60, "DescribeCluster", between(0, 2), anyone, (*Broker).describeCluster),
+		row(60, "DescribeCluster", between(0, 2), anyone, (*Broker).describeCluster).answersEarly(),
 		row(75, "DescribeTopicPartitions", between(0, 0), topicDescribe, (*Broker).describeTopicPartitions),
 	} {
 		apis[a.key] = a

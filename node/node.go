@@ -55,6 +55,9 @@ type Node struct {
 	broker *broker.Broker
 	keeper *keeper
 
+	stopBroker  func() error  // ends it and returns how it ended; nil before it answers
+	brokerEnded chan struct{} // closed when the broker has ended
+
 	opened  atomic.Pointer[storage.Engine] // for changes that the quorum applies
 	fatal   chan error                     // capacity 1: why this process must end
 	stopBy  time.Time                      // when a stop's time is over; written by Serve, read by Close after it
@@ -70,8 +73,9 @@ type Node struct {
 //  1. the folder's lock and identity, fsynced before the bucket hears of the cluster
 //  2. on a first start: the bucket's prefix is claimed
 //  3. metadata; on a first start: bootstrap, then the identity says "ready"
-//  4. storage: recover, register, open (storage/recover.go); needs no bucket
-//  5. the broker; beside it the bucket is checked, and only then written to
+//  4. the broker: who and where we are is answered, all else waits for the log
+//  5. storage: recover, register, open (storage/recover.go); needs no bucket; then the broker serves
+//  6. beside it the bucket is checked, and only then written to
 func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 	n = newNode(ctx, cfg, deps)
 	defer func() {
@@ -85,15 +89,36 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 	if err := n.openMetadata(ctx); err != nil {
 		return n, err
 	}
+	n.joinCatalog()
+	if err := n.openBroker(); err != nil {
+		return n, err
+	}
 	if err := n.openStorage(ctx); err != nil {
 		return n, err
 	}
-	n.broker, err = broker.New(n.cfg.Broker, broker.Deps{Log: n.engine, Topics: n.cat, Logger: deps.Log})
-	if err != nil {
-		return n, err
-	}
+	n.broker.Open(n.engine)
 	n.work.Go(n.checkBucket)
 	return n, nil
+}
+
+// openBroker answers clients from now on: what needs the log waits until it is open, instead of being refused a connection.
+func (n *Node) openBroker() (err error) {
+	n.broker, err = broker.New(n.cfg.Broker, broker.Deps{Topics: n.cat, Logger: n.deps.Log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	n.stopBroker = sync.OnceValue(func() error {
+		cancel()
+		return <-served
+	})
+	n.brokerEnded = make(chan struct{})
+	go func() {
+		served <- n.broker.Serve(ctx, n.deps.Listener)
+		close(n.brokerEnded)
+	}()
+	return nil
 }
 
 func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
@@ -101,6 +126,8 @@ func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return n
 }
+
+func (n *Node) walDir() string { return filepath.Join(n.cfg.Dir, "wal") }
 
 // identify takes the folder and, on a first start, the bucket's prefix.
 func (n *Node) identify(ctx context.Context) (err error) {
@@ -193,9 +220,8 @@ func (n *Node) joinCatalog() {
 
 // openStorage opens the log over what the disk holds.
 func (n *Node) openStorage(ctx context.Context) (err error) {
-	n.joinCatalog()
 	cfg := n.cfg.Storage
-	cfg.WALDir = filepath.Join(n.cfg.Dir, "wal")
+	cfg.WALDir = n.walDir()
 	n.engine, err = storage.Open(ctx, cfg, storage.Deps{
 		FS: vfs.OS(), Bucket: n.gate, Catalog: n.cat, Log: n.deps.Log, Now: time.Now, Fatal: n.fail,
 	})
@@ -298,32 +324,15 @@ const bucketPause = time.Second
 
 // Serve answers clients until ctx ends or the node fails, which is then the error.
 func (n *Node) Serve(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case err := <-n.fatal:
-			cancel(&failure{err})
-		case <-ctx.Done():
-		}
-		n.stopBy = time.Now().Add(n.cfg.StopTimeout)
-	})
-	err := n.broker.Serve(ctx, n.deps.Listener)
-	var failed *failure
-	_ = errors.As(context.Cause(ctx), &failed)
-	cancel(nil)
-	watch.Wait()
-	if failed != nil {
-		return errors.Join(failed.err, err)
+	var failed error
+	select {
+	case failed = <-n.fatal:
+	case <-n.brokerEnded: // by an error of its own
+	case <-ctx.Done():
 	}
-	return err
+	n.stopBy = time.Now().Add(n.cfg.StopTimeout)
+	return errors.Join(failed, n.stopBroker())
 }
-
-// failure tells a node's own end from a caller's wish to stop.
-type failure struct{ err error }
-
-func (f *failure) Error() string { return f.err.Error() }
 
 // Close stops in reverse order. Called after Serve has returned without a failure, it first moves what it can to
 // the bucket and stores a snapshot, until StopTimeout; it says how much stays in the WAL. It may be called twice.
@@ -334,6 +343,9 @@ func (n *Node) Close() error {
 
 func (n *Node) close() error {
 	n.cancel()
+	if n.stopBroker != nil {
+		_ = n.stopBroker() // still answering if the start failed; else Serve has returned its error
+	}
 	n.work.Wait()
 	var errs []error
 	if n.engine != nil {
