@@ -11,6 +11,7 @@ var (
 	ErrUnknownMember        = errors.New("not a member of the group")                                          // 25
 	ErrInvalidSession       = errors.New("session timeout outside group.min and group.max.session.timeout.ms") // 26
 	ErrRebalanceInProgress  = errors.New("the group is rebalancing")                                           // 27
+	ErrTooLong              = errors.New("a string is longer than a record can hold")                          // 42
 	ErrNotEmpty             = errors.New("the group is not empty")                                             // 68
 	ErrNotFound             = errors.New("no such group")                                                      // 69
 	ErrMemberIDRequired     = errors.New("join again with the member id given")                                // 79

@@ -242,7 +242,7 @@ type MemberDescription struct {
 	InstanceID           *string
 	ClientID, ClientHost string
 	Metadata             []byte // only when Stable
-	Assignment           []byte // only when Stable
+	Assignment           []byte // of the last generation that had one
 }
 
 // Listing is what ListGroups tells of one group.

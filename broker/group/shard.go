@@ -1,91 +1,147 @@
 package group
 
 import (
+	"slices"
+	"strings"
 	"time"
 )
 
 // Shard is the groups of one partition of __consumer_offsets: a pure state
 // machine. Not safe for concurrent use: one owner calls it.
+//
+// Its durable state is what the log says: each group's newest metadata record
+// and its committed offsets. It changes in Replay and settle alone. Around it
+// stands what is lost with the process: who is joining, who waits, timers.
 type Shard struct {
-	cfg Config
+	cfg       Config
+	groups    map[string]*group
+	timers    timers
+	inFlight  []write // in order
+	lastToken Token
+	effects   Effects // of the call that runs
+	bytes     int     // of the durable state
+	skipped   int
 }
 
 // NewShard returns an empty shard. Replay its log, call Loaded, then serve.
-func NewShard(cfg Config) *Shard { return &Shard{cfg: cfg} }
+func NewShard(cfg Config) *Shard { return &Shard{cfg: cfg, groups: make(map[string]*group)} }
 
-// Replay applies one record of the log, in order, before Loaded. A record of
-// a kind that belongs to newer group types is counted (Skipped) and left
-// alone; a record of our kinds that does not decode is a *RecordError.
-func (s *Shard) Replay(r Record) error { panic("building") }
-
-// Loaded ends the replay: every member's session starts anew, whole.
-func (s *Shard) Loaded(now time.Time) Effects { panic("building") }
-
-// Skipped counts replayed records of kinds that this package does not know.
-func (s *Shard) Skipped() int { panic("building") }
-
-// Join is JoinGroup. The answer may take as long as the rebalance timeout.
-func (s *Shard) Join(now time.Time, r JoinRequest) Effects { panic("building") }
-
-// Sync is SyncGroup. Answered when the leader's assignment is durable.
-func (s *Shard) Sync(now time.Time, r SyncRequest) Effects { panic("building") }
-
-// Heartbeat is Heartbeat: nil, or why the member must do something else.
-func (s *Shard) Heartbeat(now time.Time, r HeartbeatRequest) error { panic("building") }
-
-// Leave is LeaveGroup.
-func (s *Shard) Leave(now time.Time, r LeaveRequest) Effects { panic("building") }
-
-// Commit is OffsetCommit. Answered when the offsets are durable; only then does Fetch show them (I13).
-func (s *Shard) Commit(now time.Time, r CommitRequest) Effects { panic("building") }
-
-// Fetch is OffsetFetch of the partitions named, one result each, in order.
-// A group or partition without a committed offset gives Offset -1, no error.
-func (s *Shard) Fetch(group string, partitions []PartitionName, topics Topics) []FetchedOffset {
-	panic("building")
+// take hands over the effects of the call that ends.
+func (s *Shard) take() Effects {
+	e := s.effects
+	s.effects = Effects{}
+	return e
 }
 
-// FetchAll is OffsetFetch of all that the group has committed, by topic, then partition.
-func (s *Shard) FetchAll(group string, topics Topics) []FetchedOffset { panic("building") }
+// answer gives a waiter its one answer.
+func (s *Shard) answer(w Waiter, b Body) {
+	s.effects.Answers = append(s.effects.Answers, Answer{Waiter: w, Body: b})
+}
 
-// DeleteOffsets is OffsetDelete.
-func (s *Shard) DeleteOffsets(now time.Time, r DeleteOffsetsRequest) Effects { panic("building") }
+// find returns the group if clients may know of it.
+func (s *Shard) find(id string) *group {
+	if g := s.groups[id]; g != nil && g.known {
+		return g
+	}
+	return nil
+}
 
-// Delete is DeleteGroups of one group.
-func (s *Shard) Delete(now time.Time, r DeleteRequest) Effects { panic("building") }
+// group returns the group, new if need be. It is known to clients only once it says so.
+func (s *Shard) group(id string) *group {
+	g := s.groups[id]
+	if g == nil {
+		g = newGroup(s, id)
+		s.groups[id] = g
+	}
+	return g
+}
 
-// Describe is DescribeGroups of one group.
-func (s *Shard) Describe(group string) Description { panic("building") }
+// maybeForget drops a group that neither clients nor the log know of.
+func (s *Shard) maybeForget(g *group) {
+	if !g.known && g.inFlight == 0 && len(g.offsets) == 0 && g.vacant() {
+		delete(s.groups, g.id)
+	}
+}
 
-// List is ListGroups, by name.
-func (s *Shard) List() []Listing { panic("building") }
-
-// Written tells that a write is durable and published (err nil), or that it
-// was refused and will never be (err, which waiters get as it is). Called
-// once per write, in the order of the writes.
-func (s *Shard) Written(now time.Time, t Token, err error) Effects { panic("building") }
+// sorted gives the groups that clients may know of, by name.
+func (s *Shard) sorted() []*group {
+	all := make([]*group, 0, len(s.groups))
+	for _, g := range s.groups {
+		if g.known {
+			all = append(all, g)
+		}
+	}
+	slices.SortFunc(all, func(a, b *group) int { return strings.Compare(a.id, b.id) })
+	return all
+}
 
 // Deadline is when Tick has something to do; zero: nothing is waiting for time.
-func (s *Shard) Deadline() time.Time { panic("building") }
+// It may lie in the past.
+func (s *Shard) Deadline() time.Time {
+	if len(s.timers.queue) == 0 {
+		return time.Time{}
+	}
+	return s.timers.queue[0].at
+}
 
 // Tick does what is due: sessions, rebalances, pending members.
-func (s *Shard) Tick(now time.Time) Effects { panic("building") }
-
-// Expire removes offsets past their retention, those of topics that are gone,
-// and groups that have neither members nor offsets. To be called every
-// offsets.retention.check.interval.ms.
-func (s *Shard) Expire(now time.Time, topics Topics) Effects { panic("building") }
-
-// InFlight counts writes that Written has not been called for.
-func (s *Shard) InFlight() int { panic("building") }
-
-// Snapshot is the durable state as records: replaying them gives the same
-// state (I15). To be taken only while InFlight is 0, and to be appended before
-// any later write.
-func (s *Shard) Snapshot() []Record { panic("building") }
-
-// Bytes estimates what Snapshot would write.
-func (s *Shard) Bytes() int { panic("building") }
+func (s *Shard) Tick(now time.Time) Effects {
+	seq := s.timers.seq
+	for {
+		t := s.timers.due(now, seq)
+		if t == nil {
+			return s.take()
+		}
+		t.fire(now)
+	}
+}
 
 // Stop answers every waiter with err: the shard's owner gives it up. Nothing may be called after it.
-func (s *Shard) Stop(err error) Effects { panic("building") }
+func (s *Shard) Stop(err error) Effects {
+	for _, g := range s.sorted() {
+		for _, m := range g.members {
+			m.join.answer(s, &JoinAnswer{Err: err, Generation: -1, MemberID: m.id})
+			m.sync.answer(s, &SyncAnswer{Err: err})
+		}
+	}
+	for _, w := range s.inFlight {
+		w.op.left--
+		if w.op.left == 0 {
+			w.op.done(time.Time{}, err)
+		}
+	}
+	s.inFlight = nil
+	e := s.take()
+	e.Writes = nil
+	return e
+}
+
+// Describe is DescribeGroups of one group.
+func (s *Shard) Describe(id string) Description {
+	g := s.find(id)
+	if g == nil {
+		return Description{Err: ErrNotFound, Group: id, State: Dead}
+	}
+	d := Description{Group: id, State: g.state, ProtocolType: g.protocolType}
+	if g.state == Stable {
+		d.Protocol = g.protocol
+	}
+	for _, m := range g.members {
+		md := MemberDescription{MemberID: m.id, InstanceID: m.instance, ClientID: m.clientID, ClientHost: m.clientHost, Assignment: m.assignment}
+		if g.state == Stable {
+			md.Metadata = m.metadata(g.protocol)
+		}
+		d.Members = append(d.Members, md)
+	}
+	return d
+}
+
+// List is ListGroups, by name.
+func (s *Shard) List() []Listing {
+	groups := s.sorted()
+	list := make([]Listing, len(groups))
+	for i, g := range groups {
+		list[i] = Listing{Group: g.id, State: g.state, ProtocolType: g.protocolType}
+	}
+	return list
+}

@@ -1,0 +1,259 @@
+package group
+
+import (
+	"slices"
+	"time"
+)
+
+// newMemberTimeout is how long a new member may wait for its first answer
+// before it is taken for gone. It does not know its id yet, so it cannot send
+// heartbeats, and if it gave up it has left a ghost that would hold up every
+// rebalance (as Apache Kafka).
+const newMemberTimeout = 5 * time.Minute
+
+// Join is JoinGroup. The answer may take as long as the rebalance timeout.
+func (s *Shard) Join(now time.Time, r JoinRequest) Effects {
+	if a := s.join(now, r); a != nil {
+		s.answer(r.Waiter, a)
+	}
+	return s.take()
+}
+
+func refuseJoin(err error, memberID string) *JoinAnswer {
+	return &JoinAnswer{Err: err, Generation: -1, MemberID: memberID}
+}
+
+// join returns the answer, or nil if the request waits.
+func (s *Shard) join(now time.Time, r JoinRequest) *JoinAnswer {
+	if r.Group == "" {
+		return refuseJoin(ErrInvalidGroupID, r.MemberID)
+	}
+	if r.SessionTimeout < s.cfg.MinSessionTimeout || r.SessionTimeout > s.cfg.MaxSessionTimeout {
+		return refuseJoin(ErrInvalidSession, r.MemberID)
+	}
+	if r.tooLong() {
+		return refuseJoin(ErrTooLong, "")
+	}
+	r.RebalanceTimeout = max(r.RebalanceTimeout, 0)
+	r.Protocols = withoutRepeats(r.Protocols)
+	if r.MemberID != "" {
+		return s.rejoin(now, r)
+	}
+	g := s.groups[r.Group]
+	if g == nil {
+		g = newGroup(s, r.Group)
+	}
+	if !g.accepts(nil) {
+		return refuseJoin(ErrMaxSize, "")
+	}
+	if !g.supports(r.ProtocolType, r.Protocols) {
+		return refuseJoin(ErrInconsistentProtocol, "")
+	}
+	s.groups[r.Group] = g
+	g.known = true
+	return g.joinNew(now, r)
+}
+
+// tooLong reports whether a string of the request does not fit a record.
+func (r *JoinRequest) tooLong() bool {
+	long := len(r.Group) > stringMax || len(r.ClientID)+1+len(r.FreshID) > stringMax || len(r.ClientHost) > stringMax ||
+		len(r.ProtocolType) > stringMax || r.InstanceID != nil && len(*r.InstanceID)+1+len(r.FreshID) > stringMax
+	return long || slices.ContainsFunc(r.Protocols, func(p Protocol) bool { return len(p.Name) > stringMax })
+}
+
+// withoutRepeats keeps the first of each name, so that counting by name is right.
+func withoutRepeats(protocols []Protocol) []Protocol {
+	seen := make(map[string]bool, len(protocols))
+	return slices.DeleteFunc(slices.Clone(protocols), func(p Protocol) bool {
+		again := seen[p.Name]
+		seen[p.Name] = true
+		return again
+	})
+}
+
+// accepts reports whether one more may join; m is the member that joins again, nil for a new one.
+func (g *group) accepts(m *member) bool {
+	switch g.state {
+	case PreparingRebalance:
+		// Those who have joined count, not those who have been: so a group
+		// that is over the limit loses the last to come back.
+		return m != nil && m.join.on || g.joining < g.shard.cfg.MaxSize
+	case CompletingRebalance, Stable:
+		return m != nil || len(g.members) < g.shard.cfg.MaxSize
+	}
+	return true
+}
+
+// supports reports whether a member of this kind has a protocol that all the others have too.
+func (g *group) supports(protocolType string, protocols []Protocol) bool {
+	if g.state == Empty {
+		return protocolType != "" && len(protocols) > 0
+	}
+	return protocolType == g.protocolType && slices.ContainsFunc(protocols, func(p Protocol) bool {
+		return g.supported[p.Name] == len(g.members)
+	})
+}
+
+// joinNew takes in a member that has no id yet.
+func (g *group) joinNew(now time.Time, r JoinRequest) *JoinAnswer {
+	if r.InstanceID != nil {
+		r.MemberID = *r.InstanceID + "-" + r.FreshID
+		if old := g.static[*r.InstanceID]; old != nil {
+			g.replaceStatic(now, old, r)
+			return nil
+		}
+		g.addMember(now, r)
+		return nil
+	}
+	r.MemberID = r.ClientID + "-" + r.FreshID
+	if r.RequireKnownMember {
+		g.addPending(now, r.MemberID, r.SessionTimeout)
+		return refuseJoin(ErrMemberIDRequired, r.MemberID)
+	}
+	g.addMember(now, r)
+	return nil
+}
+
+// addMember takes in a member that was not there.
+func (g *group) addMember(now time.Time, r JoinRequest) {
+	m := &member{
+		id: r.MemberID, instance: r.InstanceID, clientID: r.ClientID, clientHost: r.ClientHost,
+		session: r.SessionTimeout, rebalance: r.RebalanceTimeout, protocols: r.Protocols, fresh: true,
+	}
+	if g.state == PreparingRebalance && g.previous == Empty {
+		g.newMember = true
+	}
+	g.add(m, r.ProtocolType)
+	g.awaitJoin(m, r.Waiter)
+	g.shard.timers.set(&m.expiry, now.Add(newMemberTimeout))
+	g.rebalanceOrComplete(now)
+}
+
+// updateMember takes a member's new words and parks its request.
+func (g *group) updateMember(now time.Time, m *member, r JoinRequest) {
+	g.restate(m, r)
+	g.awaitJoin(m, r.Waiter)
+	g.rebalanceOrComplete(now)
+}
+
+func (g *group) restate(m *member, r JoinRequest) {
+	g.support(m, -1)
+	m.protocols, m.session, m.rebalance = r.Protocols, r.SessionTimeout, r.RebalanceTimeout
+	g.support(m, 1)
+}
+
+// rejoin is JoinGroup of a member that has an id.
+func (s *Shard) rejoin(now time.Time, r JoinRequest) *JoinAnswer {
+	g := s.find(r.Group)
+	if g == nil {
+		return refuseJoin(ErrUnknownMember, r.MemberID)
+	}
+	m := g.byID[r.MemberID]
+	if !g.accepts(m) {
+		if m != nil {
+			g.remove(m)
+		}
+		g.removePending(r.MemberID)
+		return refuseJoin(ErrMaxSize, "")
+	}
+	if !g.supports(r.ProtocolType, r.Protocols) {
+		return refuseJoin(ErrInconsistentProtocol, r.MemberID)
+	}
+	// An id that was given to a dynamic member is no static member's.
+	if g.isPending(r.MemberID) && r.InstanceID == nil {
+		g.addMember(now, r)
+		return nil
+	}
+	m, err := g.validate(r.MemberID, r.InstanceID)
+	if err != nil {
+		return refuseJoin(err, r.MemberID)
+	}
+	// A member that says nothing new, and is no leader of a stable group
+	// (which so asks for a rebalance), gets the generation that runs: it may not have had the answer.
+	same := m.says(r.Protocols) && (g.state == CompletingRebalance || g.state == Stable && g.leader != m.id)
+	if same {
+		return g.joined(m)
+	}
+	g.updateMember(now, m, r)
+	return nil
+}
+
+// joined is the answer to a member of the generation.
+func (g *group) joined(m *member) *JoinAnswer {
+	protocolType, protocol := g.protocolType, g.protocol
+	a := &JoinAnswer{Generation: g.generation, ProtocolType: &protocolType, Protocol: &protocol, Leader: g.leader, MemberID: m.id}
+	if m.id == g.leader {
+		a.Members = make([]JoinMember, len(g.members))
+		for i, other := range g.members {
+			a.Members[i] = JoinMember{MemberID: other.id, InstanceID: other.instance, Metadata: other.metadata(g.protocol)}
+		}
+	}
+	return a
+}
+
+// replaceStatic puts a static member that came back without its id in the
+// place of who it was (KIP-345). In a stable group whose protocol stays, the
+// others need not notice: only the new id must be durable before it is used.
+func (g *group) replaceStatic(now time.Time, old *member, r JoinRequest) {
+	leaderBefore := g.leader
+	before := JoinRequest{MemberID: old.id, SessionTimeout: old.session, RebalanceTimeout: old.rebalance, Protocols: old.protocols}
+	m := g.succeed(now, old, r.MemberID)
+	g.restate(m, r)
+	g.awaitJoin(m, r.Waiter)
+	switch {
+	case g.state == Stable && g.elect() == g.protocol:
+		g.persist(func(now time.Time, err error) { g.staticPersisted(now, m, r, before, leaderBefore, err) })
+	case g.state == Stable, g.state == CompletingRebalance:
+		// The leader may have assigned to the old id already: assign again.
+		g.prepareRebalance(now)
+	default:
+		g.maybeCompleteJoin(now)
+	}
+}
+
+// succeed gives the member a new id, and fences whoever waits under the old one.
+func (g *group) succeed(now time.Time, old *member, id string) *member {
+	g.answerJoin(old, refuseJoin(ErrFencedInstance, old.id))
+	old.sync.answer(g.shard, &SyncAnswer{Err: ErrFencedInstance})
+	g.shard.timers.stop(&old.expiry)
+	m := *old
+	m.id, m.fresh = id, false
+	m.expiry = timer{}
+	m.expiry.fire = func(now time.Time) { g.expireSession(now, &m) }
+	delete(g.byID, old.id)
+	g.byID[id] = &m
+	g.static[*m.instance] = &m
+	g.members[slices.Index(g.members, old)] = &m
+	if g.leader == old.id {
+		g.leader = id
+	}
+	g.renew(now, &m)
+	return &m
+}
+
+// staticPersisted answers a replaced static member once its id is durable.
+func (g *group) staticPersisted(now time.Time, m *member, r JoinRequest, before JoinRequest, leaderBefore string, err error) {
+	if g.byID[m.id] != m || !m.join.on || m.join.waiter != r.Waiter {
+		return // answered already: it left, was replaced, or joined a newer generation
+	}
+	if g.state != Stable {
+		return // a rebalance has begun: its JoinGroup counts for that one
+	}
+	if err != nil {
+		g.restate(m, before)
+		a := refuseJoin(err, "")
+		a.Leader = leaderBefore
+		g.answerJoin(m, a)
+		g.succeed(now, m, before.MemberID)
+		return
+	}
+	g.renew(now, m)
+	a := g.joined(m)
+	if r.CanSkipAssignment {
+		a.SkipAssignment = m.id == g.leader
+	} else {
+		// Told the old leader's id it takes itself for a follower and assigns nothing.
+		a.Leader, a.Members = leaderBefore, nil
+	}
+	g.answerJoin(m, a)
+}

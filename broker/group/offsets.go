@@ -1,0 +1,264 @@
+package group
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// offset is one committed offset.
+type offset struct {
+	at       ident.Offset
+	epoch    ident.Epoch
+	metadata string
+	commit   int64 // ms since 1970
+	expire   int64 // ms since 1970; -1: by the broker's retention
+	topic    ident.TopicID
+}
+
+// slot is one partition of a group's offsets.
+type slot struct {
+	partition PartitionName
+	committed *offset // what is durable, and all that is ever shown (I13); nil: none
+	inFlight  int     // changes on their way to the log, applied in its order
+}
+
+func (g *group) slot(p PartitionName) *slot {
+	sl := g.offsets[p]
+	if sl == nil {
+		sl = &slot{partition: p}
+		g.offsets[p] = sl
+	}
+	return sl
+}
+
+func (g *group) maybeDrop(sl *slot) {
+	if sl.committed == nil && sl.inFlight == 0 {
+		delete(g.offsets, sl.partition)
+	}
+}
+
+// Commit is OffsetCommit. Answered when the offsets are durable; only then does Fetch show them (I13).
+func (s *Shard) Commit(now time.Time, r CommitRequest) Effects {
+	if r.tooLong() {
+		s.answer(r.Waiter, &CommitAnswer{Err: ErrTooLong})
+		return s.take()
+	}
+	g, err := s.mayCommit(now, r)
+	if err != nil {
+		s.answer(r.Waiter, &CommitAnswer{Err: err})
+		return s.take()
+	}
+	a := &CommitAnswer{Partitions: make([]error, len(r.Partitions))}
+	var changes []change
+	for i, p := range r.Partitions {
+		if utf16Length(p.Metadata) > s.cfg.OffsetMetadataMax || len(p.Metadata) > stringMax {
+			a.Partitions[i] = ErrMetadataTooLarge
+			continue
+		}
+		o := &offset{at: p.Offset, epoch: p.LeaderEpoch, metadata: p.Metadata, commit: now.UnixMilli(), expire: -1, topic: p.TopicID}
+		if r.Retention >= 0 {
+			// The record version that holds an expiry has neither epoch nor topic id.
+			o.expire, o.epoch, o.topic = now.Add(r.Retention).UnixMilli(), ident.NoEpoch, ident.TopicID{}
+		}
+		changes = append(changes, g.offsetChange(PartitionName{p.Topic, p.Partition}, o))
+	}
+	if len(changes) == 0 {
+		s.answer(r.Waiter, a)
+		s.maybeForget(g)
+		return s.take()
+	}
+	s.write(changes, func(_ time.Time, err error) {
+		if err != nil {
+			a = &CommitAnswer{Err: err}
+		}
+		s.answer(r.Waiter, a)
+	})
+	return s.take()
+}
+
+// tooLong reports whether a string of the request does not fit a record's key.
+func (r *CommitRequest) tooLong() bool {
+	return len(r.Group) > stringMax || slices.ContainsFunc(r.Partitions, func(p CommitPartition) bool { return len(p.Topic) > stringMax })
+}
+
+// utf16Length is how long a string is for Apache Kafka, whose limit on metadata counts so.
+func utf16Length(s string) int {
+	n := 0
+	for _, r := range s {
+		n += utf16.RuneLen(r)
+	}
+	return n
+}
+
+// mayCommit finds the group, and says whether who asks may commit to it. A
+// commit without a generation makes a simple group.
+func (s *Shard) mayCommit(now time.Time, r CommitRequest) (*group, error) {
+	g := s.find(r.Group)
+	if g == nil {
+		switch {
+		case r.Generation < 0:
+			return s.group(r.Group), nil
+		case r.KnowsNoGroup:
+			return nil, ErrNotFound
+		}
+		return nil, ErrIllegalGeneration
+	}
+	if r.Generation < 0 && g.state == Empty {
+		return g, nil
+	}
+	if r.Generation < 0 && r.MemberID == "" && r.InstanceID == nil {
+		return nil, ErrUnknownMember // a simple consumer in a group that has members
+	}
+	m, err := g.validate(r.MemberID, r.InstanceID)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.Generation != g.generation:
+		return nil, ErrIllegalGeneration
+	case g.state == CompletingRebalance:
+		return nil, ErrRebalanceInProgress
+	}
+	g.renew(now, m)
+	return g, nil
+}
+
+// offsetChange is the record of an offset; nil is its tombstone.
+func (g *group) offsetChange(p PartitionName, o *offset) change {
+	return change{record: offsetRecord(g.id, p, o), group: g, slot: g.slot(p), offset: o}
+}
+
+// shown is what a client may see of a slot: what is durable, of the topic as it is now.
+func (sl *slot) shown(topics Topics) (FetchedOffset, bool) {
+	f := FetchedOffset{Topic: sl.partition.Topic, Partition: sl.partition.Partition, Offset: -1, LeaderEpoch: ident.NoEpoch}
+	o := sl.committed
+	if o == nil || o.gone(sl.partition.Topic, topics) {
+		return f, false
+	}
+	f.Offset, f.LeaderEpoch, f.Metadata, f.CommitTime = o.at, o.epoch, o.metadata, time.UnixMilli(o.commit)
+	return f, true
+}
+
+// gone reports whether the topic that the offset was committed for exists no more.
+func (o *offset) gone(name string, topics Topics) bool {
+	if topics == nil {
+		return false
+	}
+	id, ok := topics(name)
+	return !ok || !o.topic.IsZero() && o.topic != id
+}
+
+// Fetch is OffsetFetch of the partitions named, one result each, in order.
+// A group or partition without a committed offset gives Offset -1, no error.
+func (s *Shard) Fetch(id string, partitions []PartitionName, topics Topics) []FetchedOffset {
+	g := s.find(id)
+	found := make([]FetchedOffset, len(partitions))
+	for i, p := range partitions {
+		sl := &slot{partition: p}
+		if g != nil && g.offsets[p] != nil {
+			sl = g.offsets[p]
+		}
+		found[i], _ = sl.shown(topics)
+	}
+	return found
+}
+
+// FetchAll is OffsetFetch of all that the group has committed, by topic, then partition.
+func (s *Shard) FetchAll(id string, topics Topics) []FetchedOffset {
+	g := s.find(id)
+	if g == nil {
+		return nil
+	}
+	var found []FetchedOffset
+	for _, sl := range g.slots() {
+		if f, ok := sl.shown(topics); ok {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// slots gives the group's offsets by topic, then partition.
+func (g *group) slots() []*slot {
+	all := make([]*slot, 0, len(g.offsets))
+	for _, sl := range g.offsets {
+		all = append(all, sl)
+	}
+	slices.SortFunc(all, func(a, b *slot) int {
+		return cmp.Or(strings.Compare(a.partition.Topic, b.partition.Topic), cmp.Compare(a.partition.Partition, b.partition.Partition))
+	})
+	return all
+}
+
+// DeleteOffsets is OffsetDelete.
+func (s *Shard) DeleteOffsets(_ time.Time, r DeleteOffsetsRequest) Effects {
+	g := s.find(r.Group)
+	if g == nil {
+		s.answer(r.Waiter, &DeleteOffsetsAnswer{Err: ErrNotFound})
+		return s.take()
+	}
+	if g.state != Empty && g.protocolType != consumerProtocol {
+		s.answer(r.Waiter, &DeleteOffsetsAnswer{Err: ErrNotEmpty})
+		return s.take()
+	}
+	a := &DeleteOffsetsAnswer{Partitions: make([]error, len(r.Partitions))}
+	subscribed := g.subscription()
+	var changes []change
+	for i, p := range r.Partitions {
+		switch {
+		case subscribed.holds(p.Topic):
+			a.Partitions[i] = ErrSubscribed
+		case g.offsets[p] != nil:
+			changes = append(changes, g.offsetChange(p, nil))
+		}
+	}
+	if len(changes) == 0 {
+		s.answer(r.Waiter, a)
+		return s.take()
+	}
+	s.write(changes, func(_ time.Time, err error) {
+		if err != nil {
+			a = &DeleteOffsetsAnswer{Err: err}
+		}
+		s.answer(r.Waiter, a)
+	})
+	return s.take()
+}
+
+// Delete is DeleteGroups of one group.
+func (s *Shard) Delete(_ time.Time, r DeleteRequest) Effects {
+	g := s.find(r.Group)
+	if g == nil {
+		s.answer(r.Waiter, &DeleteAnswer{Err: ErrNotFound})
+		return s.take()
+	}
+	if g.state != Empty {
+		s.answer(r.Waiter, &DeleteAnswer{Err: ErrNotEmpty})
+		return s.take()
+	}
+	for _, p := range slices.Clone(g.pending) {
+		g.removePending(p.id)
+	}
+	var changes []change
+	for _, sl := range g.slots() {
+		changes = append(changes, g.offsetChange(sl.partition, nil))
+	}
+	s.erase(g, changes, func(err error) { s.answer(r.Waiter, &DeleteAnswer{Err: err}) })
+	return s.take()
+}
+
+// erase writes the tombstones given and the group's own, last. Once they are
+// durable the group is unknown, unless somebody has come to it meanwhile.
+func (s *Shard) erase(g *group, changes []change, done func(err error)) {
+	changes = append(changes, change{record: Record{Key: groupKey(g.id)}, group: g})
+	s.write(changes, func(_ time.Time, err error) {
+		if err == nil && g.vacant() && len(g.offsets) == 0 {
+			g.known = false
+		}
+		done(err)
+	})
+}

@@ -1,0 +1,118 @@
+package group
+
+import "time"
+
+// Sync is SyncGroup. Answered when the leader's assignment is durable.
+func (s *Shard) Sync(now time.Time, r SyncRequest) Effects {
+	if a := s.sync(now, r); a != nil {
+		s.answer(r.Waiter, a)
+	}
+	return s.take()
+}
+
+// sync returns the answer, or nil if the request waits.
+func (s *Shard) sync(now time.Time, r SyncRequest) *SyncAnswer {
+	if r.Group == "" {
+		return &SyncAnswer{Err: ErrInvalidGroupID}
+	}
+	g := s.find(r.Group)
+	if g == nil || g.state == Empty {
+		return &SyncAnswer{Err: ErrUnknownMember}
+	}
+	m, err := g.validateSync(r)
+	if err != nil {
+		return &SyncAnswer{Err: err}
+	}
+	switch g.state {
+	case PreparingRebalance:
+		return &SyncAnswer{Err: ErrRebalanceInProgress}
+	case Stable:
+		g.synced(m)
+		return g.assigned(m)
+	}
+	g.synced(m)
+	m.sync.answer(s, &SyncAnswer{Err: ErrRebalanceInProgress}) // an older one of the same member
+	m.sync = waiting{on: true, waiter: r.Waiter}
+	if g.leader == m.id && g.assigning != g.generation {
+		g.assign(r.Assignments)
+	}
+	return nil
+}
+
+func (g *group) validateSync(r SyncRequest) (*member, error) {
+	m, err := g.validate(r.MemberID, r.InstanceID)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.Generation != g.generation:
+		return nil, ErrIllegalGeneration
+	case r.ProtocolType != nil && *r.ProtocolType != g.protocolType, r.Protocol != nil && *r.Protocol != g.protocol:
+		return nil, ErrInconsistentProtocol
+	}
+	return m, nil
+}
+
+// synced notes the member's SyncGroup.
+func (g *group) synced(m *member) {
+	g.settleSync(m)
+	if g.owing == 0 {
+		g.shard.timers.stop(&g.syncTimer)
+	}
+}
+
+// assigned is the answer of a stable group.
+func (g *group) assigned(m *member) *SyncAnswer {
+	protocolType, protocol := g.protocolType, g.protocol
+	return &SyncAnswer{ProtocolType: &protocolType, Protocol: &protocol, Assignment: m.assignment}
+}
+
+// assign writes the leader's assignment; nobody hears of it before it is durable (I13).
+func (g *group) assign(assignments map[string][]byte) {
+	generation := g.generation
+	g.assigning = generation
+	g.writeMetadata(assignments, func(now time.Time, err error) {
+		if g.assigning == generation {
+			g.assigning = 0
+		}
+		if g.state != CompletingRebalance || g.generation != generation {
+			return // a rebalance began meanwhile; who waited was sent to join it
+		}
+		if err != nil {
+			g.refuseSyncs(now, err)
+			g.prepareRebalance(now)
+			return
+		}
+		for _, m := range g.members {
+			m.assignment = assignments[m.id]
+		}
+		g.enter(now, Stable)
+		for _, m := range g.members {
+			if m.sync.answer(g.shard, g.assigned(m)) {
+				g.renew(now, m)
+			}
+		}
+	})
+}
+
+// refuseSyncs answers all who wait for an assignment, which is void.
+func (g *group) refuseSyncs(now time.Time, err error) {
+	for _, m := range g.members {
+		m.assignment = nil
+		if m.sync.answer(g.shard, &SyncAnswer{Err: err}) {
+			g.renew(now, m)
+		}
+	}
+}
+
+// persist writes the group as it is.
+func (g *group) persist(done func(now time.Time, err error)) {
+	assignments := make(map[string][]byte, len(g.members))
+	for _, m := range g.members {
+		assignments[m.id] = m.assignment
+	}
+	g.writeMetadata(assignments, done)
+}
+
+func (g *group) writeMetadata(assignments map[string][]byte, done func(now time.Time, err error)) {
+	g.shard.write([]change{{record: g.metadataRecord(assignments), group: g}}, done)
+}
