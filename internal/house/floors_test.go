@@ -30,6 +30,8 @@ var forbidden = []edge{
 	{"storage", "broker", "imports point down"},
 	{"metadata", "broker", "imports point down"},
 	{"broker", "metadata", "broker declares Topics, cmd joins the two"},
+	{"broker/group", "storage", "groups are values in, values out; their shell appends"},
+	{"broker/group", "catalog", "the same: what topics there are is an argument"},
 	{"broker", "wal", "storage is the only way to the WAL"},
 	{"broker", "storage/bucket", "storage is the only way to the bucket"},
 	{"storage/bucket", "protocol", "buckets hold bytes, not Kafka"},
@@ -167,7 +169,7 @@ func closure(imports map[string][]string, dir string) map[string][]string {
 }
 
 // pure names the packages that are values in, values out: time is an argument.
-var pure = []string{"metadata", "storage/pstate", "storage/object", "protocol", "catalog", "ident"}
+var pure = []string{"metadata", "storage/pstate", "storage/object", "protocol", "catalog", "ident", "broker/group"}
 
 // impure are imports that no pure core has.
 var impure = map[string]string{
