@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sluicemq/sluice/broker"
 	"github.com/sluicemq/sluice/metadata"
 	"github.com/sluicemq/sluice/metadata/pb"
@@ -32,6 +34,10 @@ type Config struct {
 	SnapshotSoon     time.Duration // from an administrative change to its link
 	BucketWait       time.Duration // how long a first start waits for an unreachable bucket
 	StopTimeout      time.Duration // for a stop: at most half of it for requests in flight, the rest for the last flush and snapshot
+
+	// MetricsPartitionsMax is up to how many partitions /metrics shows each one; above only sums, unless it is asked
+	// for ?partitions=all. Default 2,000: a page of about 2 MB.
+	MetricsPartitionsMax int
 }
 
 // Deps are the parts that a node works with.
@@ -39,7 +45,11 @@ type Deps struct {
 	Bucket bucket.Bucket
 	// Listener is where clients connect; its address is what Metadata names. Serve closes it.
 	Listener net.Listener
-	Log      *slog.Logger
+	// Admin is where health, metrics and profiles are answered; nil: nowhere. Open takes it over, Close closes it.
+	Admin net.Listener
+	// Metrics are those of the parts that were opened before the node: the bucket's.
+	Metrics []prometheus.Collector
+	Log     *slog.Logger
 }
 
 // Node is one running broker with its metadata.
@@ -54,12 +64,15 @@ type Node struct {
 	engine *storage.Engine
 	broker *broker.Broker
 	keeper *keeper
+	admin  *admin
 
 	stopBroker  func() error  // ends it and returns how it ended; nil before it answers
 	brokerEnded chan struct{} // closed when the broker has ended
 
 	opened  atomic.Pointer[storage.Engine] // for changes that the quorum applies
 	fatal   chan error                     // capacity 1: why this process must end
+	failed  atomic.Pointer[error]          // the same, for /healthz
+	phase   atomic.Pointer[string]         // why clients should not be sent here; empty while they are served
 	stopBy  time.Time                      // when a stop's time is over; written by Serve, read by Close after it
 	ctx     context.Context                // of background work
 	cancel  context.CancelFunc
@@ -83,6 +96,9 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
+	if deps.Admin != nil {
+		n.admin.serve(deps.Admin)
+	}
 	if err := n.identify(ctx); err != nil {
 		return n, err
 	}
@@ -97,6 +113,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 		return n, err
 	}
 	n.broker.Open(n.engine)
+	n.setPhase("")
 	n.work.Go(n.checkBucket)
 	return n, nil
 }
@@ -124,6 +141,9 @@ func (n *Node) openBroker() (err error) {
 func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
 	n := &Node{cfg: cfg, deps: deps, fatal: make(chan error, 1), gate: &gate{Bucket: deps.Bucket}}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	n.admin = newAdmin(deps.Log, n.unhealthy, n.unready)
+	n.admin.registry.MustRegister(deps.Metrics...)
+	n.setPhase("starting: the write-ahead log is not recovered yet")
 	return n
 }
 
@@ -273,11 +293,30 @@ func (n *Node) fail(err error) {
 	if fatalIdentity(err) {
 		n.gate.bar()
 	}
+	n.failed.CompareAndSwap(nil, &err)
 	select {
 	case n.fatal <- err:
 	default:
 	}
 }
+
+// unhealthy tells why the process should be restarted: what fail was told (I1: nothing is acknowledged after it).
+func (n *Node) unhealthy() []string {
+	if err := n.failed.Load(); err != nil {
+		return []string{(*err).Error()}
+	}
+	return nil
+}
+
+// unready tells why clients should not be sent here. A bucket that is away is no reason: the write-ahead log serves.
+func (n *Node) unready() []string {
+	if why := *n.phase.Load(); why != "" {
+		return []string{why}
+	}
+	return nil
+}
+
+func (n *Node) setPhase(why string) { n.phase.Store(&why) }
 
 // checkBucket verifies in the background that the prefix is still this node's, then lets writes through.
 func (n *Node) checkBucket() {
@@ -331,6 +370,7 @@ func (n *Node) Serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	n.stopBy = time.Now().Add(n.cfg.StopTimeout)
+	n.setPhase("stopping")
 	return errors.Join(failed, n.stopBroker())
 }
 
@@ -351,6 +391,9 @@ func (n *Node) close() error {
 	if n.engine != nil {
 		n.lastFlush()
 		n.opened.Store(nil)
+	}
+	errs = append(errs, n.admin.close()) // before what it shows
+	if n.engine != nil {
 		errs = append(errs, n.engine.Close())
 	}
 	if n.raft != nil {

@@ -1,0 +1,207 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Bounds of the admin server: whoever reaches it can neither hold much nor for long.
+const (
+	adminConnectionsMax = 64
+	adminHeaderTimeout  = 5 * time.Second
+	adminIdleTimeout    = time.Minute
+	adminAnswerTimeout  = 30 * time.Second // beside the seconds that a profile takes
+	adminProfileMax     = 10 * time.Minute
+	adminHeaderBytesMax = 16 << 10
+	scrapesMax          = 2
+)
+
+// admin answers /healthz, /readyz, /metrics and /debug/pprof/ from before the start recovers anything until the last flush is done.
+type admin struct {
+	health     func() []string // why the process should be restarted
+	ready      func() []string // why clients should not be sent here
+	log        *slog.Logger
+	server     *http.Server
+	registry   *prometheus.Registry // all that has few series
+	partitions prometheus.Gatherer  // a series per partition, up to a number of them
+	everything prometheus.Gatherer  // a series per partition, whatever their number
+
+	accepting sync.WaitGroup
+	answering sync.RWMutex // held for reading by every answer
+	closed    bool         // guarded by answering
+}
+
+// newAdmin makes the registry; it serves nothing yet.
+func newAdmin(log *slog.Logger, health, ready func() []string) *admin {
+	a := &admin{log: log, health: health, ready: ready, registry: prometheus.NewRegistry()}
+	a.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	a.partitions, a.everything = prometheus.Gatherers{}, prometheus.Gatherers{}
+	a.server = &http.Server{
+		Handler:           a.bounded(a.routes()),
+		ReadHeaderTimeout: adminHeaderTimeout, ReadTimeout: adminHeaderTimeout, IdleTimeout: adminIdleTimeout,
+		MaxHeaderBytes: adminHeaderBytesMax,
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return a
+}
+
+// serve answers on l until close, which closes l too.
+func (a *admin) serve(l net.Listener) {
+	a.accepting.Go(func() {
+		if err := a.server.Serve(limit(l, adminConnectionsMax)); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("the admin server ended; health and metrics are not answered any more", "address", l.Addr().String(), "err", err)
+		}
+	})
+}
+
+// close ends every connection and waits for what is being answered. It may be called twice.
+func (a *admin) close() error {
+	err := a.server.Close()
+	a.accepting.Wait()
+	a.answering.Lock()
+	defer a.answering.Unlock()
+	a.closed = true
+	return err
+}
+
+func (a *admin) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, "Sluice\n\n/healthz\n/readyz\n/metrics\n/metrics?partitions=all\n/debug/pprof/\n")
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerState(w, "ok", "failed", a.health()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		answerState(w, "ready", "not ready", append(a.health(), a.ready()...))
+	})
+	scrapes := make(chan struct{}, scrapesMax)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case scrapes <- struct{}{}:
+			defer func() { <-scrapes }()
+		case <-r.Context().Done():
+			return
+		}
+		a.scrape(w, r)
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// scrape answers /metrics. Partitions come with it up to a number of them, or all if asked for.
+func (a *admin) scrape(w http.ResponseWriter, r *http.Request) {
+	from := prometheus.Gatherers{a.registry, a.partitions}
+	switch p := r.URL.Query().Get("partitions"); p {
+	case "":
+	case "all":
+		from[1] = a.everything
+	case "none":
+		from = from[:1]
+	default:
+		http.Error(w, fmt.Sprintf("partitions=%.20q: want all or none", p), http.StatusBadRequest)
+		return
+	}
+	promhttp.HandlerFor(from, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
+	}).ServeHTTP(w, r)
+}
+
+// bounded ends an answer that nobody takes, and lets close wait for it.
+func (a *admin) bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.answering.RLock()
+		defer a.answering.RUnlock()
+		if a.closed {
+			return
+		}
+		seconds, _ := strconv.ParseFloat(r.URL.Query().Get("seconds"), 64) // what is wrong with it is said by who uses it
+		if seconds > adminProfileMax.Seconds() {
+			http.Error(w, fmt.Sprintf("seconds: at most %v", adminProfileMax.Seconds()), http.StatusBadRequest)
+			return
+		}
+		answerIn := adminAnswerTimeout + time.Duration(max(seconds, 0)*float64(time.Second))
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerIn)); err != nil {
+			return // the connection is gone
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answerState answers 200, or 503 with reasons.
+func answerState(w http.ResponseWriter, good, bad string, reasons []string) {
+	answer := struct {
+		Status  string   `json:"status"`
+		Reasons []string `json:"reasons,omitempty"`
+	}{good, reasons}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if len(reasons) > 0 {
+		answer.Status = bad
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(answer) // to a client that may be gone
+}
+
+// limited is a listener that accepts while fewer than a number of its connections are open.
+type limited struct {
+	net.Listener
+	slots  chan struct{}
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+}
+
+func limit(l net.Listener, connections int) *limited {
+	out := &limited{Listener: l, slots: make(chan struct{}, connections)}
+	out.ctx, out.cancel = context.WithCancel(context.Background())
+	return out
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.ctx.Done():
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *limited) Close() error {
+	l.cancel()
+	return l.Listener.Close()
+}
+
+// limitedConn gives its slot back when it is closed.
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
