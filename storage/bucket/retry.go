@@ -98,6 +98,7 @@ type Retrying struct {
 	inner    Bucket
 	cfg      RetryConfig
 	counters [OpCount]opCounters
+	meter    *meter
 
 	mu     sync.Mutex
 	budget float64
@@ -108,7 +109,7 @@ func WithRetry(inner Bucket, cfg RetryConfig) (*Retrying, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Retrying{inner: inner, cfg: cfg.withDefaults(), budget: budgetMax}, nil
+	return &Retrying{inner: inner, cfg: cfg.withDefaults(), budget: budgetMax, meter: newMeter()}, nil
 }
 
 // Stats returns the counts so far.
@@ -200,7 +201,9 @@ func (r *Retrying) try(ctx context.Context, op Op, bytes int64, request func() e
 	c := &r.counters[op]
 	for attempt := 1; ; attempt++ {
 		c.requests.Add(1)
+		began := time.Now()
 		err := request()
+		r.meter.observe(op, began, err)
 		if err == nil {
 			c.bytes.Add(bytes)
 			r.payIn()
