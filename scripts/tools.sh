@@ -5,6 +5,7 @@
 #   versitygw, minio     built with `go install`, into $SLUICE_TOOLS/bin
 #   Apache Kafka's jars  by Maven (Debian's package; a JDK comes with it);
 #                        their class path is written to $SLUICE_TOOLS/kafka.classpath
+#   Python's clients     by pip, in a virtual environment: $SLUICE_TOOLS/python
 #
 # Does nothing for what is there already. With --check it installs nothing,
 # names what is missing and fails if anything is.
@@ -13,6 +14,8 @@ set -euo pipefail
 versitygw_version=v1.8.0
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 kafka_version=4.3.1 # stands in scripts/kafka/pom.xml too
+python_clients=(confluent-kafka==2.16.1 aiokafka==0.14.0 kafka-python==3.0.12
+	cramjam==2.14.0 crc32c==2.9.post0 lz4==4.4.5 python-snappy==0.7.3 zstandard==0.25.0) # their codecs
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools=${SLUICE_TOOLS:-$HOME/.cache/sluice-tools}
@@ -23,12 +26,16 @@ say() { printf 'tools: %s\n' "$*" >&2; }
 
 # apt_install COMMAND PACKAGE...: the packages that bring the command.
 apt_install() {
-	local command=$1
+	command -v "$1" >/dev/null || apt_packages "$@"
+}
+
+# apt_packages NAME PACKAGE...: the packages that bring what is missing.
+apt_packages() {
+	local name=$1
 	shift
-	! command -v "$command" >/dev/null || return 0
-	if [ "$mode" = --check ]; then missing+=("$command (apt-get install $*)"); return; fi
+	if [ "$mode" = --check ]; then missing+=("$name (apt-get install $*)"); return; fi
 	if [ "$(id -u)" != 0 ]; then
-		say "$command is missing and only root can install it: apt-get install $*"
+		say "$name is missing and only root can install it: apt-get install $*"
 		exit 1
 	fi
 	say "installing $*"
@@ -72,6 +79,19 @@ kafka_jars() {
 	echo "$kafka_version" >"$tools/kafka.version"
 }
 
+# python_venv holds Python's clients, pinned; made again when a pin moves.
+python_venv() {
+	local venv="$tools/python"
+	if [ "$(cat "$venv/pins" 2>/dev/null)" = "${python_clients[*]}" ] && "$venv/bin/python" -c '' 2>/dev/null; then return; fi
+	if [ "$mode" = --check ]; then missing+=("Python's clients (make tools)"); return; fi
+	say "installing ${python_clients[*]:0:3} for Python"
+	mkdir -p "$tools"
+	python3 -m venv --clear "$venv"
+	"$venv/bin/pip" install -q --disable-pip-version-check --no-deps async-timeout==5.0.1 packaging==26.3 \
+		typing_extensions==4.16.0 "${python_clients[@]}"
+	echo "${python_clients[*]}" >"$venv/pins"
+}
+
 # package_lists: the real-input test reads Debian's package index.
 package_lists() {
 	command -v apt-cache >/dev/null || return 0
@@ -81,11 +101,14 @@ package_lists() {
 
 apt_install kcat kcat
 apt_install gcc gcc libc6-dev # the race detector links with it
-apt_install java default-jre-headless
+apt_install javac default-jdk-headless # the client tests compile a driver
 apt_install mvn maven
 go_install versitygw github.com/versity/versitygw github.com/versity/versitygw/cmd/versitygw "$versitygw_version"
 go_install minio github.com/minio/minio github.com/minio/minio "$minio_version"
 kafka_jars
+# Debian's python3 comes without the part that makes environments.
+python3 -c 'import ensurepip, venv' 2>/dev/null || apt_packages python3 python3 python3-venv
+python_venv
 package_lists
 
 if [ ${#missing[@]} -gt 0 ]; then

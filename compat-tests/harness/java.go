@@ -1,0 +1,169 @@
+package harness
+
+import (
+	"bufio"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+//go:embed desk/Desk.java
+var deskSource []byte
+
+// Java is one JVM with the class path of Apache Kafka, in which many programs
+// run, at the same time if one likes: starting a JVM for each costs a second or two.
+type Java struct {
+	writing sync.Mutex
+	in      io.WriteCloser
+
+	mu    sync.Mutex
+	calls map[int64]*Program
+	next  int64
+}
+
+// NewJava compiles the sources and starts a JVM with them; it ends with the test.
+func NewJava(t testing.TB, sources ...string) *Java {
+	t.Helper()
+	classpath, classes := kafkaClasspath(t), t.TempDir()
+	desk := filepath.Join(t.TempDir(), "Desk.java")
+	if err := os.WriteFile(desk, deskSource, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	compile := exec.Command(Tool(t, "javac"), append([]string{"-nowarn", "-d", classes, "-cp", classpath, desk}, sources...)...)
+	if out, err := compile.CombinedOutput(); err != nil {
+		t.Fatalf("javac: %v\n%s", err, out)
+	}
+	j := &Java{calls: make(map[int64]*Program)}
+	j.start(t, exec.Command(Tool(t, "java"), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classes+string(os.PathListSeparator)+classpath, "Desk"))
+	return j
+}
+
+func kafkaClasspath(t testing.TB) string {
+	t.Helper()
+	classpath, err := os.ReadFile(filepath.Join(toolsDir(), "kafka.classpath"))
+	if err != nil {
+		Missing(t, "Apache Kafka")
+	}
+	return strings.TrimSpace(string(classpath))
+}
+
+// start runs the JVM and the goroutine that hands its answers out.
+func (j *Java) start(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start a JVM: %v", err)
+	}
+	j.in = in
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		j.read(out)
+		_ = cmd.Wait() // killed by the clean-up, or its calls tell
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // gone already is as good
+		<-gone
+	})
+}
+
+// answer is a line of the desk.
+type answer struct {
+	ID   int64
+	Out  string
+	Err  string
+	Code *int
+}
+
+// read hands answers to their calls until the JVM is gone.
+func (j *Java) read(out io.Reader) {
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			break
+		}
+		var a answer
+		if json.Unmarshal(line, &a) != nil {
+			continue // something of the JVM itself
+		}
+		j.hand(a)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for id, p := range j.calls {
+		delete(j.calls, id)
+		p.finish(-1)
+	}
+}
+
+func (j *Java) hand(a answer) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p := j.calls[a.ID]
+	if p == nil {
+		return
+	}
+	_, _ = p.writer(&p.out).Write(latin1(a.Out))
+	_, _ = p.writer(&p.errs).Write(latin1(a.Err))
+	if a.Code != nil {
+		delete(j.calls, a.ID)
+		p.finish(*a.Code)
+	}
+}
+
+// latin1 gives the bytes that the desk sent as characters.
+func latin1(s string) []byte {
+	b := make([]byte, 0, len(s))
+	for _, r := range s {
+		b = append(b, byte(r))
+	}
+	return b
+}
+
+// Start starts the main method of a class.
+func (j *Java) Start(t testing.TB, main string, args ...string) *Program {
+	t.Helper()
+	short := main[strings.LastIndexByte(main, '.')+1:]
+	p := newProgram(fmt.Sprintf("java %s %s", short, strings.Join(args, " ")))
+	j.mu.Lock()
+	j.next++
+	id := j.next
+	j.calls[id] = p
+	j.mu.Unlock()
+	p.send = func(line string) error { return j.tell(map[string]any{"id": id, "line": line}) }
+	p.end = func() error { return j.tell(map[string]any{"id": id, "end": true}) }
+	if err := j.tell(map[string]any{"id": id, "main": main, "args": append([]string{}, args...)}); err != nil {
+		t.Fatalf("%s: %v", p.Name, err)
+	}
+	return p
+}
+
+func (j *Java) tell(request any) error {
+	line, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	j.writing.Lock() // not mu: answers are taken while the JVM is slow to read
+	defer j.writing.Unlock()
+	_, err = j.in.Write(append(line, '\n'))
+	return err
+}
