@@ -22,6 +22,7 @@ func Create(cfg Config, deps Deps, inc ident.Incarnation) (*Writer, error) {
 		deps: deps, inc: inc, dir: incarnationDir(cfg.Dir, inc),
 		segs:    &segments{segmentBytes: cfg.SegmentBytes},
 		fillNow: make(chan struct{}, 1), stopFill: make(chan struct{}),
+		meter: newMeter(),
 	}
 	w.toCommitter.L, w.toOverlapper.L = &w.mu, &w.mu
 	if err := w.create(cfg); err != nil {

@@ -18,5 +18,5 @@
 // memory only: Writer.mu (queue, places, states), then segments.mu (open files and who reads
 // them). Trim holds trimMu around its I/O, before the other two.
 //
-// Layout: format.go and docs/formats/wal.md. Imports: ident, vfs.
+// Layout: format.go and docs/formats/wal.md. What is measured: metrics.go. Imports: ident, vfs.
 package wal

@@ -115,6 +115,13 @@ func (s *segments) readAt(p []byte, pos ident.Position, crc uint32) error {
 	return nil
 }
 
+// count returns how many segments hold groups, or will next.
+func (s *segments) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.list)
+}
+
 func (s *segments) diskBytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluicemq/sluice/ident"
 )
@@ -34,6 +35,7 @@ type Writer struct {
 	segs *segments
 
 	stats  counters
+	meter  meter
 	trimMu sync.Mutex // held around a trim's I/O, before mu
 
 	fillNow   chan struct{} // capacity 1: look whether a spare is needed
@@ -285,7 +287,9 @@ func (w *Writer) write(g *group) error {
 // commit makes a written group durable and reports it, unless anything has failed.
 func (w *Writer) commit(g *group) {
 	w.stats.groupSyncs.Add(1)
+	began := time.Now()
 	err := g.segment.file.Datasync()
+	w.meter.observe(g, time.Since(began))
 	w.mu.Lock()
 	if err != nil {
 		w.poisonLocked(fmt.Errorf("sync group at %d in %s: %w", g.position, g.segment.path, err)) // never again: trap 19
