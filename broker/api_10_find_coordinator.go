@@ -1,7 +1,8 @@
 // FindCoordinator, versions 0 to 6: 1 has key types, 3 is flexible, 4 takes several keys, 6 share groups.
 //
-// Different from Apache Kafka, for now: transactions are refused with
-// TRANSACTIONAL_ID_AUTHORIZATION_FAILED, so that a transactional producer fails at once and says why; groups have no coordinator yet.
+// Different from Apache Kafka: __consumer_offsets, where it is not there yet, is created before the answer, and not after
+// a first COORDINATOR_NOT_AVAILABLE; transactions are refused, for now, with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, so that a
+// transactional producer fails at once and says why; share groups have no coordinator.
 
 package broker
 
@@ -13,38 +14,68 @@ import (
 )
 
 const (
-	coordinatorGroup        = 0
-	coordinatorTransaction  = 1
-	coordinatorShare        = 2
-	coordinatorShareVersion = 6
-	coordinatorListVersion  = 4
+	coordinatorGroup          = 0
+	coordinatorTransaction    = 1
+	coordinatorShare          = 2
+	coordinatorMessageVersion = 1
+	coordinatorListVersion    = 4
+	coordinatorShareVersion   = 6
 )
 
-func (b *Broker) findCoordinator(_ context.Context, c *call, req *kmsg.FindCoordinatorRequest) kmsg.Response {
+func (b *Broker) findCoordinator(ctx context.Context, c *call, req *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
-	err := coordinatorError(c.version, req.CoordinatorType)
-	resp.ErrorCode, resp.ErrorMessage = int16(codeOf(err)), messageOf(err)
-	resp.NodeID, resp.Port = -1, -1
-	if c.version < coordinatorListVersion {
+	if c.version >= coordinatorListVersion {
+		for _, key := range req.CoordinatorKeys {
+			resp.Coordinators = append(resp.Coordinators, b.coordinatorOf(ctx, c, req.CoordinatorType, key))
+		}
 		return resp
 	}
-	for _, key := range req.CoordinatorKeys {
-		resp.Coordinators = append(resp.Coordinators, kmsg.FindCoordinatorResponseCoordinator{
-			Key: key, NodeID: -1, Port: -1, ErrorCode: int16(codeOf(err)), ErrorMessage: messageOf(err),
-		})
+	one := b.coordinatorOf(ctx, c, req.CoordinatorType, req.CoordinatorKey)
+	resp.NodeID, resp.Host, resp.Port = one.NodeID, one.Host, one.Port
+	resp.ErrorCode, resp.ErrorMessage = one.ErrorCode, one.ErrorMessage
+	if one.ErrorCode == 0 {
+		resp.ErrorMessage = kmsg.StringPtr("NONE") // what Kafka says there
 	}
 	return resp
 }
 
-func coordinatorError(version int16, keyType int8) error {
-	switch {
-	case keyType == coordinatorGroup:
-		return errNoCoordinator
-	case keyType == coordinatorTransaction:
-		return errUnauthorizedTxn
-	case keyType == coordinatorShare && version >= coordinatorShareVersion:
-		return errNoCoordinator
-	default:
-		return fmt.Errorf("%w: key type %d", errInvalidRequest, keyType)
+// coordinatorOf answers one key.
+func (b *Broker) coordinatorOf(ctx context.Context, c *call, keyType int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	out := kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
+	node, err := b.findNode(ctx, c, keyType, key)
+	if err == nil {
+		out.NodeID, out.Host, out.Port = node.ID, node.Host, node.Port
+		out.ErrorMessage = kmsg.StringPtr("")
+		return out
 	}
+	out.ErrorCode, out.ErrorMessage = c.groupCode(key, err), messageOf(err)
+	return out
+}
+
+// findNode returns the broker that coordinates a group.
+func (b *Broker) findNode(ctx context.Context, c *call, keyType int8, key string) (Node, error) {
+	if c.version < coordinatorMessageVersion {
+		keyType = coordinatorGroup
+	}
+	switch {
+	case keyType == coordinatorTransaction:
+		return Node{}, errUnauthorizedTxn
+	case keyType == coordinatorShare && c.version >= coordinatorShareVersion:
+		return Node{}, errNoCoordinator
+	case keyType != coordinatorGroup:
+		return Node{}, fmt.Errorf("%w: key type %d", errInvalidRequest, keyType)
+	}
+	if err := c.groupError(key); err != nil {
+		return Node{}, err
+	}
+	id, err := b.groups.Find(ctx, key)
+	if err != nil {
+		return Node{}, err
+	}
+	for _, n := range b.topics.Brokers() {
+		if n.ID == id {
+			return n, nil
+		}
+	}
+	return Node{}, fmt.Errorf("%w: broker %d is not alive", errNoCoordinator, id)
 }

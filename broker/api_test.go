@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -327,18 +328,9 @@ func TestApiVersions(t *testing.T) {
 	}
 }
 
-func TestFindCoordinatorAndProducerIDs(t *testing.T) {
+func TestProducerIDs(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)
-	for keyType, want := range map[int8]protocol.Code{0: 15, 1: 53, 2: 42, 9: 42} {
-		req := kmsg.NewPtrFindCoordinatorRequest()
-		req.CoordinatorType, req.CoordinatorKey, req.CoordinatorKeys = keyType, "k", []string{"a", "b"}
-		wantCode(t, "one key", ask[*kmsg.FindCoordinatorResponse](c, req, 3).ErrorCode, want)
-		resp := ask[*kmsg.FindCoordinatorResponse](c, req, 5)
-		if len(resp.Coordinators) != 2 || resp.Coordinators[1].ErrorCode != int16(want) || resp.Coordinators[1].NodeID != -1 {
-			t.Errorf("type %d: %+v", keyType, resp.Coordinators)
-		}
-	}
 	req := kmsg.NewPtrInitProducerIDRequest()
 	first, second := ask[*kmsg.InitProducerIDResponse](c, req, 5), ask[*kmsg.InitProducerIDResponse](c, req, 0)
 	if first.ErrorCode != 0 || first.ProducerEpoch != 0 || second.ProducerID <= first.ProducerID {
@@ -598,7 +590,6 @@ func TestDeniedEverything(t *testing.T) {
 		3: func(v int16) kmsg.Request {
 			return &kmsg.MetadataRequest{AllowAutoTopicCreation: true, Topics: []kmsg.MetadataRequestTopic{{Topic: s("secret")}, {Topic: s("new")}}}
 		},
-		10: func(int16) kmsg.Request { return kmsg.NewPtrFindCoordinatorRequest() },
 		18: func(int16) kmsg.Request {
 			return &kmsg.ApiVersionsRequest{ClientSoftwareName: "a", ClientSoftwareVersion: "b"}
 		},
@@ -629,6 +620,7 @@ func TestDeniedEverything(t *testing.T) {
 			return &kmsg.DescribeTopicPartitionsRequest{Topics: []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: "secret"}}}
 		},
 	}
+	maps.Copy(requests, groupRequests("secret", topic.ID))
 	c := h.dial(t)
 	for key, a := range apis {
 		request, ok := requests[key]
@@ -640,7 +632,7 @@ func TestDeniedEverything(t *testing.T) {
 			req := request(version)
 			resp := c.receive(req, c.send(req, version))
 			text := fmt.Sprintf("%+v", resp)
-			if a.needs != anyone && !strings.Contains(text, "ErrorCode:29") && !strings.Contains(text, "ErrorCode:31") && !strings.Contains(text, "ErrorCode:100") && key != 10 {
+			if a.needs != anyone && !strings.Contains(text, "ErrorCode:29") && !strings.Contains(text, "ErrorCode:31") && !strings.Contains(text, "ErrorCode:100") && !strings.Contains(text, "ErrorCode:30") && !strings.Contains(text, "Groups:[]") {
 				t.Errorf("%s was not refused: %s", name(req, version), text)
 			}
 		}

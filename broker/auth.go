@@ -47,12 +47,16 @@ var (
 	topicDescribeConfigs   = Need{OpDescribeConfigs, OnTopic}
 	topicAlterConfigs      = Need{OpAlterConfigs, OnTopic}
 	clusterIdempotentWrite = Need{OpIdempotentWrite, OnCluster}
+	clusterDescribe        = Need{OpDescribe, OnCluster}
+	groupRead              = Need{OpRead, OnGroup}
 	groupDescribe          = Need{OpDescribe, OnGroup}
+	groupDelete            = Need{OpDelete, OnGroup}
 )
 
 // Operations that Kafka knows for a resource, for the "authorized operations" fields.
 var (
 	topicOperations   = []Operation{OpRead, OpWrite, OpCreate, OpDelete, OpAlter, OpDescribe, OpDescribeConfigs, OpAlterConfigs}
+	groupOperations   = []Operation{OpRead, OpDelete, OpDescribe, OpDescribeConfigs, OpAlterConfigs}
 	clusterOperations = []Operation{OpCreate, OpAlter, OpDescribe, OpClusterAction, OpDescribeConfigs, OpAlterConfigs, OpIdempotentWrite}
 )
 
@@ -62,8 +66,11 @@ const operationsNotAsked = -1 << 31
 // authorizedOperations is the bit field of what the caller may do to something.
 func (b *Broker) authorizedOperations(on Resource, name string) int32 {
 	operations := topicOperations
-	if on == OnCluster {
+	switch on {
+	case OnCluster:
 		operations = clusterOperations
+	case OnGroup:
+		operations = groupOperations
 	}
 	var bits int32
 	for _, op := range operations {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicemq/sluice/broker/coordinator"
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage"
@@ -29,6 +30,8 @@ type Log interface {
 	ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, isolation storage.Isolation) (storage.OffsetAt, error)
 	// EpochEnd answers OffsetForLeaderEpoch: the largest epoch at or below the one asked for, and where it ends. (NoEpoch, -1) if not known.
 	EpochEnd(tp ident.TopicPartition, epoch, currentEpoch ident.Epoch) (ident.Epoch, ident.Offset, error)
+	// DeleteRecords moves a partition's log start up to before (storage.HighWatermark: all of it) and returns where it is then.
+	DeleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error)
 }
 
 // Topics is what the broker needs of the metadata quorum. Lookups are local and cheap; changes return when they are decided.
@@ -93,6 +96,8 @@ type Config struct {
 	StallTimeout time.Duration
 	// StopTimeout is how long Serve waits at its end for requests in flight; default 10 seconds.
 	StopTimeout time.Duration
+	// Groups configures consumer groups and their topic.
+	Groups coordinator.Config
 }
 
 const (
@@ -139,7 +144,7 @@ func (c Config) Validate() error {
 	atLeast("IdleTimeout", int64(c.IdleTimeout), 1)
 	atLeast("StallTimeout", int64(c.StallTimeout), 1)
 	atLeast("StopTimeout", int64(c.StopTimeout), 1)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Groups.Validate())...)
 }
 
 // Deps are the parts that a broker is joined to.
@@ -159,6 +164,7 @@ type Broker struct {
 	logger    *slog.Logger
 	authorize func(Need, string) bool
 	configs   configCache
+	groups    *coordinator.Coordinator // there when the log is
 
 	memory  *budget // Produce frames that are read, not answered, or still with the log
 	others  *budget // frames of all other requests: a log that is stuck must not stop reads
@@ -185,15 +191,11 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg:       cfg.withDefaults(),
-		log:       deps.Log,
 		topics:    deps.Topics,
 		logger:    deps.Logger,
 		authorize: deps.Authorize,
 		opened:    make(chan struct{}),
 		stopping:  make(chan struct{}),
-	}
-	if b.log != nil {
-		close(b.opened)
 	}
 	if b.authorize == nil {
 		b.authorize = func(Need, string) bool { return true }
@@ -202,12 +204,16 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	b.others = newBudget(otherFramesBytesMax)
 	b.decoded = newBudget(decodedBytesMax)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	if deps.Log != nil {
+		b.Open(deps.Log)
+	}
 	return b, nil
 }
 
 // Open gives the broker the log that Deps did not have yet; the requests that waited for it go on.
 func (b *Broker) Open(log Log) {
 	b.log = log
+	b.openGroups()
 	close(b.opened)
 }
 

@@ -19,6 +19,7 @@ package broker
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -299,6 +300,7 @@ func (c *conn) handle(f *frame) error {
 		c.b.frames(f.row).release(int64(len(f.bytes)))
 		return err
 	}
+	call.conn = c
 	if !f.row.early {
 		if err := c.b.waitOpened(); err != nil {
 			call.release(c.b)
@@ -317,6 +319,51 @@ func (c *conn) handle(f *frame) error {
 		return err
 	}
 	return c.write(buffers, bytes)
+}
+
+// untilGone returns a context that ends when the peer leaves or the broker stops, for a handler that may wait for
+// minutes. The handler runs in the reader: nobody else reads meanwhile. It calls done before it returns.
+func (c *conn) untilGone(parent context.Context) (ctx context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	if err := c.forgetReadDeadline(); err != nil {
+		cancel(err)
+		return ctx, func() {}
+	}
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		cancel(c.watchPeer(over))
+	}()
+	return ctx, func() {
+		close(over)
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+		<-ended
+	}
+}
+
+func (c *conn) forgetReadDeadline() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.stateLocked(); err != nil {
+		return err
+	}
+	return c.nc.SetReadDeadline(time.Time{})
+}
+
+// watchPeer returns when the peer has left, the broker stops, or over is closed. What the peer sends
+// meanwhile stays in the buffer; if that is full, its leaving is noticed later.
+func (c *conn) watchPeer(over <-chan struct{}) error {
+	for c.in.Buffered() < c.in.Size() {
+		if _, err := c.in.Peek(c.in.Buffered() + 1); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-over:
+		return nil
+	case <-c.b.stopping:
+		return errStopped
+	}
 }
 
 // place hands a Produce request to the log and puts it into the queue, unless it can be answered on the spot.

@@ -82,7 +82,15 @@ func init() {
 		bufferRow(1, "Fetch", between(4, 18), topicRead, (*Broker).fetch),
 		row(2, "ListOffsets", between(1, 11), topicDescribe, (*Broker).listOffsets),
 		row(3, "Metadata", between(0, 13), topicDescribe, (*Broker).metadata).answersEarly(),
+		row(8, "OffsetCommit", between(2, 10), groupRead, (*Broker).offsetCommit),
+		row(9, "OffsetFetch", between(1, 10), groupDescribe, (*Broker).offsetFetch),
 		row(10, "FindCoordinator", between(0, 6), groupDescribe, (*Broker).findCoordinator),
+		row(11, "JoinGroup", between(0, 9), groupRead, (*Broker).joinGroup),
+		row(12, "Heartbeat", between(0, 4), groupRead, (*Broker).heartbeat),
+		row(13, "LeaveGroup", between(0, 5), groupRead, (*Broker).leaveGroup),
+		row(14, "SyncGroup", between(0, 5), groupRead, (*Broker).syncGroup),
+		row(15, "DescribeGroups", between(0, 6), groupDescribe, (*Broker).describeGroups),
+		row(16, "ListGroups", between(0, 5), groupDescribe, (*Broker).listGroups),
 		row(18, "ApiVersions", between(0, 4), anyone, (*Broker).apiVersions).answersEarly(),
 		row(19, "CreateTopics", between(2, 7), topicCreate, (*Broker).createTopics),
 		row(20, "DeleteTopics", between(1, 6), topicDelete, (*Broker).deleteTopics),
@@ -91,7 +99,9 @@ func init() {
 		row(32, "DescribeConfigs", between(1, 4), topicDescribeConfigs, (*Broker).describeConfigs),
 		row(33, "AlterConfigs", between(0, 2), topicAlterConfigs, (*Broker).alterConfigs),
 		row(37, "CreatePartitions", between(0, 3), topicAlter, (*Broker).createPartitions),
+		row(42, "DeleteGroups", between(0, 2), groupDelete, (*Broker).deleteGroups),
 		row(44, "IncrementalAlterConfigs", between(0, 1), topicAlterConfigs, (*Broker).incrementalAlterConfigs),
+		row(47, "OffsetDelete", between(0, 0), groupDelete, (*Broker).offsetDelete),
 		row(60, "DescribeCluster", between(0, 2), anyone, (*Broker).describeCluster).answersEarly(),
 		row(75, "DescribeTopicPartitions", between(0, 0), topicDescribe, (*Broker).describeTopicPartitions),
 	} {
@@ -135,6 +145,7 @@ func (b *Broker) frames(a *api) *budget {
 // call is one request on its way through a handler.
 type call struct {
 	b       *Broker
+	conn    *conn // nil: a handler that a test calls
 	row     *api
 	header  protocol.RequestHeader
 	version int16 // of the answer; 0 for an ApiVersions version that is not served
@@ -181,12 +192,13 @@ func (c *call) reserveDecoded(cost int) error {
 	return c.b.decoded.reserve(c.b.ctx, c.b.stopping, int64(cost))
 }
 
-// release gives back what the call holds of the budgets.
+// release gives back what the call holds of the budgets. It may be called again.
 func (c *call) release(b *Broker) {
 	b.frames(c.row).release(int64(c.frameBytes))
 	if c.decodedBytes > 0 {
 		b.decoded.release(int64(c.decodedBytes))
 	}
+	c.frameBytes, c.decodedBytes = 0, 0
 }
 
 // encode makes a whole frame of a response.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sluicemq/sluice/broker/coordinator"
+	"github.com/sluicemq/sluice/broker/group"
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage"
@@ -12,6 +14,7 @@ import (
 // Errors that handlers give themselves.
 var (
 	errUnauthorizedTopic   = errors.New("not authorised for this topic")
+	errUnauthorizedGroup   = errors.New("not authorised for this group")
 	errUnauthorizedCluster = errors.New("not authorised for the cluster")
 	errUnauthorizedTxn     = errors.New("transactions are not served")
 	errUnknownTopicID      = errors.New("no topic with this id")
@@ -31,6 +34,7 @@ var (
 	errNoCoordinator       = errors.New("no coordinator is available")
 	errNoFetchSession      = errors.New("fetch sessions are not kept")
 	errWrongEndpoint       = errors.New("controllers are not reached here")
+	errUnknownEndpoint     = errors.New("unsupported endpoint type")
 )
 
 // codes maps every error that can reach a client to its code. Order counts only where one error is another.
@@ -38,6 +42,26 @@ var codes = []struct {
 	err  error
 	code protocol.Code
 }{
+	{coordinator.ErrLoading, protocol.CodeCoordinatorLoadInProgress}, // before what they may wrap
+	{coordinator.ErrNotAvailable, protocol.CodeCoordinatorNotAvailable},
+	{coordinator.ErrNotCoordinator, protocol.CodeNotCoordinator},
+
+	{group.ErrTooLong, protocol.CodeInvalidRequest},
+	{group.ErrMetadataTooLarge, protocol.CodeOffsetMetadataTooLarge},
+	{group.ErrIllegalGeneration, protocol.CodeIllegalGeneration},
+	{group.ErrInconsistentProtocol, protocol.CodeInconsistentGroupProtocol},
+	{group.ErrInvalidGroupID, protocol.CodeInvalidGroupID},
+	{group.ErrUnknownMember, protocol.CodeUnknownMemberID},
+	{group.ErrInvalidSession, protocol.CodeInvalidSessionTimeout},
+	{group.ErrRebalanceInProgress, protocol.CodeRebalanceInProgress},
+	{group.ErrTooLong, protocol.CodeInvalidRequest},
+	{group.ErrNotEmpty, protocol.CodeNonEmptyGroup},
+	{group.ErrNotFound, protocol.CodeGroupIDNotFound},
+	{group.ErrMemberIDRequired, protocol.CodeMemberIDRequired},
+	{group.ErrMaxSize, protocol.CodeGroupMaxSizeReached},
+	{group.ErrFencedInstance, protocol.CodeFencedInstanceID},
+	{group.ErrSubscribed, protocol.CodeGroupSubscribedToTopic},
+
 	{storage.ErrUnknownPartition, protocol.CodeUnknownTopicOrPartition},
 	{storage.ErrNotLeader, protocol.CodeNotLeaderOrFollower},
 	{storage.ErrNotReady, protocol.CodeLeaderNotAvailable},
@@ -71,6 +95,7 @@ var codes = []struct {
 	{protocol.ErrMalformed, protocol.CodeInvalidRequest},
 
 	{errUnauthorizedTopic, protocol.CodeTopicAuthorizationFailed},
+	{errUnauthorizedGroup, protocol.CodeGroupAuthorizationFailed},
 	{errUnauthorizedCluster, protocol.CodeClusterAuthorizationFailed},
 	{errUnauthorizedTxn, protocol.CodeTransactionalIDAuthorizationFailed},
 	{errUnknownTopicID, protocol.CodeUnknownTopicID},
@@ -90,6 +115,7 @@ var codes = []struct {
 	{errNoCoordinator, protocol.CodeCoordinatorNotAvailable},
 	{errNoFetchSession, protocol.CodeFetchSessionIDNotFound},
 	{errWrongEndpoint, protocol.CodeMismatchedEndpointType},
+	{errUnknownEndpoint, protocol.CodeUnsupportedEndpointType},
 
 	{errStopped, protocol.CodeNotLeaderOrFollower},
 	{context.DeadlineExceeded, protocol.CodeRequestTimedOut},

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluicemq/sluice/broker/coordinator"
+	"github.com/sluicemq/sluice/broker/group"
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage"
@@ -32,6 +34,14 @@ var sentinels = map[string]error{
 	"catalog.ErrUnavailable": catalog.ErrUnavailable, "catalog.ErrInvalidConfig": catalog.ErrInvalidConfig,
 	"protocol.ErrCorruptBatch": protocol.ErrCorruptBatch, "protocol.ErrUnknownCodec": protocol.ErrUnknownCodec,
 	"protocol.ErrTooLarge": protocol.ErrTooLarge, "protocol.ErrMalformed": protocol.ErrMalformed,
+	"group.ErrMetadataTooLarge": group.ErrMetadataTooLarge, "group.ErrIllegalGeneration": group.ErrIllegalGeneration,
+	"group.ErrInconsistentProtocol": group.ErrInconsistentProtocol, "group.ErrInvalidGroupID": group.ErrInvalidGroupID,
+	"group.ErrUnknownMember": group.ErrUnknownMember, "group.ErrInvalidSession": group.ErrInvalidSession,
+	"group.ErrRebalanceInProgress": group.ErrRebalanceInProgress, "group.ErrNotEmpty": group.ErrNotEmpty, "group.ErrNotFound": group.ErrNotFound,
+	"group.ErrMemberIDRequired": group.ErrMemberIDRequired, "group.ErrMaxSize": group.ErrMaxSize, "group.ErrTooLong": group.ErrTooLong,
+	"group.ErrFencedInstance": group.ErrFencedInstance, "group.ErrSubscribed": group.ErrSubscribed,
+	"coordinator.ErrLoading": coordinator.ErrLoading, "coordinator.ErrNotAvailable": coordinator.ErrNotAvailable,
+	"coordinator.ErrNotCoordinator": coordinator.ErrNotCoordinator,
 }
 
 // exportedErrors lists the package-level variables Err… of a folder's Go files.
@@ -58,7 +68,7 @@ func exportedErrors(t *testing.T, pkg string) []string {
 			for _, s := range g.Specs {
 				for _, id := range s.(*ast.ValueSpec).Names {
 					if strings.HasPrefix(id.Name, "Err") {
-						names = append(names, pkg+"."+id.Name)
+						names = append(names, filepath.Base(pkg)+"."+id.Name)
 					}
 				}
 			}
@@ -70,7 +80,7 @@ func exportedErrors(t *testing.T, pkg string) []string {
 // TestEverySentinelHasACode walks the sentinels that exist in the source, so that a new one cannot be forgotten here.
 func TestEverySentinelHasACode(t *testing.T) {
 	found := 0
-	for _, pkg := range []string{"storage", "catalog", "protocol"} {
+	for _, pkg := range []string{"storage", "catalog", "protocol", "broker/group", "broker/coordinator"} {
 		for _, name := range exportedErrors(t, pkg) {
 			found++
 			err, ok := sentinels[name]

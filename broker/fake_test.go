@@ -201,6 +201,21 @@ func (l *memoryLog) ListOffset(_ context.Context, tp ident.TopicPartition, times
 	return storage.OffsetAt{Offset: -1, Timestamp: -1, Epoch: ident.NoEpoch}, nil
 }
 
+// DeleteRecords moves the start; what lies below it is still there to read from its batch's start.
+func (l *memoryLog) DeleteRecords(_ context.Context, tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.partLocked(tp)
+	if before == storage.HighWatermark {
+		before = p.end
+	}
+	if before > p.end {
+		return -1, storage.ErrOffsetOutOfRange
+	}
+	p.start = max(p.start, before)
+	return p.start, nil
+}
+
 func (l *memoryLog) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,6 +226,23 @@ func (l *memoryLog) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch
 		return ident.NoEpoch, -1, nil
 	}
 	return 0, l.partLocked(tp).end, nil
+}
+
+// LogBytes counts the batches above the start.
+func (l *memoryLog) LogBytes(tp ident.TopicPartition) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, ok := l.parts[tp]
+	if !ok {
+		return 0, nil
+	}
+	var bytes int64
+	for _, b := range p.batches {
+		if h, _ := protocol.ParseBatchHeader(b); ident.Offset(h.End()) > p.start {
+			bytes += int64(len(b))
+		}
+	}
+	return bytes, nil
 }
 
 // memoryTopics is a Topics in memory. Partitions whose leader is not node 1 are made by lead.

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -12,11 +14,11 @@ import (
 // seeds are requests that reach deep into their handlers.
 func seeds(t testing.TB) []kmsg.Request {
 	s := kmsg.StringPtr
-	return []kmsg.Request{
+	all := []kmsg.Request{
 		produceRequest("t", plainBatch(t, "a"), plainBatch(t, "b")), fetchRequest("t", 0, 1, 1),
 		&kmsg.ListOffsetsRequest{Topics: []kmsg.ListOffsetsRequestTopic{{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -1}}}}},
 		&kmsg.MetadataRequest{AllowAutoTopicCreation: true, Topics: []kmsg.MetadataRequestTopic{{Topic: s("t")}, {Topic: s("new")}}},
-		kmsg.NewPtrFindCoordinatorRequest(), &kmsg.ApiVersionsRequest{ClientSoftwareName: "a", ClientSoftwareVersion: "b"},
+		&kmsg.ApiVersionsRequest{ClientSoftwareName: "a", ClientSoftwareVersion: "b"},
 		&kmsg.CreateTopicsRequest{Topics: []kmsg.CreateTopicsRequestTopic{{Topic: "x", NumPartitions: -1, ReplicationFactor: -1, ReplicaAssignment: []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Replicas: []int32{1}}}, Configs: []kmsg.CreateTopicsRequestTopicConfig{{Name: "retention.ms", Value: s("1")}}}}},
 		&kmsg.DeleteTopicsRequest{TopicNames: []string{"x"}, Topics: []kmsg.DeleteTopicsRequestTopic{{Topic: s("x")}}},
 		kmsg.NewPtrInitProducerIDRequest(),
@@ -28,6 +30,10 @@ func seeds(t testing.TB) []kmsg.Request {
 		&kmsg.DescribeClusterRequest{EndpointType: 1},
 		&kmsg.DescribeTopicPartitionsRequest{Topics: []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: "t"}}, Cursor: &kmsg.DescribeTopicPartitionsRequestCursor{Topic: "t", Partition: 1}},
 	}
+	for _, request := range groupRequests("t", ident.TopicID{}) {
+		all = append(all, request(0))
+	}
+	return all
 }
 
 // FuzzServe: any frame of any served API and version is answered with a frame that
@@ -46,7 +52,13 @@ func FuzzServe(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer b.closeGroups()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // a member of a fuzzed group may wait for another
+		defer cancel()
 		topics.create(t, "t", 2, map[string]string{"compression.type": "lz4"})
+		if _, err := b.groups.Find(ctx, "g"); err != nil {
+			t.Fatal(err)
+		}
 		header, err := protocol.ParseRequestPrefix(bytes)
 		if err != nil {
 			return
@@ -62,13 +74,14 @@ func FuzzServe(f *testing.F) {
 			}
 			return
 		}
-		checkAnswer(t, c, serveOne(t, b, c))
+		kind := c.req.ResponseKind() // a handler that waits lets the request go
+		checkAnswer(t, c, kind, serveOne(ctx, t, b, c))
 	})
 }
 
-func serveOne(t *testing.T, b *Broker, c *call) []byte {
+func serveOne(ctx context.Context, t *testing.T, b *Broker, c *call) []byte {
 	if c.row.place == nil {
-		buffers, n, err := c.row.handle(b, t.Context(), c)
+		buffers, n, err := c.row.handle(b, ctx, c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,8 +100,7 @@ func serveOne(t *testing.T, b *Broker, c *call) []byte {
 	return p.appendAnswer(nil, 0)
 }
 
-func checkAnswer(t *testing.T, c *call, frame []byte) {
-	resp := c.req.ResponseKind()
+func checkAnswer(t *testing.T, c *call, resp kmsg.Response, frame []byte) {
 	resp.SetVersion(c.version)
 	body := frame[8:]
 	if protocol.Flexible(c.header.Key, c.version) && c.header.Key != apiVersionsKey {

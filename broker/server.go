@@ -27,6 +27,7 @@ func (b *Broker) Serve(ctx context.Context, l net.Listener) error {
 	b.stopOnce.Do(func() { close(b.stopping) })
 	_ = l.Close()
 	s.stop()
+	b.closeGroups()
 	if ctx.Err() != nil {
 		return nil
 	}

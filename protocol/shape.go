@@ -64,6 +64,9 @@ type shape struct {
 	tagged map[uint32][]field
 }
 
+// neverFlexible is above every version there is.
+const neverFlexible = 99
+
 var shapes = map[int16]shape{
 	0: {flexible: 9, fields: []field{str().since(3), fixed(2), fixed(4), // Produce
 		structs(str().until(12), fixed(16).since(13), structs(fixed(4), blob()))}},
@@ -78,8 +81,22 @@ var shapes = map[int16]shape{
 		fixed(4).since(10)}},
 	3: {flexible: 9, fields: []field{structs(fixed(16).since(10), str()), // Metadata
 		fixed(1).since(4), fixed(1).since(8).until(10), fixed(1).since(8)}},
+	8: {flexible: 8, fields: []field{str(), fixed(4).since(1), str().since(1), str().since(7), fixed(8).since(2).until(4), // OffsetCommit
+		structs(str().until(9), fixed(16).since(10),
+			structs(fixed(4), fixed(8), fixed(8).since(1).until(1), fixed(4).since(6), str()))}},
+	9: {flexible: 6, fields: []field{str().until(7), structs(str(), fixeds(4)).until(7), // OffsetFetch
+		structs(str(), str().since(9), fixed(4).since(9), structs(str().until(9), fixed(16).since(10), fixeds(4))).since(8),
+		fixed(1).since(7)}},
 	10: {flexible: 3, fields: []field{str().until(3), fixed(1).since(1), strs().since(4)}}, // FindCoordinator
-	18: {flexible: 3, fields: []field{str().since(3), str().since(3)}},                     // ApiVersions
+	11: {flexible: 6, fields: []field{str(), fixed(4), fixed(4).since(1), str(), str().since(5), str(), // JoinGroup
+		structs(str(), blob()), str().since(8)}},
+	12: {flexible: 4, fields: []field{str(), fixed(4), str(), str().since(3)}},                                // Heartbeat
+	13: {flexible: 4, fields: []field{str(), str().until(2), structs(str(), str(), str().since(5)).since(3)}}, // LeaveGroup
+	14: {flexible: 4, fields: []field{str(), fixed(4), str(), str().since(3), str().since(5), str().since(5), // SyncGroup
+		structs(str(), blob())}},
+	15: {flexible: 5, fields: []field{strs(), fixed(1).since(3)}},        // DescribeGroups
+	16: {flexible: 3, fields: []field{strs().since(4), strs().since(5)}}, // ListGroups
+	18: {flexible: 3, fields: []field{str().since(3), str().since(3)}},   // ApiVersions
 	19: {flexible: 5, fields: []field{structs(str(), fixed(4), fixed(2), structs(fixed(4), fixeds(4)), structs(str(), str())), // CreateTopics
 		fixed(4), fixed(1).since(1)}},
 	20: {flexible: 4, fields: []field{strs().until(5), structs(str(), fixed(16)).since(6), fixed(4)}},                     // DeleteTopics
@@ -88,7 +105,9 @@ var shapes = map[int16]shape{
 	32: {flexible: 4, fields: []field{structs(fixed(1), str(), strs()), fixed(1).since(1), fixed(1).since(3)}},            // DescribeConfigs
 	33: {flexible: 2, fields: []field{structs(fixed(1), str(), structs(str(), str())), fixed(1)}},                         // AlterConfigs
 	37: {flexible: 2, fields: []field{structs(str(), fixed(4), structs(fixeds(4))), fixed(4), fixed(1)}},                  // CreatePartitions
+	42: {flexible: 2, fields: []field{strs()}},                                                                            // DeleteGroups
 	44: {flexible: 1, fields: []field{structs(fixed(1), str(), structs(str(), fixed(1), str())), fixed(1)}},               // IncrementalAlterConfigs
+	47: {flexible: neverFlexible, fields: []field{str(), structs(str(), structs(fixed(4)))}},                              // OffsetDelete
 	60: {flexible: 0, fields: []field{fixed(1), fixed(1).since(1), fixed(1).since(2)}},                                    // DescribeCluster
 	75: {flexible: 0, fields: []field{structs(str()), fixed(4), maybe(str(), fixed(4))}},                                  // DescribeTopicPartitions
 }

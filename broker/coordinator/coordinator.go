@@ -74,19 +74,13 @@ type shardSet struct {
 	cancel context.CancelFunc
 }
 
-// Open begins to load the groups that there are and returns at once: a group that
-// is not loaded yet is answered with ErrLoading.
-func Open(cfg Config, deps Deps) (*Coordinator, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
+// Open begins to load the groups that there are and returns at once: a group that is not loaded yet is answered with
+// ErrLoading. cfg was validated. The coordinator works until Close, or until ctx ends.
+func Open(ctx context.Context, cfg Config, deps Deps) *Coordinator {
 	c := &Coordinator{cfg: cfg.WithDefaults(), deps: deps, slots: make(chan struct{}, loadParallel)}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	_, _, err := c.open()
-	if err != nil && !errors.Is(err, ErrNotCoordinator) { // before its first use the topic is not there
-		return nil, err
-	}
-	return c, nil
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	_, _, _ = c.open() // before its first use the topic is not there
+	return c
 }
 
 // Close answers everybody who waits with ErrNotCoordinator and returns when nothing runs any more. It may be called twice.

@@ -1,0 +1,178 @@
+// OffsetFetch, versions 1 to 10.
+//
+//	2   null topics mean all that is committed; one error for the group
+//	5   leader epoch
+//	6   flexible
+//	7   require_stable: nothing here is unstable as long as transactions are not served
+//	8   several groups
+//	9   member id and epoch, which groups of the classic protocol do not look at
+//	10  topic ids
+//
+// A group or partition without a committed offset is answered with offset -1 and no error.
+
+package broker
+
+import (
+	"context"
+
+	"github.com/sluicemq/sluice/broker/group"
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	offsetsGroupErrorVersion = 2
+	offsetsGroupsVersion     = 8
+	offsetsTopicIDVersion    = 10
+)
+
+func (b *Broker) offsetFetch(ctx context.Context, c *call, req *kmsg.OffsetFetchRequest) kmsg.Response {
+	resp := kmsg.NewPtrOffsetFetchResponse()
+	if c.version >= offsetsGroupsVersion {
+		for i := range req.Groups {
+			resp.Groups = append(resp.Groups, b.fetchGroup(ctx, c, &req.Groups[i]))
+		}
+		return resp
+	}
+	one := b.fetchGroup(ctx, c, singleGroup(c, req))
+	resp.ErrorCode = one.ErrorCode
+	if one.ErrorCode != 0 && c.version < offsetsGroupErrorVersion {
+		resp.ErrorCode = 0
+		resp.Topics = failedOffsets(req.Topics, one.ErrorCode)
+		return resp
+	}
+	for _, t := range one.Topics {
+		out := kmsg.OffsetFetchResponseTopic{Topic: t.Topic}
+		for _, p := range t.Partitions {
+			out.Partitions = append(out.Partitions, kmsg.OffsetFetchResponseTopicPartition{
+				Partition: p.Partition, Offset: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: p.Metadata, ErrorCode: p.ErrorCode,
+			})
+		}
+		resp.Topics = append(resp.Topics, out)
+	}
+	return resp
+}
+
+// singleGroup puts a request of one group into the form of several.
+func singleGroup(c *call, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchRequestGroup {
+	g := &kmsg.OffsetFetchRequestGroup{Group: req.Group}
+	if req.Topics != nil || c.version < offsetsGroupErrorVersion {
+		g.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
+	}
+	for _, t := range req.Topics {
+		g.Topics = append(g.Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: t.Topic, Partitions: t.Partitions})
+	}
+	return g
+}
+
+// failedOffsets tells a group's error with each partition, as version 1 does.
+func failedOffsets(asked []kmsg.OffsetFetchRequestTopic, code int16) (topics []kmsg.OffsetFetchResponseTopic) {
+	for _, t := range asked {
+		out := kmsg.OffsetFetchResponseTopic{Topic: t.Topic}
+		for _, p := range t.Partitions {
+			out.Partitions = append(out.Partitions, kmsg.OffsetFetchResponseTopicPartition{
+				Partition: p, Offset: -1, LeaderEpoch: -1, Metadata: kmsg.StringPtr(""), ErrorCode: code,
+			})
+		}
+		topics = append(topics, out)
+	}
+	return topics
+}
+
+func (b *Broker) fetchGroup(ctx context.Context, c *call, rg *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+	out := kmsg.OffsetFetchResponseGroup{Group: rg.Group}
+	err := c.groupError(rg.Group)
+	if err == nil {
+		if rg.Topics == nil {
+			out.Topics, err = b.fetchAllOffsets(ctx, c, rg.Group)
+		} else {
+			out.Topics, err = b.fetchOffsets(ctx, c, rg)
+		}
+	}
+	out.ErrorCode = c.groupCode(rg.Group, err)
+	return out
+}
+
+// fetchAllOffsets leaves out what the caller may not see.
+func (b *Broker) fetchAllOffsets(ctx context.Context, c *call, name string) (topics []kmsg.OffsetFetchResponseGroupTopic, err error) {
+	offsets, err := b.groups.FetchAll(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for i := range offsets {
+		o := &offsets[i]
+		if i == 0 || offsets[i-1].Topic != o.Topic || len(topics) == 0 {
+			t, err := b.groupTopic(false, o.Topic, [16]byte{}, topicDescribe)
+			if err != nil {
+				continue // not for the caller, or gone in this moment
+			}
+			topics = append(topics, groupTopicAnswer(c, t))
+		}
+		if last := &topics[len(topics)-1]; last.Topic == o.Topic {
+			last.Partitions = append(last.Partitions, offsetAnswer(o))
+		}
+	}
+	return forVersion(c, topics), nil
+}
+
+// forVersion leaves out names where ids stand for them.
+func forVersion(c *call, topics []kmsg.OffsetFetchResponseGroupTopic) []kmsg.OffsetFetchResponseGroupTopic {
+	if c.version >= offsetsTopicIDVersion {
+		for i := range topics {
+			topics[i].Topic = ""
+		}
+	}
+	return topics
+}
+
+func groupTopicAnswer(_ *call, t *catalog.Topic) kmsg.OffsetFetchResponseGroupTopic {
+	return kmsg.OffsetFetchResponseGroupTopic{Topic: t.Name, TopicID: t.ID}
+}
+
+func offsetAnswer(o *group.FetchedOffset) kmsg.OffsetFetchResponseGroupTopicPartition {
+	return kmsg.OffsetFetchResponseGroupTopicPartition{
+		Partition: o.Partition, Offset: int64(o.Offset), LeaderEpoch: int32(o.LeaderEpoch), Metadata: kmsg.StringPtr(o.Metadata),
+	}
+}
+
+// fetchOffsets asks for what is named. An unknown topic has no offsets, and by id is an error.
+func (b *Broker) fetchOffsets(ctx context.Context, c *call, rg *kmsg.OffsetFetchRequestGroup) ([]kmsg.OffsetFetchResponseGroupTopic, error) {
+	errs := make([]error, len(rg.Topics))
+	var asked []group.PartitionName
+	for i := range rg.Topics {
+		rt := &rg.Topics[i]
+		name := rt.Topic
+		if c.version >= offsetsTopicIDVersion {
+			t, err := b.groupTopic(true, "", rt.TopicID, topicDescribe)
+			if errs[i] = err; err != nil {
+				continue
+			}
+			name = t.Name
+		} else if !b.authorize(topicDescribe, name) {
+			errs[i] = errUnauthorizedTopic
+			continue
+		}
+		for _, p := range rt.Partitions {
+			asked = append(asked, group.PartitionName{Topic: name, Partition: p})
+		}
+	}
+	offsets, err := b.groups.Fetch(ctx, rg.Group, asked)
+	if err != nil {
+		return nil, err
+	}
+	topics := make([]kmsg.OffsetFetchResponseGroupTopic, len(rg.Topics))
+	for i := range rg.Topics {
+		rt := &rg.Topics[i]
+		topics[i] = kmsg.OffsetFetchResponseGroupTopic{Topic: rt.Topic, TopicID: rt.TopicID}
+		for _, p := range rt.Partitions {
+			out := kmsg.OffsetFetchResponseGroupTopicPartition{
+				Partition: p, Offset: -1, LeaderEpoch: -1, Metadata: kmsg.StringPtr(""), ErrorCode: c.groupCode(rg.Group, errs[i]),
+			}
+			if errs[i] == nil {
+				out, offsets = offsetAnswer(&offsets[0]), offsets[1:]
+			}
+			topics[i].Partitions = append(topics[i].Partitions, out)
+		}
+	}
+	return topics, nil
+}
