@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluicemq/sluice/cmd/sluice/client"
 )
 
 // version is stamped by the build.
@@ -26,7 +28,7 @@ func main() {
 	}()
 	if err := rootCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "sluice:", err)
-		os.Exit(1)
+		os.Exit(client.ExitCode(err))
 	}
 }
 
@@ -44,6 +46,7 @@ Then:        kcat -b 127.0.0.1:9092 -P -t hello    and    kcat -b 127.0.0.1:9092
 		Version:       version,
 	}
 	root.AddCommand(devCommand(), objectCommand(), restoreCommand(), versionCommand(), walCommand())
+	root.AddCommand(client.Commands()...)
 	return root
 }
 

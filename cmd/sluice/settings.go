@@ -82,8 +82,8 @@ func (s *settings) readEnvironment(environ []string) error {
 	return errors.Join(errs...)
 }
 
-// toolVariables belong to the build and the tests.
-var toolVariables = map[string]bool{"SLUICE_BIN": true, "SLUICE_TOOLS": true, "SLUICE_LONG": true, "SLUICE_SEED": true}
+// toolVariables belong to the build, the tests and the commands that are clients.
+var toolVariables = map[string]bool{"SLUICE_BROKERS": true, "SLUICE_BIN": true, "SLUICE_TOOLS": true, "SLUICE_LONG": true, "SLUICE_SEED": true}
 
 func variableNames(known map[string]variable) []string {
 	names := make([]string, 0, len(known))

@@ -1,0 +1,208 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	brokersDefault = "127.0.0.1:9092"
+	brokersEnv     = "SLUICE_BROKERS"
+)
+
+// connection is how to reach the cluster: the flags of every command.
+type connection struct {
+	brokers []string
+	timeout time.Duration
+}
+
+func (c *connection) addFlags(f *pflag.FlagSet) {
+	f.StringSliceVarP(&c.brokers, "brokers", "b", nil, "HOST:PORT of one or more brokers (default $"+brokersEnv+", else "+brokersDefault+")")
+	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "longest wait for an answer of the cluster")
+}
+
+// seeds are the brokers to ask first: the flag, the environment, this machine.
+func (c *connection) seeds() []string {
+	if len(c.brokers) > 0 {
+		return c.brokers
+	}
+	if env := os.Getenv(brokersEnv); env != "" {
+		return strings.Split(env, ",")
+	}
+	return []string{brokersDefault}
+}
+
+// session is one connected client.
+type session struct {
+	connection
+	kafka *kgo.Client
+	admin *kadm.Client
+	dials *dials
+}
+
+// open connects, so that a cluster that is not there is told at once and not after retries.
+func (c *connection) open(cmd *cobra.Command, opts ...kgo.Opt) (*session, error) {
+	if c.timeout <= 0 {
+		return nil, usage("--timeout %v: want a time above zero, such as 10s", c.timeout)
+	}
+	s := &session{connection: *c, dials: &dials{}}
+	opts = append([]kgo.Opt{
+		kgo.SeedBrokers(c.seeds()...), kgo.ClientID("sluice"), kgo.WithHooks(s.dials),
+		kgo.DialTimeout(c.timeout), kgo.RetryTimeout(c.timeout), kgo.MetadataMinAge(250 * time.Millisecond),
+	}, opts...)
+	var err error
+	if s.kafka, err = kgo.NewClient(opts...); err != nil {
+		return nil, usage("%w", err)
+	}
+	s.admin = kadm.NewClient(s.kafka)
+	s.admin.SetTimeoutMillis(int32(c.timeout.Milliseconds()))
+	ctx, cancel := s.within(cmd.Context())
+	defer cancel()
+	if err := s.kafka.Ping(ctx); err != nil {
+		s.kafka.Close()
+		return nil, s.explain(err)
+	}
+	return s, nil
+}
+
+func (s *session) close() { s.kafka.Close() }
+
+// within bounds what waits for the cluster.
+func (s *session) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.timeout)
+}
+
+// bounded runs an administrative command: connected, and over within the time-out.
+func (c *connection) bounded(cmd *cobra.Command, do func(ctx context.Context, s *session) error) error {
+	s, err := c.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	ctx, cancel := s.within(cmd.Context())
+	defer cancel()
+	return s.explain(do(ctx, s))
+}
+
+// dials remembers the last connection that failed: retries hide it behind a time-out.
+type dials struct {
+	mu   sync.Mutex
+	addr string
+	err  error
+}
+
+// OnBrokerConnect is the client's hook.
+func (d *dials) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.addr, d.err = net.JoinHostPort(meta.Host, fmt.Sprint(meta.Port)), err
+}
+
+func (d *dials) last() (addr string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.addr, d.err
+}
+
+// explain turns what the client says about reaching the cluster into what a person can act on.
+// Errors that have an exit code already stay as they are.
+func (s *session) explain(err error) error {
+	var said *exitError
+	var answer *kerr.Error
+	if err == nil || errors.As(err, &said) || errors.As(err, &answer) {
+		return err
+	}
+	addr, dial := s.dials.last()
+	if dial == nil {
+		addr = strings.Join(s.seeds(), ",")
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fail(exitUnreachable, "%s: no answer within %v: is it a Kafka port, and is the cluster well? (--timeout allows more)", addr, s.timeout)
+		}
+		var first *kgo.ErrFirstReadEOF
+		if errors.As(err, &first) {
+			return fail(exitUnreachable, "%s: the connection was closed at the first request: is it a Kafka port without TLS and SASL?", addr)
+		}
+		return err
+	}
+	return fail(exitUnreachable, "cannot reach %s: %s%s", addr, reason(dial), s.advice(addr))
+}
+
+// advice tells apart a broker that is down and a broker that the cluster names by an address that is of no use here.
+func (s *session) advice(addr string) string {
+	for _, seed := range s.seeds() {
+		if seed == addr || seed+":9092" == addr {
+			return ": is the broker running? Start one with `sluice dev`, or name another with --brokers or " + brokersEnv
+		}
+	}
+	return fmt.Sprintf(": the cluster names its broker so to clients that ask %s; its advertised.listeners must be reachable from here", strings.Join(s.seeds(), ","))
+}
+
+// reason is the innermost part of a network error.
+func reason(err error) string {
+	var dns *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.As(err, &dns):
+		return "no such host"
+	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &op) && op.Timeout():
+		return "no answer"
+	}
+	return err.Error()
+}
+
+// topicError says what an error code of the cluster means for a topic.
+func topicError(topic string, err error, detail string) error {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return notFound("topic %q does not exist", topic)
+	case errors.Is(err, kerr.TopicAlreadyExists):
+		return fail(exitRefused, "topic %q exists already", topic)
+	}
+	return clusterError(fmt.Sprintf("topic %q", topic), err, detail)
+}
+
+// groupError says what an error code of the cluster means for a group.
+func groupError(group string, err error, detail string) error {
+	switch {
+	case errors.Is(err, kerr.GroupIDNotFound):
+		return notFound("group %q does not exist", group)
+	case errors.Is(err, kerr.NonEmptyGroup), errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.RebalanceInProgress):
+		return fail(exitRefused, "group %q has members: stop its consumers first", group)
+	}
+	return clusterError(fmt.Sprintf("group %q", group), err, detail)
+}
+
+// clusterError is any other code, by its name and the broker's own words, or Kafka's.
+func clusterError(what string, err error, detail string) error {
+	var code *kerr.Error
+	if !errors.As(err, &code) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if detail == "" || detail == code.Message {
+		detail = code.Description
+	}
+	return fmt.Errorf("%s: %s (%w)", what, trimStop(detail), plainCode{code})
+}
+
+// plainCode prints a code by its name only, and still is the code.
+type plainCode struct{ code *kerr.Error }
+
+func (c plainCode) Error() string { return c.code.Message }
+func (c plainCode) Unwrap() error { return c.code }
+
+func trimStop(s string) string { return strings.TrimSuffix(strings.TrimSpace(s), ".") }
