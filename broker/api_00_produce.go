@@ -308,7 +308,7 @@ func (p *produceCall) appendAnswer(dst []byte, throttle time.Duration) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = protocol.AppendResponseHeader(dst, p.call.header.Key, p.call.version, p.call.header.CorrelationID)
-	dst = protocol.AppendProduceResponse(dst, p.call.version, p.topics, throttleMs, p.b.endpoints(p.newLeaders()))
+	dst = protocol.AppendProduceResponse(dst, p.call.version, p.topics, throttleMs, p.call.endpoints(p.newLeaders()))
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-protocol.FrameLengthBytes))
 	return dst
 }

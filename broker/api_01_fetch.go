@@ -221,7 +221,7 @@ func (f *fetchCall) encode() ([][]byte, int) {
 		}
 		r.EndTopic()
 	}
-	return r.Buffers(f.b.endpoints(leaders))
+	return r.Buffers(f.call.endpoints(leaders))
 }
 
 func (f *fetchCall) refusedPartition(topic *catalog.Topic, index int32, err error) protocol.FetchedPartition {

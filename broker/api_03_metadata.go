@@ -33,7 +33,7 @@ const (
 
 func (b *Broker) metadata(ctx context.Context, c *call, req *kmsg.MetadataRequest) kmsg.Response {
 	resp := kmsg.NewPtrMetadataResponse()
-	nodes := b.topics.Brokers()
+	nodes := c.brokers()
 	for _, n := range nodes {
 		resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{NodeID: n.ID, Host: n.Host, Port: n.Port, Rack: n.Rack})
 	}

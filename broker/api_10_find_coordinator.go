@@ -72,7 +72,7 @@ func (b *Broker) findNode(ctx context.Context, c *call, keyType int8, key string
 	if err != nil {
 		return Node{}, err
 	}
-	for _, n := range b.topics.Brokers() {
+	for _, n := range c.brokers() {
 		if n.ID == id {
 			return n, nil
 		}

@@ -27,7 +27,7 @@ func (b *Broker) describeCluster(_ context.Context, c *call, req *kmsg.DescribeC
 		resp.EndpointType, resp.ControllerID = req.EndpointType, -1
 		return resp
 	}
-	nodes := b.topics.Brokers()
+	nodes := c.brokers()
 	resp.ClusterID, resp.ControllerID = b.topics.ClusterID(), controllerID(nodes)
 	for _, n := range nodes {
 		resp.Brokers = append(resp.Brokers, kmsg.DescribeClusterResponseBroker{NodeID: n.ID, Host: n.Host, Port: n.Port, Rack: n.Rack})

@@ -69,6 +69,15 @@ type Node struct {
 	Host string
 	Port int32
 	Rack *string
+	// Endpoints says, by the name of a listener, where clients that came by one of that name reach the broker. Nil: at Host and
+	// Port, all of them.
+	Endpoints map[string]Endpoint
+}
+
+// Endpoint is an address that clients are told.
+type Endpoint struct {
+	Host string
+	Port int32
 }
 
 // Config configures a broker. The zero value of a field means its default.

@@ -52,9 +52,10 @@ var (
 )
 
 type conn struct {
-	b  *Broker
-	nc net.Conn
-	in *bufio.Reader // the reader's
+	b        *Broker
+	nc       net.Conn
+	listener string        // the name of the one that it came by
+	in       *bufio.Reader // the reader's
 
 	writers sync.WaitGroup
 

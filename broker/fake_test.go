@@ -485,7 +485,7 @@ func start(t testing.TB, cfg Config, l net.Listener, authorize func(Need, string
 	var serveErr error
 	go func() {
 		defer close(served)
-		serveErr = b.Serve(ctx, l)
+		serveErr = b.Serve(ctx, Listener{Listener: l})
 	}()
 	h := &harness{Broker: b, log: log, topics: topics, addr: l.Addr().String()}
 	h.stop = func() error {

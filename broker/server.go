@@ -13,25 +13,41 @@ import (
 // acceptBackoff is the pause after a failed accept (out of file descriptors, mostly).
 const acceptBackoff = 50 * time.Millisecond
 
-// Serve accepts connections from l until ctx ends. Then it stops accepting,
+// Listener is one of the addresses at which a broker answers. Clients are told of the
+// endpoints of the listener that they came by (Node.Endpoints).
+type Listener struct {
+	net.Listener
+	Name string // Kafka's name of it, such as PLAINTEXT
+}
+
+// Serve accepts connections from the listeners until ctx ends or one of them fails. Then it stops accepting,
 // wakes long polls, finishes what is in flight within StopTimeout, closes every connection, idle
-// ones at once, and returns nil. It closes l. A broker serves once.
-func (b *Broker) Serve(ctx context.Context, l net.Listener) error {
+// ones at once, and returns nil, or what failed. It closes the listeners. A broker serves once.
+func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	s := &server{b: b, conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}}
-	unhook := context.AfterFunc(ctx, func() {
+	stopAccepting := func() {
 		b.stopOnce.Do(func() { close(b.stopping) })
-		_ = l.Close() // wakes Accept; its error is of no use
-	})
+		for _, l := range listeners {
+			_ = l.Close() // wakes Accept; its error is of no use
+		}
+	}
+	unhook := context.AfterFunc(ctx, stopAccepting)
 	defer unhook()
-	err := s.acceptLoop(ctx, l)
-	b.stopOnce.Do(func() { close(b.stopping) })
-	_ = l.Close()
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ended <- s.acceptLoop(ctx, l) }()
+	}
+	err := <-ended
+	stopAccepting()
+	for range listeners[1:] { // no connection begins after stop has told them all
+		<-ended
+	}
 	s.stop()
 	b.closeGroups()
 	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("broker: accept on %s: %w", l.Addr(), err)
+	return fmt.Errorf("broker: %w", err)
 }
 
 // server is what one Serve owns: the set of its connections.
@@ -44,16 +60,16 @@ type server struct {
 	perIP map[netip.Addr]int
 }
 
-func (s *server) acceptLoop(ctx context.Context, l net.Listener) error {
+func (s *server) acceptLoop(ctx context.Context, l Listener) error {
 	for {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			s.start(nc)
+			s.start(nc, l.Name)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
-			return err
+			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
 		default:
-			s.b.logger.Warn("accept failed", "err", err)
+			s.b.logger.Warn("accept failed", "listener", l.Name, "err", err)
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
@@ -64,9 +80,10 @@ func (s *server) acceptLoop(ctx context.Context, l net.Listener) error {
 }
 
 // start serves a connection in a goroutine of its own, or closes it at once if there are too many.
-func (s *server) start(nc net.Conn) {
+func (s *server) start(nc net.Conn, listener string) {
 	ip := remoteIP(nc)
 	c := newConn(s.b, nc)
+	c.listener = listener
 	if !s.add(c, ip) {
 		s.b.logger.Warn("connection refused: limit reached", "remote", nc.RemoteAddr().String(),
 			"connections_max", s.b.cfg.ConnectionsMax, "connections_per_ip_max", s.b.cfg.ConnectionsPerIPMax)

@@ -100,13 +100,34 @@ func controllerID(nodes []Node) int32 {
 	return nodes[0].ID
 }
 
+// brokers returns the live brokers as the client of this call reaches them: by the listener that it came by itself.
+// One without such a listener is not among them.
+func (c *call) brokers() []Node {
+	all := c.b.topics.Brokers()
+	if c.conn == nil || c.conn.listener == "" {
+		return all
+	}
+	nodes := make([]Node, 0, len(all))
+	for _, n := range all {
+		if n.Endpoints != nil {
+			e, ok := n.Endpoints[c.conn.listener]
+			if !ok {
+				continue
+			}
+			n.Host, n.Port = e.Host, e.Port
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
 // endpoints lists the live brokers among those that answers name as new leaders (KIP-951).
-func (b *Broker) endpoints(leaders map[int32]bool) []protocol.Node {
+func (c *call) endpoints(leaders map[int32]bool) []protocol.Node {
 	if len(leaders) == 0 {
 		return nil
 	}
 	var nodes []protocol.Node
-	for _, n := range b.topics.Brokers() {
+	for _, n := range c.brokers() {
 		if leaders[n.ID] {
 			nodes = append(nodes, protocol.Node{ID: n.ID, Host: n.Host, Port: n.Port, Rack: n.Rack})
 		}

@@ -30,7 +30,7 @@ func startAdmin(t testing.TB, dir string, b bucket.Bucket, change ...func(*Confi
 	for _, c := range change {
 		c(&cfg)
 	}
-	deps := Deps{Bucket: b, Listener: listen(t), Admin: l, Log: slog.New(r.logs)}
+	deps := Deps{Bucket: b, Listeners: []Listener{{Listener: listen(t)}}, Admin: l, Log: slog.New(r.logs)}
 	var err error
 	if r.Node, err = Open(t.Context(), cfg, deps); err != nil {
 		t.Fatal(err)

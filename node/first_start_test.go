@@ -131,7 +131,7 @@ func dieAfter(t *testing.T, dir string, b bucket.Bucket, step func(n *Node) erro
 }
 
 func unopened(t *testing.T, dir string, b bucket.Bucket) *Node {
-	n := newNode(t.Context(), testConfig(dir), Deps{Bucket: b, Listener: listen(t), Log: slog.New(newLogs())})
+	n := newNode(t.Context(), testConfig(dir), Deps{Bucket: b, Listeners: []Listener{{Listener: listen(t)}}, Log: slog.New(newLogs())})
 	t.Cleanup(n.cancel)
 	return n
 }

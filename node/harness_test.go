@@ -74,7 +74,7 @@ func openRig(t testing.TB, dir string, b bucket.Bucket, change ...func(*Config))
 	}
 	r := &rig{t: t, dir: dir, bucket: b, logs: newLogs(), served: make(chan error, 1)}
 	var err error
-	r.Node, err = Open(t.Context(), cfg, Deps{Bucket: b, Listener: listen(t), Log: slog.New(r.logs)})
+	r.Node, err = Open(t.Context(), cfg, Deps{Bucket: b, Listeners: []Listener{{Listener: listen(t)}}, Log: slog.New(r.logs)})
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", filepath.Base(dir), r.logs)
@@ -114,7 +114,7 @@ func serve(t testing.TB, dir string, b bucket.Bucket, change ...func(*Config)) *
 func (r *rig) connect() {
 	r.t.Helper()
 	var err error
-	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.deps.Listener.Addr().String()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.deps.Listeners[0].Addr().String()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		r.t.Fatal(err)
@@ -213,7 +213,7 @@ func (r *rig) produce(topic string, partition int32, values ...string) int64 {
 // consume reads [from, to) of one partition with a client of its own.
 func (r *rig) consume(topic string, partition int32, from, to ident.Offset) []*kgo.Record {
 	r.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.deps.Listener.Addr().String()), kgo.FetchMaxWait(100*time.Millisecond), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.deps.Listeners[0].Addr().String()), kgo.FetchMaxWait(100*time.Millisecond), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(int64(from))}}))
 	if err != nil {
 		r.t.Fatal(err)

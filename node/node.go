@@ -40,11 +40,33 @@ type Config struct {
 	MetricsPartitionsMax int
 }
 
+// Listener is where clients connect, and what they are told about it.
+type Listener struct {
+	net.Listener
+	Name string // such as PLAINTEXT
+	// Host and Port are what Metadata names to clients of this listener; empty and 0: where it listens.
+	Host string
+	Port int32
+}
+
+// endpoint is what clients are told.
+func (l *Listener) endpoint() broker.Endpoint {
+	at := l.Addr().(*net.TCPAddr)
+	e := broker.Endpoint{Host: l.Host, Port: l.Port}
+	if e.Host == "" {
+		e.Host = at.IP.String()
+	}
+	if e.Port == 0 {
+		e.Port = int32(at.Port)
+	}
+	return e
+}
+
 // Deps are the parts that a node works with.
 type Deps struct {
 	Bucket bucket.Bucket
-	// Listener is where clients connect; its address is what Metadata names. Serve closes it.
-	Listener net.Listener
+	// Listeners are where clients connect, at least one. The broker closes them.
+	Listeners []Listener
 	// Admin is where health, metrics and profiles are answered; nil: nowhere. Open takes it over, Close closes it.
 	Admin net.Listener
 	// Metrics are those of the parts that were opened before the node: the bucket's.
@@ -131,8 +153,12 @@ func (n *Node) openBroker() (err error) {
 		return <-served
 	})
 	n.brokerEnded = make(chan struct{})
+	var listeners []broker.Listener
+	for _, l := range n.deps.Listeners {
+		listeners = append(listeners, broker.Listener{Listener: l.Listener, Name: l.Name})
+	}
 	go func() {
-		served <- n.broker.Serve(ctx, n.deps.Listener)
+		served <- n.broker.Serve(ctx, listeners...)
 		close(n.brokerEnded)
 	}()
 	return nil
@@ -228,8 +254,11 @@ func (n *Node) checkState() (err error) {
 
 // joinCatalog puts the quorum to storage's and the broker's use.
 func (n *Node) joinCatalog() {
-	addr := n.deps.Listener.Addr().(*net.TCPAddr)
-	self := broker.Node{ID: n.id.NodeID, Host: addr.IP.String(), Port: int32(addr.Port)}
+	first := n.deps.Listeners[0].endpoint()
+	self := broker.Node{ID: n.id.NodeID, Host: first.Host, Port: first.Port, Endpoints: map[string]broker.Endpoint{}}
+	for _, l := range n.deps.Listeners {
+		self.Endpoints[l.Name] = l.endpoint()
+	}
 	n.cfg.Broker.NodeID, n.cfg.Broker.StopTimeout = self.ID, n.cfg.StopTimeout/2
 	n.cat = NewCatalog(n.raft, self, n.id.Directory, n.cfg.Storage.DeleteDelay, time.Now)
 	n.keeper = &keeper{

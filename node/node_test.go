@@ -36,12 +36,12 @@ func TestStopWithIdleClients(t *testing.T) {
 	r := start(t, t.TempDir(), fileBucket(t))
 	r.create("t", 1, nil)
 	r.produce("t", 0, "x")
-	silent, err := net.Dial("tcp", r.deps.Listener.Addr().String())
+	silent, err := net.Dial("tcp", r.deps.Listeners[0].Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	half, err := net.Dial("tcp", r.deps.Listener.Addr().String())
+	half, err := net.Dial("tcp", r.deps.Listeners[0].Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

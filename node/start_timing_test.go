@@ -27,7 +27,7 @@ func BenchmarkOpen(b *testing.B) {
 		{name: "identity", step: (*Node).identify}, {name: "metadata", step: (*Node).openMetadata}, {name: "storage", step: (*Node).openStorage},
 	}
 	for b.Loop() {
-		n := newNode(b.Context(), cfg, Deps{Bucket: bucket, Listener: listen(b), Log: slog.New(slog.DiscardHandler)})
+		n := newNode(b.Context(), cfg, Deps{Bucket: bucket, Listeners: []Listener{{Listener: listen(b)}}, Log: slog.New(slog.DiscardHandler)})
 		for i := range steps {
 			began := time.Now()
 			if err := steps[i].step(n, b.Context()); err != nil {

@@ -62,7 +62,7 @@ func dev(ctx context.Context, s *settings, out io.Writer) (err error) {
 		return err
 	}
 	defer closing(&err, b.Close)
-	n, err := node.Open(ctx, s.nodeConfig(), node.Deps{Bucket: b, Listener: listener, Log: log})
+	n, err := node.Open(ctx, s.nodeConfig(), node.Deps{Bucket: b, Listeners: []node.Listener{{Listener: listener}}, Log: log})
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func produce(t *testing.T, dir, url string, count int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := node.Open(t.Context(), s.nodeConfig(), node.Deps{Bucket: b, Listener: l, Log: slog.New(slog.DiscardHandler)})
+	n, err := node.Open(t.Context(), s.nodeConfig(), node.Deps{Bucket: b, Listeners: []node.Listener{{Listener: l}}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
