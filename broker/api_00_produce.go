@@ -171,10 +171,7 @@ func (p *produceCall) preparePartition(rp *kmsg.ProduceRequestTopicPartition, to
 	case leader.Broker != p.b.cfg.NodeID:
 		return a, storage.ErrNotLeader
 	}
-	config, err := p.b.topicConfig(topic)
-	if err != nil {
-		return a, err
-	}
+	config := p.b.topicConfig(topic)
 	if err := validateBatch(rp.Records, &h, config, nowMs); err != nil {
 		return a, err
 	}

@@ -70,6 +70,7 @@ func (b *Broker) createTopic(ctx context.Context, c *call, req *kmsg.CreateTopic
 		}
 		out.TopicID = t.ID
 		b.logger.Info("topic created", "topic", t.Name, "topic_id", t.ID.String(), "partitions", len(t.Partitions))
+		b.noteCompaction(t, nil)
 	}
 	b.showCreated(&out, spec)
 	return out
@@ -83,7 +84,7 @@ func (b *Broker) showCreated(out *kmsg.CreateTopicsResponseTopic, spec TopicSpec
 	}
 	out.NumPartitions, out.ReplicationFactor = spec.Partitions, spec.ReplicationFactor
 	for _, k := range catalog.TopicConfigKeys() {
-		v, source := topicConfigValue(&k, spec.Configs)
+		v, source := b.topicConfigValue(&k, spec.Configs)
 		out.Configs = append(out.Configs, kmsg.CreateTopicsResponseTopicConfig{Name: k.Name, Value: kmsg.StringPtr(v), Source: int8(source)})
 	}
 }
@@ -120,7 +121,11 @@ func (b *Broker) topicSpec(rt *kmsg.CreateTopicsRequestTopic) (TopicSpec, error)
 		}
 		spec.Configs[rc.Name] = *rc.Value
 	}
-	_, err := catalog.ParseTopicConfig(spec.Configs)
+	if spec.Configs == nil {
+		return spec, nil
+	}
+	var err error
+	spec.Configs, err = b.cfg.TopicDefaults.Check(spec.Configs)
 	return spec, err
 }
 

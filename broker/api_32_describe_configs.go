@@ -1,19 +1,25 @@
 // DescribeConfigs, versions 1 to 4: 1 has sources and synonyms, 3 types and documentation, 4 is flexible.
 //
-// Topics have every key of Kafka 4.3 and ours; brokers have those that tools read, all read-only.
+// Topics have every key of Kafka 4.3 and ours. A broker shows its own configuration, all read-only, and has one logger.
+//
+// Different from Apache Kafka: client metrics and groups have no configuration; the level of the one logger cannot be changed.
 
 package broker
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/storage"
 	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+type (
+	describedConfig  = kmsg.DescribeConfigsResponseResourceConfig
+	describedSynonym = kmsg.DescribeConfigsResponseResourceConfigConfigSynonym
 )
 
 func (b *Broker) describeConfigs(_ context.Context, c *call, req *kmsg.DescribeConfigsRequest) kmsg.Response {
@@ -26,7 +32,7 @@ func (b *Broker) describeConfigs(_ context.Context, c *call, req *kmsg.DescribeC
 			ResourceType: rr.ResourceType, ResourceName: rr.ResourceName,
 		}
 		for _, k := range configs {
-			if rr.ConfigNames != nil && !slices.Contains(rr.ConfigNames, k.Name) {
+			if len(rr.ConfigNames) > 0 && !slices.Contains(rr.ConfigNames, k.Name) {
 				continue
 			}
 			if !req.IncludeSynonyms {
@@ -42,19 +48,24 @@ func (b *Broker) describeConfigs(_ context.Context, c *call, req *kmsg.DescribeC
 	return resp
 }
 
-func (b *Broker) resourceConfigs(c *call, rr *kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
+func (b *Broker) resourceConfigs(c *call, rr *kmsg.DescribeConfigsRequestResource) ([]describedConfig, error) {
 	switch rr.ResourceType {
 	case kmsg.ConfigResourceTypeTopic:
 		t, err := b.configuredTopic(c, rr.ResourceName)
 		if err != nil {
 			return nil, err
 		}
-		return describeTopicConfigs(t.Configs), nil
+		return b.describeTopicConfigs(t.Configs), nil
 	case kmsg.ConfigResourceTypeBroker:
-		if !b.authorize(Need{c.row.needs.Op, OnCluster}, "") {
-			return nil, errUnauthorizedCluster
+		if err := b.ownBroker(c, rr.ResourceName, true); err != nil || rr.ResourceName == "" {
+			return nil, err // nothing is set on all brokers
 		}
-		return b.brokerConfigs(rr.ResourceName)
+		return describeSettings(b.settings), nil
+	case kmsg.ConfigResourceTypeBrokerLogger:
+		if err := b.ownBroker(c, rr.ResourceName, false); err != nil {
+			return nil, err
+		}
+		return b.describeLoggers(), nil
 	default:
 		return nil, fmt.Errorf("%w: resource type %d has no configuration here", errInvalidRequest, rr.ResourceType)
 	}
@@ -71,85 +82,81 @@ func (b *Broker) configuredTopic(c *call, name string) (*catalog.Topic, error) {
 	if err := validateTopicName(name); err != nil {
 		return nil, err
 	}
-	return nil, storage.ErrUnknownPartition
+	return nil, fmt.Errorf("%w: topic %q does not exist", storage.ErrUnknownPartition, name)
+}
+
+func synonym(name, value string, source kmsg.ConfigSource) describedSynonym {
+	return describedSynonym{Name: name, Value: &value, Source: source}
 }
 
 // topicConfigValue returns a key's effective value and where it comes from.
-func topicConfigValue(k *catalog.TopicConfigKey, set map[string]string) (string, kmsg.ConfigSource) {
+func (b *Broker) topicConfigValue(k *catalog.TopicConfigKey, set map[string]string) (string, kmsg.ConfigSource) {
 	if v, ok := set[k.Name]; ok {
 		return v, kmsg.ConfigSourceDynamicTopicConfig
 	}
-	return k.Default, kmsg.ConfigSourceDefaultConfig
+	if s := b.cfg.TopicDefaults.Synonyms(k); len(s) > 0 {
+		return s[0].Value, brokerSource(s[0].Static)
+	}
+	return b.cfg.TopicDefaults.Value(k), kmsg.ConfigSourceDefaultConfig
 }
 
-func describeTopicConfigs(set map[string]string) []kmsg.DescribeConfigsResponseResourceConfig {
-	var out []kmsg.DescribeConfigsResponseResourceConfig
+func brokerSource(static bool) kmsg.ConfigSource {
+	if static {
+		return kmsg.ConfigSourceStaticBrokerConfig
+	}
+	return kmsg.ConfigSourceDefaultConfig
+}
+
+func (b *Broker) describeTopicConfigs(set map[string]string) (out []describedConfig) {
 	for _, k := range catalog.TopicConfigKeys() {
-		v, source := topicConfigValue(&k, set)
-		d := kmsg.DescribeConfigsResponseResourceConfig{
-			Name: k.Name, Value: kmsg.StringPtr(v), Source: source, IsDefault: source == kmsg.ConfigSourceDefaultConfig,
+		v, source := b.topicConfigValue(&k, set)
+		d := describedConfig{
+			Name: k.Name, Value: &v, Source: source, IsDefault: source == kmsg.ConfigSourceDefaultConfig,
 			ConfigType: kmsg.ConfigType(k.Type), Documentation: kmsg.StringPtr(k.Doc),
 		}
 		if source == kmsg.ConfigSourceDynamicTopicConfig {
-			d.ConfigSynonyms = append(d.ConfigSynonyms, kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{Name: k.Name, Value: kmsg.StringPtr(v), Source: source})
+			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(k.Name, v, source))
 		}
-		if k.Synonym != "" {
-			d.ConfigSynonyms = append(d.ConfigSynonyms, kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{
-				Name: k.Synonym, Value: kmsg.StringPtr(k.Default), Source: kmsg.ConfigSourceDefaultConfig})
+		for _, s := range b.cfg.TopicDefaults.Synonyms(&k) {
+			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(s.Name, s.Value, brokerSource(s.Static)))
 		}
 		out = append(out, d)
 	}
 	return out
 }
 
-// brokerConfigs describes this broker; the empty name stands for cluster-wide dynamic values, of which there are none.
-func (b *Broker) brokerConfigs(name string) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
-	if name == "" {
-		return nil, nil
-	}
-	if id, err := strconv.ParseInt(name, 10, 32); err != nil || int32(id) != b.cfg.NodeID {
-		return nil, fmt.Errorf("%w: this is broker %d: ask broker %q itself", errInvalidRequest, b.cfg.NodeID, name)
-	}
-	values := b.brokerConfigValues()
-	for _, k := range catalog.TopicConfigKeys() {
-		if k.Synonym != "" {
-			values = append(values, brokerConfig{k.Synonym, k.Default, kmsg.ConfigType(k.Type), false})
+func describeSettings(settings []Setting) []describedConfig {
+	out := make([]describedConfig, len(settings))
+	for i := range settings {
+		s := &settings[i]
+		d := describedConfig{
+			Name: s.Name, Value: s.Value, ReadOnly: true, Source: brokerSource(s.Static), IsDefault: !s.Static,
+			ConfigType: kmsg.ConfigType(s.Type), Documentation: kmsg.StringPtr(s.Documentation),
 		}
-	}
-	slices.SortFunc(values, func(x, y brokerConfig) int { return strings.Compare(x.name, y.name) })
-	out := make([]kmsg.DescribeConfigsResponseResourceConfig, len(values))
-	for i, v := range values {
-		source := kmsg.ConfigSourceDefaultConfig
-		if v.static {
-			source = kmsg.ConfigSourceStaticBrokerConfig
+		if s.Static && s.Value != nil {
+			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(s.Name, *s.Value, d.Source))
 		}
-		out[i] = kmsg.DescribeConfigsResponseResourceConfig{
-			Name: v.name, Value: kmsg.StringPtr(v.value), ReadOnly: true, Source: source, IsDefault: !v.static, ConfigType: v.kind,
-			ConfigSynonyms: []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{{Name: v.name, Value: kmsg.StringPtr(v.value), Source: source}},
+		if s.Default != nil {
+			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(s.Name, *s.Default, kmsg.ConfigSourceDefaultConfig))
 		}
+		if s.Sensitive || s.Type == catalog.ConfigSecret {
+			d.IsSensitive, d.Value = true, nil
+			for j := range d.ConfigSynonyms {
+				d.ConfigSynonyms[j].Value = nil
+			}
+		}
+		out[i] = d
 	}
-	return out, nil
+	return out
 }
 
-type brokerConfig struct {
-	name, value string
-	kind        kmsg.ConfigType
-	static      bool // set for this broker, rather than a default
-}
-
-// brokerConfigValues are the keys that tools read from a broker (kafka-protocol.md 4.2), with what is true here.
-func (b *Broker) brokerConfigValues() []brokerConfig {
-	id := strconv.Itoa(int(b.cfg.NodeID))
-	return []brokerConfig{
-		{"auto.create.topics.enable", strconv.FormatBool(!b.cfg.AutoCreateOff), kmsg.ConfigTypeBoolean, b.cfg.AutoCreateOff},
-		{"broker.id", id, kmsg.ConfigTypeInt, true},
-		{"connections.max.idle.ms", strconv.FormatInt(b.cfg.IdleTimeout.Milliseconds(), 10), kmsg.ConfigTypeLong, false},
-		{"default.replication.factor", strconv.Itoa(int(b.cfg.ReplicationDefault)), kmsg.ConfigTypeInt, b.cfg.ReplicationDefault != 1},
-		{"delete.topic.enable", "true", kmsg.ConfigTypeBoolean, false},
-		{"fetch.max.bytes", strconv.Itoa(fetchBytesMax), kmsg.ConfigTypeInt, false},
-		{"node.id", id, kmsg.ConfigTypeInt, true},
-		{"num.partitions", strconv.Itoa(int(b.cfg.PartitionsDefault)), kmsg.ConfigTypeInt, b.cfg.PartitionsDefault != 1},
-		{"process.roles", "broker,controller", kmsg.ConfigTypeList, true},
-		{"socket.request.max.bytes", strconv.Itoa(b.cfg.FrameBytesMax), kmsg.ConfigTypeInt, false},
+// describeLoggers shows the level of the one logger that there is.
+func (b *Broker) describeLoggers() []describedConfig {
+	level := "FATAL" // Kafka's name for what is above ERROR
+	for _, l := range []slog.Level{slog.LevelError, slog.LevelWarn, slog.LevelInfo, slog.LevelDebug} {
+		if b.logger.Enabled(context.Background(), l) {
+			level = l.String()
+		}
 	}
+	return []describedConfig{{Name: "root", Value: &level, ReadOnly: true, Source: kmsg.ConfigSourceDynamicBrokerLoggerConfig}}
 }

@@ -1,5 +1,8 @@
 // AlterConfigs, versions 0 to 2 (2 is flexible): replaces all that is set on a
-// topic; keys that are not named return to their defaults. Brokers' configurations are refused.
+// topic; keys that are not named return to their defaults.
+//
+// Different from Apache Kafka: brokers' keys are not changed while they run; a resource that stands twice is refused, where Kafka
+// does not answer at all; sluice.durability of an existing topic is refused.
 
 package broker
 
@@ -7,7 +10,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/sluicemq/sluice/catalog"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -16,7 +18,12 @@ func (b *Broker) alterConfigs(ctx context.Context, c *call, req *kmsg.AlterConfi
 	alterations := make([]alteration, len(req.Resources))
 	for i := range req.Resources {
 		rr := &req.Resources[i]
-		alterations[i] = alteration{rr.ResourceType, rr.ResourceName, func(set map[string]string) error { return replaceConfigs(set, rr.Configs) }}
+		a := alteration{kind: rr.ResourceType, name: rr.ResourceName}
+		a.change = func(set map[string]string) error { return replaceConfigs(set, rr.Configs) }
+		for _, rc := range rr.Configs {
+			a.writes = append(a.writes, rc.Name)
+		}
+		alterations[i] = a
 	}
 	for i, err := range b.alterAll(ctx, c, alterations, req.ValidateOnly) {
 		resp.Resources = append(resp.Resources, kmsg.AlterConfigsResponseResource{
@@ -34,7 +41,7 @@ func replaceConfigs(set map[string]string, configs []kmsg.AlterConfigsRequestRes
 			return fmt.Errorf("%w: %s stands twice", errInvalidRequest, rc.Name)
 		}
 		if rc.Value == nil {
-			return fmt.Errorf("%w: %s is null", catalog.ErrInvalidConfig, rc.Name)
+			return fmt.Errorf("%w: %s is null", errInvalidRequest, rc.Name)
 		}
 		set[rc.Name] = *rc.Value
 	}

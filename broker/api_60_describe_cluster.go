@@ -19,12 +19,12 @@ func (b *Broker) describeCluster(_ context.Context, c *call, req *kmsg.DescribeC
 	resp := kmsg.NewPtrDescribeClusterResponse()
 	resp.ClusterAuthorizedOperations = operationsNotAsked
 	if c.version >= endpointTypesSinceVers && req.EndpointType != endpointBrokers {
-		err := fmt.Errorf("%w: endpoint type %d", errInvalidRequest, req.EndpointType)
+		err := fmt.Errorf("%w: %d", errUnknownEndpoint, req.EndpointType)
 		if req.EndpointType == endpointControllers {
 			err = errWrongEndpoint
 		}
 		resp.ErrorCode, resp.ErrorMessage = int16(codeOf(err)), messageOf(err)
-		resp.EndpointType, resp.ControllerID = req.EndpointType, -1
+		resp.ControllerID = -1
 		return resp
 	}
 	nodes := c.brokers()

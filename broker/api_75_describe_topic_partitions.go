@@ -22,17 +22,14 @@ func (b *Broker) describeTopicPartitions(_ context.Context, c *call, req *kmsg.D
 	if cur := req.Cursor; cur != nil {
 		at, found := slices.BinarySearch(names, cur.Topic)
 		if cur.Partition < 0 || len(req.Topics) > 0 && !found {
-			return describeError(resp, req, names, fmt.Errorf("%w: cursor", errInvalidRequest))
+			return describeError(resp, req, fmt.Errorf("%w: cursor", errInvalidRequest))
 		}
 		names = names[at:]
 		if found {
 			from = cur.Partition
 		}
 	}
-	left := describedPartitionsMax
-	if req.ResponsePartitionLimit > 0 {
-		left = min(left, int(req.ResponsePartitionLimit))
-	}
+	left := max(1, min(describedPartitionsMax, int(req.ResponsePartitionLimit)))
 	nodes := b.topics.Brokers()
 	for _, name := range names {
 		if left == 0 {
@@ -65,13 +62,15 @@ func (b *Broker) describedNames(c *call, req *kmsg.DescribeTopicPartitionsReques
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names)
+	return slices.Compact(names) // in the order of names, which the cursor needs
 }
 
-func describeError(resp *kmsg.DescribeTopicPartitionsResponse, req *kmsg.DescribeTopicPartitionsRequest, names []string, err error) kmsg.Response {
-	for _, name := range names {
+// describeError gives the error to every topic that was named.
+func describeError(resp *kmsg.DescribeTopicPartitionsResponse, req *kmsg.DescribeTopicPartitionsRequest, err error) kmsg.Response {
+	for _, rt := range req.Topics {
 		out := kmsg.NewDescribeTopicPartitionsResponseTopic()
-		out.Topic, out.ErrorCode = kmsg.StringPtr(name), int16(codeOf(err))
+		out.Topic, out.ErrorCode = kmsg.StringPtr(rt.Topic), int16(codeOf(err))
+		out.AuthorizedOperations = operationsNotAsked
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
@@ -81,14 +80,13 @@ func describeError(resp *kmsg.DescribeTopicPartitionsResponse, req *kmsg.Describ
 func (b *Broker) describeNamed(c *call, name string, from int32, limit int, nodes []Node) (out kmsg.DescribeTopicPartitionsResponseTopic, next int32) {
 	out = kmsg.NewDescribeTopicPartitionsResponseTopic()
 	out.Topic = kmsg.StringPtr(name)
-	out.AuthorizedOperations = operationsNotAsked
 	t, err := b.describedTopic(c, name)
+	out.AuthorizedOperations = b.authorizedOperations(OnTopic, name)
 	if err != nil {
 		out.ErrorCode = int16(codeOf(err))
 		return out, 0
 	}
 	out.TopicID, out.IsInternal = t.ID, internalTopics[name]
-	out.AuthorizedOperations = b.authorizedOperations(OnTopic, name)
 	end := min(int(from)+limit, len(t.Partitions))
 	for i := int(from); i < end; i++ {
 		v := describePartition(t, int32(i), nodes)
@@ -109,6 +107,9 @@ func (b *Broker) describedTopic(c *call, name string) (*catalog.Topic, error) {
 	}
 	if t, ok := b.topics.TopicByName(name); ok {
 		return t, nil
+	}
+	if err := validateTopicName(name); err != nil {
+		return nil, err
 	}
 	return nil, storage.ErrUnknownPartition
 }

@@ -46,8 +46,8 @@ var (
 	topicDescribe          = Need{OpDescribe, OnTopic}
 	topicDescribeConfigs   = Need{OpDescribeConfigs, OnTopic}
 	topicAlterConfigs      = Need{OpAlterConfigs, OnTopic}
-	clusterIdempotentWrite = Need{OpIdempotentWrite, OnCluster}
 	clusterDescribe        = Need{OpDescribe, OnCluster}
+	clusterIdempotentWrite = Need{OpIdempotentWrite, OnCluster}
 	groupRead              = Need{OpRead, OnGroup}
 	groupDescribe          = Need{OpDescribe, OnGroup}
 	groupDelete            = Need{OpDelete, OnGroup}

@@ -32,6 +32,8 @@ type Log interface {
 	EpochEnd(tp ident.TopicPartition, epoch, currentEpoch ident.Epoch) (ident.Epoch, ident.Offset, error)
 	// DeleteRecords moves a partition's log start up to before (storage.HighWatermark: all of it) and returns where it is then.
 	DeleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error)
+	// LogBytes is the size of a partition's batches, wherever they are.
+	LogBytes(tp ident.TopicPartition) (int64, error)
 }
 
 // Topics is what the broker needs of the metadata quorum. Lookups are local and cheap; changes return when they are decided.
@@ -105,6 +107,12 @@ type Config struct {
 	StallTimeout time.Duration
 	// StopTimeout is how long Serve waits at its end for requests in flight; default 10 seconds.
 	StopTimeout time.Duration
+	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. Give storage.Config the same.
+	TopicDefaults *catalog.TopicDefaults
+	// Settings is this broker's configuration as DescribeConfigs shows it; nil: what the broker itself knows of it.
+	Settings []Setting
+	// LogDir is the data directory as DescribeLogDirs names it.
+	LogDir string
 	// Groups configures consumer groups and their topic.
 	Groups coordinator.Config
 }
@@ -153,6 +161,7 @@ func (c Config) Validate() error {
 	atLeast("IdleTimeout", int64(c.IdleTimeout), 1)
 	atLeast("StallTimeout", int64(c.StallTimeout), 1)
 	atLeast("StopTimeout", int64(c.StopTimeout), 1)
+	errs = append(errs, validateSettings(c.Settings))
 	return errors.Join(append(errs, c.Groups.Validate())...)
 }
 
@@ -163,6 +172,8 @@ type Deps struct {
 	Logger *slog.Logger
 	// Authorize decides who may do what; nil allows everything.
 	Authorize func(Need, string) bool
+	// DiskSpace measures the disk of the data directory; nil: not known.
+	DiskSpace func() (totalBytes, usableBytes int64, err error)
 }
 
 // Broker gives Kafka's meaning to requests and serves them over TCP.
@@ -172,8 +183,12 @@ type Broker struct {
 	topics    Topics
 	logger    *slog.Logger
 	authorize func(Need, string) bool
+	diskSpace func() (totalBytes, usableBytes int64, err error)
+	settings  []Setting
 	configs   configCache
-	groups    *coordinator.Coordinator // there when the log is
+	// plainTopic is the configuration of a topic that sets nothing.
+	plainTopic catalog.TopicConfig
+	groups     *coordinator.Coordinator // there when the log is
 
 	memory  *budget // Produce frames that are read, not answered, or still with the log
 	others  *budget // frames of all other requests: a log that is stuck must not stop reads
@@ -203,11 +218,17 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		topics:    deps.Topics,
 		logger:    deps.Logger,
 		authorize: deps.Authorize,
+		diskSpace: deps.DiskSpace,
 		opened:    make(chan struct{}),
 		stopping:  make(chan struct{}),
 	}
 	if b.authorize == nil {
 		b.authorize = func(Need, string) bool { return true }
+	}
+	b.plainTopic = b.cfg.TopicDefaults.Effective(nil)
+	b.settings = b.cfg.Settings
+	if b.settings == nil {
+		b.settings = b.cfg.ownSettings()
 	}
 	b.memory = newBudget(b.cfg.MemoryBytesMax)
 	b.others = newBudget(otherFramesBytesMax)

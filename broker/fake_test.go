@@ -26,14 +26,15 @@ type memoryLog struct {
 	nextID   int
 	topics   *memoryTopics
 
-	hold     bool                     // place, but do not settle
-	held     []*storage.AppendRequest // in order of arrival
-	arrived  chan struct{}            // one signal per Append, if not nil
-	fail     error                    // refuse every partition with it
-	readErr  error
-	reads    int
-	throttle time.Duration
-	offsetFn func(timestamp int64) (storage.OffsetAt, error)
+	hold      bool                     // place, but do not settle
+	held      []*storage.AppendRequest // in order of arrival
+	arrived   chan struct{}            // one signal per Append, if not nil
+	fail      error                    // refuse every partition with it
+	readErr   error
+	deleteErr error
+	reads     int
+	throttle  time.Duration
+	offsetFn  func(timestamp int64) (storage.OffsetAt, error)
 }
 
 type memoryPartition struct {
@@ -205,11 +206,14 @@ func (l *memoryLog) ListOffset(_ context.Context, tp ident.TopicPartition, times
 func (l *memoryLog) DeleteRecords(_ context.Context, tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.deleteErr != nil {
+		return -1, l.deleteErr
+	}
 	p := l.partLocked(tp)
 	if before == storage.HighWatermark {
 		before = p.end
 	}
-	if before > p.end {
+	if before < 0 || before > p.end {
 		return -1, storage.ErrOffsetOutOfRange
 	}
 	p.start = max(p.start, before)
@@ -226,6 +230,12 @@ func (l *memoryLog) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch
 		return ident.NoEpoch, -1, nil
 	}
 	return 0, l.partLocked(tp).end, nil
+}
+
+func (l *memoryLog) failDeletes(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deleteErr = err
 }
 
 // LogBytes counts the batches above the start.

@@ -148,26 +148,21 @@ type parsedConfig struct {
 
 const configCacheTopicsMax = 20_000
 
-var defaultTopicConfig = catalog.DefaultTopicConfig()
-
 // topicConfig returns a topic's effective configuration; it is shared, read only.
-func (b *Broker) topicConfig(t *catalog.Topic) (*catalog.TopicConfig, error) {
+func (b *Broker) topicConfig(t *catalog.Topic) *catalog.TopicConfig {
 	if len(t.Configs) == 0 {
-		return &defaultTopicConfig, nil
+		return &b.plainTopic
 	}
 	c := &b.configs
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p, ok := c.parsed[t.ID]; ok && p.of == t {
-		return p.config, nil
+		return p.config
 	}
-	config, err := catalog.ParseTopicConfig(t.Configs)
-	if err != nil {
-		return nil, fmt.Errorf("topic %q: %w", t.Name, err)
-	}
+	config := b.cfg.TopicDefaults.Effective(t.Configs)
 	if c.parsed == nil || len(c.parsed) >= configCacheTopicsMax {
 		c.parsed = map[ident.TopicID]parsedConfig{} // deleted topics go with it
 	}
 	c.parsed[t.ID] = parsedConfig{of: t, config: &config}
-	return &config, nil
+	return &config
 }

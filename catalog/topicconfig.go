@@ -17,9 +17,12 @@ const (
 	ConfigBoolean ConfigType = 1
 	ConfigString  ConfigType = 2
 	ConfigInt     ConfigType = 3
+	ConfigShort   ConfigType = 4
 	ConfigLong    ConfigType = 5
 	ConfigDouble  ConfigType = 6
 	ConfigList    ConfigType = 7
+	ConfigClass   ConfigType = 8
+	ConfigSecret  ConfigType = 9 // Kafka's PASSWORD: never shown
 )
 
 // Keys that code asks for by name.
@@ -41,28 +44,31 @@ type TopicConfigKey struct {
 	Name    string
 	Default string
 	Type    ConfigType
-	// Synonym is the broker-level key that tools show as the source of the default; "" if Kafka has none.
+	// Synonym is the broker's key that gives the default and is shown with it; "" if Kafka has none. coarser are
+	// broker's keys in larger units, which count where Synonym is not set; Synonym itself has no default then.
 	Synonym string
 	Doc     string
 
 	min, max int64    // of ConfigInt and ConfigLong
 	values   []string // of ConfigString and ConfigList, where only some are legal
 	check    func(string) error
+	coarser  []coarserKey
 }
 
-// ConfigProblem is a key or value that a topic may not have.
-type ConfigProblem struct {
-	Key, Value, Reason string
-}
-
-func (p ConfigProblem) String() string {
-	return fmt.Sprintf("%s=%q: %s", p.Key, p.Value, p.Reason)
+// coarserKey is a broker's key for the same thing in a larger unit.
+type coarserKey struct {
+	name     string
+	unit     int64
+	min, max int64
 }
 
 const (
 	maxLong = "9223372036854775807"
 	week    = "604800000"
 	day     = "86400000"
+
+	minuteMs = 60_000
+	hourMs   = 60 * minuteMs
 )
 
 // topicConfigKeys is every topic configuration of Kafka 4.3 with its default,
@@ -76,7 +82,8 @@ var topicConfigKeys = []TopicConfigKey{
 	between("delete.retention.ms", day, ConfigLong, "log.cleaner.delete.retention.ms", 0, math.MaxInt64, "How long tombstones of a compacted topic stay."),
 	between("file.delete.delay.ms", "60000", ConfigLong, "log.segment.delete.delay.ms", 0, math.MaxInt64, "Kept and shown; objects have a deletion delay of the cluster."),
 	between("flush.messages", maxLong, ConfigLong, "log.flush.interval.messages", 1, math.MaxInt64, "Kept and shown; every acknowledged record is already on disk."),
-	between("flush.ms", maxLong, ConfigLong, "log.flush.interval.ms", 0, math.MaxInt64, "Kept and shown; every acknowledged record is already on disk."),
+	between("flush.ms", maxLong, ConfigLong, "log.flush.interval.ms", 0, math.MaxInt64, "Kept and shown; every acknowledged record is already on disk.").
+		or("log.flush.scheduler.interval.ms", 1, 0),
 	free("follower.replication.throttled.replicas", "", ConfigList, "", "Kept and shown; there are no followers to throttle.").but(throttledReplicas),
 	between("index.interval.bytes", "4096", ConfigInt, "log.index.interval.bytes", 0, math.MaxInt32, "Kept and shown; every batch is indexed."),
 	free("leader.replication.throttled.replicas", "", ConfigList, "", "Kept and shown; there are no followers to throttle.").but(throttledReplicas),
@@ -95,11 +102,12 @@ var topicConfigKeys = []TopicConfigKey{
 	boolean("remote.log.delete.on.disable", "", "Kept and shown; storage is remote anyway."),
 	boolean("remote.storage.enable", "", "May only be false: storage is remote anyway.").but(onlyFalse),
 	between(ConfigRetentionBytes, "-1", ConfigLong, "log.retention.bytes", math.MinInt64, math.MaxInt64, "Bytes of a partition above which its oldest records go; -1 is no limit."),
-	between(ConfigRetentionMs, week, ConfigLong, "log.retention.ms", -1, math.MaxInt64, "Age at which records go; -1 is no limit."),
+	between(ConfigRetentionMs, week, ConfigLong, "log.retention.ms", -1, math.MaxInt64, "Age at which records go; -1 is no limit.").
+		or("log.retention.minutes", minuteMs, math.MinInt32).or("log.retention.hours", hourMs, math.MinInt32),
 	between(ConfigSegmentBytes, "1073741824", ConfigInt, "log.segment.bytes", 1<<20, math.MaxInt32, "Kept and shown; a batch may not be larger."),
 	between("segment.index.bytes", "10485760", ConfigInt, "log.index.size.max.bytes", 4, math.MaxInt32, "Kept and shown; indexes are part of objects."),
-	between("segment.jitter.ms", "0", ConfigLong, "log.roll.jitter.ms", 0, math.MaxInt64, "Kept and shown."),
-	between("segment.ms", week, ConfigLong, "log.roll.ms", 1, math.MaxInt64, "Age from which records may be compacted."),
+	between("segment.jitter.ms", "0", ConfigLong, "log.roll.jitter.ms", 0, math.MaxInt64, "Kept and shown.").or("log.roll.jitter.hours", hourMs, 0),
+	between("segment.ms", week, ConfigLong, "log.roll.ms", 1, math.MaxInt64, "Age from which records may be compacted.").or("log.roll.hours", hourMs, 1),
 	oneOf(ConfigDurability, "", "", "When a record counts as stored: local (this broker's disk), replicated (also its peers'), object (in the bucket). Unset follows the cluster's default.", "local", "object", "replicated"),
 	boolean("unclean.leader.election.enable", "unclean.leader.election.enable", "Kept and shown; leadership never moves to a broker without the records."),
 }
@@ -135,6 +143,15 @@ func (k TopicConfigKey) but(check func(string) error) TopicConfigKey {
 	return k
 }
 
+func (k TopicConfigKey) or(name string, unit, low int64) TopicConfigKey {
+	high := int64(math.MaxInt32)
+	if unit == 1 {
+		high = math.MaxInt64
+	}
+	k.coarser = append(k.coarser, coarserKey{name, unit, low, high})
+	return k
+}
+
 func nonZero(v string) error {
 	if v == "0" {
 		return errors.New("want -1 or 1 to 9")
@@ -150,8 +167,7 @@ func onlyFalse(v string) error {
 }
 
 func ratio(v string) error {
-	f, err := strconv.ParseFloat(v, 64)
-	if err != nil || !(f >= 0 && f <= 1) {
+	if f, err := strconv.ParseFloat(v, 64); err != nil || !(f >= 0 && f <= 1) {
 		return errors.New("want a number from 0 to 1")
 	}
 	return nil
@@ -186,53 +202,55 @@ func TopicConfigKeyNamed(name string) (TopicConfigKey, bool) {
 	return TopicConfigKey{}, false
 }
 
-// validate checks one value as Kafka reads it: surrounding blanks do not count.
-func (k *TopicConfigKey) validate(value string) error {
-	v := strings.TrimSpace(value)
-	if err := k.validateType(v); err != nil {
-		return err
+// canonical reads one value as Kafka does and returns it in the form in which it is stored and shown: without blanks
+// around it or its items, numbers in their shortest form, nothing twice in a list of words.
+func (k *TopicConfigKey) canonical(value string) (string, error) {
+	v, err := k.canonicalType(strings.TrimSpace(value))
+	if err == nil && k.check != nil {
+		err = k.check(v)
 	}
-	if k.check != nil {
-		return k.check(v)
-	}
-	return nil
+	return v, err
 }
 
-func (k *TopicConfigKey) validateType(v string) error {
+func (k *TopicConfigKey) canonicalType(v string) (string, error) {
 	switch k.Type {
 	case ConfigBoolean:
-		if !strings.EqualFold(v, "true") && !strings.EqualFold(v, "false") {
-			return errors.New("want true or false")
+		if v = strings.ToLower(v); v != "true" && v != "false" {
+			return "", errors.New("want true or false")
 		}
 	case ConfigInt, ConfigLong:
 		n, err := strconv.ParseInt(v, 10, 64)
 		if err != nil || n < k.min || n > k.max {
-			return fmt.Errorf("want a whole number from %d to %d", k.min, k.max)
+			return "", fmt.Errorf("want a whole number from %d to %d", k.min, k.max)
 		}
+		v = strconv.FormatInt(n, 10)
+	case ConfigDouble:
+		n, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return "", errors.New("want a number")
+		}
+		v = strconv.FormatFloat(n, 'f', -1, 64)
 	case ConfigString:
 		if k.values != nil && !slices.Contains(k.values, v) {
-			return fmt.Errorf("want one of %s", strings.Join(k.values, ", "))
+			return "", fmt.Errorf("want one of %s", strings.Join(k.values, ", "))
 		}
 	case ConfigList:
-		return k.validateList(v)
+		return k.canonicalList(v)
 	}
-	return nil
+	return v, nil
 }
 
-func (k *TopicConfigKey) validateList(v string) error {
-	if k.values == nil {
-		return nil
-	}
-	items := SplitConfigList(v)
-	for i, item := range items {
-		if !slices.Contains(k.values, item) {
-			return fmt.Errorf("want a list of %s", strings.Join(k.values, ", "))
+func (k *TopicConfigKey) canonicalList(v string) (string, error) {
+	var kept []string
+	for _, item := range SplitConfigList(v) {
+		if k.values != nil && !slices.Contains(k.values, item) {
+			return "", fmt.Errorf("want a list of %s", strings.Join(k.values, ", "))
 		}
-		if slices.Contains(items[:i], item) {
-			return fmt.Errorf("%s stands twice", item)
+		if k.values == nil || !slices.Contains(kept, item) {
+			kept = append(kept, item)
 		}
 	}
-	return nil
+	return strings.Join(kept, ","), nil
 }
 
 // SplitConfigList splits a list value at its commas, without blanks; an empty value has no items.
@@ -245,61 +263,6 @@ func SplitConfigList(v string) []string {
 		items[i] = strings.TrimSpace(items[i])
 	}
 	return items
-}
-
-// ValidateTopicConfigs checks what is set on a topic, each value and those that
-// belong together, and returns every problem, sorted by key.
-func ValidateTopicConfigs(set map[string]string) []ConfigProblem {
-	var problems []ConfigProblem
-	for name, value := range set {
-		k, ok := TopicConfigKeyNamed(name)
-		if !ok {
-			problems = append(problems, ConfigProblem{name, value, "unknown topic configuration"})
-			continue
-		}
-		if err := k.validate(value); err != nil {
-			problems = append(problems, ConfigProblem{name, value, err.Error()})
-		}
-	}
-	if len(problems) == 0 {
-		problems = validateTogether(set)
-	}
-	slices.SortFunc(problems, func(a, b ConfigProblem) int { return strings.Compare(a.Key, b.Key) })
-	return problems
-}
-
-// validateTogether checks pairs of values that are legal by themselves.
-func validateTogether(set map[string]string) []ConfigProblem {
-	var problems []ConfigProblem
-	if lag := configInt(set, "min.compaction.lag.ms"); lag > configInt(set, "max.compaction.lag.ms") {
-		problems = append(problems, ConfigProblem{"min.compaction.lag.ms", configValue(set, "min.compaction.lag.ms"), "must not exceed max.compaction.lag.ms"})
-	}
-	for _, pair := range [][2]string{{"local.retention.ms", ConfigRetentionMs}, {"local.retention.bytes", ConfigRetentionBytes}} {
-		local, whole := configInt(set, pair[0]), configInt(set, pair[1])
-		if local != -2 && whole >= 0 && (local == -1 || local > whole) {
-			problems = append(problems, ConfigProblem{pair[0], configValue(set, pair[0]), "must not exceed " + pair[1]})
-		}
-	}
-	return problems
-}
-
-func configValue(set map[string]string, name string) string {
-	if v, ok := set[name]; ok {
-		return strings.TrimSpace(v)
-	}
-	k, ok := TopicConfigKeyNamed(name)
-	if !ok {
-		panic("BUG: no topic configuration " + name)
-	}
-	return k.Default
-}
-
-func configInt(set map[string]string, name string) int64 {
-	n, err := strconv.ParseInt(configValue(set, name), 10, 64)
-	if err != nil {
-		panic("BUG: unvalidated topic configuration " + name)
-	}
-	return n
 }
 
 // CleanupPolicy says what happens to old records.
@@ -326,57 +289,5 @@ type TopicConfig struct {
 	MaxCompactionLagMs   int64
 }
 
-// defaultTopicConfig is what a topic without any set key has.
-var defaultTopicConfig = parseValid(nil)
-
-// DefaultTopicConfig returns the configuration of a topic on which nothing was set.
-func DefaultTopicConfig() TopicConfig { return defaultTopicConfig }
-
 // ErrInvalidConfig is a topic configuration that does not hold.
 var ErrInvalidConfig = errors.New("invalid topic configuration")
-
-// ParseTopicConfig turns what is set on a topic into its effective
-// configuration; ErrInvalidConfig names every problem.
-func ParseTopicConfig(set map[string]string) (TopicConfig, error) {
-	if len(set) == 0 {
-		return defaultTopicConfig, nil
-	}
-	if problems := ValidateTopicConfigs(set); len(problems) > 0 {
-		return TopicConfig{}, fmt.Errorf("%w: %s", ErrInvalidConfig, JoinProblems(problems))
-	}
-	return parseValid(set), nil
-}
-
-// JoinProblems makes one line of problems.
-func JoinProblems(problems []ConfigProblem) string {
-	lines := make([]string, len(problems))
-	for i, p := range problems {
-		lines[i] = p.String()
-	}
-	return strings.Join(lines, "; ")
-}
-
-func parseValid(set map[string]string) TopicConfig {
-	policies := SplitConfigList(configValue(set, ConfigCleanupPolicy))
-	c := TopicConfig{
-		CleanupPolicy:        CleanupPolicy{Delete: slices.Contains(policies, "delete"), Compact: slices.Contains(policies, "compact")},
-		RetentionMs:          configInt(set, ConfigRetentionMs),
-		RetentionBytes:       configInt(set, ConfigRetentionBytes),
-		SegmentBytes:         int32(configInt(set, ConfigSegmentBytes)),
-		MaxMessageBytes:      int32(configInt(set, ConfigMaxMessageBytes)),
-		LogAppendTime:        configValue(set, ConfigTimestampType) == "LogAppendTime",
-		TimestampBeforeMaxMs: configInt(set, ConfigTimestampBefore),
-		TimestampAfterMaxMs:  configInt(set, ConfigTimestampAfter),
-		CompressionType:      configValue(set, ConfigCompressionType),
-		Durability:           configValue(set, ConfigDurability),
-		MinInsyncReplicas:    int32(configInt(set, "min.insync.replicas")),
-		DeleteRetentionMs:    configInt(set, "delete.retention.ms"),
-		MinCompactionLagMs:   configInt(set, "min.compaction.lag.ms"),
-		MaxCompactionLagMs:   configInt(set, "max.compaction.lag.ms"),
-	}
-	switch c.CompressionType {
-	case "gzip", "lz4", "zstd":
-		c.CompressionLevel = int(configInt(set, "compression."+c.CompressionType+".level"))
-	}
-	return c
-}

@@ -8,6 +8,9 @@ import (
 	"testing"
 )
 
+// nobodys are Kafka's defaults.
+var nobodys *TopicDefaults
+
 func TestTopicConfigKeysAreSortedAndDescribed(t *testing.T) {
 	keys := TopicConfigKeys()
 	if !slices.IsSortedFunc(keys, func(a, b TopicConfigKey) int { return strings.Compare(a.Name, b.Name) }) {
@@ -20,8 +23,9 @@ func TestTopicConfigKeysAreSortedAndDescribed(t *testing.T) {
 		if k.Name == ConfigDurability {
 			continue // unset follows the cluster
 		}
-		if problems := ValidateTopicConfigs(map[string]string{k.Name: k.Default}); len(problems) > 0 {
-			t.Errorf("the default of %s is refused: %v", k.Name, problems)
+		set, err := nobodys.Check(map[string]string{k.Name: k.Default})
+		if err != nil || set[k.Name] != k.Default {
+			t.Errorf("the default of %s is refused or not canonical: %v, %v", k.Name, set, err)
 		}
 	}
 }
@@ -48,72 +52,197 @@ segment.jitter.ms=0 segment.ms=604800000 unclean.leader.election.enable=false`
 	}
 }
 
-func TestValidateTopicConfigs(t *testing.T) {
-	for _, c := range []struct {
-		key, value string
-		ok         bool
-	}{
-		{"cleanup.policy", "compact", true},
-		{"cleanup.policy", "compact, delete", true},
-		{"cleanup.policy", "", true},
-		{"cleanup.policy", "delete,delete", false},
-		{"cleanup.policy", "shred", false},
-		{"compression.gzip.level", "0", false},
-		{"compression.gzip.level", "9", true},
-		{"compression.type", "zstd", true},
-		{"compression.type", "brotli", false},
-		{"follower.replication.throttled.replicas", "*", true},
-		{"follower.replication.throttled.replicas", "0:1,1:2", true},
-		{"follower.replication.throttled.replicas", "zero", false},
-		{"local.retention.ms", "1", true},
-		{"local.retention.ms", "604800001", false},
-		{"local.retention.ms", "-1", false},
-		{"max.message.bytes", "2147483648", false},
-		{"max.message.bytes", " 10 ", true},
-		{"message.format.version", "2.8", false},
-		{"message.timestamp.type", "LogAppendTime", true},
-		{"message.timestamp.type", "logappendtime", false},
-		{"min.cleanable.dirty.ratio", "0.25", true},
-		{"min.cleanable.dirty.ratio", "1.1", false},
-		{"min.cleanable.dirty.ratio", "NaN", false},
-		{"preallocate", "TRUE", true},
-		{"preallocate", "yes", false},
-		{"remote.storage.enable", "true", false},
-		{"retention.ms", "-1", true},
-		{"retention.ms", "-2", false},
-		{"retention.ms", "1e3", false},
-		{"segment.bytes", "1048575", false},
-		{"sluice.durability", "object", true},
-		{"sluice.durability", "", false},
-		{"sluice.durability", "paper", false},
+// TestCheck: what is stored and shown for a value, "-" for what is refused. Asked of Apache Kafka 4.3.
+func TestCheck(t *testing.T) {
+	for _, c := range []struct{ key, value, want string }{
+		{"cleanup.policy", "compact", "compact"},
+		{"cleanup.policy", "compact, delete", "compact,delete"},
+		{"cleanup.policy", "", ""},
+		{"cleanup.policy", "delete, delete ,compact", "delete,compact"},
+		{"cleanup.policy", "delete,", "-"},
+		{"cleanup.policy", "delete,,compact", "-"},
+		{"cleanup.policy", "shred", "-"},
+		{"compression.gzip.level", "0", "-"},
+		{"compression.gzip.level", "9", "9"},
+		{"compression.gzip.level", "10", "-"},
+		{"compression.lz4.level", "0", "-"},
+		{"compression.type", "zstd", "zstd"},
+		{"compression.type", "brotli", "-"},
+		{"compression.type", "GZIP", "-"},
+		{"compression.zstd.level", "23", "-"},
+		{"delete.retention.ms", "-1", "-"},
+		{"file.delete.delay.ms", "-1", "-"},
+		{"flush.messages", "0", "-"},
+		{"follower.replication.throttled.replicas", "*", "*"},
+		{"follower.replication.throttled.replicas", "0:1, 1:2", "0:1,1:2"},
+		{"follower.replication.throttled.replicas", "0:1,0:1", "0:1,0:1"},
+		{"follower.replication.throttled.replicas", "zero", "-"},
+		{"index.interval.bytes", "-1", "-"},
+		{"local.retention.bytes", "5", "5"},
+		{"local.retention.ms", "99999999999", "99999999999"},
+		{"local.retention.ms", "-1", "-1"},
+		{"local.retention.ms", "-3", "-"},
+		{"max.compaction.lag.ms", "0", "-"},
+		{"max.message.bytes", "2147483648", "-"},
+		{"max.message.bytes", "-1", "-"},
+		{"max.message.bytes", " 10 ", "10"},
+		{"message.format.version", "2.8", "-"},
+		{"message.timestamp.before.max.ms", "-1", "-"},
+		{"message.timestamp.type", "LogAppendTime", "LogAppendTime"},
+		{"message.timestamp.type", "logappendtime", "-"},
+		{"min.cleanable.dirty.ratio", "0.250", "0.25"},
+		{"min.cleanable.dirty.ratio", "1e-3", "0.001"},
+		{"min.cleanable.dirty.ratio", "1.1", "-"},
+		{"min.cleanable.dirty.ratio", "half", "-"},
+		{"min.cleanable.dirty.ratio", "NaN", "-"}, // Kafka takes it
+		{"min.insync.replicas", "0", "-"},
+		{"min.insync.replicas", "3", "3"},
+		{"preallocate", "TRUE", "true"},
+		{"preallocate", "yes", "-"},
+		{"remote.log.copy.disable", "true", "true"},
+		{"remote.storage.enable", "true", "-"},
+		{"remote.storage.enable", "True", "-"},
+		{"retention.bytes", "-5", "-5"},
+		{"retention.ms", "-1", "-1"},
+		{"retention.ms", "+5", "5"},
+		{"retention.ms", "007", "7"},
+		{"retention.ms", "-2", "-"},
+		{"retention.ms", "1e3", "-"},
+		{"retention.ms", "9223372036854775808", "-"},
+		{"retention.ms", "", "-"},
+		{"segment.bytes", "1048575", "-"},
+		{"segment.index.bytes", "3", "-"},
+		{"segment.jitter.ms", "-1", "-"},
+		{"segment.ms", "0", "-"},
+		{"sluice.durability", "object", "object"},
+		{"sluice.durability", "", "-"},
+		{"sluice.durability", "paper", "-"},
+		{"", "1", "-"},
 	} {
-		problems := ValidateTopicConfigs(map[string]string{c.key: c.value})
-		if (len(problems) == 0) != c.ok {
-			t.Errorf("%s=%q: %v, want ok=%v", c.key, c.value, problems, c.ok)
+		got, err := nobodys.Check(map[string]string{c.key: c.value})
+		switch {
+		case (err != nil) != (c.want == "-"), err == nil && got[c.key] != c.want:
+			t.Errorf("%s=%q: %q, %v, want %q", c.key, c.value, got[c.key], err, c.want)
+		case err != nil && (!errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), c.key)):
+			t.Errorf("%s=%q: %v does not name the key", c.key, c.value, err)
 		}
 	}
-	all := ValidateTopicConfigs(map[string]string{"b": "1", "a": "2", "retention.ms": "x"})
-	if len(all) != 3 || all[0].Key != "a" || all[2].Key != "retention.ms" {
-		t.Errorf("every problem, sorted: %v", all)
+	_, err := nobodys.Check(map[string]string{"b": "1", "a": "2", "retention.ms": "x"})
+	if err == nil || strings.Index(err.Error(), "a=") > strings.Index(err.Error(), "b=") || !strings.Contains(err.Error(), `retention.ms="x": want a whole number`) {
+		t.Errorf("every problem, sorted: %v", err)
 	}
-	if got := ValidateTopicConfigs(map[string]string{"min.compaction.lag.ms": "10", "max.compaction.lag.ms": "5"}); len(got) != 1 {
-		t.Errorf("lags that cross: %v", got)
+	if _, err := nobodys.Check(map[string]string{"min.compaction.lag.ms": "10", "max.compaction.lag.ms": "5"}); !errors.Is(err, ErrInvalidConfig) {
+		t.Errorf("lags that cross: %v", err)
 	}
 }
 
-func TestParseTopicConfig(t *testing.T) {
-	c, err := ParseTopicConfig(nil)
-	if err != nil || c != DefaultTopicConfig() || !c.CleanupPolicy.Delete || c.CleanupPolicy.Compact || c.RetentionMs != 604_800_000 ||
-		c.MaxMessageBytes != 1_048_588 || c.TimestampBeforeMaxMs != math.MaxInt64 || c.Durability != "" || c.CompressionType != "producer" {
-		t.Errorf("default: %+v, %v", c, err)
+func TestEffective(t *testing.T) {
+	c := nobodys.Effective(nil)
+	if !c.CleanupPolicy.Delete || c.CleanupPolicy.Compact || c.RetentionMs != 604_800_000 || c.MaxMessageBytes != 1_048_588 ||
+		c.TimestampBeforeMaxMs != math.MaxInt64 || c.Durability != "" || c.CompressionType != "producer" {
+		t.Errorf("default: %+v", c)
 	}
-	c, err = ParseTopicConfig(map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime", "retention.bytes": "5",
+	c = nobodys.Effective(map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime", "retention.bytes": "5",
 		"compression.type": "gzip", "compression.gzip.level": "7", "sluice.durability": "object", "segment.bytes": " 1048576"})
-	if err != nil || c.CleanupPolicy != (CleanupPolicy{Compact: true}) || !c.LogAppendTime || c.RetentionBytes != 5 ||
+	if c.CleanupPolicy != (CleanupPolicy{Compact: true}) || !c.LogAppendTime || c.RetentionBytes != 5 ||
 		c.CompressionLevel != 7 || c.Durability != "object" || c.SegmentBytes != 1<<20 {
-		t.Errorf("set: %+v, %v", c, err)
+		t.Errorf("set: %+v", c)
 	}
-	if _, err := ParseTopicConfig(map[string]string{"retention.ms": "soon"}); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), `retention.ms="soon"`) {
-		t.Errorf("invalid: %v", err)
+}
+
+// TestTopicDefaults: what a broker's configuration makes of a topic's key, and how it is shown.
+func TestTopicDefaults(t *testing.T) {
+	const day = 86_400_000
+	for _, c := range []struct {
+		broker string // key=value, comma separated
+		key    string
+		value  string // "-": refused
+		shown  string // synonyms, * for static ones
+	}{
+		{"", "retention.ms", "604800000", ""},
+		{"log.retention.hours=100", "retention.ms", "360000000", ""},
+		{"log.retention.hours=100 log.retention.minutes=5", "retention.ms", "300000", ""},
+		{"log.retention.hours=100 log.retention.minutes=5 log.retention.ms=7", "retention.ms", "7", "log.retention.ms=7*"},
+		{"log.retention.hours=-1", "retention.ms", "-1", ""},
+		{"log.retention.minutes=-7", "retention.ms", "-1", ""},
+		{"log.retention.ms=0", "retention.ms", "-", ""},
+		{"log.retention.hours=0", "retention.ms", "-", ""},
+		{"log.retention.hours=1.5", "retention.ms", "-", ""},
+		{"log.retention.hours=3000000000", "retention.ms", "-", ""},
+		{"log.roll.hours=24", "segment.ms", "86400000", ""},
+		{"log.roll.hours=0", "segment.ms", "-", ""},
+		{"log.roll.ms=5 log.roll.hours=24", "segment.ms", "5", "log.roll.ms=5*"},
+		{"log.roll.jitter.hours=1", "segment.jitter.ms", "3600000", ""},
+		{"log.flush.scheduler.interval.ms=9", "flush.ms", "9", ""},
+		{"message.max.bytes= 2000000 ", "max.message.bytes", "2000000", "message.max.bytes=2000000* message.max.bytes=1048588"},
+		{"message.max.bytes=x", "max.message.bytes", "-", ""},
+		{"log.cleanup.policy=compact", "cleanup.policy", "compact", "log.cleanup.policy=compact* log.cleanup.policy=delete"},
+		{"log.message.timestamp.type=LogAppendTime", "message.timestamp.type", "LogAppendTime", "log.message.timestamp.type=LogAppendTime* log.message.timestamp.type=CreateTime"},
+		{"min.insync.replicas=2", "min.insync.replicas", "2", "min.insync.replicas=2* min.insync.replicas=1"},
+		{"log.cleaner.min.compaction.lag.ms=5 log.cleaner.max.compaction.lag.ms=4", "min.compaction.lag.ms", "-", ""},
+		{"retention.ms=5 num.partitions=x nonsense=1", "retention.ms", "604800000", ""}, // not the broker's keys for topics
+		{"remote.storage.enable=x", "remote.storage.enable", "false", ""},
+	} {
+		set := map[string]string{}
+		for _, kv := range strings.Split(c.broker, " ") {
+			if k, v, ok := strings.Cut(kv, "="); ok {
+				set[k] = v
+			}
+		}
+		if strings.Contains(c.broker, "= 2000000 ") {
+			set = map[string]string{"message.max.bytes": " 2000000 "}
+		}
+		d, err := ParseTopicDefaults(set)
+		if (err != nil) != (c.value == "-") {
+			t.Errorf("%s: %v", c.broker, err)
+		}
+		if err != nil {
+			continue
+		}
+		k, _ := TopicConfigKeyNamed(c.key)
+		var shown []string
+		for _, s := range d.Synonyms(&k) {
+			shown = append(shown, s.Name+"="+s.Value+map[bool]string{true: "*"}[s.Static])
+		}
+		if got := d.Value(&k); got != c.value || strings.Join(shown, " ") != c.shown {
+			t.Errorf("%s: %s is %s, shown as %v, want %s and %s", c.broker, c.key, got, shown, c.value, c.shown)
+		}
 	}
+	d, err := ParseTopicDefaults(map[string]string{"log.retention.hours": "24", "message.max.bytes": "9", "log.cleaner.max.compaction.lag.ms": "100"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := d.Effective(nil); c.RetentionMs != day || c.MaxMessageBytes != 9 {
+		t.Errorf("nothing set: %+v", c)
+	}
+	if c := d.Effective(map[string]string{"retention.ms": "5"}); c.RetentionMs != 5 || c.MaxMessageBytes != 9 {
+		t.Errorf("retention set: %+v", c)
+	}
+	if _, err := d.Check(map[string]string{"min.compaction.lag.ms": "101"}); !errors.Is(err, ErrInvalidConfig) {
+		t.Errorf("a value that crosses the broker's: %v", err)
+	}
+	// Set beside other defaults, it is used as it is: a start must not fail by it.
+	if c := d.Effective(map[string]string{"min.compaction.lag.ms": "101"}); c.MinCompactionLagMs != 101 {
+		t.Errorf("crossing, stored: %+v", c)
+	}
+}
+
+// FuzzCheck: no value panics, and what is stored for it is accepted as it is.
+func FuzzCheck(f *testing.F) {
+	for _, k := range TopicConfigKeys() {
+		f.Add(k.Name, k.Default)
+	}
+	f.Add("cleanup.policy", " compact ,, delete")
+	f.Add("min.cleanable.dirty.ratio", "0x1p-1")
+	f.Fuzz(func(t *testing.T, key, value string) {
+		set, err := nobodys.Check(map[string]string{key: value})
+		if err != nil {
+			return
+		}
+		nobodys.Effective(set)
+		again, err := nobodys.Check(set)
+		if err != nil || again[key] != set[key] {
+			t.Errorf("%s=%q is stored as %q, then %q, %v", key, value, set[key], again[key], err)
+		}
+	})
 }

@@ -142,7 +142,14 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 
 // openBroker answers clients from now on: what needs the log waits until it is open, instead of being refused a connection.
 func (n *Node) openBroker() (err error) {
-	n.broker, err = broker.New(n.cfg.Broker, broker.Deps{Topics: n.cat, Logger: n.deps.Log})
+	n.cfg.Broker.TopicDefaults = n.cfg.Storage.TopicDefaults // what one judges by and the other acts on
+	if n.cfg.Broker.LogDir, err = filepath.Abs(n.cfg.Dir); err != nil {
+		return err
+	}
+	n.broker, err = broker.New(n.cfg.Broker, broker.Deps{
+		Topics: n.cat, Logger: n.deps.Log,
+		DiskSpace: func() (totalBytes, usableBytes int64, err error) { return vfs.Space(n.cfg.Dir) },
+	})
 	if err != nil {
 		return err
 	}

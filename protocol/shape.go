@@ -100,10 +100,12 @@ var shapes = map[int16]shape{
 	19: {flexible: 5, fields: []field{structs(str(), fixed(4), fixed(2), structs(fixed(4), fixeds(4)), structs(str(), str())), // CreateTopics
 		fixed(4), fixed(1).since(1)}},
 	20: {flexible: 4, fields: []field{strs().until(5), structs(str(), fixed(16)).since(6), fixed(4)}},                     // DeleteTopics
+	21: {flexible: 2, fields: []field{structs(str(), structs(fixed(4+8))), fixed(4)}},                                     // DeleteRecords
 	22: {flexible: 2, fields: []field{str(), fixed(4), fixed(8).since(3), fixed(2).since(3)}},                             // InitProducerId
 	23: {flexible: 4, fields: []field{fixed(4).since(3), structs(str(), structs(fixed(4), fixed(4).since(2), fixed(4)))}}, // OffsetForLeaderEpoch
 	32: {flexible: 4, fields: []field{structs(fixed(1), str(), strs()), fixed(1).since(1), fixed(1).since(3)}},            // DescribeConfigs
 	33: {flexible: 2, fields: []field{structs(fixed(1), str(), structs(str(), str())), fixed(1)}},                         // AlterConfigs
+	35: {flexible: 2, fields: []field{structs(str(), fixeds(4))}},                                                         // DescribeLogDirs
 	37: {flexible: 2, fields: []field{structs(str(), fixed(4), structs(fixeds(4))), fixed(4), fixed(1)}},                  // CreatePartitions
 	42: {flexible: 2, fields: []field{strs()}},                                                                            // DeleteGroups
 	44: {flexible: 1, fields: []field{structs(fixed(1), str(), structs(str(), fixed(1), str())), fixed(1)}},               // IncrementalAlterConfigs

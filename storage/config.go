@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/vfs"
 )
@@ -41,6 +42,8 @@ type Config struct {
 	ProducerExpiry time.Duration
 	// ManifestAt is how many ranges a head may have before the oldest move to the manifest; default 24, below catalog.RangesPerHeadMax.
 	ManifestAt int
+	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. Give broker.Config the same.
+	TopicDefaults *catalog.TopicDefaults
 }
 
 func (c Config) withDefaults() Config {

@@ -198,14 +198,14 @@ func (e *Engine) TopicCreated(t *catalog.Topic) {
 		e.mu.Lock()
 		p := e.partitions[id]
 		if p == nil {
-			p = newPartition(id, t)
+			p = e.newPartition(id, t)
 			p.leader = t.Partitions[i]
 			p.noteEpochLocked(p.leader.Epoch, 0)
 			p.status = serving
 			e.partitions[id] = p
 		}
 		e.mu.Unlock()
-		p.facts.Store(newFacts(t))
+		p.facts.Store(newFacts(t, e.cfg.TopicDefaults))
 	}
 }
 
@@ -283,19 +283,16 @@ func (e *Engine) all() []*partition {
 	return out
 }
 
-func newPartition(id ident.TopicPartition, t *catalog.Topic) *partition {
+func (e *Engine) newPartition(id ident.TopicPartition, t *catalog.Topic) *partition {
 	p := &partition{id: id, producers: pstate.NewTable()}
 	p.flush.producers = pstate.NewTable()
-	p.facts.Store(newFacts(t))
+	p.facts.Store(newFacts(t, e.cfg.TopicDefaults))
 	return p
 }
 
 // newFacts reads a topic's configs. They were validated before they were stored.
-func newFacts(t *catalog.Topic) *topicFacts {
-	config, err := catalog.ParseTopicConfig(t.Configs)
-	if err != nil {
-		panic(fmt.Sprintf("BUG: topic %s has stored configs that do not parse: %v", t.Name, err))
-	}
+func newFacts(t *catalog.Topic, defaults *catalog.TopicDefaults) *topicFacts {
+	config := defaults.Effective(t.Configs)
 	return &topicFacts{
 		topic: t, config: config,
 		afterCommit: config.Durability == "object" || config.Durability == "replicated",

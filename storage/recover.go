@@ -224,7 +224,7 @@ func (e *Engine) openPartitions(scan *scan) error {
 			if f == nil {
 				f = new(found)
 			}
-			p := newPartition(id, t)
+			p := e.newPartition(id, t)
 			if err := e.openPartition(p, &head, f); err != nil {
 				return fmt.Errorf("topic %s partition %d: %w", t.Name, i, err)
 			}

@@ -1,0 +1,256 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// TopicDefaults is what topics have where they set nothing: Kafka's defaults, or
+// what the broker's own configuration says instead (log.retention.hours,
+// message.max.bytes and so on). Immutable; nil stands for Kafka's defaults.
+//
+// A topic stores only what was set on it, so that a change of the broker's
+// configuration reaches every topic that does not say otherwise.
+type TopicDefaults struct {
+	static  map[string]string // broker's keys that were set: canonical
+	values  map[string]string // by topic key, where the broker's configuration changes it
+	nothing TopicConfig       // of a topic that sets nothing
+}
+
+// kafkaNothing is what a topic has that sets nothing, by Kafka's defaults.
+var kafkaNothing = (*TopicDefaults)(nil).parse(nil)
+
+// ParseTopicDefaults reads what a broker's configuration says about topics, by Kafka's names of
+// the broker's keys; what set holds beside them is left alone. ErrInvalidConfig names every problem.
+func ParseTopicDefaults(set map[string]string) (*TopicDefaults, error) {
+	static, values := map[string]string{}, map[string]string{}
+	var problems []ConfigProblem
+	for i := range topicConfigKeys {
+		k := &topicConfigKeys[i]
+		problems = append(problems, k.readStatic(set, static)...)
+		if v, ok := k.fromStatic(static); ok {
+			values[k.Name] = v
+		}
+	}
+	if len(problems) == 0 {
+		problems = validateTogether(func(name string) string {
+			k := mustKey(name)
+			if v, ok := values[name]; ok {
+				return v
+			}
+			return k.Default
+		})
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrInvalidConfig, joinProblems(problems))
+	}
+	d := &TopicDefaults{static: static, values: values}
+	d.nothing = d.parse(nil)
+	return d, nil
+}
+
+// readStatic takes the broker's keys that give this key's default from set into static.
+func (k *TopicConfigKey) readStatic(set, static map[string]string) (problems []ConfigProblem) {
+	read := func(name string, canonical func(string) (string, error)) {
+		value, ok := set[name]
+		if !ok || name == "" {
+			return
+		}
+		v, err := canonical(value)
+		if err != nil {
+			problems = append(problems, ConfigProblem{name, value, err.Error()})
+			return
+		}
+		static[name] = v
+	}
+	read(k.Synonym, func(value string) (string, error) {
+		v, err := k.canonical(value)
+		if err == nil && k.Name == ConfigRetentionMs && v == "0" {
+			err = errors.New("want -1, or at least 1")
+		}
+		return v, err
+	})
+	for _, c := range k.coarser {
+		read(c.name, func(value string) (string, error) {
+			n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			if err != nil || n < c.min || n > c.max || k.Name == ConfigRetentionMs && n == 0 {
+				return "", fmt.Errorf("want a whole number from %d to %d", max(c.min, -1), c.max)
+			}
+			return strconv.FormatInt(n, 10), nil
+		})
+	}
+	return problems
+}
+
+// fromStatic returns the default that the broker's keys give: the finest unit that was set counts.
+func (k *TopicConfigKey) fromStatic(static map[string]string) (string, bool) {
+	if v, ok := static[k.Synonym]; ok {
+		return v, true
+	}
+	for _, c := range k.coarser {
+		if v, ok := static[c.name]; ok {
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				panic("BUG: unvalidated broker configuration " + c.name)
+			}
+			return strconv.FormatInt(max(n*c.unit, -1), 10), true // below zero is no limit, in any unit
+		}
+	}
+	return "", false
+}
+
+// Value returns what a topic has that does not set the key.
+func (d *TopicDefaults) Value(k *TopicConfigKey) string {
+	if d != nil {
+		if v, ok := d.values[k.Name]; ok {
+			return v
+		}
+	}
+	return k.Default
+}
+
+// ConfigSynonym is a broker's key behind a topic's, with a value that counts unless an earlier synonym has one.
+type ConfigSynonym struct {
+	Name, Value string
+	Static      bool // set in the broker's configuration, not Kafka's default
+}
+
+// Synonyms returns the values of a topic key's broker-level key, the one that counts first.
+func (d *TopicDefaults) Synonyms(k *TopicConfigKey) (out []ConfigSynonym) {
+	if k.Synonym == "" {
+		return nil
+	}
+	if d != nil {
+		if v, ok := d.static[k.Synonym]; ok {
+			out = append(out, ConfigSynonym{k.Synonym, v, true})
+		}
+	}
+	if len(k.coarser) == 0 { // else Kafka has the default with the coarsest key, which it does not list
+		out = append(out, ConfigSynonym{k.Synonym, k.Default, false})
+	}
+	return out
+}
+
+// Check validates what is to be set on a topic, each value and those that belong together, and
+// returns it in canonical form; ErrInvalidConfig names every problem.
+func (d *TopicDefaults) Check(set map[string]string) (map[string]string, error) {
+	canonical := make(map[string]string, len(set))
+	var problems []ConfigProblem
+	for name, value := range set {
+		k, ok := TopicConfigKeyNamed(name)
+		if !ok {
+			problems = append(problems, ConfigProblem{name, value, "unknown topic configuration"})
+			continue
+		}
+		v, err := k.canonical(value)
+		if err != nil {
+			problems = append(problems, ConfigProblem{name, value, err.Error()})
+		}
+		canonical[name] = v
+	}
+	if len(problems) == 0 {
+		problems = validateTogether(d.effective(canonical))
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrInvalidConfig, joinProblems(problems))
+	}
+	return canonical, nil
+}
+
+// Effective returns the configuration of a topic on which set was set, as Check returned it, perhaps beside other
+// defaults. A value that Check would refuse is a BUG.
+func (d *TopicDefaults) Effective(set map[string]string) TopicConfig {
+	switch {
+	case len(set) > 0:
+		return d.parse(set)
+	case d == nil:
+		return kafkaNothing
+	}
+	return d.nothing
+}
+
+// effective returns the lookup of a key's value among what is set and the defaults.
+func (d *TopicDefaults) effective(set map[string]string) func(name string) string {
+	return func(name string) string {
+		if v, ok := set[name]; ok {
+			return strings.TrimSpace(v)
+		}
+		return d.Value(mustKey(name))
+	}
+}
+
+func mustKey(name string) *TopicConfigKey {
+	for i := range topicConfigKeys {
+		if topicConfigKeys[i].Name == name {
+			return &topicConfigKeys[i]
+		}
+	}
+	panic("BUG: no topic configuration " + name)
+}
+
+func (d *TopicDefaults) parse(set map[string]string) TopicConfig {
+	value := d.effective(set)
+	number := func(name string) int64 {
+		n, err := strconv.ParseInt(value(name), 10, 64)
+		if err != nil {
+			panic("BUG: unvalidated topic configuration " + name)
+		}
+		return n
+	}
+	policies := SplitConfigList(value(ConfigCleanupPolicy))
+	c := TopicConfig{
+		CleanupPolicy:        CleanupPolicy{Delete: slices.Contains(policies, "delete"), Compact: slices.Contains(policies, "compact")},
+		RetentionMs:          number(ConfigRetentionMs),
+		RetentionBytes:       number(ConfigRetentionBytes),
+		SegmentBytes:         int32(number(ConfigSegmentBytes)),
+		MaxMessageBytes:      int32(number(ConfigMaxMessageBytes)),
+		LogAppendTime:        value(ConfigTimestampType) == "LogAppendTime",
+		TimestampBeforeMaxMs: number(ConfigTimestampBefore),
+		TimestampAfterMaxMs:  number(ConfigTimestampAfter),
+		CompressionType:      value(ConfigCompressionType),
+		Durability:           value(ConfigDurability),
+		MinInsyncReplicas:    int32(number("min.insync.replicas")),
+		DeleteRetentionMs:    number("delete.retention.ms"),
+		MinCompactionLagMs:   number("min.compaction.lag.ms"),
+		MaxCompactionLagMs:   number("max.compaction.lag.ms"),
+	}
+	switch c.CompressionType {
+	case "gzip", "lz4", "zstd":
+		c.CompressionLevel = int(number("compression." + c.CompressionType + ".level"))
+	}
+	return c
+}
+
+// ConfigProblem is a key or value that is not allowed.
+type ConfigProblem struct {
+	Key, Value, Reason string
+}
+
+func (p ConfigProblem) String() string {
+	return fmt.Sprintf("%s=%q: %s", p.Key, p.Value, p.Reason)
+}
+
+// validateTogether checks values that are legal by themselves. The pairs of local.retention.* and retention.* count
+// for Kafka only with remote.storage.enable, which cannot be true here.
+func validateTogether(value func(string) string) (problems []ConfigProblem) {
+	const low, high = "min.compaction.lag.ms", "max.compaction.lag.ms"
+	a, err1 := strconv.ParseInt(value(low), 10, 64)
+	b, err2 := strconv.ParseInt(value(high), 10, 64)
+	if err1 == nil && err2 == nil && a > b {
+		problems = append(problems, ConfigProblem{low, value(low), "must not exceed " + high + ", which is " + value(high)})
+	}
+	return problems
+}
+
+// joinProblems makes one line of problems, sorted by key.
+func joinProblems(problems []ConfigProblem) string {
+	slices.SortFunc(problems, func(a, b ConfigProblem) int { return strings.Compare(a.Key, b.Key) })
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "; ")
+}

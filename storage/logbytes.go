@@ -1,0 +1,39 @@
+package storage
+
+import "github.com/sluicemq/sluice/ident"
+
+// LogBytes returns how many bytes of batches a partition holds, from its log start on: those in the bucket
+// by the quorum's count, and those that are not there yet. Batches that the log start has passed count
+// until their object, or their range in the manifest, is let go.
+func (e *Engine) LogBytes(tp ident.TopicPartition) (int64, error) {
+	p := e.partition(tp)
+	if p == nil {
+		return -1, ErrUnknownPartition
+	}
+	unflushed, committed := p.unflushedBytes() // before the head: what is committed between the two stands in both
+	head, ok := e.deps.Catalog.Head(tp)
+	if !ok {
+		return -1, ErrUnknownPartition
+	}
+	bytes := unflushed + head.Manifest.DataBytes
+	for i := range head.Ranges {
+		if r := &head.Ranges[i]; r.Start < committed { // above it they have just left the WAL
+			bytes += r.Bytes
+		}
+	}
+	return bytes, nil
+}
+
+// unflushedBytes returns the size of what is durable and not in the bucket, and where that begins.
+func (p *partition) unflushedBytes() (bytes int64, committed ident.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := p.log.search(p.committed); i < p.log.len(); i++ {
+		b := p.log.at(i)
+		if b.end > p.persisted {
+			break
+		}
+		bytes += int64(b.size)
+	}
+	return bytes, p.committed
+}
