@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
@@ -72,6 +73,7 @@ func (r *AppendRequest) settle() {
 func (e *Engine) Append(req *AppendRequest) {
 	req.pending.waiting.Store(1)
 	if err := e.admit(req); err != nil {
+		e.meter.refused(err)
 		for i := range req.Partitions {
 			req.Partitions[i].refuse(err)
 		}
@@ -206,6 +208,7 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (wal.En
 	protocol.SetPlace(in.Batch, int64(b.start), int32(b.epoch))
 	p.noteEpochLocked(b.epoch, b.start)
 	p.log.push(b)
+	p.unflushed += int64(b.size)
 	p.end = b.end // I2: an offset is given once
 	p.waitLocked(req, item, b.end)
 	return wal.Entry{
@@ -258,7 +261,8 @@ func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
 
 // durable is the step "publish" (and "acknowledge"). The WAL calls it once per group, in WAL order.
 func (e *Engine) durable(group []*wal.Append) {
-	size := int64(0)
+	size, count := int64(0), 0
+	now := e.deps.Now().Sub(e.openedAt)
 	var freed []ack // one buffer for the whole group
 	for _, a := range group {
 		placed, ok := a.Owner.(*placed)
@@ -266,18 +270,20 @@ func (e *Engine) durable(group []*wal.Append) {
 			a.Owner.(*recordWrite).durable()
 			continue
 		}
+		count += len(a.Entries)
 		for i := range a.Entries {
 			size += int64(len(a.Entries[i].Payload))
-			freed = e.publish(freed[:0], placed.parts[i], &a.Entries[i])
+			freed = e.publish(freed[:0], placed.parts[i], &a.Entries[i], now)
 			acknowledge(freed)
 			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}
 	}
+	e.meter.persisted(count, size)
 	e.persistedMore(size)
 }
 
 // publish shows a durable batch, unless its class waits for the bucket. It appends the answers that this frees.
-func (e *Engine) publish(freed []ack, p *partition, entry *wal.Entry) []ack {
+func (e *Engine) publish(freed []ack, p *partition, entry *wal.Entry, now time.Duration) []ack {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status == gone {
@@ -289,6 +295,7 @@ func (e *Engine) publish(freed []ack, p *partition, entry *wal.Entry) []ack {
 	}
 	b.position, b.crc = entry.Position, entry.CRC
 	p.persisted = entry.End
+	p.published.note(entry.Start, now, p.logStart)
 	e.hot.add(p, entry.End, int64(b.size)+batchOverhead)
 	if p.facts.Load().afterCommit {
 		e.wakeUrgent(p)

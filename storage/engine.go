@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
@@ -48,6 +49,9 @@ type Engine struct {
 	recordMu  sync.Mutex // order of state records: held while they are encoded and queued, before a partition's
 	failed    atomic.Pointer[error]
 
+	meter    *meter
+	openedAt time.Time
+
 	flushNow   chan struct{}
 	urgent     urgentSet
 	commitTurn turn // one commit in flight (E28)
@@ -82,6 +86,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 		commitTurn: newTurn(), trimTurn: newTurn(),
 	}
 	e.urgent.wake = make(chan struct{}, 1)
+	e.meter, e.openedAt = newMeter(), deps.Now()
 	e.budget.bytesMax, e.budget.batchesMax = cfg.WALBudgetBytes, cfg.UnflushedBatchesMax
 	e.hot.bytesMax = cfg.HotBytes
 	e.cache = cache.New(cfg.CacheBytes, deps.Bucket.ReadAt)
@@ -238,7 +243,7 @@ func (e *Engine) forgetUncommittedLocked(p *partition) {
 	for i := p.log.search(p.committed); i < p.log.len(); i++ {
 		e.uncount(p.log.at(i))
 	}
-	p.log = batchLog{}
+	p.log, p.unflushed = batchLog{}, 0
 }
 
 // uncount notes that one batch is not uncommitted any more.

@@ -92,19 +92,6 @@ func (e *Engine) Flush(ctx context.Context) error {
 	}
 }
 
-// Unflushed returns the bytes of acknowledged batches that are not in the bucket yet.
-func (e *Engine) Unflushed() int64 {
-	sum := int64(0)
-	for _, p := range e.all() {
-		p.mu.Lock()
-		for i := p.log.search(p.committed); i < p.log.len(); i++ {
-			sum += int64(p.log.at(i).size)
-		}
-		p.mu.Unlock()
-	}
-	return sum
-}
-
 // flushLoop flushes every partition when enough has gathered or enough time has passed.
 func (e *Engine) flushLoop() {
 	timer := time.NewTimer(e.cfg.FlushInterval)
@@ -206,12 +193,14 @@ func (e *Engine) pass(ctx context.Context, parts []*partition) (count int, more 
 	if len(bundles) == 0 {
 		return 0, false, nil
 	}
+	began := time.Now()
 	err = e.upload(ctx, bundles)
 	bundles = slices.DeleteFunc(bundles, func(b *bundle) bool { return !b.uploaded })
 	if ctx.Err() != nil {
 		return count, more, err
 	}
 	err = errors.Join(err, e.commitAll(ctx, bundles))
+	e.meter.flushed(began, err)
 	err = errors.Join(err, e.record(ctx, chosen))                     // of those that were committed, whatever became of the others
 	if err := e.absorb(ctx, chosen); err != nil && ctx.Err() == nil { // a full head may be why one was refused
 		e.log.Warn("ranges stay in the quorum until the next flush", "err", err)
@@ -385,6 +374,7 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 		return fmt.Errorf("create bundle: %w", err)
 	}
 	b.uploaded = true
+	e.meter.uploaded(b.built.Bytes)
 	return nil
 }
 

@@ -52,6 +52,8 @@ type partition struct {
 	hw        ident.Offset // end of what is shown
 	end       ident.Offset // next offset to place
 	log       batchLog     // batches not committed, and committed ones still in memory
+	unflushed int64        // bytes of those not committed
+	published timeline     // when offsets became durable, for those who measure
 	epochs    []pstate.EpochStart
 	producers *pstate.Table // as placed
 	acks      []ack         // by end
@@ -137,6 +139,7 @@ func (p *partition) advanceCommittedLocked(to ident.Offset, count func(*batch)) 
 			p.flush.producers.Apply(b.state())
 			p.flush.stateEnd = b.end
 		}
+		p.unflushed -= int64(b.size)
 		count(b)
 	}
 	p.committed = to

@@ -227,6 +227,7 @@ func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atL
 	}
 	picked := p.pickLocked(q.Offset, p.readEndLocked(q.Isolation), limit, atLeastOne)
 	p.mu.Unlock()
+	fromMemory := 0
 	for i := range picked {
 		bytes, err := picked[i].load()
 		if err != nil {
@@ -234,7 +235,11 @@ func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atL
 		}
 		q.Batches = append(q.Batches, bytes)
 		q.Bytes += len(bytes)
+		if picked[i].bytes != nil {
+			fromMemory += len(bytes)
+		}
 	}
+	e.meter.read(fromMemory, q.Bytes-fromMemory)
 	return nil
 }
 

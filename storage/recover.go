@@ -253,6 +253,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 			return fmt.Errorf("%w: committed up to %d, but the write-ahead log starts at %d", ErrCorrupt, p.committed, b.start) // I8
 		}
 		p.log.push(b)
+		p.unflushed += int64(b.size)
 		b.source.uncommitted.Add(1)
 		e.budget.batches.Add(1)
 	}

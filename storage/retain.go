@@ -81,6 +81,7 @@ func (e *Engine) retain(ctx context.Context, p *partition, now int64) error {
 			if err := e.deps.Catalog.AdvanceLogStart(ctx, e.incarnation, p.id, start); err != nil {
 				return err
 			}
+			e.meter.logStartMoves.Inc()
 		}
 	}
 	if head, ok = e.deps.Catalog.Head(p.id); ok && head.Manifest.Object != 0 && head.Manifest.Start < head.LogStart {
@@ -209,8 +210,11 @@ func (e *Engine) deleteObjects(ctx context.Context, dead []DeadObject) (gone []i
 	for i := range dead {
 		if errs[i] == nil {
 			gone = append(gone, dead[i].ID)
+			continue
 		}
+		e.meter.deleteFailures.Inc()
 	}
+	e.meter.deletes.Add(float64(len(gone)))
 	return gone, errors.Join(errs...)
 }
 

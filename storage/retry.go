@@ -25,6 +25,7 @@ func (e *Engine) retry(ctx context.Context, what string, do func(context.Context
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
 		}
+		e.meter.failed(what)
 		if attempt == 1 || pause == retryLast {
 			e.log.Warn("background work failed; trying again", "what", what, "attempt", attempt, "err", err)
 		}

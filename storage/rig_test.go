@@ -182,6 +182,7 @@ func (r *rig) end(cut bool) {
 		return
 	}
 	r.process, r.previous = nil, p.disk
+	r.checkCounts(p)
 	disk := p.left()
 	if cut {
 		disk = disk.Crash()
@@ -210,6 +211,7 @@ func (r *rig) stop() {
 	if p == nil {
 		return
 	}
+	r.checkCounts(p)
 	if err := p.engine.Close(); err != nil && !p.dead() && p.fatal.Load() == nil {
 		r.t.Errorf("close: %v", err)
 	}

@@ -1,0 +1,66 @@
+package storage
+
+import (
+	"time"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+const (
+	timelineSamples = 64 // 1 KiB a partition; of one that is busy for a week a gap is up to a third of its age
+	timelineStep    = time.Second
+)
+
+// timeline remembers when a partition's offsets became durable, the coarser the longer ago. Times are since the engine opened.
+type timeline struct {
+	samples []timeSample // by offset and time
+}
+
+// timeSample says when a batch that begins at offset became durable.
+type timeSample struct {
+	offset ident.Offset
+	at     time.Duration
+}
+
+// note takes a sample if the last one is old enough. What lies below logStart is not asked for any more.
+func (t *timeline) note(offset ident.Offset, now time.Duration, logStart ident.Offset) {
+	n := len(t.samples)
+	if n > 0 && now-t.samples[n-1].at < timelineStep {
+		return
+	}
+	if n == timelineSamples {
+		t.thin(now, logStart)
+	}
+	t.samples = append(t.samples, timeSample{offset, now})
+}
+
+// thin takes out what nobody can ask for, or else the sample that is missed least: where the gap
+// that it leaves is smallest for its age. The first one stays, so that every offset after it has a time.
+func (t *timeline) thin(now time.Duration, logStart ident.Offset) {
+	useless := 0
+	for useless+1 < len(t.samples) && t.samples[useless+1].offset <= logStart {
+		useless++
+	}
+	if useless > 0 {
+		t.samples = t.samples[:copy(t.samples, t.samples[useless:])]
+		return
+	}
+	least, leastGap := 1, 2.0
+	for i := 1; i < len(t.samples)-1; i++ {
+		before, after := t.samples[i-1].at, t.samples[i+1].at
+		if gap := float64(after-before) / float64(now-before); gap < leastGap {
+			least, leastGap = i, gap
+		}
+	}
+	t.samples = append(t.samples[:least], t.samples[least+1:]...)
+}
+
+// at returns when offset became durable, at the earliest; false: before the first sample.
+func (t *timeline) at(offset ident.Offset) (time.Duration, bool) {
+	for i := len(t.samples) - 1; i >= 0; i-- {
+		if t.samples[i].offset <= offset {
+			return t.samples[i].at, true
+		}
+	}
+	return 0, false
+}
