@@ -1,0 +1,368 @@
+package compat
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluicemq/sluice/compat-tests/harness"
+)
+
+const (
+	groupPartitions = 6
+	burstEach       = 20 // records per partition and burst
+)
+
+// clientGroups: groups of every library with every assignor, and one of all libraries together,
+// live through the same story side by side:
+//
+//	one member → the others join → kill -9 of the broker amid records → a member goes,
+//	or is killed → a member with a name comes back under it → all leave
+//
+// After each chapter every record has been read and committed; without a fault no record is read twice, and
+// no member loses its partitions over the broker's restart.
+func clientGroups(t *testing.T, l *lab) {
+	groups := groupsOf(t, l)
+	// The members of all groups act at once; then each group is looked at.
+	chapter := func(name string, act, look func(t *testing.T, g *clientGroup)) {
+		t.Run(name, func(t *testing.T) {
+			for _, g := range groups {
+				act(t, g)
+			}
+			for _, g := range groups {
+				t.Run(g.name, func(t *testing.T) { look(t, g) })
+			}
+		})
+	}
+	working := func(t *testing.T, g *clientGroup) {
+		g.settle(t)
+		g.burst(t)
+		g.caughtUp(t)
+	}
+	chapter("FirstMember", func(t *testing.T, g *clientGroup) { g.join(0) }, working)
+	chapter("Join", func(t *testing.T, g *clientGroup) {
+		for i := 1; i < len(g.members); i++ {
+			g.join(i)
+		}
+	}, working)
+	restartUnder(t, l, groups, chapter)
+	chapter("Leave", func(t *testing.T, g *clientGroup) { g.leave(t, len(g.members)-1) }, working)
+	chapter("Return", func(t *testing.T, g *clientGroup) {
+		if g.static {
+			g.join(len(g.members) - 1)
+		}
+	}, func(t *testing.T, g *clientGroup) {
+		if g.static {
+			g.comeBack(t)
+		}
+	})
+	chapter("End", func(t *testing.T, g *clientGroup) { g.closeAll(t) }, func(t *testing.T, g *clientGroup) { g.verify(t) })
+}
+
+// clientGroup is a group, its members and what was written for it.
+type clientGroup struct {
+	*lab
+	name    string
+	t       *testing.T // that of all chapters: members outlive one
+	members []*clientMember
+	static  bool
+	gone    []*harness.Program
+
+	adm *kadm.Client
+	cl  *kgo.Client
+	end int64 // records written to each partition
+
+	// Records from here to there may be read twice: the broker was killed about then.
+	unsureFrom, unsureTo int64
+}
+
+// clientMember is a member's place in the group; its program is nil while nobody has it.
+type clientMember struct {
+	stock
+	assignor string
+	instance string
+	program  *harness.Program
+}
+
+// groupsOf: two members for each library and assignor, one group of all libraries, and one
+// of each library with names of their own (static membership).
+func groupsOf(t *testing.T, l *lab) []*clientGroup {
+	adm, cl := l.kadm(t)
+	var groups []*clientGroup
+	add := func(name string, members ...*clientMember) *clientGroup {
+		g := &clientGroup{lab: l, name: name, t: t, members: members, adm: adm, cl: cl}
+		mustCreate(t, l.Addr, g.topic(), groupPartitions)
+		groups = append(groups, g)
+		return g
+	}
+	var all []*clientMember
+	for _, s := range l.stocks {
+		all = append(all, &clientMember{stock: s, assignor: "range"})
+		for _, a := range s.assignors {
+			add(s.name+"-"+a, &clientMember{stock: s, assignor: a}, &clientMember{stock: s, assignor: a})
+		}
+		g := add(s.name+"-static", &clientMember{stock: s, assignor: "range", instance: "one"}, &clientMember{stock: s, assignor: "range", instance: "two"})
+		g.static = true
+	}
+	add("mixed", all...)
+	return groups
+}
+
+func (g *clientGroup) topic() string { return "group-" + g.name }
+
+// join starts the member at i.
+func (g *clientGroup) join(i int) {
+	m := g.members[i]
+	args := []string{"bootstrap=" + g.Addr, "topic=" + g.topic(), "group=" + g.topic(), "assignor=" + m.assignor}
+	if m.instance != "" {
+		args = append(args, "instance="+m.instance)
+	}
+	m.program = m.start(g.t, "member", args...)
+}
+
+// assigned is what the member's last word on it says.
+func assigned(p *harness.Program) ([]int32, error) {
+	lines := slices.DeleteFunc(p.Lines(), func(s string) bool { return !strings.HasPrefix(s, "assigned ") })
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("%s has not been assigned anything", p.Name)
+	}
+	var parts []int32
+	for word := range strings.SplitSeq(strings.TrimPrefix(lines[len(lines)-1], "assigned "), ",") {
+		if n, err := strconv.Atoi(word); err == nil {
+			parts = append(parts, int32(n))
+		}
+	}
+	return parts, nil
+}
+
+// settle waits until the members have each partition once, and nobody is without one.
+func (g *clientGroup) settle(t *testing.T) {
+	t.Helper()
+	g.await(t, func() error {
+		var all []int32
+		for _, m := range g.members {
+			if m.program == nil {
+				continue
+			}
+			parts, err := assigned(m.program)
+			if err != nil {
+				return err
+			}
+			if len(parts) == 0 {
+				return fmt.Errorf("%s has no partition", m.program.Name)
+			}
+			all = append(all, parts...)
+		}
+		if slices.Sort(all); !slices.Equal(all, []int32{0, 1, 2, 3, 4, 5}) {
+			return fmt.Errorf("assigned are %v", all)
+		}
+		return nil
+	})
+}
+
+// await asks until there is no error, and shows the members if there is one at the end.
+func (g *clientGroup) await(t *testing.T, ask func() error) {
+	t.Helper()
+	if err := harness.Until(clientLimit, ask); err != nil {
+		for _, m := range g.members {
+			if m.program != nil {
+				t.Log(m.program.Tail())
+			}
+		}
+		t.Fatal(err)
+	}
+}
+
+// send writes records to each partition; its result comes when all are acknowledged.
+func (g *clientGroup) send(t *testing.T) (wait func() error) {
+	var records []*kgo.Record
+	for i := range int64(burstEach) {
+		for p := range int32(groupPartitions) {
+			records = append(records, &kgo.Record{Topic: g.topic(), Partition: p, Value: fmt.Appendf(nil, "%d", g.end+i)})
+		}
+	}
+	g.end += burstEach
+	ctx, cancel := context.WithTimeout(t.Context(), clientLimit)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- g.cl.ProduceSync(ctx, records...).FirstErr()
+	}()
+	return func() error { return <-done }
+}
+
+func (g *clientGroup) burst(t *testing.T) {
+	t.Helper()
+	if err := g.send(t)(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// caughtUp waits until everything that was written has been read and committed.
+func (g *clientGroup) caughtUp(t *testing.T) {
+	t.Helper()
+	g.await(t, func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), clientLimit)
+		defer cancel()
+		offsets, err := g.adm.FetchOffsets(ctx, g.topic())
+		if err != nil {
+			return err
+		}
+		for p := range int32(groupPartitions) {
+			if o, _ := offsets.Lookup(g.topic(), p); o.At != g.end {
+				return fmt.Errorf("group %s: partition %d is committed up to %d, want %d", g.topic(), p, o.At, g.end)
+			}
+		}
+		return nil
+	})
+}
+
+// quickly is how soon a broker has to be back for members to keep their partitions: well below the session timeout.
+const quickly = 3 * time.Second
+
+// restartUnder kills the broker while every group has records under way.
+func restartUnder(t *testing.T, l *lab, groups []*clientGroup, chapter func(string, func(*testing.T, *clientGroup), func(*testing.T, *clientGroup))) {
+	before := make(map[*clientGroup]int)
+	waits := make(map[*clientGroup]func() error)
+	for _, g := range groups {
+		before[g] = g.assignments()
+		g.unsureFrom, g.unsureTo = g.end, g.end+2*burstEach
+		waits[g] = g.send(t)
+	}
+	start := time.Now()
+	l.Kill()
+	l.Start()
+	away := time.Since(start)
+	t.Logf("the broker was away for %v", away)
+	chapter("Restart", func(t *testing.T, g *clientGroup) {
+		if err := waits[g](); err != nil {
+			t.Errorf("group %s: %v", g.name, err)
+		}
+	}, func(t *testing.T, g *clientGroup) {
+		g.settle(t)
+		g.burst(t)
+		g.caughtUp(t)
+		if got := g.assignments() - before[g]; got != 0 && away < quickly {
+			t.Errorf("members were assigned partitions %d times over the restart, want none: the group rebalanced", got)
+			g.story(t)
+		}
+	})
+}
+
+// story shows what the members said of the group itself.
+func (g *clientGroup) story(t *testing.T) {
+	for _, m := range g.members {
+		if m.program == nil {
+			continue
+		}
+		told := slices.DeleteFunc(m.program.Lines(), func(s string) bool { return strings.HasPrefix(s, "record ") })
+		t.Logf("%s:\n%s\n%s", m.program.Name, strings.Join(told, "\n"), m.program.Errors())
+	}
+}
+
+// assignments counts how often members were told of partitions.
+func (g *clientGroup) assignments() int {
+	count := 0
+	for _, m := range g.members {
+		if m.program != nil {
+			count += strings.Count("\n"+m.program.Text(), "\nassigned ")
+		}
+	}
+	return count
+}
+
+// leave ends a member: killed if it is a process without a name, so that its session has to run out.
+func (g *clientGroup) leave(t *testing.T, i int) {
+	t.Helper()
+	if m := g.members[i]; m.own && !g.static {
+		m.program.Kill()
+		g.gone = append(g.gone, m.program)
+		m.program = nil
+		return
+	}
+	g.close(t, i)
+}
+
+// close asks a member to stop in good order.
+func (g *clientGroup) close(t *testing.T, i int) {
+	t.Helper()
+	m := g.members[i]
+	m.program.Done(t, clientLimit)
+	g.gone = append(g.gone, m.program)
+	m.program = nil
+}
+
+func (g *clientGroup) closeAll(t *testing.T) {
+	for i, m := range g.members {
+		if m.program != nil {
+			g.close(t, i)
+		}
+	}
+}
+
+// comeBack: a member with a name goes and comes back: the other one notices nothing.
+func (g *clientGroup) comeBack(t *testing.T) {
+	last := len(g.members) - 1
+	g.settle(t)
+	before := g.members[0].program.Text()
+	parts, err := assigned(g.members[last].program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.close(t, last)
+	g.join(last)
+	g.settle(t)
+	g.burst(t)
+	g.caughtUp(t)
+	now := g.members[0].program.Text()
+	if got := strings.Count(now, "assigned ") - strings.Count(before, "assigned "); got != 0 {
+		t.Errorf("the other member was assigned partitions %d times, want none", got)
+	}
+	if again, err := assigned(g.members[last].program); err != nil || !slices.Equal(again, parts) {
+		t.Errorf("it comes back to %v, %v, want %v", again, err, parts)
+	}
+}
+
+// verify wants every record to have been read, and read once where nothing failed.
+func (g *clientGroup) verify(t *testing.T) {
+	t.Helper()
+	type place struct {
+		partition int32
+		offset    int64
+	}
+	times := make(map[place]int)
+	for _, p := range g.gone {
+		for _, r := range recordsIn(t, p.Lines()) {
+			times[place{r.partition, r.offset}]++
+		}
+	}
+	twice := 0
+	for p := range int32(groupPartitions) {
+		for o := range g.end {
+			n := times[place{p, o}]
+			if n == 0 {
+				t.Errorf("partition %d: the record at %d was never read", p, o)
+			}
+			if n > 1 && g.unsureFrom <= o && o < g.unsureTo {
+				twice++
+			} else if n > 1 {
+				t.Errorf("partition %d: the record at %d was read %d times", p, o, n)
+			}
+		}
+	}
+	if twice > 0 {
+		t.Logf("%d of %d records about the kill were read again", twice, (g.unsureTo-g.unsureFrom)*groupPartitions)
+	}
+	if t.Failed() {
+		for _, p := range g.gone {
+			t.Log(p.Tail())
+		}
+	}
+}
