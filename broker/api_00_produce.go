@@ -48,7 +48,7 @@ type produceCall struct {
 	append storage.AppendRequest    // what was not refused
 	slots  []produceSlot            // by append.Partitions: where its outcome goes
 
-	seen map[ident.TopicID][]uint64 // bit by partition, for isTwice; nil for a request of one partition
+	seen map[ident.TopicID][]uint64 // target.seen of every topic so far; nil for a request of one partition
 
 	// holders of the memory budget: the answer, and the log until Done.
 	holders atomic.Int32
@@ -75,12 +75,12 @@ func (b *Broker) produce(c *call) *produceCall {
 	for i := range req.Topics {
 		rt := &req.Topics[i]
 		p.topics[i] = protocol.ProducedTopic{Name: rt.Topic, ID: rt.TopicID, Partitions: make([]protocol.ProducedPartition, len(rt.Partitions))}
-		topic, err := b.producedTopic(c, rt)
+		t := p.lookUp(rt)
 		if transactional {
-			err = errUnauthorizedTxn
+			t.err = errUnauthorizedTxn
 		}
 		for j := range rt.Partitions {
-			p.addPartition(i, j, &rt.Partitions[j], topic, err, nowMs)
+			p.addPartition(i, j, &rt.Partitions[j], &t, nowMs)
 		}
 	}
 	return p
@@ -116,6 +116,31 @@ func hasTransactionalBatch(req *kmsg.ProduceRequest) bool {
 	return false
 }
 
+// target is what a request needs to know of one of its topics, found once for all of its partitions.
+type target struct {
+	topic     *catalog.Topic
+	internal  bool
+	config    *catalog.TopicConfig
+	seen      []uint64 // bit by partition that was lined up, also by an earlier entry of the topic; nil for a request of one partition
+	err       error    // for every partition
+}
+
+func (p *produceCall) lookUp(rt *kmsg.ProduceRequestTopic) (t target) {
+	if t.topic, t.err = p.b.producedTopic(p.call, rt); t.err != nil {
+		return t
+	}
+	t.internal = internalTopics[t.topic.Name]
+	t.config = p.b.topicConfig(t.topic)
+	if p.seen != nil {
+		words := (len(t.topic.Partitions) + 63) / 64
+		if t.seen = p.seen[t.topic.ID]; len(t.seen) < words { // it may have grown since the topic's first entry
+			t.seen = append(t.seen, make([]uint64, words-len(t.seen))...)
+			p.seen[t.topic.ID] = t.seen
+		}
+	}
+	return t
+}
+
 func (b *Broker) producedTopic(c *call, rt *kmsg.ProduceRequestTopic) (*catalog.Topic, error) {
 	var topic *catalog.Topic
 	var ok bool
@@ -140,72 +165,67 @@ func (b *Broker) producedTopic(c *call, rt *kmsg.ProduceRequestTopic) (*catalog.
 }
 
 // addPartition validates one partition's batch and either refuses it or lines it up for the append.
-func (p *produceCall) addPartition(i, j int, rp *kmsg.ProduceRequestTopicPartition, topic *catalog.Topic, err error, nowMs int64) {
+func (p *produceCall) addPartition(i, j int, rp *kmsg.ProduceRequestTopicPartition, t *target, nowMs int64) {
 	out := &p.topics[i].Partitions[j]
 	*out = protocol.ProducedPartition{Index: rp.Partition, BaseOffset: -1, AppendTime: -1, LogStart: -1, Leader: protocol.NewLeader{Broker: -1, Epoch: -1}}
-	var a storage.PartitionAppend
-	if err == nil {
-		a, err = p.preparePartition(rp, topic, nowMs)
-	}
-	if err != nil {
-		p.refuse(out, topic, err)
+	n := len(p.append.Partitions)
+	p.append.Partitions = append(p.append.Partitions, storage.PartitionAppend{})
+	if err := p.preparePartition(&p.append.Partitions[n], rp, t, nowMs); err != nil {
+		p.append.Partitions = p.append.Partitions[:n]
+		p.refuse(out, t.topic, err)
 		return
 	}
-	p.append.Partitions = append(p.append.Partitions, a)
 	p.slots = append(p.slots, produceSlot{i, j})
 }
 
-func (p *produceCall) preparePartition(rp *kmsg.ProduceRequestTopicPartition, topic *catalog.Topic, nowMs int64) (a storage.PartitionAppend, err error) {
-	leader, ok := leadership(topic, rp.Partition)
-	if !ok {
-		return a, storage.ErrUnknownPartition
+// preparePartition fills a in place: it is copied nowhere.
+func (p *produceCall) preparePartition(a *storage.PartitionAppend, rp *kmsg.ProduceRequestTopicPartition, t *target, nowMs int64) (err error) {
+	if t.err != nil {
+		return t.err
 	}
-	h, err := parseOneBatch(rp.Records, p.call.version)
+	leader, ok := leadership(t.topic, rp.Partition)
+	if !ok {
+		return storage.ErrUnknownPartition
+	}
+	h := &a.Header
+	*h, err = parseOneBatch(rp.Records, p.call.version)
 	switch {
 	case err != nil:
-		return a, err
+		return err
 	case p.acks < -1 || p.acks > 1:
-		return a, errInvalidAcks
-	case internalTopics[topic.Name] && p.call.header.ClientID != adminClientID:
-		return a, fmt.Errorf("%w: %s is the broker's", errInvalidTopic, topic.Name)
+		return errInvalidAcks
+	case t.internal && p.call.header.ClientID != adminClientID:
+		return fmt.Errorf("%w: %s is the broker's", errInvalidTopic, t.topic.Name)
 	case leader.Broker != p.b.cfg.NodeID:
-		return a, storage.ErrNotLeader
+		return storage.ErrNotLeader
 	}
-	config := p.b.topicConfig(topic)
-	if err := validateBatch(rp.Records, &h, config, nowMs); err != nil {
-		return a, err
+	if err := validateBatch(rp.Records, h, t.config, nowMs); err != nil {
+		return err
 	}
-	batch, err := maybeRecompress(rp.Records, &h, config)
-	if err != nil {
-		return a, err
+	if a.Batch, err = maybeRecompress(rp.Records, h, t.config); err != nil {
+		return err
 	}
-	a = storage.PartitionAppend{Partition: ident.TopicPartition{Topic: topic.ID, Index: rp.Partition}, AppendTime: -1}
-	if p.isTwice(a.Partition, len(topic.Partitions)) {
-		return a, fmt.Errorf("%w: the partition stands twice in the request", errInvalidRecord)
+	a.Partition, a.AppendTime = ident.TopicPartition{Topic: t.topic.ID, Index: rp.Partition}, -1
+	if t.isTwice(rp.Partition) {
+		return fmt.Errorf("%w: the partition stands twice in the request", errInvalidRecord)
 	}
-	if config.LogAppendTime {
-		protocol.SetLogAppendTime(batch, nowMs)
-		if h, err = protocol.ParseBatchHeader(batch); err != nil {
-			return a, err
+	if t.config.LogAppendTime {
+		protocol.SetLogAppendTime(a.Batch, nowMs)
+		if *h, err = protocol.ParseBatchHeader(a.Batch); err != nil {
+			return err
 		}
 		a.AppendTime = nowMs
 	}
-	a.Batch, a.Header = batch, h
-	return a, nil
+	return nil
 }
 
-// isTwice reports whether a partition, one of so many of its topic, was lined up before: the log takes each lock once (E8).
+// isTwice reports whether a partition was lined up before: the log takes each lock once (E8).
 // A bit each: a map of partitions cost a twentieth of a request of a hundred.
-func (p *produceCall) isTwice(tp ident.TopicPartition, partitions int) bool {
-	if p.seen == nil {
+func (t *target) isTwice(partition int32) bool {
+	if t.seen == nil {
 		return false
 	}
-	bits, ok := p.seen[tp.Topic]
-	if word := int(tp.Index) / 64; !ok || word >= len(bits) { // it may have grown since the topic's first entry
-		bits = append(bits, make([]uint64, (partitions+63)/64-len(bits))...)
-		p.seen[tp.Topic] = bits
-	}
-	word, bit := &bits[tp.Index/64], uint64(1)<<(tp.Index%64)
+	word, bit := &t.seen[partition/64], uint64(1)<<(partition%64)
 	twice := *word&bit != 0
 	*word |= bit
 	return twice

@@ -91,7 +91,10 @@ var codecNumbers = map[string]int{"uncompressed": protocol.CodecNone, "gzip": pr
 // maybeRecompress rebuilds a batch where the topic's compression.type asks for
 // another codec than the producer chose.
 func maybeRecompress(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig) ([]byte, error) {
-	codec, chosen := codecNumbers[config.CompressionType] // "producer" is not in it
+	if config.CompressionType == "producer" {
+		return batch, nil
+	}
+	codec, chosen := codecNumbers[config.CompressionType]
 	if !chosen || codec == h.Attributes.Codec() {
 		return batch, nil
 	}

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -38,25 +39,31 @@ type pendingAppend struct {
 // placed is what one append brings into the WAL; a request is one, or several if it does not fit a group.
 type placed struct {
 	wal   wal.Append
-	parts []*partition // by entry
-	bytes int64        // payloads and entry headers
+	parts []placedBatch // by entry
+	bytes int64         // payloads and entry headers
 }
 
-// add puts an entry where it fits; limits are the WAL's for one group. left is how many may come, this one included.
-func add(appends []*placed, entry wal.Entry, p *partition, left int, bytesMax int64) []*placed {
+// placedBatch says where an entry's batch is.
+type placedBatch struct {
+	partition *partition
+	number    int64 // in its batch log
+}
+
+// add makes room for an entry where it fits; limits are the WAL's for one group. left is how many may come, this one included.
+func add(appends []*placed, batch placedBatch, payload int, left int, bytesMax int64) ([]*placed, *wal.Entry) {
 	n := len(appends)
-	bytes := int64(len(entry.Payload)) + wal.EntryBytes
+	bytes := int64(payload) + wal.EntryBytes
 	if n == 0 || len(appends[n-1].parts) >= entriesPerAppendMax || appends[n-1].bytes+bytes > bytesMax {
 		room := min(left, entriesPerAppendMax)
-		appends = append(appends, &placed{wal: wal.Append{Entries: make([]wal.Entry, 0, room)}, parts: make([]*partition, 0, room)})
+		appends = append(appends, &placed{wal: wal.Append{Entries: make([]wal.Entry, 0, room)}, parts: make([]placedBatch, 0, room)})
 		n++
 	}
 	a := appends[n-1]
 	a.wal.Owner = a
-	a.wal.Entries = append(a.wal.Entries, entry)
-	a.parts = append(a.parts, p)
+	a.wal.Entries = append(a.wal.Entries, wal.Entry{})
+	a.parts = append(a.parts, batch)
 	a.bytes += bytes
-	return appends
+	return appends, &a.wal.Entries[len(a.wal.Entries)-1]
 }
 
 // entriesPerAppendMax keeps an append within a group's 1,024 vectors.
@@ -121,28 +128,54 @@ func (e *Engine) resolve(req *AppendRequest) []*partition {
 	parts := make([]*partition, len(req.Partitions))
 	e.mu.RLock()
 	defer e.mu.RUnlock()
+	var topic ident.TopicID
+	var ofTopic []*partition
 	for i := range req.Partitions {
-		parts[i] = e.partitions[req.Partitions[i].Partition]
+		tp := req.Partitions[i].Partition
+		if i == 0 || tp.Topic != topic { // a request lists them by topic
+			topic, ofTopic = tp.Topic, e.topics[tp.Topic]
+		}
+		parts[i] = partitionAt(ofTopic, tp.Index)
 	}
 	return parts
 }
 
 // lockInOrder locks each partition once, in id order (E8).
 func lockInOrder(parts []*partition) []*partition {
-	locked := make([]*partition, 0, len(parts))
-	for _, p := range parts {
-		if p != nil {
-			locked = append(locked, p)
-		}
-	}
-	if len(locked) > 1 {
+	locked := parts
+	if !inOrder(parts) {
+		locked = slices.DeleteFunc(slices.Clone(parts), func(p *partition) bool { return p == nil })
 		slices.SortFunc(locked, func(a, b *partition) int { return a.id.Compare(b.id) })
 		locked = slices.Compact(locked)
 	}
 	for _, p := range locked {
 		p.mu.Lock()
 	}
+	fetchAhead(locked)
 	return locked
+}
+
+// fetchAhead touches what place is going to change in each of many partitions. The lines come
+// from memory side by side here, and one after another there, between the writes: a sixth of place for a hundred.
+func fetchAhead(locked []*partition) {
+	if len(locked) < 8 {
+		return
+	}
+	var sum int64
+	for _, p := range locked {
+		sum += int64(p.end) + int64(len(p.acks)) + int64(p.noted) + p.log.nextLine()
+	}
+	runtime.KeepAlive(sum)
+}
+
+// inOrder reports whether partitions can be locked as they are.
+func inOrder(parts []*partition) bool {
+	for i, p := range parts {
+		if p == nil || i > 0 && parts[i-1].id.Compare(p.id) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // place gives offsets and hands all batches to the WAL in one call. The partitions are locked.
@@ -151,17 +184,20 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 	size, count := int64(0), 0
 	for i, p := range parts {
 		item := &req.Partitions[i]
-		entry, err := p.placeLocked(e, req, i)
+		b, err := p.placeLocked(e, req, i)
 		if err != nil {
 			item.refuse(err)
 			continue
 		}
-		if entry.Payload == nil {
+		if b == nil {
 			continue // a duplicate
 		}
-		size += int64(len(entry.Payload))
+		size += int64(b.size)
 		count++
-		appends = add(appends, entry, p, len(parts)-i, e.appendBytesMax)
+		var entry *wal.Entry
+		appends, entry = add(appends, placedBatch{p, p.log.end() - 1}, len(b.bytes), len(parts)-i, e.appendBytesMax)
+		entry.Kind, entry.Partition, entry.Epoch = wal.KindBatch, p.id, b.epoch
+		entry.Start, entry.End, entry.Payload = b.start, b.end, b.bytes
 	}
 	e.budget.placed(size, count)
 	for _, a := range appends {
@@ -172,15 +208,15 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 	}
 }
 
-// placeLocked admits one batch, gives it its offsets and notes who waits for it.
-// The entry is empty for a duplicate, which waits for its original.
-func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (wal.Entry, error) {
+// placeLocked admits one batch, gives it its offsets and notes who waits for it. The batch, the newest in
+// the log, is valid until the partition is unlocked; nil for a duplicate, which waits for its original.
+func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (*batch, error) {
 	if p == nil {
-		return wal.Entry{}, ErrUnknownPartition
+		return nil, ErrUnknownPartition
 	}
 	in := &req.Partitions[item]
 	if err := p.admitLocked(e, in); err != nil {
-		return wal.Entry{}, err
+		return nil, err
 	}
 	in.LogStart, in.AppendTime = p.logStart, -1
 	b := batch{
@@ -192,12 +228,12 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (wal.En
 	if b.producer != ident.NoProducer {
 		dup, err := p.producers.Check(b.state())
 		if err != nil {
-			return wal.Entry{}, producerError(err)
+			return nil, producerError(err)
 		}
 		if dup != nil {
 			in.BaseOffset, in.AppendTime = dup.Start, dup.AppendTime
 			p.waitLocked(req, item, dup.End) // I11: no earlier than the original
-			return wal.Entry{}, nil
+			return nil, nil
 		}
 		p.producers.Apply(b.state())
 	}
@@ -211,9 +247,7 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (wal.En
 	p.unflushed += int64(b.size)
 	p.end = b.end // I2: an offset is given once
 	p.waitLocked(req, item, b.end)
-	return wal.Entry{
-		Kind: wal.KindBatch, Partition: p.id, Epoch: b.epoch, Start: b.start, End: b.end, Payload: in.Batch,
-	}, nil
+	return p.log.at(p.log.len() - 1), nil
 }
 
 // admitLocked refuses what this partition cannot take now.
@@ -246,17 +280,22 @@ func (p *partition) waitLocked(req *AppendRequest, item int, end ident.Offset) {
 	}
 	req.pending.waiting.Add(1)
 	at := len(p.acks)
-	for at > 0 && p.acks[at-1].end > end {
-		at-- // a duplicate of something still in flight
+	p.acks = append(p.acks, ack{end: end, req: req, item: item})
+	for at > 0 && p.acks[at-1].end > end { // a duplicate of something still in flight
+		p.acks[at-1], p.acks[at] = p.acks[at], p.acks[at-1]
+		at--
 	}
-	p.acks = slices.Insert(p.acks, at, ack{end: end, req: req, item: item})
 }
 
 // noteEpochLocked keeps the history of leader epochs: an epoch under which nothing was written leaves no trace.
 func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
+	if epoch == p.noted && len(p.epochs) > 0 {
+		return // without a look at the history, which is not in anybody's cache
+	}
 	if n := len(p.epochs); n == 0 || p.epochs[n-1].Epoch < epoch {
 		p.epochs = append(p.epochs, pstate.EpochStart{Epoch: epoch, Start: start})
 	}
+	p.noted = epoch
 }
 
 // durable is the step "publish" (and "acknowledge"). The WAL calls it once per group, in WAL order.
@@ -264,6 +303,7 @@ func (e *Engine) durable(group []*wal.Append) {
 	size, count := int64(0), 0
 	now := e.deps.Now().Sub(e.openedAt)
 	var freed []ack // one buffer for the whole group
+	hot := e.hot.group()
 	for _, a := range group {
 		placed, ok := a.Owner.(*placed)
 		if !ok {
@@ -274,29 +314,31 @@ func (e *Engine) durable(group []*wal.Append) {
 		for i := range a.Entries {
 			size += int64(len(a.Entries[i].Payload))
 			freed = e.publish(freed[:0], placed.parts[i], &a.Entries[i], now)
+			hot = append(hot, hotBatch{placed.parts[i].partition, a.Entries[i].End, int64(len(a.Entries[i].Payload)) + batchOverhead})
 			acknowledge(freed)
 			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}
 	}
+	e.hot.add(hot)
 	e.meter.persisted(count, size)
 	e.persistedMore(size)
 }
 
 // publish shows a durable batch, unless its class waits for the bucket. It appends the answers that this frees.
-func (e *Engine) publish(freed []ack, p *partition, entry *wal.Entry, now time.Duration) []ack {
+func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, now time.Duration) []ack {
+	p := placed.partition
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status == gone {
 		return freed
 	}
-	b := p.log.at(p.log.search(entry.Start))
+	b := p.log.numbered(placed.number)
 	if b.start != entry.Start || p.persisted != entry.Start {
 		panic(fmt.Sprintf("BUG: %s: WAL order is not offset order: durable [%d,%d) after %d", p.id, entry.Start, entry.End, p.persisted)) // E8
 	}
 	b.position, b.crc = entry.Position, entry.CRC
 	p.persisted = entry.End
 	p.published.note(entry.Start, now, p.logStart)
-	e.hot.add(p, entry.End, int64(b.size)+batchOverhead)
 	if p.facts.Load().afterCommit {
 		e.wakeUrgent(p)
 		return freed

@@ -36,16 +36,32 @@ func (b *batch) state() pstate.Batch {
 	return s
 }
 
-// batchLog holds batches in offset order, contiguous. Indexes are from its front.
+// batchLog holds batches in offset order, contiguous. Indexes are from its front; a batch's number never changes.
 type batchLog struct {
 	batches []batch
 	head    int
+	first   int64 // number of the batch at the front
 }
 
 func (l *batchLog) len() int        { return len(l.batches) - l.head }
 func (l *batchLog) at(i int) *batch { return &l.batches[l.head+i] }
 
 func (l *batchLog) push(b batch) { l.batches = append(l.batches, b) }
+
+// nextLine reads where the next batch goes, if there is room.
+func (l *batchLog) nextLine() int64 {
+	if n := len(l.batches); n < cap(l.batches) {
+		next := &l.batches[:n+1][n]
+		return int64(next.start) + int64(next.size)
+	}
+	return 0
+}
+
+// end returns the number that the next batch gets.
+func (l *batchLog) end() int64 { return l.first + int64(l.len()) }
+
+// numbered returns a batch that is known to be there.
+func (l *batchLog) numbered(n int64) *batch { return l.at(int(n - l.first)) }
 
 // nearEnd is how many batches search looks at one by one: as many as a producer has in flight.
 const nearEnd = 5
@@ -70,6 +86,7 @@ func (l *batchLog) dropFront(gone func(*batch) bool) {
 	for l.len() > 0 && gone(l.at(0)) {
 		l.batches[l.head] = batch{}
 		l.head++
+		l.first++
 	}
 	if l.head > 64 && l.head > len(l.batches)/2 {
 		n := copy(l.batches, l.batches[l.head:])

@@ -37,9 +37,9 @@ type Engine struct {
 	manifests    *manifests
 	objects      *objectIDs
 
-	mu         sync.RWMutex // guards the map and the list, nothing else; taken before a partition's
-	partitions map[ident.TopicPartition]*partition
-	tails      []*source // sealed, oldest first
+	mu     sync.RWMutex                   // guards the map and the list, nothing else; taken before a partition's
+	topics map[ident.TopicID][]*partition // by index: a request looks up its topics, not each partition
+	tails  []*source                      // sealed, oldest first
 
 	unflushed atomic.Int64 // bytes persisted since the last flush began
 	published atomic.Int64 // ident.Position: end of the last batch published
@@ -81,7 +81,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, deps: deps, log: deps.Log,
-		partitions: make(map[ident.TopicPartition]*partition),
+		topics:     make(map[ident.TopicID][]*partition),
 		flushNow:   make(chan struct{}, 1),
 		commitTurn: newTurn(), trimTurn: newTurn(),
 	}
@@ -198,19 +198,20 @@ func (e *Engine) failLocked(req *AppendRequest, parts []*partition, err error) {
 
 // TopicCreated opens the partitions of a topic that have none yet; also after CreatePartitions.
 func (e *Engine) TopicCreated(t *catalog.Topic) {
+	facts := newFacts(t, e.cfg.TopicDefaults)
 	for i := range t.Partitions {
 		id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
 		e.mu.Lock()
-		p := e.partitions[id]
+		p := e.partitionLocked(id)
 		if p == nil {
-			p = e.newPartition(id, t)
+			p = newPartition(id, facts)
 			p.leader = t.Partitions[i]
 			p.noteEpochLocked(p.leader.Epoch, 0)
 			p.status = serving
-			e.partitions[id] = p
+			e.topics[id.Topic] = append(e.topics[id.Topic], p)
 		}
 		e.mu.Unlock()
-		p.facts.Store(newFacts(t, e.cfg.TopicDefaults))
+		p.facts.Store(facts)
 	}
 }
 
@@ -220,13 +221,8 @@ func (e *Engine) ConfigsChanged(t *catalog.Topic) { e.TopicCreated(t) }
 // TopicDeleted closes a topic's partitions: waiting producers and readers are answered, its batches become void.
 func (e *Engine) TopicDeleted(id ident.TopicID) {
 	e.mu.Lock()
-	var closing []*partition
-	for tp, p := range e.partitions {
-		if tp.Topic == id {
-			closing = append(closing, p)
-			delete(e.partitions, tp)
-		}
-	}
+	closing := e.topics[id]
+	delete(e.topics, id)
 	e.mu.Unlock()
 	for _, p := range closing {
 		p.mu.Lock()
@@ -274,24 +270,37 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 func (e *Engine) partition(tp ident.TopicPartition) *partition {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return e.partitions[tp]
+	return e.partitionLocked(tp)
+}
+
+// partitionLocked finds a partition; nil if there is none. e.mu is held at least for reading.
+func (e *Engine) partitionLocked(tp ident.TopicPartition) *partition {
+	return partitionAt(e.topics[tp.Topic], tp.Index)
+}
+
+func partitionAt(parts []*partition, index int32) *partition {
+	if index < 0 || int(index) >= len(parts) {
+		return nil
+	}
+	return parts[index]
 }
 
 // all returns the partitions in id order of no meaning.
 func (e *Engine) all() []*partition {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	out := make([]*partition, 0, len(e.partitions))
-	for _, p := range e.partitions {
-		out = append(out, p)
+	out := make([]*partition, 0, 2*len(e.topics))
+	for _, parts := range e.topics {
+		out = append(out, parts...)
 	}
 	return out
 }
 
-func (e *Engine) newPartition(id ident.TopicPartition, t *catalog.Topic) *partition {
+func newPartition(id ident.TopicPartition, facts *topicFacts) *partition {
 	p := &partition{id: id, producers: pstate.NewTable()}
+	p.acks = p.acksSpace[:0]
 	p.flush.producers = pstate.NewTable()
-	p.facts.Store(newFacts(t, e.cfg.TopicDefaults))
+	p.facts.Store(facts)
 	return p
 }
 

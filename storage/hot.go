@@ -20,6 +20,8 @@ type hotTail struct {
 	bytes int64
 	queue []hotBatch // oldest first
 	head  int
+
+	spare []hotBatch // what group returns; only the WAL's goroutine uses it
 }
 
 type hotBatch struct {
@@ -28,12 +30,19 @@ type hotBatch struct {
 	size int64
 }
 
-// add notes a batch that has just become durable. The caller holds p.mu.
-func (h *hotTail) add(p *partition, end ident.Offset, size int64) {
+// group returns an empty list to gather batches for add.
+func (h *hotTail) group() []hotBatch { return h.spare[:0] }
+
+// add notes batches that have just become durable, and takes the list back.
+func (h *hotTail) add(group []hotBatch) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.bytes += size
-	h.queue = append(h.queue, hotBatch{p, end, size})
+	for _, b := range group {
+		h.bytes += b.size
+	}
+	h.queue = append(h.queue, group...)
+	h.mu.Unlock()
+	clear(group)
+	h.spare = group[:0]
 }
 
 // take removes the oldest batches until the rest fits.

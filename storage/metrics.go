@@ -211,5 +211,9 @@ func (p partitionCollector) Collect(c chan<- prometheus.Metric) {
 func (e *Engine) count() int {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return len(e.partitions)
+	n := 0
+	for _, parts := range e.topics {
+		n += len(parts)
+	}
+	return n
 }

@@ -19,7 +19,7 @@ const (
 	gone // deleted; nothing about it matters any more
 )
 
-// topicFacts is what a partition knows of its topic; replaced whole.
+// topicFacts is what a topic's partitions know of it; replaced whole.
 type topicFacts struct {
 	topic  *catalog.Topic
 	config catalog.TopicConfig
@@ -57,6 +57,8 @@ type partition struct {
 	epochs    []pstate.EpochStart
 	producers *pstate.Table // as placed
 	acks      []ack         // by end
+	acksSpace [2]ack        // for acks, as long as no more wait
+	noted     ident.Epoch   // the newest in epochs
 	watchers  []chan<- struct{}
 
 	flush flushState

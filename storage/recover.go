@@ -214,6 +214,7 @@ func (f *found) addBatch(entry *wal.Entry, src *source) error {
 // openPartitions opens all that the quorum says this broker leads.
 func (e *Engine) openPartitions(scan *scan) error {
 	for _, t := range e.deps.Catalog.Topics() {
+		facts := newFacts(t, e.cfg.TopicDefaults)
 		for i := range t.Partitions {
 			id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
 			head, ok := e.deps.Catalog.Head(id)
@@ -224,12 +225,12 @@ func (e *Engine) openPartitions(scan *scan) error {
 			if f == nil {
 				f = new(found)
 			}
-			p := e.newPartition(id, t)
+			p := newPartition(id, facts)
 			if err := e.openPartition(p, &head, f); err != nil {
 				return fmt.Errorf("topic %s partition %d: %w", t.Name, i, err)
 			}
 			e.mu.Lock() // the WAL may fail already and look for who waits
-			e.partitions[id] = p
+			e.topics[id.Topic] = append(e.topics[id.Topic], p)
 			e.mu.Unlock()
 		}
 	}

@@ -13,7 +13,8 @@ const (
 
 // timeline remembers when a partition's offsets became durable, the coarser the longer ago. Times are since the engine opened.
 type timeline struct {
-	samples []timeSample // by offset and time
+	samples []timeSample  // by offset and time
+	next    time.Duration // no sample before: almost every call ends without a look at the samples
 }
 
 // timeSample says when a batch that begins at offset became durable.
@@ -24,13 +25,13 @@ type timeSample struct {
 
 // note takes a sample if the last one is old enough. What lies below logStart is not asked for any more.
 func (t *timeline) note(offset ident.Offset, now time.Duration, logStart ident.Offset) {
-	n := len(t.samples)
-	if n > 0 && now-t.samples[n-1].at < timelineStep {
+	if now < t.next {
 		return
 	}
-	if n == timelineSamples {
+	if len(t.samples) == timelineSamples {
 		t.thin(now, logStart)
 	}
+	t.next = now + timelineStep
 	t.samples = append(t.samples, timeSample{offset, now})
 }
 
