@@ -202,7 +202,11 @@ func (s *session) planReset(ctx context.Context, group string, o resetOptions, f
 	if err != nil {
 		return nil, err
 	}
-	return newPlan(group, parts, committed, spans, to), nil
+	plan := newPlan(group, parts, committed, spans, to)
+	if o.execute && len(plan.Partitions) == 0 {
+		return nil, notFound("group %q has committed nothing there to go by: use --to", group)
+	}
+	return plan, nil
 }
 
 func (o *resetOptions) selections(group string, committed, file map[partition]int64) ([]selection, error) {

@@ -38,10 +38,10 @@ func newInput(in io.Reader) *input {
 func (i *input) read() (*kgo.Record, error) {
 	r := &kgo.Record{Partition: -1}
 	if err := i.next(i, r); err != nil {
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.EOF {
 			return nil, io.EOF
 		}
-		return nil, fmt.Errorf("record %d of the input: %w", i.count+1, err)
+		return nil, fmt.Errorf("record %d: %w", i.count+1, err)
 	}
 	i.count++
 	if i.emptyNull {
@@ -188,7 +188,7 @@ func (i *input) field(n int) ([]byte, error) {
 	case !whole && n == 0 && len(b) == 0:
 		return nil, io.EOF
 	case !whole && n+1 < len(i.pieces)-1:
-		return nil, fmt.Errorf("the input ends before %q: %w", end, io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("the input ends before %q", end)
 	}
 	return b, nil
 }
@@ -241,7 +241,7 @@ func (i *input) expect(text string, first, last bool) error {
 		}
 		return nil
 	case err == io.EOF, err == io.ErrUnexpectedEOF:
-		return fmt.Errorf("the input ends: %w", io.ErrUnexpectedEOF)
+		return errors.New("the input ends")
 	case err != nil:
 		return err
 	case string(got[:n]) != text:
@@ -255,7 +255,7 @@ func (i *input) binaryLength(first bool) (int64, error) {
 	if _, err := io.ReadFull(i.in, b[:]); err == io.EOF && first {
 		return 0, io.EOF
 	} else if err != nil {
-		return 0, fmt.Errorf("the input ends: %w", io.ErrUnexpectedEOF)
+		return 0, errors.New("the input ends")
 	}
 	return int64(int32(binary.BigEndian.Uint32(b[:]))), nil
 }
@@ -270,7 +270,7 @@ func (i *input) exactly(n int64) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(i.in, n)) // grows with what is there, not with what is claimed
 	if err == nil && int64(len(b)) < n {
-		err = fmt.Errorf("the input ends after %d of %d bytes: %w", len(b), n, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("the input ends after %d of %d bytes", len(b), n)
 	}
 	return nonNil(b), err
 }
@@ -310,9 +310,8 @@ func (i *input) enveloped(r *kgo.Record) error {
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			var e envelope
-			d := json.NewDecoder(bytes.NewReader(line))
-			if err := d.Decode(&e); err != nil {
-				return fmt.Errorf("no JSON envelope: %w", noEOF(err))
+			if err := json.Unmarshal(line, &e); err != nil {
+				return fmt.Errorf("no JSON envelope: %w", err)
 			}
 			return e.fill(r)
 		}
@@ -320,11 +319,4 @@ func (i *input) enveloped(r *kgo.Record) error {
 			return io.EOF
 		}
 	}
-}
-
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

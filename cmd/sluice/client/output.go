@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -38,7 +39,10 @@ func (f *format) String() string { return string(*f) }
 func (f *format) Type() string   { return "FORMAT" }
 func (f *format) Set(s string) error {
 	if !slices.Contains(formats, s) {
-		return fmt.Errorf("want %s", strings.Join(formats, ", "))
+		if _, err := parseWhere(s); err == nil || otherWords[s] != "" { // kcat's -o
+			return errors.New("want table, json or yaml; where to start is -O")
+		}
+		return errors.New("want table, json or yaml")
 	}
 	*f = format(s)
 	return nil

@@ -247,7 +247,7 @@ func (p *sender) run(in *input, bar *progress) error {
 			break
 		}
 		if err := p.complete(r); err != nil {
-			readErr = usage("record %d of the input: %w", in.count, err)
+			readErr = usage("standard input: record %d: %w", in.count, err)
 			break
 		}
 		bar.add(int64(len(r.Key) + len(r.Value)))

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -58,10 +61,10 @@ func (c *connection) open(cmd *cobra.Command, opts ...kgo.Opt) (*session, error)
 	if c.timeout <= 0 {
 		return nil, usage("--timeout %v: want a time above zero, such as 10s", c.timeout)
 	}
-	s := &session{connection: *c, dials: &dials{}}
+	s := &session{connection: *c, dials: &dials{failed: make(map[string]error)}}
 	opts = append([]kgo.Opt{
 		kgo.SeedBrokers(c.seeds()...), kgo.ClientID("sluice"), kgo.WithHooks(s.dials),
-		kgo.DialTimeout(c.timeout), kgo.RetryTimeout(c.timeout), kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.DialTimeout(c.timeout), kgo.RetryTimeout(c.timeout), kgo.RequestTimeoutOverhead(max(c.timeout, 100*time.Millisecond)), kgo.MetadataMinAge(250 * time.Millisecond),
 	}, opts...)
 	var err error
 	if s.kafka, err = kgo.NewClient(opts...); err != nil {
@@ -97,24 +100,32 @@ func (c *connection) bounded(cmd *cobra.Command, do func(ctx context.Context, s 
 	return s.explain(do(ctx, s))
 }
 
-// dials remembers the last connection that failed: retries hide it behind a time-out.
+// dials remembers which addresses cannot be connected to: retries hide it behind a time-out.
 type dials struct {
-	mu   sync.Mutex
-	addr string
-	err  error
+	mu     sync.Mutex
+	failed map[string]error
 }
 
 // OnBrokerConnect is the client's hook.
 func (d *dials) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.addr, d.err = net.JoinHostPort(meta.Host, fmt.Sprint(meta.Port)), err
+	addr := net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port)))
+	if err == nil {
+		delete(d.failed, addr)
+	} else if !errors.Is(err, context.Canceled) {
+		d.failed[addr] = err
+	}
 }
 
-func (d *dials) last() (addr string, err error) {
+// first is an address that cannot be connected to now, if there is one.
+func (d *dials) first() (addr string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.addr, d.err
+	for _, addr := range slices.Sorted(maps.Keys(d.failed)) {
+		return addr, d.failed[addr]
+	}
+	return "", nil
 }
 
 // explain turns what the client says about reaching the cluster into what a person can act on.
@@ -125,19 +136,22 @@ func (s *session) explain(err error) error {
 	if err == nil || errors.As(err, &said) || errors.As(err, &answer) {
 		return err
 	}
-	addr, dial := s.dials.last()
-	if dial == nil {
-		addr = strings.Join(s.seeds(), ",")
-		if errors.Is(err, context.DeadlineExceeded) {
-			return fail(exitUnreachable, "%s: no answer within %v: is it a Kafka port, and is the cluster well? (--timeout allows more)", addr, s.timeout)
-		}
-		var first *kgo.ErrFirstReadEOF
-		if errors.As(err, &first) {
-			return fail(exitUnreachable, "%s: the connection was closed at the first request: is it a Kafka port without TLS and SASL?", addr)
-		}
+	addr, dial := s.dials.first()
+	var op *net.OpError
+	var eof *kgo.ErrFirstReadEOF
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
+	case errors.As(err, &eof):
+		return fail(exitUnreachable, "%s: the connection was closed at the first request: is it a Kafka port without TLS and SASL?", strings.Join(s.seeds(), ","))
+	case dial == nil && errors.Is(err, context.DeadlineExceeded):
+		return fail(exitUnreachable, "%s: no answer within %v: is the cluster well? (--timeout allows more)", strings.Join(s.seeds(), ","), s.timeout)
+	case dial == nil:
 		return err
+	case errors.As(dial, &op) && op.Op == "dial":
+		return fail(exitUnreachable, "cannot reach %s: %s%s", addr, reason(dial), s.advice(addr))
 	}
-	return fail(exitUnreachable, "cannot reach %s: %s%s", addr, reason(dial), s.advice(addr))
+	return fail(exitUnreachable, "%s does not answer as Kafka does (%w): is it a Kafka port without TLS and SASL?", addr, dial)
 }
 
 // advice tells apart a broker that is down and a broker that the cluster names by an address that is of no use here.
@@ -153,13 +167,12 @@ func (s *session) advice(addr string) string {
 // reason is the innermost part of a network error.
 func reason(err error) string {
 	var dns *net.DNSError
-	var op *net.OpError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
 	case errors.As(err, &dns):
 		return "no such host"
-	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &op) && op.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
 	}
 	return err.Error()

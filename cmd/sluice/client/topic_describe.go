@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -101,7 +102,7 @@ func (s *session) describeTopics(ctx context.Context, topics []string, all bool)
 }
 
 func newTopicDetail(d kadm.TopicDetail) topicDetail {
-	t := topicDetail{Name: d.Topic, ID: d.ID.String(), Internal: d.IsInternal, Configs: []configRow{}}
+	t := topicDetail{Name: d.Topic, ID: base64.RawURLEncoding.EncodeToString(d.ID[:]), Internal: d.IsInternal, Configs: []configRow{}}
 	for _, p := range d.Partitions.Sorted() {
 		row := partitionDetail{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR}
 		if p.Err != nil {

@@ -19,8 +19,8 @@ const whereHelp = `Where (one grammar for --offset and --to):
   @TIME    the first record of TIME or later: RFC 3339 (@2026-03-01T08:00:00Z)
            or milliseconds since 1970 (@1772352000000)
   @-AGE    the same, AGE ago: @-30s, @-15m, @-1h, @-7d, @-1h30m
-Every partition is looked at by itself. What lies outside of what is kept is
-moved to the start or to the end, and told.`
+Every partition is looked at by itself. N and +N outside of what is kept are
+moved to the start or the end, and that is told; -N reaches back as far as it can.`
 
 type whereKind int
 
@@ -42,6 +42,8 @@ type where struct {
 
 var errWhere = errors.New("want start, end, N, +N, -N, @TIME or @-AGE, such as 1500, -10, @2026-03-01T08:00:00Z or @-1h")
 
+var errAge = errors.New("no age: want a number with d, h, m, s or ms, as @-7d, @-1h30m or @-500ms")
+
 // otherWords are what other tools call our places.
 var otherWords = map[string]string{"beginning": "start", "earliest": "start", "oldest": "start", "latest": "end", "newest": "end"}
 
@@ -53,7 +55,7 @@ func parseWhere(s string) (where, error) {
 	case s == "end":
 		return where{kind: atEnd}, nil
 	case otherWords[s] != "":
-		return where{}, fmt.Errorf("%q: say %s", s, otherWords[s])
+		return where{}, fmt.Errorf("say %s", otherWords[s])
 	case strings.HasPrefix(s, "@-"):
 		age, err := parseAge(s[2:])
 		return where{ago, age}, err
@@ -86,10 +88,10 @@ func parseTime(s string) (int64, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no time: want RFC 3339 with its zone, as @2026-03-01T08:00:00Z, milliseconds since 1970, or an age as @-1h", "@"+s)
+		return 0, errors.New("no time: want RFC 3339 with its zone, as @2026-03-01T08:00:00Z, milliseconds since 1970, or an age as @-1h")
 	}
 	if t.UnixMilli() < 0 {
-		return 0, fmt.Errorf("%q lies before 1970", "@"+s)
+		return 0, errors.New("it lies before 1970")
 	}
 	return t.UnixMilli(), nil
 }
@@ -103,7 +105,7 @@ func parseAge(s string) (int64, error) {
 	if head, tail, ok := strings.Cut(s, "d"); ok {
 		var err error
 		if days, err = strconv.ParseUint(head, 10, 16); err != nil {
-			return 0, badAge(s)
+			return 0, errAge
 		}
 		rest = tail
 	}
@@ -111,17 +113,13 @@ func parseAge(s string) (int64, error) {
 	if rest != "" {
 		d, err := time.ParseDuration(rest)
 		if err != nil || d < 0 || strings.ContainsAny(rest, "+-") || d > math.MaxInt64-age {
-			return 0, badAge(s)
+			return 0, errAge
 		}
 		age += d
 	} else if s == "" {
-		return 0, badAge(s)
+		return 0, errAge
 	}
 	return age.Milliseconds(), nil
-}
-
-func badAge(s string) error {
-	return fmt.Errorf("%q is no age: want a number with d, h, m, s or ms, as @-7d, @-1h30m or @-500ms", "@-"+s)
 }
 
 // String is a text that parses to the same place.
@@ -171,10 +169,7 @@ func (w where) pick(s span, byTime int64) (offset int64, note string) {
 		}
 		return s.start + w.n, ""
 	case fromEnd:
-		if w.n > s.end-s.start {
-			return s.start, "before the start"
-		}
-		return s.end - w.n, ""
+		return s.end - min(w.n, s.end-s.start), "" // the last ten of three are three
 	case atTime, ago:
 		return s.clamp(byTime)
 	}
