@@ -190,6 +190,7 @@ type Broker struct {
 	plainTopic catalog.TopicConfig
 	groups     *coordinator.Coordinator // there when the log is
 
+	meter   *meter
 	memory  *budget // Produce frames that are read, not answered, or still with the log
 	others  *budget // frames of all other requests: a log that is stuck must not stop reads
 	decoded *budget // what large requests take beside their frames
@@ -219,6 +220,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		logger:    deps.Logger,
 		authorize: deps.Authorize,
 		diskSpace: deps.DiskSpace,
+		meter:     newMeter(),
 		opened:    make(chan struct{}),
 		stopping:  make(chan struct{}),
 	}

@@ -13,6 +13,7 @@ var errStopped = errors.New("broker is stopping")
 // budget hands out bytes, first come first served, so that a large request is
 // not passed over for ever by small ones. At the bound it makes callers wait: that is the back-pressure.
 type budget struct {
+	bytes   int64
 	mu      sync.Mutex
 	free    int64
 	waiters list.List // of *budgetWaiter, oldest first
@@ -23,7 +24,7 @@ type budgetWaiter struct {
 	ready chan struct{} // closed when the bytes were given
 }
 
-func newBudget(bytes int64) *budget { return &budget{free: bytes} }
+func newBudget(bytes int64) *budget { return &budget{bytes: bytes, free: bytes} }
 
 // reserve takes n bytes, or waits for them until ctx or stop ends.
 func (b *budget) reserve(ctx context.Context, stop <-chan struct{}, n int64) error {

@@ -85,6 +85,7 @@ func (c *conn) serve() {
 	c.fail(err)
 	c.writers.Wait()
 	if !errors.Is(err, io.EOF) && !errors.Is(err, errStopped) {
+		c.b.meter.failed.Inc()
 		c.b.logger.Debug("connection closed", "remote", c.nc.RemoteAddr().String(), "err", err)
 	}
 }
@@ -174,6 +175,7 @@ type frame struct {
 	row    *api
 	header protocol.RequestHeader // key, version and correlation id
 	bytes  []byte
+	began  time.Time // when its last byte was read
 }
 
 // readFrame reads one request. Its bytes are reserved; the caller releases them.
@@ -205,6 +207,8 @@ func (c *conn) readFrame() (*frame, error) {
 		c.b.frames(row).release(int64(size))
 		return nil, fmt.Errorf("%w: %s: %w", errBadFrame, row.name, err)
 	}
+	f.began = time.Now()
+	c.b.meter.came(f)
 	return f, nil
 }
 
@@ -319,7 +323,9 @@ func (c *conn) handle(f *frame) error {
 	if err != nil {
 		return err
 	}
-	return c.write(buffers, bytes)
+	err = c.write(buffers, bytes)
+	c.b.meter.answered(call, bytes)
+	return err
 }
 
 // untilGone returns a context that ends when the peer leaves or the broker stops, for a handler that may wait for
@@ -408,6 +414,7 @@ func (c *conn) answer(calls ...*produceCall) error {
 	throttle := c.b.log.Throttle()
 	if throttle > 0 {
 		c.mute(throttle)
+		c.b.meter.throttled(throttle)
 	}
 	var out []byte
 	for _, p := range calls {
@@ -420,7 +427,11 @@ func (c *conn) answer(calls ...*produceCall) error {
 			return errors.Join(errSilentFailure, c.write([][]byte{out}, len(out)))
 		}
 	}
-	return c.write([][]byte{out}, len(out))
+	err := c.write([][]byte{out}, len(out))
+	for _, p := range calls {
+		c.b.meter.answered(p.call, len(out)/len(calls))
+	}
+	return err
 }
 
 func (c *conn) write(buffers [][]byte, bytes int) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -152,6 +153,7 @@ type call struct {
 	header  protocol.RequestHeader
 	version int16 // of the answer; 0 for an ApiVersions version that is not served
 	req     kmsg.Request
+	began   time.Time // when its last byte was read
 
 	frameBytes   int // held of the broker's memory budget
 	decodedBytes int // held of the broker's budget for decoded requests
@@ -159,7 +161,7 @@ type call struct {
 
 // decode turns a frame into a call. It holds the frame's reservation only if there is no error.
 func (b *Broker) decode(f *frame) (*call, error) {
-	c := &call{b: b, row: f.row, header: f.header, version: f.header.Version, frameBytes: len(f.bytes)}
+	c := &call{b: b, row: f.row, header: f.header, version: f.header.Version, frameBytes: len(f.bytes), began: f.began}
 	if !f.row.serves(c.version) { // ApiVersions from the future: its body is not ours to read
 		c.version, c.req = 0, kmsg.NewPtrApiVersionsRequest()
 		return c, nil

@@ -127,12 +127,15 @@ func codeOf(err error) protocol.Code {
 	if err == nil {
 		return protocol.CodeNone
 	}
+	code := protocol.CodeUnknownServerError
 	for i := range codes {
 		if errors.Is(err, codes[i].err) {
-			return codes[i].code
+			code = codes[i].code
+			break
 		}
 	}
-	return protocol.CodeUnknownServerError
+	countError(code)
+	return code
 }
 
 // Fetch versions from which a client knows a code.

@@ -84,13 +84,18 @@ func (s *server) start(nc net.Conn, listener string) {
 	ip := remoteIP(nc)
 	c := newConn(s.b, nc)
 	c.listener = listener
+	s.b.meter.accepted.Inc()
 	if !s.add(c, ip) {
+		s.b.meter.refused.Inc()
 		s.b.logger.Warn("connection refused: limit reached", "remote", nc.RemoteAddr().String(),
 			"connections_max", s.b.cfg.ConnectionsMax, "connections_per_ip_max", s.b.cfg.ConnectionsPerIPMax)
 		_ = nc.Close() // the client sees the end; there is no answer to give
 		return
 	}
+	open := s.b.meter.connections.WithLabelValues(listener)
+	open.Inc()
 	s.wg.Go(func() {
+		defer open.Dec()
 		defer s.remove(c, ip)
 		c.serve()
 	})
