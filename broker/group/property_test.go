@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type player struct {
 	heard map[string]int32       // group/member → its generation
 	joins map[string]*JoinAnswer // group/generation → an answer, to compare the others with
 	asked map[Waiter]string      // group of a waiter
+	syncs map[Waiter]int32       // generation of a waiter's SyncGroup
 	fresh int
 }
 
@@ -55,7 +57,7 @@ func (p *player) generation(group, member string) int32 {
 func (p *player) do(e Effects) {
 	p.take(e)
 	for _, w := range slices.Sorted(maps.Keys(p.answers)) {
-		p.answered(p.asked[w], p.answers[w])
+		p.answered(w, p.answers[w])
 		delete(p.answers, w)
 	}
 }
@@ -67,7 +69,8 @@ func (p *player) request(group, what string) Waiter {
 }
 
 // answered checks an answer against the log, and learns from it.
-func (p *player) answered(group string, b Body) {
+func (p *player) answered(w Waiter, b Body) {
+	group := p.asked[w]
 	switch a := b.(type) {
 	case *JoinAnswer:
 		if a.MemberID != "" && !slices.Contains(p.known[group], a.MemberID) {
@@ -86,13 +89,14 @@ func (p *player) answered(group string, b Body) {
 		}
 	case *SyncAnswer:
 		if a.Err == nil {
-			p.checkAssigned(group, a)
+			p.checkAssigned(group, p.syncs[w], a)
 		}
 	}
 }
 
 // checkAssigned: an assignment that anybody is told stands in the newest record of the durable log (I13).
-func (p *player) checkAssigned(group string, a *SyncAnswer) {
+// One generation has one assignment.
+func (p *player) checkAssigned(group string, generation int32, a *SyncAnswer) {
 	for _, r := range slices.Backward(p.log) {
 		var k kmsg.GroupMetadataKey
 		if v, _ := version(r.Key); v != groupKeyVersion || k.ReadFrom(r.Key) != nil || k.Group != group {
@@ -102,7 +106,7 @@ func (p *player) checkAssigned(group string, a *SyncAnswer) {
 		if err != nil {
 			p.rt.Fatalf("an assignment was told and the newest record is %s", showRecord(r))
 		}
-		if *a.Protocol != orEmpty(g.Protocol) || !slices.ContainsFunc(g.Members, func(m kmsg.GroupMetadataValueMember) bool { return string(m.Assignment) == string(a.Assignment) }) {
+		if g.Generation != generation || *a.Protocol != orEmpty(g.Protocol) || !slices.ContainsFunc(g.Members, func(m kmsg.GroupMetadataValueMember) bool { return string(m.Assignment) == string(a.Assignment) }) {
 			p.rt.Fatalf("an assignment was told that is not durable: %q; %s", a.Assignment, showRecord(r))
 		}
 		return
@@ -157,6 +161,13 @@ func (p *player) check(rt *rapid.T) {
 	}
 	for _, g := range p.shard.groups {
 		checkGroup(rt, g)
+	}
+	// A group that was forgotten begins at generation 1 again.
+	listed := p.shard.List()
+	for _, name := range groupNames {
+		if !slices.ContainsFunc(listed, func(l Listing) bool { return l.Group == name }) {
+			maps.DeleteFunc(p.joins, func(key string, _ *JoinAnswer) bool { return strings.HasPrefix(key, name+"/") })
+		}
 	}
 }
 
@@ -227,7 +238,34 @@ func (p *player) sync(rt *rapid.T) {
 		r.Assignments[m] = fmt.Appendf(nil, "%s in %d", m, p.fresh)
 	}
 	r.Waiter = p.request(group, "sync")
+	p.syncs[r.Waiter] = r.Generation
 	p.do(p.shard.Sync(p.now, r))
+}
+
+// everyone lets all clients of a group do what good clients do: join, then sync, so that groups become stable.
+func (p *player) everyone(*rapid.T) {
+	group := p.pick(groupNames, "group")
+	for _, d := range p.shard.Describe(group).Members {
+		r := JoinRequest{
+			Group: group, MemberID: d.MemberID, InstanceID: d.InstanceID, ClientID: "c", ClientHost: "/h", SessionTimeout: 20 * time.Second, RebalanceTimeout: 30 * time.Second,
+			ProtocolType: "consumer", Protocols: []Protocol{{"range", subscribe("t")}, {"rr", subscribe("t")}},
+		}
+		r.Waiter = p.request(group, "join")
+		p.do(p.shard.Join(p.now, r))
+	}
+	p.letTimePass(0)
+	members := p.shard.Describe(group).Members
+	r := SyncRequest{Group: group, Assignments: make(map[string][]byte)}
+	p.fresh++
+	for _, d := range members {
+		r.Assignments[d.MemberID] = fmt.Appendf(nil, "%s in %d", d.MemberID, p.fresh)
+	}
+	for _, d := range members {
+		r.MemberID, r.InstanceID, r.Generation = d.MemberID, d.InstanceID, p.heard[group+"/"+d.MemberID]
+		r.Waiter = p.request(group, "sync")
+		p.syncs[r.Waiter] = r.Generation
+		p.do(p.shard.Sync(p.now, r))
+	}
 }
 
 func (p *player) leave(rt *rapid.T) {
@@ -292,11 +330,12 @@ func (p *player) actions() map[string]func(*rapid.T) {
 		}
 	}
 	return map[string]func(*rapid.T){
-		"":        p.check,
-		"join":    p.join,
-		"rejoin":  p.join,
-		"sync":    p.sync,
-		"resync":  p.sync,
+		"":         p.check,
+		"join":     p.join,
+		"rejoin":   p.join,
+		"sync":     p.sync,
+		"resync":   p.sync,
+		"everyone": p.everyone, "everyone too": p.everyone,
 		"leave":   p.leave,
 		"commit":  p.commit,
 		"written": written(nil), "written too": written(nil), "refused": written(errRefused),
@@ -350,7 +389,7 @@ func TestGroups_RandomRequests(t *testing.T) {
 		cfg.MaxSize = 4
 		cfg.OffsetsRetention = 10 * time.Minute
 		cfg.InitialRebalanceDelay = time.Duration(rapid.IntRange(0, 3).Draw(rt, "delay")) * time.Second
-		p := &player{rig: newRig(rt, cfg), rt: rt, known: make(map[string][]string), heard: make(map[string]int32), joins: make(map[string]*JoinAnswer), asked: make(map[Waiter]string)}
+		p := &player{rig: newRig(rt, cfg), rt: rt, known: make(map[string][]string), heard: make(map[string]int32), joins: make(map[string]*JoinAnswer), asked: make(map[Waiter]string), syncs: make(map[Waiter]int32)}
 		p.auto = false
 		rt.Repeat(p.actions())
 		for range 3 { // the last sessions end, and what that writes is written
