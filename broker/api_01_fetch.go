@@ -73,9 +73,9 @@ func (f *fetchCall) plan() {
 			f.refused[i][j] = f.add(topic, err, &rt.Partitions[j])
 		}
 	}
-	f.fetch.MaxBytes = fetchBytesMax
+	f.fetch.MaxBytes = f.b.cfg.FetchBytesMax
 	if f.req.MaxBytes >= 0 { // a client that has none says so with 2147483647
-		f.fetch.MaxBytes = min(int(f.req.MaxBytes), fetchBytesMax)
+		f.fetch.MaxBytes = min(int(f.req.MaxBytes), f.b.cfg.FetchBytesMax)
 	}
 	f.fetch.MinBytes = min(int(f.req.MinBytes), f.fetch.MaxBytes)
 	f.fetch.MaxWait = min(time.Duration(f.req.MaxWaitMillis)*time.Millisecond, f.b.cfg.IdleTimeout)

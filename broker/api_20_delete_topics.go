@@ -13,7 +13,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const deleteByIDVersion = 6
+const (
+	deletionOffVersion = 3
+	deleteByIDVersion  = 6
+)
 
 func (b *Broker) deleteTopics(ctx context.Context, c *call, req *kmsg.DeleteTopicsRequest) kmsg.Response {
 	ctx, cancel := withRequestTimeout(ctx, req.TimeoutMillis)
@@ -31,6 +34,9 @@ func (b *Broker) deleteTopics(ctx context.Context, c *call, req *kmsg.DeleteTopi
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = asked[i].Topic, asked[i].TopicID
 		err := errs[i]
+		if b.cfg.TopicDeletionOff {
+			err = deletionOff(c)
+		}
 		if err == nil {
 			out.Topic, out.TopicID = kmsg.StringPtr(topics[i].Name), topics[i].ID
 			err = b.deleteTopic(ctx, topics[i])
@@ -39,6 +45,14 @@ func (b *Broker) deleteTopics(ctx context.Context, c *call, req *kmsg.DeleteTopi
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
+}
+
+// deletionOff is the refusal that clients of a version know.
+func deletionOff(c *call) error {
+	if c.version < deletionOffVersion {
+		return fmt.Errorf("%w: %w", errInvalidRequest, errDeletionOff)
+	}
+	return errDeletionOff
 }
 
 // topicsToDelete looks up all that is asked for before anything is deleted: a topic named twice is refused both times.

@@ -88,6 +88,10 @@ type Config struct {
 	NodeID int32
 	// AutoCreateOff stops Metadata from creating unknown topics that it is asked for.
 	AutoCreateOff bool
+	// TopicDeletionOff refuses DeleteTopics; Kafka's delete.topic.enable=false.
+	TopicDeletionOff bool
+	// FetchBytesMax bounds the records of one answer to Fetch, one batch apart; default 55 MiB, Kafka's fetch.max.bytes.
+	FetchBytesMax int
 	// PartitionsDefault is the partition count of topics created without one; default 1.
 	PartitionsDefault int32
 	// ReplicationDefault is the replication factor of topics created without one; default 1. It is shown, not acted on.
@@ -132,6 +136,7 @@ func orDefault[T comparable](v *T, value T) {
 func (c Config) withDefaults() Config {
 	orDefault(&c.PartitionsDefault, 1)
 	orDefault(&c.ReplicationDefault, 1)
+	orDefault(&c.FetchBytesMax, fetchBytesMax)
 	orDefault(&c.FrameBytesMax, 100*mib)
 	orDefault(&c.MemoryBytesMax, 512*mib)
 	orDefault(&c.ConnectionsMax, 10_000)
@@ -154,6 +159,7 @@ func (c Config) Validate() error {
 	atLeast("NodeID", int64(c.NodeID), 0)
 	atLeast("PartitionsDefault", int64(c.PartitionsDefault), 1)
 	atLeast("ReplicationDefault", int64(c.ReplicationDefault), 1)
+	atLeast("FetchBytesMax", int64(c.FetchBytesMax), kib)
 	atLeast("FrameBytesMax", int64(c.FrameBytesMax), kib)
 	atLeast("MemoryBytesMax", c.MemoryBytesMax, int64(c.FrameBytesMax))
 	atLeast("ConnectionsMax", int64(c.ConnectionsMax), 1)

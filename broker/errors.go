@@ -34,6 +34,7 @@ var (
 	errNoCoordinator       = errors.New("no coordinator is available")
 	errNoFetchSession      = errors.New("fetch sessions are not kept")
 	errWrongEndpoint       = errors.New("controllers are not reached here")
+	errDeletionOff         = errors.New("deletion of topics is switched off (delete.topic.enable=false)")
 	errUnknownEndpoint     = errors.New("unsupported endpoint type")
 )
 
@@ -116,6 +117,7 @@ var codes = []struct {
 	{errNoFetchSession, protocol.CodeFetchSessionIDNotFound},
 	{errWrongEndpoint, protocol.CodeMismatchedEndpointType},
 	{errUnknownEndpoint, protocol.CodeUnsupportedEndpointType},
+	{errDeletionOff, protocol.CodeTopicDeletionDisabled}, // after errInvalidRequest, which it is below version 3
 
 	{errStopped, protocol.CodeNotLeaderOrFollower},
 	{context.DeadlineExceeded, protocol.CodeRequestTimedOut},

@@ -2,6 +2,7 @@ package node
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -55,5 +56,15 @@ func TestListenersTellTheirOwnEndpoints(t *testing.T) {
 		find.CoordinatorKeys = []string{"g"}
 		f := ask(find).(*kmsg.FindCoordinatorResponse)
 		told("FindCoordinator", f.Coordinators[0].Host, f.Coordinators[0].Port)
+	}
+}
+
+// A directory belongs to a node: another node.id does not change it in silence.
+func TestNodeIDOfTheDirectoryCounts(t *testing.T) {
+	dir, b := t.TempDir(), mem.New()
+	start(t, dir, b).end()
+	_, err := openRig(t, dir, b, func(c *Config) { c.NodeID = 7 })
+	if err == nil || !strings.Contains(err.Error(), "set node.id=") {
+		t.Errorf("start as node 7: %v", err)
 	}
 }

@@ -26,7 +26,8 @@ import (
 // Config says where a node lives and how it runs. Storage.WALDir is set by Open.
 type Config struct {
 	Dir     string
-	NodeID  int32
+	NodeID  int32  // of a new directory; another than an old one's is refused
+	Rack    string // the broker's, as clients see it; "": none
 	Storage storage.Config
 	Broker  broker.Config
 
@@ -199,6 +200,10 @@ func (n *Node) identify(ctx context.Context) (err error) {
 			return fmt.Errorf("write identity: %w", err)
 		}
 	}
+	if n.cfg.NodeID != n.id.NodeID {
+		return fmt.Errorf("%s is the directory of node %d, node.id is %d: set node.id=%d, or choose another directory for a new node",
+			n.cfg.Dir, n.id.NodeID, n.cfg.NodeID, n.id.NodeID)
+	}
 	if n.id.State != stateNew {
 		return nil
 	}
@@ -263,6 +268,9 @@ func (n *Node) checkState() (err error) {
 func (n *Node) joinCatalog() {
 	first := n.deps.Listeners[0].endpoint()
 	self := broker.Node{ID: n.id.NodeID, Host: first.Host, Port: first.Port, Endpoints: map[string]broker.Endpoint{}}
+	if n.cfg.Rack != "" {
+		self.Rack = &n.cfg.Rack
+	}
 	for _, l := range n.deps.Listeners {
 		self.Endpoints[l.Name] = l.endpoint()
 	}
