@@ -210,6 +210,7 @@ func (f *fetchCall) encode() ([][]byte, int) {
 			var out protocol.FetchedPartition
 			if err := f.refused[i][j]; err != nil {
 				out = f.refusedPartition(f.topics[i], rt.Partitions[j].Partition, err)
+				out.Committed = true // Kafka lists no aborted transactions, rather than null, where it did not read
 			} else {
 				out = f.readPartition(f.topics[i], &asked[0])
 				asked = asked[1:]

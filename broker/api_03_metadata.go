@@ -57,8 +57,21 @@ func (b *Broker) metadataTopics(ctx context.Context, c *call, req *kmsg.Metadata
 		}
 		return topics
 	}
+	type asked struct {
+		name string
+		id   [16]byte
+	}
+	seen := map[asked]bool{} // an answer is not longer for asking the same twice
 	for i := range req.Topics {
 		rt := &req.Topics[i]
+		a := asked{id: rt.TopicID}
+		if rt.Topic != nil {
+			a.name = *rt.Topic
+		}
+		if seen[a] {
+			continue
+		}
+		seen[a] = true
 		t, err := b.metadataTopic(ctx, c, req, rt)
 		if err != nil {
 			topics = append(topics, topicWithError(rt, err))

@@ -48,6 +48,7 @@ func createdTopic(name string, err error) kmsg.CreateTopicsResponseTopic {
 	out := kmsg.NewCreateTopicsResponseTopic()
 	out.Topic, out.ErrorCode, out.ErrorMessage = name, int16(codeOf(err)), messageOf(err)
 	out.NumPartitions, out.ReplicationFactor = -1, -1
+	out.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 	return out
 }
 
@@ -80,6 +81,7 @@ func (b *Broker) createTopic(ctx context.Context, c *call, req *kmsg.CreateTopic
 func (b *Broker) showCreated(out *kmsg.CreateTopicsResponseTopic, spec TopicSpec) {
 	if !b.authorize(topicDescribeConfigs, spec.Name) {
 		out.ConfigErrorCode = int16(codeOf(errUnauthorizedTopic))
+		out.Configs = nil
 		return
 	}
 	out.NumPartitions, out.ReplicationFactor = spec.Partitions, spec.ReplicationFactor

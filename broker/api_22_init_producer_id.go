@@ -27,6 +27,8 @@ func (b *Broker) newProducerID(ctx context.Context, c *call, req *kmsg.InitProdu
 	switch {
 	case req.TransactionalID != nil && *req.TransactionalID == "":
 		return 0, fmt.Errorf("%w: empty transactional id", errInvalidRequest)
+	case (req.ProducerID == -1) != (req.ProducerEpoch == -1):
+		return 0, fmt.Errorf("%w: a producer id and its epoch come together", errInvalidRequest)
 	case req.TransactionalID != nil:
 		return 0, errUnauthorizedTxn
 	case !c.allowed(""):
