@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -18,9 +19,10 @@ import (
 type Program struct {
 	Name string
 
-	send func(line string) error // to its standard input; "" with end ends it
-	end  func() error
-	kill func()
+	send   func(line string) error // a line to its standard input
+	end    func() error            // of its standard input
+	kill   func()
+	signal func(os.Signal) error
 
 	mu     sync.Mutex
 	out    strings.Builder
@@ -30,7 +32,7 @@ type Program struct {
 }
 
 func newProgram(name string) *Program {
-	return &Program{Name: name, exited: make(chan struct{}), kill: func() {}}
+	return &Program{Name: name, exited: make(chan struct{}), kill: func() {}, signal: func(os.Signal) error { return errors.ErrUnsupported }}
 }
 
 // Exec starts a command as a program of the test, and dies with it.
@@ -50,6 +52,7 @@ func Exec(t testing.TB, name string, cmd *exec.Cmd) *Program {
 		_ = cmd.Process.Kill() // gone already is as good
 		<-p.exited
 	}
+	p.signal = func(s os.Signal) error { return cmd.Process.Signal(s) }
 	cmd.Stdout, cmd.Stderr = p.writer(&p.out), p.writer(&p.errs)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -113,6 +116,14 @@ func (p *Program) Send(t testing.TB, line string) {
 	t.Helper()
 	if err := p.send(line); err != nil {
 		t.Fatalf("%s takes no input: %v\n%s", p.Name, err, p.Tail())
+	}
+}
+
+// Interrupt is the Ctrl-C of a process of its own.
+func (p *Program) Interrupt(t testing.TB) {
+	t.Helper()
+	if err := p.signal(os.Interrupt); err != nil {
+		t.Fatalf("%s: interrupt: %v", p.Name, err)
 	}
 }
 
