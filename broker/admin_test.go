@@ -143,7 +143,7 @@ func TestDescribeLogDirs(t *testing.T) {
 		{"no partitions", []kmsg.DescribeLogDirsRequestTopic{{Topic: "a"}}, ""},
 		{"some", []kmsg.DescribeLogDirsRequestTopic{{Topic: "a", Partitions: []int32{1, 7, -1, 1}}, {Topic: "nowhere", Partitions: []int32{0}}, {Topic: "moved", Partitions: []int32{0}}}, fmt.Sprintf("a-1:%d", n)},
 	} {
-		for version := int16(1); version <= 4; version++ {
+		for version := int16(1); version <= 5; version++ {
 			req := kmsg.NewPtrDescribeLogDirsRequest()
 			req.Topics = tc.topics
 			resp := ask[*kmsg.DescribeLogDirsResponse](c, req, version)
@@ -166,7 +166,7 @@ func TestDescribeLogDirs(t *testing.T) {
 		t.Fatal(err)
 	}
 	denied := start(t, Config{}, l, func(Need, string) bool { return false }).dial(t)
-	for version, want := range map[int16]protocol.Code{2: 0, 3: 31, 4: 31} {
+	for version, want := range map[int16]protocol.Code{2: 0, 3: 31, 5: 31} {
 		resp := ask[*kmsg.DescribeLogDirsResponse](denied, kmsg.NewPtrDescribeLogDirsRequest(), version)
 		wantCode(t, fmt.Sprint("denied, version ", version), resp.ErrorCode, want)
 		if len(resp.Dirs) != 0 {
@@ -318,7 +318,7 @@ func TestDescribeConfigsResources(t *testing.T) {
 	} {
 		r := describeOne(c, tc.kind, tc.id, tc.keys...)
 		wantCode(t, tc.name, r.ErrorCode, tc.want)
-		if len(r.Configs) != tc.n || r.ResourceType != tc.kind || r.ResourceName != tc.id || (r.ErrorMessage != nil) != (tc.want != 0) {
+		if len(r.Configs) != tc.n || r.ResourceType != tc.kind || r.ResourceName != tc.id || r.ErrorMessage == nil || (*r.ErrorMessage != "") != (tc.want != 0) {
 			t.Errorf("%s: %d configs, %+v", tc.name, len(r.Configs), r)
 		}
 	}
@@ -382,6 +382,7 @@ func TestIncrementalAlterConfigs(t *testing.T) {
 		{"subtract what is not there", []alter{cut("cleanup.policy", "compact")}, 0, ""},
 		{"subtract the last", []alter{cut("cleanup.policy", "delete")}, 0, "map[cleanup.policy:]"},
 		{"append to an empty list", []alter{del("cleanup.policy"), add("follower.replication.throttled.replicas", "0:1")}, 0, "map[follower.replication.throttled.replicas:0:1]"},
+		{"append with a comma behind", []alter{add("follower.replication.throttled.replicas", "0:1,")}, 0, ""},
 		{"append two", []alter{add("follower.replication.throttled.replicas", "1:1, 2:1")}, 0, "map[follower.replication.throttled.replicas:0:1,1:1,2:1]"},
 		{"subtract from an empty list", []alter{cut("leader.replication.throttled.replicas", "0:1"), del("follower.replication.throttled.replicas")}, 0, "map[leader.replication.throttled.replicas:]"},
 		{"crossing", []alter{set("min.compaction.lag.ms", "10"), set("max.compaction.lag.ms", "5")}, 40, ""},

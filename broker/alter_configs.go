@@ -146,6 +146,7 @@ func (b *Broker) alterList(set map[string]string, name, value string, appends bo
 	items := catalog.SplitConfigList(current)
 	for _, item := range catalog.SplitConfigList(value) {
 		switch at := slices.Index(items, item); {
+		case item == "": // behind a last comma
 		case appends && at < 0:
 			items = append(items, item)
 		case !appends && at >= 0:

@@ -31,6 +31,9 @@ func (b *Broker) describeConfigs(_ context.Context, c *call, req *kmsg.DescribeC
 			ErrorCode: int16(codeOf(err)), ErrorMessage: messageOf(err),
 			ResourceType: rr.ResourceType, ResourceName: rr.ResourceName,
 		}
+		if err == nil {
+			out.ErrorMessage = kmsg.StringPtr("") // Kafka's is empty here, null nowhere
+		}
 		for _, k := range configs {
 			if len(rr.ConfigNames) > 0 && !slices.Contains(rr.ConfigNames, k.Name) {
 				continue

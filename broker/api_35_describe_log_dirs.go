@@ -1,4 +1,5 @@
-// DescribeLogDirs, versions 1 to 4: 2 is flexible, 3 has a top-level error, 4 the size of the disk.
+// DescribeLogDirs, versions 1 to 5: 2 is flexible, 3 has a top-level error, 4 the size of the disk, 5 whether
+// new partitions are kept off a dir (never).
 //
 // There is one log dir, the data directory. The size of a partition is that of its batches from log start to
 // end, wherever they are: in the write-ahead log, or in the bucket.

@@ -24,7 +24,6 @@ func (b *Broker) describeCluster(_ context.Context, c *call, req *kmsg.DescribeC
 			err = errWrongEndpoint
 		}
 		resp.ErrorCode, resp.ErrorMessage = int16(codeOf(err)), messageOf(err)
-		resp.ControllerID = -1
 		return resp
 	}
 	nodes := c.brokers()

@@ -100,7 +100,7 @@ func init() {
 		row(23, "OffsetForLeaderEpoch", between(2, 4), topicDescribe, (*Broker).offsetForLeaderEpoch),
 		row(32, "DescribeConfigs", between(1, 4), topicDescribeConfigs, (*Broker).describeConfigs),
 		row(33, "AlterConfigs", between(0, 2), topicAlterConfigs, (*Broker).alterConfigs),
-		row(35, "DescribeLogDirs", between(1, 4), clusterDescribe, (*Broker).describeLogDirs),
+		row(35, "DescribeLogDirs", between(1, 5), clusterDescribe, (*Broker).describeLogDirs),
 		row(37, "CreatePartitions", between(0, 3), topicAlter, (*Broker).createPartitions),
 		row(42, "DeleteGroups", between(0, 2), groupDelete, (*Broker).deleteGroups),
 		row(44, "IncrementalAlterConfigs", between(0, 1), topicAlterConfigs, (*Broker).incrementalAlterConfigs),
