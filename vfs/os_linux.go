@@ -50,6 +50,17 @@ func advance(bufs [][]byte, n int) [][]byte {
 	return rest
 }
 
+// Allocate uses fallocate.
+func (f *osFile) Allocate(size int64) error {
+	for {
+		var ferr error
+		cerr := f.raw.Control(func(fd uintptr) { ferr = unix.Fallocate(int(fd), 0, 0, size) })
+		if err := errors.Join(cerr, ferr); !errors.Is(err, unix.EINTR) {
+			return f.pathError("fallocate", err)
+		}
+	}
+}
+
 // Datasync is fdatasync. An interrupted call has not failed and is made again; any
 // other error is final: the kernel may have dropped the pages that it could not write.
 func (f *osFile) Datasync() error {

@@ -2,6 +2,8 @@
 
 package vfs
 
+import "errors"
+
 // WriteVec makes one call per buffer: this platform has no positioned vector write that we use.
 func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err error) {
 	for _, b := range bufs {
@@ -17,3 +19,6 @@ func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err err
 
 // Datasync is a full fsync here.
 func (f *osFile) Datasync() error { return f.Sync() }
+
+// Allocate is not there on this platform.
+func (f *osFile) Allocate(int64) error { return f.pathError("allocate", errors.ErrUnsupported) }

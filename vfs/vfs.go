@@ -50,6 +50,10 @@ type File interface {
 	// Datasync makes bytes durable, and the size if it changed (fdatasync).
 	Datasync() error
 	Truncate(size int64) error
+	// Allocate grows the file to size bytes, zeros, and reserves the room for them: writes there meet no full
+	// disk. The file system notes each first write to a block, which its Datasync pays for. errors.ErrUnsupported
+	// where it cannot.
+	Allocate(size int64) error
 	Size() (int64, error)
 	Close() error
 }

@@ -46,7 +46,7 @@ func (w *Writer) create(cfg Config) error {
 			return err
 		}
 	}
-	seg, err := w.prepare(0, min(cfg.SegmentBytes, firstSegmentBytes))
+	seg, err := w.prepare(0, min(cfg.SegmentBytes, firstSegmentBytes), false)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ func (w *Writer) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{
 		w.meter.syncSeconds, w.meter.groupBytes, w.meter.entries,
 		counter("sluice_wal_overlapped_groups_total", "Groups that were written while the one before was synced.", s.overlapped.Load),
+		counter("sluice_wal_segment_allocations_total", "New segment files that were only allocated, because the log went through them too fast to fill them.", s.allocated.Load),
 		counter("sluice_wal_segment_fills_total", "New segment files that were filled with zeros.", s.fills.Load),
 		counter("sluice_wal_segment_recycles_total", "Trimmed segment files that were used again.", s.recycled.Load),
 		gauge("sluice_wal_segments", "Segment files that hold groups of the current incarnation.", func() float64 { return float64(w.segs.count()) }),

@@ -16,8 +16,12 @@ const (
 	firstSegmentBytes = 8 << 20
 	fillBytes         = 1 << 20 // one write while filling
 	fillSyncBytes     = 1 << 20 // one sync while filling: it holds up groups' syncs (p99 of a 64 KiB append while filling: 8 MiB 4 ms, 1 MiB 1 ms)
-	freeMax           = 2       // trimmed segments kept to be used again
+	freeMax           = 8       // trimmed segments kept to be used again: flushing frees several at once
 	spareRetry        = time.Second
+	// hurryBytesPerSecond is from which rate of new segments on they are not filled. Filling writes everything twice,
+	// the disk's share and the processor's: at the maximum throughput it was 57 % of the broker's CPU time
+	// (docs/decisions/0011-unfilled-segments.md).
+	hurryBytesPerSecond = 64 << 20
 )
 
 // fillLoop keeps the next segment ready. A full disk is back-pressure: it
@@ -25,10 +29,13 @@ const (
 func (w *Writer) fillLoop() {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	var last time.Time // when a spare was ready
 	for {
 		if w.needsSpare() {
-			seg, err := w.prepare(w.nextIndex(), w.segs.segmentBytes)
+			hurry := float64(w.segs.segmentBytes) > time.Since(last).Seconds()*hurryBytesPerSecond
+			seg, err := w.prepare(w.nextIndex(), w.segs.segmentBytes, hurry)
 			w.spareDone(seg, err)
+			last = time.Now()
 			if err != nil {
 				retry.Reset(spareRetry)
 			}
@@ -76,9 +83,9 @@ func (w *Writer) spareDone(seg *segment, err error) {
 
 var errStopped = errors.New("stopped")
 
-// prepare makes a segment durable under its name: filled and synced under a temporary one
-// or taken from the trimmed ones, then renamed, then the folder is synced (E29).
-func (w *Writer) prepare(index uint64, capacity int64) (*segment, error) {
+// prepare makes a segment durable under its name: filled (in a hurry: only allocated) and synced under a
+// temporary one or taken from the trimmed ones, then renamed, then the folder is synced (E29).
+func (w *Writer) prepare(index uint64, capacity int64, hurry bool) (*segment, error) {
 	h := segmentHeader{incarnation: w.inc, index: index, segmentBytes: w.segs.segmentBytes, capacity: capacity}
 	path := filepath.Join(w.dir, segmentName(index))
 	if seg := w.takeFree(); seg != nil {
@@ -90,10 +97,25 @@ func (w *Writer) prepare(index uint64, capacity int64) (*segment, error) {
 		return nil, err
 	}
 	seg := &segment{file: file, path: temporary, capacity: capacity}
-	if err := w.fill(seg); err != nil {
+	if err := w.makeRoom(seg, hurry); err != nil {
 		return nil, errors.Join(err, w.discard(seg))
 	}
 	return w.finish(seg, &h, path)
+}
+
+// makeRoom gives a new file its size and its blocks.
+func (w *Writer) makeRoom(seg *segment, hurry bool) error {
+	if !hurry {
+		return w.fill(seg)
+	}
+	switch err := seg.file.Allocate(seg.capacity); {
+	case errors.Is(err, errors.ErrUnsupported):
+		return w.fill(seg)
+	case err != nil:
+		return err
+	}
+	w.stats.allocated.Add(1)
+	return nil
 }
 
 // discard removes what did not become a segment.

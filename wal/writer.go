@@ -455,6 +455,7 @@ type Stats struct {
 	Overlapped  int64 // groups written while the one before was synced
 
 	Fills        int64 // segments filled with zeros
+	Allocated    int64 // segments made in a hurry, without
 	Recycled     int64 // trimmed segments used again
 	SegmentSyncs int64 // of segments before they hold groups
 	DirSyncs     int64
@@ -463,7 +464,7 @@ type Stats struct {
 // counters is Stats while it is counted.
 type counters struct {
 	groups, groupWrites, groupSyncs, groupBytes, entries, overlapped atomic.Int64
-	fills, recycled, segmentSyncs, dirSyncs                          atomic.Int64
+	fills, allocated, recycled, segmentSyncs, dirSyncs               atomic.Int64
 }
 
 // Stats returns the counts so far.
@@ -472,6 +473,6 @@ func (w *Writer) Stats() Stats {
 	return Stats{
 		Groups: c.groups.Load(), GroupWrites: c.groupWrites.Load(), GroupSyncs: c.groupSyncs.Load(),
 		GroupBytes: c.groupBytes.Load(), Entries: c.entries.Load(), Overlapped: c.overlapped.Load(),
-		Fills: c.fills.Load(), Recycled: c.recycled.Load(), SegmentSyncs: c.segmentSyncs.Load(), DirSyncs: c.dirSyncs.Load(),
+		Fills: c.fills.Load(), Allocated: c.allocated.Load(), Recycled: c.recycled.Load(), SegmentSyncs: c.segmentSyncs.Load(), DirSyncs: c.dirSyncs.Load(),
 	}
 }

@@ -523,6 +523,13 @@ func (f *file) Truncate(size int64) error {
 	})
 }
 
+func (f *file) Allocate(size int64) error {
+	return f.do(Call{Op: "allocate", Pos: size}, func() error {
+		f.node.resize(max(size, int64(len(f.node.cache))))
+		return nil
+	})
+}
+
 func (f *file) Size() (int64, error) {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
