@@ -22,7 +22,7 @@ func TestListenersTellTheirOwnEndpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { n.Close() })
-	own := n.deps.Listeners[0].endpoint()
+	own := n.deps.Listeners[0].Endpoint()
 	for _, c := range []struct {
 		at, host string
 		port     int32

@@ -50,8 +50,8 @@ type Listener struct {
 	Port int32
 }
 
-// endpoint is what clients are told.
-func (l *Listener) endpoint() broker.Endpoint {
+// Endpoint is what clients are told.
+func (l *Listener) Endpoint() broker.Endpoint {
 	at := l.Addr().(*net.TCPAddr)
 	e := broker.Endpoint{Host: l.Host, Port: l.Port}
 	if e.Host == "" {
@@ -266,13 +266,13 @@ func (n *Node) checkState() (err error) {
 
 // joinCatalog puts the quorum to storage's and the broker's use.
 func (n *Node) joinCatalog() {
-	first := n.deps.Listeners[0].endpoint()
+	first := n.deps.Listeners[0].Endpoint()
 	self := broker.Node{ID: n.id.NodeID, Host: first.Host, Port: first.Port, Endpoints: map[string]broker.Endpoint{}}
 	if n.cfg.Rack != "" {
 		self.Rack = &n.cfg.Rack
 	}
 	for _, l := range n.deps.Listeners {
-		self.Endpoints[l.Name] = l.endpoint()
+		self.Endpoints[l.Name] = l.Endpoint()
 	}
 	n.cfg.Broker.NodeID, n.cfg.Broker.StopTimeout = self.ID, n.cfg.StopTimeout/2
 	n.cat = NewCatalog(n.raft, self, n.id.Directory, n.cfg.Storage.DeleteDelay, time.Now)

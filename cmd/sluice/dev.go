@@ -1,25 +1,25 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
-	"net/url"
-	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sluicemq/sluice/node"
-	"github.com/sluicemq/sluice/storage/bucket"
-	"github.com/sluicemq/sluice/storage/bucket/open"
+	"github.com/sluicemq/sluice/cmd/sluice/config"
 )
 
+// devPlace is where a problem of dev's own configuration would be.
+const devPlace = "sluice dev"
+
+// devConfig is what makes dev of serve. Everything in it can be said otherwise.
+var devConfig = []config.Entry{
+	{Key: "listeners", Value: "PLAINTEXT://127.0.0.1:9092", At: devPlace},
+	{Key: "sluice.admin.listener", Value: "127.0.0.1:9644", At: devPlace},
+	{Key: "auto.create.topics.enable", Value: "true", At: devPlace},
+	{Key: "group.initial.rebalance.delay.ms", Value: "0", At: devPlace},
+}
+
 func devCommand() *cobra.Command {
-	var s *settings
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run one broker without configuration",
@@ -27,106 +27,80 @@ func devCommand() *cobra.Command {
 fsynced to a write-ahead log in --dir before they are acknowledged, and moved to
 --bucket in the background. Stop it with Ctrl-C; start it again and everything is there.
 
-Budgets and intervals come from the environment, for example SLUICE_WAL_BUDGET_BYTES=8GiB
-or SLUICE_FLUSH_INTERVAL=2s. S3 credentials come from the standard AWS chain
+It is sluice serve with a few keys set: --print-config shows them, --set and variables change
+any (sluice serve --help). If port 9092 or 9644 is in use it takes the next free one, unless
+--listen or a key names it. S3 credentials come from the standard AWS chain
 (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, a role).`,
 		Example: `  sluice dev
-  sluice dev --dir /var/lib/sluice --listen 127.0.0.1:19092
+  sluice dev --memory --listen 127.0.0.1:19092
+  sluice dev --dir /var/lib/sluice --set num.partitions=3
   sluice dev --bucket 's3://my-bucket/sluice?region=eu-central-1'
-  sluice dev --bucket 's3://test/dev?endpoint=http://127.0.0.1:9000&path_style=true&region=us-east-1'`,
+  sluice dev --bucket 's3://test/dev?endpoint=http://127.0.0.1:9000&path_style=true&region=us-east-1'
+  sluice dev --print-config > sluice.yaml && sluice serve --config sluice.yaml`,
 		Args: cobra.NoArgs,
 	}
-	dir := cmd.Flags().String("dir", "./sluice-data", "data directory: metadata, write-ahead log and, without --bucket, the objects")
-	listen := cmd.Flags().String("listen", "127.0.0.1:9092", "HOST:PORT for Kafka clients; they are told this address")
-	bucketURL := cmd.Flags().String("bucket", "", "where the log lives: s3://bucket/prefix?region=… or file:///path; default a folder in --dir")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if s, err = environment(); err != nil {
+	var f devFlags
+	cmd.Flags().StringVar(&f.dir, "dir", "./sluice-data", "data `DIR`ectory: metadata, write-ahead log and, without --bucket, the objects")
+	cmd.Flags().BoolVar(&f.memory, "memory", false, "keep nothing: data and bucket live in memory and are gone at the end")
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9092", "`HOST:PORT` for Kafka clients; they are told this address")
+	cmd.Flags().StringVar(&f.bucket, "bucket", "", "`URL` of where the log lives: s3://bucket/prefix?region=… or file:///path; default a folder in --dir")
+	cmd.MarkFlagsMutuallyExclusive("dir", "memory")
+	cmd.MarkFlagsMutuallyExclusive("bucket", "memory")
+	printOnly := addConfigFlags(cmd, &f.src)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := f.read(cmd)
+		if err != nil {
 			return err
 		}
-		s.dir, s.listen, s.bucket = *dir, *listen, *bucketURL
-		return dev(cmd.Context(), s, cmd.ErrOrStderr())
+		if *printOnly {
+			return printConfig(cmd, c)
+		}
+		s, err := newSettings(c)
+		if err != nil {
+			return err
+		}
+		s.clientsMayMove = c.At("listeners") == devPlace
+		s.adminMayMove = c.At("sluice.admin.listener") == devPlace
+		return run(cmd.Context(), s, hello, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
 
-// dev opens bucket → node → serve and closes in reverse.
-func dev(ctx context.Context, s *settings, out io.Writer) (err error) {
-	log := slog.New(slog.NewTextHandler(out, nil))
-	listener, err := listenOn(s.listen)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	b, err := openBucket(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer closing(&err, b.Close)
-	n, err := node.Open(ctx, s.nodeConfig(), node.Deps{Bucket: b, Listeners: []node.Listener{{Listener: listener}}, Log: log})
-	if err != nil {
-		return err
-	}
-	defer closing(&err, n.Close)
-	log.Info("listening", "version", version, "address", listener.Addr().String(), "dir", s.dir, "bucket", s.bucketName(), "durability", "local", "cluster", n.ClusterID())
-	return n.Serve(ctx)
+// devFlags are shorter names for keys.
+type devFlags struct {
+	dir, listen, bucket string
+	memory              bool
+	src                 sources
 }
 
-// closing joins a closer's error to err.
-func closing(err *error, close func() error) { *err = errors.Join(*err, close()) }
-
-// listenOn opens the client port, saying what to do if it is taken.
-func listenOn(address string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("--listen %q: want HOST:PORT, such as 127.0.0.1:9092", address)
+func (f *devFlags) read(cmd *cobra.Command) (*config.Config, error) {
+	f.src.below = devConfig
+	if !f.memory {
+		f.src.below = append(f.src.below, config.Entry{Key: "log.dirs", Value: f.dir, At: devPlace})
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return nil, fmt.Errorf("--listen %q: clients are told this address, so it must be one that they can reach: name this host's address", address)
+	set := func(flag, key, value string) {
+		if cmd.Flags().Changed(flag) {
+			f.src.flags = append(f.src.flags, config.Entry{Key: key, Value: value, At: "--" + flag})
+		}
 	}
-	l, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("--listen %s: the port is in use: stop what uses it, or choose another port with --listen", address)
-	}
-	return l, err
+	set("dir", "log.dirs", f.dir)
+	set("listen", "listeners", "PLAINTEXT://"+f.listen)
+	set("bucket", "sluice.bucket", f.bucket)
+	set("memory", "sluice.memory.only", fmt.Sprint(f.memory))
+	return f.src.read()
 }
 
-// openBucket opens --bucket, or the folder in the data directory.
-func openBucket(ctx context.Context, s *settings) (bucket.Bucket, error) {
-	var err error
-	if s.bucket, err = bucketURL(s.bucket, s.dir); err != nil {
-		return nil, err
-	}
-	return open.Open(ctx, s.bucket, open.Options{})
-}
+// hello is what a developer pastes into another terminal.
+func hello(address string) string {
+	return fmt.Sprintf(`
+Sluice %[2]s serves Kafka clients at %[1]s. In another terminal:
 
-// bucketURL is what was given, or the folder in the data directory.
-func bucketURL(given, dir string) (string, error) {
-	if given != "" {
-		return given, nil
-	}
-	path, err := filepath.Abs(filepath.Join(dir, "bucket"))
-	if err != nil {
-		return "", err
-	}
-	return (&url.URL{Scheme: "file", Path: path}).String(), nil
-}
+  kcat     echo hello | kcat -b %[1]s -P -t demo; kcat -b %[1]s -C -t demo -e
+  Java     kafka-console-producer.sh --bootstrap-server %[1]s --topic demo
+           kafka-console-consumer.sh --bootstrap-server %[1]s --topic demo --from-beginning
+  Go       kgo.NewClient(kgo.SeedBrokers("%[1]s"), kgo.ConsumeTopics("demo"), kgo.ConsumerGroup("g"))
+  Python   confluent_kafka.Consumer({"bootstrap.servers": "%[1]s", "group.id": "g", "auto.offset.reset": "earliest"})
+  Sluice   echo hello | sluice produce -b %[1]s demo; sluice consume -b %[1]s demo
 
-// bucketName is the bucket's URL without its query, for the log.
-func (s *settings) bucketName() string {
-	u, err := url.Parse(s.bucket)
-	if err != nil {
-		return s.bucket
-	}
-	return u.Scheme + "://" + u.Host + u.Path
-}
-
-// nodeID is the broker's id: there is one broker.
-const nodeID = 1
-
-func (s *settings) nodeConfig() node.Config {
-	return node.Config{
-		Dir: s.dir, NodeID: nodeID, Storage: s.storage, Broker: s.broker,
-		SnapshotInterval: s.snapshotInterval, SnapshotSoon: s.snapshotSoon,
-		BucketWait: s.bucketWait, StopTimeout: s.stopTimeout,
-	}
+`, address, version)
 }

@@ -1,11 +1,14 @@
 // Command sluice is a Kafka-compatible broker whose log lives in object storage.
 //
 // One file per command: flags → config → open in order → serve → close in
-// reverse. Package node joins the parts to a broker; the tools (restore, object, wal) use the parts directly.
+// reverse. Package config knows the keys, settings.go makes the parts' configurations of their values, run.go
+// opens and serves. Package node joins the parts to a broker; the tools (restore, object, wal) use the parts directly;
+// package client has the commands that speak to any cluster.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,21 +19,50 @@ import (
 	"github.com/sluicemq/sluice/cmd/sluice/client"
 )
 
-// version is stamped by the build.
-var version = "dev"
+func main() { os.Exit(execute(os.Args[1:])) }
 
-func main() {
+// execute runs one command and returns the process's exit code.
+func execute(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() { // a second signal ends the process at once
 		<-ctx.Done()
 		stop()
 	}()
-	if err := rootCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "sluice:", err)
-		os.Exit(client.ExitCode(err))
+	root := rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
 	}
+	for _, line := range lines(err) {
+		fmt.Fprintln(os.Stderr, "sluice:", line)
+	}
+	return exitCode(err)
 }
+
+// usageError is a command line that does not say what to do.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(err error) error { return usageError{err} }
+
+const exitUsage = 2
+
+func exitCode(err error) int {
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return client.ExitCode(err)
+}
+
+// Groups of commands in the help.
+const (
+	groupBroker = "broker"
+	groupClient = "client"
+	groupInside = "inside"
+)
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -45,16 +77,24 @@ Then:        kcat -b 127.0.0.1:9092 -P -t hello    and    kcat -b 127.0.0.1:9092
 		SilenceErrors: true,
 		Version:       version,
 	}
-	root.AddCommand(devCommand(), objectCommand(), restoreCommand(), versionCommand(), walCommand())
-	root.AddCommand(client.Commands()...)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
+	})
+	root.AddGroup(
+		&cobra.Group{ID: groupBroker, Title: "Run a broker:"},
+		&cobra.Group{ID: groupClient, Title: "Use a cluster, this one or any other that speaks Kafka:"},
+		&cobra.Group{ID: groupInside, Title: "Look at what is stored:"},
+	)
+	addTo(root, groupBroker, devCommand(), serveCommand(), restoreCommand())
+	addTo(root, groupClient, client.Commands()...)
+	addTo(root, groupInside, objectCommand(), walCommand())
+	root.AddCommand(versionCommand())
 	return root
 }
 
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "sluice", version) },
+func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = group
+		root.AddCommand(c)
 	}
 }

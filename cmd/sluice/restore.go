@@ -35,13 +35,14 @@ Start the restored broker with the same --dir and --bucket.`,
 	}
 	bucketURL := cmd.Flags().String("bucket", "", "the cluster's bucket: s3://bucket/prefix?region=… or file:///path")
 	dir := cmd.Flags().String("dir", "", "empty or absent directory to restore into")
+	nodeID := cmd.Flags().Int32("node-id", 1, "`ID` of the broker that the directory is for: its node.id")
 	acceptLoss := cmd.Flags().Bool("accept-loss", false, "restore although damaged objects keep sound records behind them from coming back")
 	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document; progress goes to standard error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *bucketURL == "" || *dir == "" {
 			return errors.New("restore needs --bucket URL and --dir DIR")
 		}
-		cfg := node.RestoreConfig{Dir: *dir, NodeID: nodeID, AcceptLoss: *acceptLoss}
+		cfg := node.RestoreConfig{Dir: *dir, NodeID: *nodeID, AcceptLoss: *acceptLoss}
 		report, err := restore(cmd.Context(), *bucketURL, cfg, cmd.ErrOrStderr())
 		if err != nil && report.Cluster == "" {
 			return err // it did not come so far as to know something

@@ -1,157 +1,227 @@
 package main
 
 import (
-	"errors"
-	"fmt"
+	"math"
+	"net"
+	"net/url"
 	"os"
-	"sort"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sluicemq/sluice/broker"
+	"github.com/sluicemq/sluice/broker/coordinator"
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/cmd/sluice/config"
+	"github.com/sluicemq/sluice/node"
 	"github.com/sluicemq/sluice/storage"
 )
 
-// settings are what a broker runs with: flags, and budgets and intervals from SLUICE_… variables.
+// settings are what a broker runs with: its configuration, and what follows from it.
 type settings struct {
-	dir    string
-	listen string
-	bucket string // URL; empty: a folder in dir
+	config    *config.Config
+	dir       string // data directory; empty: in memory
+	bucket    string // URL
+	listeners []config.Listener
+	admin     string // HOST:PORT; empty: nowhere
+	walBudget int64  // bytes of the write-ahead log
 
-	storage          storage.Config
-	broker           broker.Config
-	snapshotInterval time.Duration // longest time between links of the snapshot chain
-	snapshotSoon     time.Duration // after an administrative change
-	bucketWait       time.Duration // how long the first start waits for an unreachable bucket
-	stopTimeout      time.Duration // for requests in flight, the last flush and the last snapshot
+	// clientsMayMove and adminMayMove let a start take the next free port: nobody has asked for this one.
+	clientsMayMove, adminMayMove bool
 }
 
-// variable is one SLUICE_… environment variable.
-type variable struct {
-	name string
-	help string
-	set  func(value string) error
+func newSettings(c *config.Config) (*settings, error) {
+	s := &settings{config: c, admin: c.Value("sluice.admin.listener"), walBudget: c.Size("sluice.wal.budget.bytes")}
+	s.listeners, _ = c.Listeners() // Resolve has reported what is wrong with them
+	if c.Bool("sluice.memory.only") {
+		s.bucket = "mem://"
+		return s, nil
+	}
+	var err error
+	if s.dir, err = filepath.Abs(c.Value("log.dirs")); err != nil {
+		return nil, err
+	}
+	s.bucket, err = bucketURL(c.Value("sluice.bucket"), s.dir)
+	return s, err
 }
 
-// variables lists what the environment may set, beside the broker's defaults.
-func (s *settings) variables() []variable {
-	return []variable{
-		{"SLUICE_WAL_BUDGET_BYTES", "bytes that the write-ahead log may hold", bytesVar(&s.storage.WALBudgetBytes)},
-		{"SLUICE_WAL_SEGMENT_BYTES", "size of one write-ahead log file", bytesVar(&s.storage.WALSegmentBytes)},
-		{"SLUICE_HOT_BYTES", "memory for the newest batches", bytesVar(&s.storage.HotBytes)},
-		{"SLUICE_CACHE_BYTES", "memory for blocks read from the bucket", bytesVar(&s.storage.CacheBytes)},
-		{"SLUICE_UNFLUSHED_BATCHES_MAX", "batches that may wait for the bucket", bytesVar(&s.storage.UnflushedBatchesMax)},
-		{"SLUICE_FLUSH_INTERVAL", "longest time that data stays out of the bucket", durationVar(&s.storage.FlushInterval)},
-		{"SLUICE_FLUSH_BYTES", "bytes that start a flush, and size of a bundle", bytesVar(&s.storage.FlushBytes)},
-		{"SLUICE_UPLOAD_PARALLEL", "bundles uploaded at once", intVar(&s.storage.UploadParallel)},
-		{"SLUICE_RETENTION_CHECK_INTERVAL", "how often retention is applied", durationVar(&s.storage.RetentionInterval)},
-		{"SLUICE_DELETE_DELAY", "how long an unreferenced object stays", durationVar(&s.storage.DeleteDelay)},
-		{"SLUICE_SNAPSHOT_INTERVAL", "longest time between metadata snapshots in the bucket", durationVar(&s.snapshotInterval)},
-		{"SLUICE_SNAPSHOT_AFTER_CHANGE", "time from an administrative change to its snapshot", durationVar(&s.snapshotSoon)},
-		{"SLUICE_BUCKET_WAIT", "how long a first start waits for the bucket", durationVar(&s.bucketWait)},
-		{"SLUICE_STOP_TIMEOUT", "how long a stop may take", durationVar(&s.stopTimeout)},
-		{"SLUICE_CONNECTIONS_MAX", "open connections", intVar(&s.broker.ConnectionsMax)},
-		{"SLUICE_CONNECTIONS_PER_IP_MAX", "open connections of one address", intVar(&s.broker.ConnectionsPerIPMax)},
-		{"SLUICE_REQUEST_MEMORY_BYTES", "memory for requests in flight", bytesVar(&s.broker.MemoryBytesMax)},
-		{"SLUICE_NUM_PARTITIONS", "partitions of topics created without a number", int32Var(&s.broker.PartitionsDefault)},
+// bucketURL is what was given, or the folder in the data directory.
+func bucketURL(given, dir string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	path, err := filepath.Abs(filepath.Join(dir, "bucket"))
+	if err != nil {
+		return "", err
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String(), nil
+}
+
+// bucketName is the bucket's URL without its query, for the log.
+func (s *settings) bucketName() string {
+	u, err := url.Parse(s.bucket)
+	if err != nil {
+		return s.bucket
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}
+
+// nodeConfig is the configuration of the parts.
+func (s *settings) nodeConfig(listeners []node.Listener, admin net.Listener) (node.Config, error) {
+	c := s.config
+	topics, err := c.TopicDefaults()
+	if err != nil {
+		return node.Config{}, err
+	}
+	return node.Config{
+		Dir: s.dir, NodeID: int32(c.Int("node.id")), Rack: c.Value("broker.rack"),
+		Storage: s.storageConfig(topics), Broker: s.brokerConfig(s.shown(listeners, admin)),
+		SnapshotInterval: c.Duration("sluice.snapshot.interval"), SnapshotSoon: c.Duration("sluice.snapshot.after.change"),
+		BucketWait: c.Duration("sluice.bucket.wait"), StopTimeout: c.Duration("sluice.stop.timeout"),
+		MetricsPartitionsMax: int(c.Int("sluice.metrics.partitions.max")),
+	}, nil
+}
+
+func (s *settings) storageConfig(topics *catalog.TopicDefaults) storage.Config {
+	c := s.config
+	return storage.Config{
+		WALSegmentBytes: c.Size("sluice.wal.segment.bytes"), WALBudgetBytes: s.walBudget,
+		HotBytes: c.Size("sluice.hot.bytes"), CacheBytes: c.Size("sluice.cache.bytes"), UnflushedBatchesMax: c.Size("sluice.unflushed.batches.max"),
+		FlushInterval: c.Duration("sluice.flush.interval"), FlushBytes: c.Size("sluice.flush.bytes"), UploadParallel: int(c.Int("sluice.upload.parallel")),
+		RetentionInterval: c.Ms("log.retention.check.interval.ms"), DeleteDelay: c.Duration("sluice.delete.delay"),
+		ProducerExpiry: c.Ms("producer.id.expiration.ms"), TopicDefaults: topics,
 	}
 }
 
-// readEnvironment applies SLUICE_… variables. Every problem is reported; an unknown name is one.
-func (s *settings) readEnvironment(environ []string) error {
-	known := make(map[string]variable)
-	for _, v := range s.variables() {
-		known[v.name] = v
+func (s *settings) brokerConfig(shown []broker.Setting) broker.Config {
+	c := s.config
+	return broker.Config{
+		AutoCreateOff: !c.Bool("auto.create.topics.enable"), TopicDeletionOff: !c.Bool("delete.topic.enable"),
+		PartitionsDefault: int32(c.Int("num.partitions")), ReplicationDefault: int16(c.Int("default.replication.factor")),
+		FetchBytesMax: int(c.Int("fetch.max.bytes")), FrameBytesMax: int(c.Int("socket.request.max.bytes")), MemoryBytesMax: c.Size("sluice.request.memory.bytes"),
+		ConnectionsMax: int(c.Int("max.connections")), ConnectionsPerIPMax: int(c.Int("max.connections.per.ip")), IdleTimeout: c.Ms("connections.max.idle.ms"),
+		Groups: s.groupConfig(), Settings: shown,
 	}
-	var errs []error
-	for _, kv := range environ {
-		name, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, "SLUICE_") || toolVariables[name] {
+}
+
+func (s *settings) groupConfig() coordinator.Config {
+	c := s.config
+	g := coordinator.Config{
+		MinSessionTimeout: c.Ms("group.min.session.timeout.ms"), MaxSessionTimeout: c.Ms("group.max.session.timeout.ms"),
+		InitialRebalanceDelay: c.Ms("group.initial.rebalance.delay.ms"), MaxSize: int(c.Int("group.max.size")),
+		OffsetsRetention:       time.Duration(c.Int("offsets.retention.minutes")) * time.Minute,
+		CheckInterval:          c.Ms("offsets.retention.check.interval.ms"),
+		OffsetMetadataBytesMax: int(c.Int("offset.metadata.max.bytes")),
+		Partitions:             int32(c.Int("offsets.topic.num.partitions")), ReplicationFactor: int16(c.Int("offsets.topic.replication.factor")),
+	}
+	if g.InitialRebalanceDelay == 0 {
+		g.InitialRebalanceDelay = -1 // 0 would be its default
+	}
+	return g
+}
+
+// settingTypes are the types of keys as DescribeConfigs names them.
+var settingTypes = map[config.Type]catalog.ConfigType{
+	config.Boolean: catalog.ConfigBoolean, config.Int: catalog.ConfigInt, config.Short: catalog.ConfigShort, config.Long: catalog.ConfigLong,
+	config.Double: catalog.ConfigDouble, config.String: catalog.ConfigString, config.List: catalog.ConfigList, config.Class: catalog.ConfigClass,
+	config.Password: catalog.ConfigSecret, config.Size: catalog.ConfigLong, config.Duration: catalog.ConfigString,
+}
+
+// shown is the configuration as DescribeConfigs shows it: what is in force, such as a port that was free.
+func (s *settings) shown(listeners []node.Listener, admin net.Listener) []broker.Setting {
+	inForce := map[string]string{"log.dirs": s.dir, "sluice.bucket": s.bucketName()}
+	var at, told []string
+	for i := range listeners {
+		l := &listeners[i]
+		e := l.Endpoint()
+		at = append(at, l.Name+"://"+l.Addr().String())
+		told = append(told, l.Name+"://"+net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
+	}
+	inForce["listeners"], inForce["advertised.listeners"] = joined(at), joined(told)
+	if admin != nil {
+		inForce["sluice.admin.listener"] = admin.Addr().String()
+	}
+	var out []broker.Setting
+	for _, e := range s.config.All() {
+		value, known := inForce[e.Key.Name]
+		if !known {
+			value, known = e.Value, e.Set || !e.Key.Unset
+		}
+		b := broker.Setting{
+			Name: e.Key.Name, Static: e.Set, Type: settingTypes[e.Key.Type], Sensitive: e.Key.Secret(), Documentation: e.Key.Doc,
+		}
+		if known {
+			b.Value = inNumbers(e.Key, value)
+		}
+		if !e.Key.Unset {
+			b.Default = inNumbers(e.Key, e.Key.Default)
+		}
+		out = append(out, b)
+	}
+	return append(out, older(out)...)
+}
+
+// older shows Kafka's two older names beside the keys that took their place, since tools ask for them.
+func older(settings []broker.Setting) (out []broker.Setting) {
+	for _, s := range settings {
+		switch s.Name {
+		case "node.id":
+			s.Name, s.Default = "broker.id", text("-1")
+		case "log.dirs":
+			s.Name = "log.dir"
+		default:
 			continue
 		}
-		v, ok := known[name]
-		if !ok {
-			errs = append(errs, fmt.Errorf("unknown variable %s: known are %s", name, strings.Join(variableNames(known), ", ")))
-			continue
-		}
-		if err := v.set(value); err != nil {
-			errs = append(errs, fmt.Errorf("%s=%q (%s): %w", name, value, v.help, err))
-		}
+		s.Documentation = "Older name of what " + map[string]string{"broker.id": "node.id", "log.dir": "log.dirs"}[s.Name] + " says."
+		out = append(out, s)
 	}
-	return errors.Join(errs...)
+	return out
 }
 
-// toolVariables belong to the build, the tests and the commands that are clients.
-var toolVariables = map[string]bool{"SLUICE_BROKERS": true, "SLUICE_BIN": true, "SLUICE_TOOLS": true, "SLUICE_LONG": true, "SLUICE_SEED": true}
+func text(s string) *string { return &s }
 
-func variableNames(known map[string]variable) []string {
-	names := make([]string, 0, len(known))
-	for n := range known {
-		names = append(names, n)
+// inNumbers shows a size in bytes, as clients read numbers.
+func inNumbers(k *config.Key, value string) *string {
+	if k.Type == config.Size {
+		if n, err := config.ParseSize(value); err == nil {
+			return text(strconv.FormatInt(n, 10))
+		}
 	}
-	sort.Strings(names)
-	return names
+	return &value
 }
 
-func durationVar(p *time.Duration) func(string) error {
-	return func(v string) error {
-		d, err := time.ParseDuration(v)
-		if err == nil && d <= 0 {
-			err = errors.New("want a duration above zero, such as 500ms or 10s")
-		}
-		*p = d
-		return err
-	}
+// descriptorsNeeded is how many files and sockets this configuration may have open.
+func (s *settings) descriptorsNeeded() uint64 {
+	c := s.config
+	const rest = 256 // requests to the bucket, metadata, the admin listener
+	segments := s.walBudget / c.Size("sluice.wal.segment.bytes")
+	return uint64(min(c.Int("max.connections")+segments+rest, math.MaxInt32))
 }
 
-// bytesVar takes a number with an optional KiB, MiB or GiB.
-func bytesVar(p *int64) func(string) error {
-	return func(v string) error {
-		unit := int64(1)
-		for i, suffix := range []string{"KiB", "MiB", "GiB"} {
-			if s, ok := strings.CutSuffix(v, suffix); ok {
-				v, unit = s, 1<<(10*(i+1))
-			}
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-		if err != nil || n <= 0 {
-			return errors.New("want a number above zero, such as 1048576 or 64MiB")
-		}
-		*p = n * unit
-		return nil
-	}
+// sources are where a configuration comes from, beside the defaults.
+type sources struct {
+	file  string // name; "" for none
+	below []config.Entry
+	flags []config.Entry
+	set   []string // --set
 }
 
-func intVar(p *int) func(string) error {
-	return func(v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil || n <= 0 {
-			return errors.New("want a number above zero")
+// read resolves the sources: below < file < environment < flags.
+func (src *sources) read() (*config.Config, error) {
+	set, err := config.FromFlags(src.set)
+	if err != nil {
+		return nil, usage(err)
+	}
+	var file []config.Entry
+	if src.file != "" {
+		b, err := os.ReadFile(src.file)
+		if err != nil {
+			return nil, err
 		}
-		*p = n
-		return nil
-	}
-}
-
-func int32Var(p *int32) func(string) error {
-	return func(v string) error {
-		n, err := strconv.ParseInt(v, 10, 32)
-		if err != nil || n <= 0 {
-			return errors.New("want a number above zero")
+		if file, err = config.ParseFile(src.file, b); err != nil {
+			return nil, err
 		}
-		*p = int32(n)
-		return nil
 	}
-}
-
-// environment reads the process's variables into fresh settings.
-func environment() (*settings, error) {
-	s := &settings{
-		snapshotInterval: 10 * time.Minute,
-		snapshotSoon:     5 * time.Second,
-		bucketWait:       30 * time.Second,
-		stopTimeout:      8 * time.Second, // container runtimes kill after ten
-	}
-	return s, s.readEnvironment(os.Environ())
+	environment := config.FromEnvironment(os.Environ())
+	return config.Resolve(src.below, file, environment[0], environment[1], append(src.flags, set...))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluicemq/sluice/node"
+	"github.com/sluicemq/sluice/storage/bucket/open"
 )
 
 // sluice runs a command as main does and returns what it printed.
@@ -52,13 +53,16 @@ func broke(t *testing.T) (dir, url string) {
 // produce runs a broker, sends it records one by one, and stops it.
 func produce(t *testing.T, dir, url string, count int) {
 	t.Helper()
-	s, err := environment()
+	src := sources{set: []string{"log.dirs=" + dir, "sluice.bucket=" + url, "sluice.wal.segment.bytes=1MiB"}}
+	c, err := src.read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.dir, s.bucket = dir, url
-	s.storage.WALSegmentBytes = 1 << 20
-	b, err := openBucket(t.Context(), s)
+	s, err := newSettings(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := open.Open(t.Context(), url, open.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +71,12 @@ func produce(t *testing.T, dir, url string, count int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := node.Open(t.Context(), s.nodeConfig(), node.Deps{Bucket: b, Listeners: []node.Listener{{Listener: l}}, Log: slog.New(slog.DiscardHandler)})
+	listeners := []node.Listener{{Listener: l}}
+	cfg, err := s.nodeConfig(listeners, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := node.Open(t.Context(), cfg, node.Deps{Bucket: b, Listeners: listeners, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,41 @@
+package config
+
+import "strings"
+
+// suggest returns the known name that is most like one that nobody knows, or "".
+func suggest(name string) string {
+	best, bestDistance := "", 1+max(2, len(name)/4)
+	for known := range keyed {
+		d := distance(name, known)
+		if strings.TrimPrefix(known, "sluice.") == name { // the usual slip
+			d = 0
+		}
+		if d < bestDistance || d == bestDistance && best != "" && known < best {
+			best, bestDistance = known, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete, replace or swap with a neighbour that make one word of the other.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// explain adds what to do to what the operating system says.
+func (s *settings) explain(err error) error {
+	path := s.dir
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		path = pathError.Path
+	}
+	var do string
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		do = fmt.Sprintf("the disk of %s is full: free space on it, or choose a directory on another one (--dir, log.dirs)", s.dir)
+	case errors.Is(err, fs.ErrPermission):
+		do = fmt.Sprintf("user %d may not write to %s: give the folder to that user, or choose another one (--dir, log.dirs)", os.Getuid(), path)
+	case errors.Is(err, syscall.EROFS):
+		do = fmt.Sprintf("%s cannot be written to: choose another folder (--dir, log.dirs)", path)
+	case errors.Is(err, syscall.ENOTDIR):
+		do = fmt.Sprintf("%s is a file, or below one: choose a folder (--dir, log.dirs)", path)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		do = "too few file descriptors: raise the limit (ulimit -n, LimitNOFILE=), or lower max.connections"
+	default:
+		return err
+	}
+	return fmt.Errorf("%s: %w", do, err)
+}

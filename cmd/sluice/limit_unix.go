@@ -1,0 +1,15 @@
+//go:build unix
+
+package main
+
+import "syscall"
+
+// descriptorLimit is how many files and sockets the process may have open. Go's runtime has raised it as far as
+// the system allows before main began.
+func descriptorLimit() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 1 << 62 // not known, so not complained about
+	}
+	return uint64(limit.Cur)
+}

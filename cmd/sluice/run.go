@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sluicemq/sluice/node"
+	"github.com/sluicemq/sluice/storage/bucket/open"
+)
+
+// run opens listeners → bucket → node → serves, and closes in reverse. What it logs goes to progress; hello
+// is printed to out once clients are answered.
+func run(ctx context.Context, s *settings, hello func(address string) string, out, progress io.Writer) (err error) {
+	log := slog.New(slog.NewTextHandler(progress, nil))
+	defer func() { err = s.explain(err) }()
+	s.tellOddities(log)
+	clients, admin, err := s.listen(log)
+	if err != nil {
+		return err
+	}
+	defer closeListeners(clients, admin)
+	remove, err := s.prepareDir(log)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, remove)
+	b, err := open.Open(ctx, s.bucket, open.Options{Memory: s.config.Bool("sluice.memory.only")})
+	if err != nil {
+		return err
+	}
+	defer closing(&err, b.Close)
+	cfg, err := s.nodeConfig(clients, admin)
+	if err != nil {
+		return err
+	}
+	n, err := node.Open(ctx, cfg, node.Deps{Bucket: b, Listeners: clients, Admin: admin, Metrics: b.Metrics(), Log: log})
+	if err != nil {
+		return err
+	}
+	defer closing(&err, n.Close)
+	log.Info("listening", "version", version, "address", addresses(clients), "dir", s.dir, "bucket", s.bucketName(),
+		"durability", s.durability(), "cluster", n.ClusterID(), "admin", adminAddress(admin))
+	if hello != nil {
+		_, _ = fmt.Fprint(out, hello(clients[0].Addr().String())) // to someone who may not look
+	}
+	return n.Serve(ctx)
+}
+
+// closing joins a closer's error to err.
+func closing(err *error, close func() error) { *err = errors.Join(*err, close()) }
+
+// durability is what an acknowledged record of a topic without sluice.durability survives.
+func (s *settings) durability() string {
+	if s.config.Bool("sluice.memory.only") {
+		return "none: everything is in memory"
+	}
+	return "local"
+}
+
+func adminAddress(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}
+
+func addresses(listeners []node.Listener) string {
+	if len(listeners) == 1 {
+		return listeners[0].Addr().String()
+	}
+	var all []string
+	for _, l := range listeners {
+		all = append(all, l.Name+"://"+l.Addr().String())
+	}
+	return joined(all)
+}
+
+// tellOddities logs, once, what was asked for and does not happen, and what may run out.
+func (s *settings) tellOddities(log *slog.Logger) {
+	if names := s.config.Meaningless(); len(names) > 0 {
+		log.Info("accepted, and without meaning here (docs/configuration.md says why)", "keys", joined(names))
+	}
+	if places := s.config.Foreign(); len(places) > 0 {
+		log.Info("taken for somebody else's variables: no key has these names", "variables", joined(places))
+	}
+	if have, need := descriptorLimit(), s.descriptorsNeeded(); have < need {
+		log.Warn("too few file descriptors: with all connections open, new ones would fail; raise the limit (ulimit -n, LimitNOFILE=), or lower max.connections",
+			"limit", have, "needed", need)
+	}
+}
+
+// kafkasMark is a file that Apache Kafka has in each of its data directories.
+const kafkasMark = "meta.properties"
+
+// prepareDir makes the data directory. What it returns removes it, if it was in memory.
+func (s *settings) prepareDir(log *slog.Logger) (remove func() error, err error) {
+	keep := func() error { return nil }
+	if s.dir != "" {
+		if _, err := os.Stat(filepath.Join(s.dir, kafkasMark)); err == nil {
+			return keep, fmt.Errorf("%s is a data directory of Apache Kafka, whose logs are not read here: choose another one (log.dirs)", s.dir)
+		}
+		return keep, os.MkdirAll(s.dir, 0o755)
+	}
+	return s.prepareMemory(log)
+}
+
+// memoryBytesMin is how much of the write-ahead log must fit into memory, or it goes to a temporary folder on disk: containers
+// have 64 MiB of /dev/shm unless told otherwise.
+const memoryBytesMin = 512 << 20
+
+// prepareMemory makes a data directory that does not outlive the process.
+func (s *settings) prepareMemory(log *slog.Logger) (remove func() error, err error) {
+	parent, free := memoryFolder()
+	if free/2 < memoryBytesMin {
+		parent = ""
+	}
+	if s.dir, err = os.MkdirTemp(parent, "sluice-memory-"); err != nil {
+		return func() error { return nil }, err
+	}
+	if parent == "" {
+		log.Warn("memory has no room for the write-ahead log (1 GiB of /dev/shm): a temporary folder on disk is used, and removed at the end", "dir", s.dir)
+	} else if !s.config.IsSet("sluice.wal.budget.bytes") {
+		s.walBudget = min(free/2, s.config.Size("sluice.wal.budget.bytes"))
+	}
+	log.Info("nothing is kept: data directory and bucket are gone when this process ends", "dir", s.dir)
+	return func() error {
+		log.Info("nothing was kept", "dir", s.dir)
+		return os.RemoveAll(s.dir)
+	}, nil
+}
+
+// lines are an error's, without empty ones.
+func lines(err error) (out []string) {
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, line)
+		}
+	}
+	return out
+}
