@@ -56,6 +56,17 @@ func kafkaClasspath(t testing.TB) string {
 	return strings.TrimSpace(string(classpath))
 }
 
+// ExecJava runs a main method in a JVM of its own, for tools that do their last work when theirs ends.
+func ExecJava(t testing.TB, main string, args ...string) *Program {
+	t.Helper()
+	words := append([]string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", kafkaClasspath(t), main}, args...)
+	return Exec(t, javaName(main, args), exec.Command(Tool(t, "java"), words...))
+}
+
+func javaName(main string, args []string) string {
+	return fmt.Sprintf("java %s %s", main[strings.LastIndexByte(main, '.')+1:], strings.Join(args, " "))
+}
+
 // start runs the JVM and the goroutine that hands its answers out.
 func (j *Java) start(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
@@ -142,8 +153,7 @@ func latin1(s string) []byte {
 // Start starts the main method of a class.
 func (j *Java) Start(t testing.TB, main string, args ...string) *Program {
 	t.Helper()
-	short := main[strings.LastIndexByte(main, '.')+1:]
-	p := newProgram(fmt.Sprintf("java %s %s", short, strings.Join(args, " ")))
+	p := newProgram(javaName(main, args))
 	j.mu.Lock()
 	j.next++
 	id := j.next

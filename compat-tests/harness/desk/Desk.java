@@ -11,6 +11,9 @@ import java.io.PipedOutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.kafka.common.utils.Exit;
@@ -44,6 +47,7 @@ public class Desk {
         final long id;
         final PipedOutputStream feed = new PipedOutputStream();
         final InputStream in;
+        final List<Runnable> hooks = Collections.synchronizedList(new ArrayList<>());
         Integer code;
 
         Call(long id) throws IOException {
@@ -59,6 +63,7 @@ public class Desk {
             } catch (Throwable e) {
                 fail(e);
             }
+            hooks.forEach(Runnable::run);
             System.out.flush();
             System.err.flush();
             CALLS.remove(id);
@@ -143,7 +148,8 @@ public class Desk {
         };
         Exit.setExitProcedure(exit);
         Exit.setHaltProcedure(exit);
-        Exit.setShutdownHookAdder((name, hook) -> { }); // the JVM outlives the tools
+        // The JVM outlives the tools: what they leave for its end is done at theirs.
+        Exit.setShutdownHookAdder((name, hook) -> CURRENT.get().hooks.add(hook));
     }
 
     static void handle(JsonNode request) throws IOException {
