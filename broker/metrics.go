@@ -52,7 +52,7 @@ func newMeter() *meter {
 		refused:      counter("sluice_connections_refused_total", "Connections that were closed at once, because there were too many."),
 		failed:       counter("sluice_connections_failed_total", "Connections that ended otherwise than by the client's leaving or the broker's stop: bad or unserved requests, stalls, idleness, resets."),
 		throttles:    counter("sluice_throttles_total", "Answers to Produce after which the connection was not read for a while."),
-		throttleTime: counter("sluice_throttle_seconds_total", "For how long, together."),
+		throttleTime: counter("sluice_throttle_seconds_total", "For how long connections were not read after answers to Produce, together."),
 	}
 	for key, a := range apis {
 		for len(m.apis) <= int(key) {

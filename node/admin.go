@@ -11,6 +11,7 @@ import (
 	"net/http/pprof"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,18 +32,20 @@ const (
 
 // admin answers /healthz, /readyz, /metrics and /debug/pprof/ from before the start recovers anything until the last flush is done.
 type admin struct {
-	health     func() []string // why the process should be restarted
-	ready      func() []string // why clients should not be sent here
-	log        *slog.Logger
-	server     *http.Server
-	registry   *prometheus.Registry // all that has few series
-	partitions prometheus.Gatherer  // a series per partition, up to a number of them
-	everything prometheus.Gatherer  // a series per partition, whatever their number
+	health   func() []string // why the process should be restarted
+	ready    func() []string // why clients should not be sent here
+	log      *slog.Logger
+	server   *http.Server
+	registry *prometheus.Registry // all that has few series
+	details  atomic.Pointer[details]
 
 	accepting sync.WaitGroup
 	answering sync.RWMutex // held for reading by every answer
 	closed    bool         // guarded by answering
 }
+
+// details are the metrics with a series per partition: up to a number of them, or all.
+type details struct{ bounded, all prometheus.Gatherer }
 
 // newAdmin makes the registry; it serves nothing yet.
 func newAdmin(log *slog.Logger, health, ready func() []string) *admin {
@@ -51,7 +54,6 @@ func newAdmin(log *slog.Logger, health, ready func() []string) *admin {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	a.partitions, a.everything = prometheus.Gatherers{}, prometheus.Gatherers{}
 	a.server = &http.Server{
 		Handler:           a.bounded(a.routes()),
 		ReadHeaderTimeout: adminHeaderTimeout, ReadTimeout: adminHeaderTimeout, IdleTimeout: adminIdleTimeout,
@@ -110,13 +112,14 @@ func (a *admin) routes() http.Handler {
 
 // scrape answers /metrics. Partitions come with it up to a number of them, or all if asked for.
 func (a *admin) scrape(w http.ResponseWriter, r *http.Request) {
-	from := prometheus.Gatherers{a.registry, a.partitions}
-	switch p := r.URL.Query().Get("partitions"); p {
-	case "":
-	case "all":
-		from[1] = a.everything
-	case "none":
-		from = from[:1]
+	from := prometheus.Gatherers{a.registry}
+	detail := a.details.Load()
+	switch p := r.URL.Query().Get("partitions"); {
+	case p == "none", p == "" && detail == nil, p == "all" && detail == nil:
+	case p == "":
+		from = append(from, detail.bounded)
+	case p == "all":
+		from = append(from, detail.all)
 	default:
 		http.Error(w, fmt.Sprintf("partitions=%.20q: want all or none", p), http.StatusBadRequest)
 		return

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/sluicemq/sluice/broker"
 	"github.com/sluicemq/sluice/metadata"
 	"github.com/sluicemq/sluice/metadata/pb"
@@ -39,6 +37,8 @@ type Config struct {
 	// MetricsPartitionsMax is up to how many partitions /metrics shows each one; above only sums, unless it is asked
 	// for ?partitions=all. Default 2,000: a page of about 2 MB.
 	MetricsPartitionsMax int
+	// Version of the program, for sluice_build_info.
+	Version string
 }
 
 // Listener is where clients connect, and what they are told about it.
@@ -70,9 +70,7 @@ type Deps struct {
 	Listeners []Listener
 	// Admin is where health, metrics and profiles are answered; nil: nowhere. Open takes it over, Close closes it.
 	Admin net.Listener
-	// Metrics are those of the parts that were opened before the node: the bucket's.
-	Metrics []prometheus.Collector
-	Log     *slog.Logger
+	Log   *slog.Logger
 }
 
 // Node is one running broker with its metadata.
@@ -136,8 +134,10 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 		return n, err
 	}
 	n.broker.Open(n.engine)
+	n.measureLog()
 	n.setPhase("")
 	n.work.Go(n.checkBucket)
+	n.work.Go(func() { n.newFlushWatch().run(n.ctx) })
 	return n, nil
 }
 
@@ -154,6 +154,7 @@ func (n *Node) openBroker() (err error) {
 	if err != nil {
 		return err
 	}
+	n.measure(n.broker.Metrics())
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	n.stopBroker = sync.OnceValue(func() error {
@@ -176,7 +177,7 @@ func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
 	n := &Node{cfg: cfg, deps: deps, fatal: make(chan error, 1), gate: &gate{Bucket: deps.Bucket}}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.admin = newAdmin(deps.Log, n.unhealthy, n.unready)
-	n.admin.registry.MustRegister(deps.Metrics...)
+	n.measureBuild()
 	n.setPhase("starting: the write-ahead log is not recovered yet")
 	return n
 }
@@ -238,6 +239,7 @@ func (n *Node) openMetadata(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("metadata: %w", err)
 	}
+	n.measure(n.raft.Metrics())
 	if n.id.State == stateNew {
 		res, err := n.raft.Propose(ctx, metadata.NewBootstrap(n.id.ClusterID, n.id.Directory))
 		if err = errors.Join(err, res.Err); err != nil {

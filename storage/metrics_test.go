@@ -186,7 +186,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 		refused := r.plain(tp, 1)
 		r.start(refused)
 		r.wait(refused)
-		r.want("full", r.scrape(0), map[string]float64{"storage_refusals_total throttled": 1, "storage_refusals_total failed": 0, "throttle_seconds": 1})
+		r.want("full", r.scrape(0), map[string]float64{"storage_refusals_total throttled": 1, "storage_refusals_total failed": 0, "throttle_current_seconds": 1})
 		r.bucket.Heal()
 	})
 }

@@ -73,6 +73,7 @@ type Node struct {
 	store     *store
 	raft      *hraft.Raft
 	snapshots hraft.SnapshotStore
+	meter     *meter
 
 	ctx     context.Context // ended by Close
 	cancel  context.CancelFunc
@@ -102,7 +103,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("raft: open: %w", err)
 	}
-	n := &Node{deps: deps, state: metadata.New(), due: make(chan struct{}, 1)}
+	n := &Node{deps: deps, state: metadata.New(), due: make(chan struct{}, 1), meter: newMeter()}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.open(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("raft: open %s: %w", cfg.Dir, err), n.Close())
@@ -246,7 +247,9 @@ func (n *Node) stop(err error) {
 // error means that there is no answer: catalog.ErrUnavailable if the command may or may not have been
 // applied, or will be yet; metadata.ErrTooLarge if it was not sent. Propose stamps time and request id
 // where they are not set, so that the same cmd proposed again is the same request.
-func (n *Node) Propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
+func (n *Node) Propose(ctx context.Context, cmd *pb.Command) (res metadata.Result, err error) {
+	began := time.Now()
+	defer func() { n.meter.proposed(began, res, err) }()
 	stamp(cmd)
 	data, err := metadata.EncodeCommand(cmd)
 	if err != nil {

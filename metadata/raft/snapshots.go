@@ -20,7 +20,9 @@ func (n *Node) takeSnapshots() {
 			return
 		case <-n.due:
 		}
-		if err := n.SnapshotNow(n.ctx); err != nil && n.ctx.Err() == nil {
+		err := n.SnapshotNow(n.ctx)
+		n.meter.snapshot(err)
+		if err != nil && n.ctx.Err() == nil {
 			// The log stays, so nothing is lost; the next command asks again.
 			n.deps.Log.Warn("metadata snapshot failed", "err", err)
 			n.mu.Lock()
