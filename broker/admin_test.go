@@ -227,7 +227,7 @@ func TestDescribeTopicConfigs(t *testing.T) {
 			"cleanup.policy=delete/5 ro false secret false type 7 [log.cleanup.policy=delete/5]",
 			"max.message.bytes=2000000/4 ro false secret false type 3 [message.max.bytes=2000000/4 message.max.bytes=1048588/5]",
 			"retention.ms=360000000/5 ro false secret false type 5 []",
-			"segment.ms=5000/4 ro false secret false type 5 [log.roll.ms=5000/4]",
+			"segment.ms=5000/4 ro false secret false type 5 [log.roll.ms=5000/4 log.roll.hours=168/5]",
 			"segment.jitter.ms=0/5 ro false secret false type 5 []",
 			"flush.ms=9223372036854775807/5 ro false secret false type 5 []",
 			"remote.storage.enable=false/5 ro false secret false type 1 []",
@@ -264,9 +264,12 @@ func TestDescribeTopicConfigs(t *testing.T) {
 }
 
 func TestDescribeConfigsResources(t *testing.T) {
-	set, standard, secret := "5", "1", "hush"
+	set, standard, secret, hours := "5", "1", "hush", "168"
 	h := startTCP(t, Config{Settings: []Setting{
 		{Name: "log.retention.ms", Type: catalog.ConfigLong},
+		{Name: "log.retention.hours", Value: &set, Default: &hours, Static: true, Type: catalog.ConfigInt},
+		{Name: "log.roll.ms", Value: &set, Static: true, Type: catalog.ConfigLong},
+		{Name: "log.roll.hours", Value: &hours, Default: &hours, Type: catalog.ConfigInt},
 		{Name: "node.id", Value: &standard, Static: true, Type: catalog.ConfigInt, Documentation: "this broker's number"},
 		{Name: "num.partitions", Value: &set, Default: &standard, Static: true, Type: catalog.ConfigInt},
 		{Name: "default.replication.factor", Value: &standard, Default: &standard, Type: catalog.ConfigInt},
@@ -282,6 +285,9 @@ func TestDescribeConfigsResources(t *testing.T) {
 	}
 	want := []string{
 		"log.retention.ms=null/5 ro true secret false type 5 []",
+		"log.retention.hours=5/4 ro true secret false type 3 [log.retention.hours=5/4 log.retention.hours=168/5]",
+		"log.roll.ms=5/4 ro true secret false type 5 [log.roll.ms=5/4 log.roll.hours=168/5]",
+		"log.roll.hours=168/5 ro true secret false type 3 [log.roll.hours=168/5]",
 		"node.id=1/4 ro true secret false type 3 [node.id=1/4]",
 		"num.partitions=5/4 ro true secret false type 3 [num.partitions=5/4 num.partitions=1/5]",
 		"default.replication.factor=1/5 ro true secret false type 3 [default.replication.factor=1/5]",
@@ -706,7 +712,7 @@ func TestCreatePartitionsCodes(t *testing.T) {
 		{"unknown", false, []topic{to("nowhere", 5)}, "nowhere:3", 4},
 		{"bad name", false, []topic{to("a b", 5)}, "a b:3", 4},
 		{"twice", false, []topic{to("t", 8), to("t", 9)}, "t:42", 4},
-		{"internal", true, []topic{to("__consumer_offsets", 60)}, "__consumer_offsets:0", 4},
+		{"internal", true, []topic{to("__consumer_offsets", 60)}, "__consumer_offsets:17", 4}, // Kafka: 0, and its groups are lost
 		{"mixed", false, []topic{to("t", 5), to("nowhere", 2)}, "t:0 nowhere:3", 5},
 		{"none", false, nil, "", 5},
 		{"huge", true, []topic{to("t", 20_000)}, "t:44", 5}, // Kafka: -1

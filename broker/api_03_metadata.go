@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sluicemq/sluice/broker/coordinator"
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage"
@@ -111,12 +112,15 @@ func (b *Broker) metadataByName(ctx context.Context, c *call, req *kmsg.Metadata
 	if err := validateTopicName(name); err != nil {
 		return nil, err
 	}
-	if b.cfg.AutoCreateOff || c.version >= metadataAutoVersion && !req.AllowAutoTopicCreation || internalTopics[name] ||
+	if b.cfg.AutoCreateOff || c.version >= metadataAutoVersion && !req.AllowAutoTopicCreation || internalTopics[name] && name != coordinator.OffsetsTopic ||
 		!b.authorize(topicCreate, name) {
 		return nil, storage.ErrUnknownPartition
 	}
 	if err := b.waitOpened(); err != nil {
 		return nil, err
+	}
+	if name == coordinator.OffsetsTopic {
+		return b.createOffsetsTopic(ctx)
 	}
 	return b.autoCreate(ctx, name)
 }

@@ -1,4 +1,6 @@
 // DeleteTopics, versions 1 to 6: 4 is flexible, 5 has error messages, 6 takes names or ids.
+//
+// Different from Apache Kafka: an internal topic, and so the state of all groups, is not deleted: INVALID_TOPIC_EXCEPTION.
 
 package broker
 
@@ -60,7 +62,11 @@ func (b *Broker) topicsToDelete(c *call, asked []kmsg.DeleteTopicsRequestTopic) 
 	topics, errs := make([]*catalog.Topic, len(asked)), make([]error, len(asked))
 	counts := map[ident.TopicID]int{}
 	for i := range asked {
-		if topics[i], errs[i] = b.topicToDelete(c, &asked[i]); errs[i] == nil {
+		topics[i], errs[i] = b.topicToDelete(c, &asked[i])
+		if errs[i] == nil && internalTopics[topics[i].Name] {
+			errs[i] = fmt.Errorf("%w: %s is the broker's", errInvalidTopic, topics[i].Name)
+		}
+		if errs[i] == nil {
 			counts[topics[i].ID]++
 		}
 	}

@@ -1,4 +1,6 @@
 // CreatePartitions, versions 0 to 3: 2 is flexible, 3 may answer THROTTLING_QUOTA_EXCEEDED.
+//
+// Different from Apache Kafka: an internal topic does not grow (INVALID_TOPIC_EXCEPTION): groups are found by its partition count.
 
 package broker
 
@@ -44,6 +46,8 @@ func (b *Broker) growTopic(ctx context.Context, c *call, rt *kmsg.CreatePartitio
 	}
 	more := int(rt.Count) - len(t.Partitions)
 	switch {
+	case internalTopics[rt.Topic]:
+		return fmt.Errorf("%w: %s is the broker's", errInvalidTopic, rt.Topic)
 	case more <= 0:
 		return fmt.Errorf("%w: the topic has %d, %d are asked for", catalog.ErrInvalidPartitions, len(t.Partitions), rt.Count)
 	case more > partitionsPerRequestMax:

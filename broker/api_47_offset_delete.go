@@ -47,6 +47,9 @@ func (b *Broker) deleteOffsets(ctx context.Context, c *call, r group.DeleteOffse
 	if err := c.groupError(r.Group); err != nil {
 		return nil, err
 	}
+	if r.Group == "" { // here alone: in OffsetCommit and OffsetFetch it is a name like any other
+		return nil, group.ErrInvalidGroupID
+	}
 	a, err := b.groups.DeleteOffsets(ctx, r)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"github.com/sluicemq/sluice/broker/coordinator"
+	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
 )
 
 // openGroups begins to load the groups; the log is there.
@@ -20,6 +22,16 @@ func (b *Broker) openGroups() {
 		},
 		Brokers: func() int { return len(b.topics.Brokers()) },
 	})
+}
+
+// createOffsetsTopic makes __consumer_offsets as its coordinator does on first use.
+func (b *Broker) createOffsetsTopic(ctx context.Context) (*catalog.Topic, error) {
+	_, err := b.groups.Find(ctx, "")
+	if t, ok := b.topics.TopicByName(coordinator.OffsetsTopic); ok {
+		return t, nil
+	}
+	b.logger.Warn("topic not created on first use", "topic", coordinator.OffsetsTopic, "err", err)
+	return nil, storage.ErrUnknownPartition // retriable
 }
 
 // closeGroups ends what openGroups began.

@@ -1,0 +1,393 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicemq/sluice/broker/group"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage"
+)
+
+// TestPartitionOf: Java's hash, by its own definition: s[0]·31ⁿ⁻¹ + … over UTF-16 units.
+func TestPartitionOf(t *testing.T) {
+	for name, hash := range map[string]int32{
+		"": 0, "a": 97, "abc": 96354, "polygenelubricants": 0 /* −2³¹ without its sign */, "é": 233, "😀": 1772899,
+	} {
+		if got := PartitionOf(name, 1<<31-1); got != hash {
+			t.Errorf("%q: %d, want %d", name, got, hash)
+		}
+		if got := PartitionOf(name, 50); got != hash%50 {
+			t.Errorf("%q: partition %d, want %d", name, got, hash%50)
+		}
+	}
+}
+
+// TestI13_CommitIsDurableBeforeItShows: neither the answer nor OffsetFetch runs ahead of the log.
+func TestI13_CommitIsDurableBeforeItShows(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.mustCommit(0, 5)
+		r.log.hold = true
+		commit := later(func() error { return r.commit(0, 9) })
+		r.wantWaiting(commit, "a commit that is not durable")
+		r.wantCommitted(0, 5)
+		r.log.release()
+		if err, over := answered(commit); !over || err != nil {
+			t.Errorf("a durable commit: over %v, %v", over, err)
+		}
+		r.wantCommitted(0, 9)
+	})
+}
+
+// TestI13_SyncIsDurableBeforeItAnswers: no member gets an assignment that a restart could forget.
+func TestI13_SyncIsDurableBeforeItAnswers(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		m := r.join("")
+		r.log.hold = true
+		sync := later(func() error { return r.sync(m, "work") })
+		r.wantWaiting(sync, "an assignment that is not durable")
+		r.log.release()
+		if err, over := answered(sync); !over || err != nil {
+			t.Errorf("a durable assignment: over %v, %v", over, err)
+		}
+	})
+}
+
+// TestWritesGather: what comes while an append is in flight is one batch, in the order of its coming.
+func TestWritesGather(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.log.hold = true
+		var commits []<-chan error
+		for i := range 20 {
+			commits = append(commits, later(func() error { return r.commit(int32(i%3), ident.Offset(i)) }))
+			synctest.Wait()
+		}
+		r.log.release()
+		for _, c := range commits {
+			if err, over := answered(c); !over || err != nil {
+				t.Errorf("over %v, %v", over, err)
+			}
+		}
+		if n := r.log.appendCount(); n != 2 {
+			t.Errorf("%d appends, want 2", n)
+		}
+		r.restart()
+		for p, want := range []ident.Offset{18, 19, 17} {
+			r.wantCommitted(int32(p), want)
+		}
+	})
+}
+
+// TestRefusedWrite: a definite refusal leaves everything as it was, and says so in a way that is tried again.
+func TestRefusedWrite(t *testing.T) {
+	for _, tc := range []struct{ err, want error }{
+		{storage.ErrThrottled, ErrNotAvailable}, {storage.ErrUnknownPartition, ErrNotAvailable}, {storage.ErrNotReady, ErrNotAvailable},
+		{storage.ErrWALFailed, ErrNotCoordinator}, {storage.ErrClosed, ErrNotCoordinator}, {storage.ErrNotLeader, ErrNotCoordinator},
+		{storage.ErrTooLarge, storage.ErrTooLarge},
+	} {
+		inBubble(t, Config{}, func(t *testing.T, r *rig) {
+			r.mustCommit(0, 5)
+			r.log.refuse = func(int) error { return tc.err }
+			if err := r.commit(0, 9); !errors.Is(err, tc.want) {
+				t.Errorf("%v: answered %v", tc.err, err)
+			}
+			r.wantCommitted(0, 5)
+			r.log.refuse = nil
+			r.mustCommit(0, 10)
+			r.wantCommitted(0, 10)
+		})
+	}
+}
+
+// member is one of a group, as it knows itself.
+type member struct {
+	id         string
+	generation int32
+	leader     bool
+}
+
+// join makes the group's only member join, KIP-394 and all.
+func (r *rig) join(id string) member {
+	r.t.Helper()
+	for {
+		a, err := r.Join(r.t.Context(), r.joinRequest(id))
+		switch {
+		case err == nil && errors.Is(a.Err, group.ErrMemberIDRequired):
+			id = a.MemberID
+		case err != nil || a.Err != nil:
+			r.t.Fatalf("join: %v, %v", err, a)
+		default:
+			return member{id: a.MemberID, generation: a.Generation, leader: a.Leader == a.MemberID}
+		}
+	}
+}
+
+func (r *rig) joinRequest(id string) group.JoinRequest {
+	return group.JoinRequest{
+		Group: "g", MemberID: id, ClientID: "c", ClientHost: "/h", SessionTimeout: 10 * time.Second, RebalanceTimeout: time.Minute,
+		ProtocolType: "consumer", Protocols: []group.Protocol{{Name: "range"}}, RequireKnownMember: true,
+	}
+}
+
+func (r *rig) sync(m member, assignment string) error {
+	a, err := r.Sync(r.t.Context(), group.SyncRequest{Group: "g", MemberID: m.id, Generation: m.generation, Assignments: map[string][]byte{m.id: []byte(assignment)}})
+	switch {
+	case err != nil:
+		return err
+	case a.Err == nil && string(a.Assignment) != assignment:
+		return fmt.Errorf("assignment %q, want %q", a.Assignment, assignment)
+	}
+	return a.Err
+}
+
+func (r *rig) beat(m member) error {
+	return r.Heartbeat(r.t.Context(), group.HeartbeatRequest{Group: "g", MemberID: m.id, Generation: m.generation})
+}
+
+// TestRestartKeepsTheGroup: after a kill the member goes on as if nothing had been: no rebalance storm. Its session starts anew, whole.
+func TestRestartKeepsTheGroup(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		m := r.join("")
+		if err := r.sync(m, "work"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.commitAs(m, 1, 7); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(9 * time.Second)
+		r.restart()
+		time.Sleep(9 * time.Second)
+		if err := r.beat(m); err != nil {
+			t.Errorf("heartbeat after the restart: %v", err)
+		}
+		r.wantCommitted(1, 7)
+		d, err := r.Describe(t.Context(), "g")
+		if err != nil || d.State != group.Stable || len(d.Members) != 1 || string(d.Members[0].Assignment) != "work" || d.Members[0].ClientHost != "/h" {
+			t.Errorf("after the restart: %+v %v", d, err)
+		}
+		time.Sleep(11 * time.Second)
+		if err := r.beat(m); !errors.Is(err, group.ErrUnknownMember) {
+			t.Errorf("a member that was silent for its session: %v", err)
+		}
+	})
+}
+
+// TestLoadInProgress: elected is not ready. Every request is told so until the whole log was read, also when the bucket is away.
+func TestLoadInProgress(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		for i := range 10 {
+			r.mustCommit(0, ident.Offset(i))
+		}
+		next := r.log.crashed()
+		r.Close()
+		r.log = next
+		r.log.readGate = make(chan struct{})
+		r.open()
+		ctx := t.Context()
+		refusals := func() map[string]error {
+			synctest.Wait()
+			_, join := r.Join(ctx, r.joinRequest(""))
+			_, sync := r.Sync(ctx, group.SyncRequest{Group: "g"})
+			_, leave := r.Leave(ctx, group.LeaveRequest{Group: "g"})
+			_, fetch := r.Fetch(ctx, "g", nil)
+			_, all := r.FetchAll(ctx, "g")
+			_, describe := r.Describe(ctx, "g")
+			_, list := r.List(ctx)
+			_, del := r.Delete(ctx, "g")
+			_, offsets := r.DeleteOffsets(ctx, group.DeleteOffsetsRequest{Group: "g"})
+			return map[string]error{
+				"join": join, "sync": sync, "leave": leave, "fetch": fetch, "all": all, "describe": describe, "list": list, "delete": del,
+				"offsets": offsets, "commit": r.commit(0, 99), "heartbeat": r.beat(member{}),
+			}
+		}
+		for what, err := range refusals() {
+			if !errors.Is(err, ErrLoading) {
+				t.Errorf("%s while loading: %v", what, err)
+			}
+		}
+		if groups := r.Groups(ctx); len(groups) != 0 {
+			t.Errorf("groups that are not loaded: %v", groups)
+		}
+		r.log.mu.Lock()
+		r.log.readErr = storage.ErrUnavailable
+		r.log.mu.Unlock()
+		close(r.log.readGate)
+		time.Sleep(time.Minute)
+		for what, err := range refusals() {
+			if !errors.Is(err, ErrLoading) {
+				t.Errorf("%s while the bucket is away: %v", what, err)
+			}
+		}
+		r.log.mu.Lock()
+		r.log.readErr = nil
+		r.log.mu.Unlock()
+		time.Sleep(2 * loadRetryLast)
+		r.wantCommitted(0, 9)
+		if groups := r.Groups(ctx); len(groups) != 1 || groups[0].Group != "g" || len(groups[0].Offsets) != 1 || groups[0].Offsets[0].Offset != 9 {
+			t.Errorf("groups: %+v", groups)
+		}
+	})
+}
+
+// TestWaiterGivesUp: a caller that leaves takes its wait along; the group goes on without it when its time is over.
+func TestWaiterGivesUp(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		m := r.join("")
+		if err := r.sync(m, "work"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		second := r.pendingMember()
+		wait := later(func() error {
+			_, err := r.Join(ctx, r.joinRequest(second))
+			return err
+		})
+		r.wantWaiting(wait, "a join while another member has not joined again")
+		cancel()
+		if err, over := answered(wait); !over || !errors.Is(err, context.Canceled) {
+			t.Errorf("a join whose caller left: over %v, %v", over, err)
+		}
+		if err := r.beat(m); !errors.Is(err, group.ErrRebalanceInProgress) {
+			t.Errorf("heartbeat: %v", err)
+		}
+		again := r.join(m.id)
+		if again.generation != m.generation+1 {
+			t.Errorf("generation %d, want %d", again.generation, m.generation+1)
+		}
+	})
+}
+
+// pendingMember asks for a member id and does not join with it yet.
+func (r *rig) pendingMember() string {
+	r.t.Helper()
+	a, err := r.Join(r.t.Context(), r.joinRequest(""))
+	if err != nil || !errors.Is(a.Err, group.ErrMemberIDRequired) {
+		r.t.Fatalf("join: %v %+v", err, a)
+	}
+	return a.MemberID
+}
+
+// TestCloseAnswersEverybody: who waits is told to look for another coordinator, and nothing runs on.
+func TestCloseAnswersEverybody(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		m := r.join("")
+		if err := r.sync(m, "work"); err != nil {
+			t.Fatal(err)
+		}
+		second := r.pendingMember()
+		var joinErr error
+		join := later(func() error {
+			a, err := r.Join(t.Context(), r.joinRequest(second))
+			if err == nil {
+				joinErr = a.Err
+			}
+			return err
+		})
+		r.log.hold = true
+		commit := later(func() error { return r.commitAs(m, 0, 5) })
+		r.wantWaiting(join, "join")
+		r.wantWaiting(commit, "commit")
+		r.Close()
+		r.Close()
+		if err, over := answered(join); !over || err != nil || !errors.Is(joinErr, ErrNotCoordinator) {
+			t.Errorf("join: over %v, %v, %v", over, err, joinErr)
+		}
+		if err, over := answered(commit); !over || !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("commit: over %v, %v", over, err)
+		}
+		if err := r.commit(0, 6); !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+// TestOtherLifeOfTheTopics: offsets go with their topic, and groups with __consumer_offsets.
+func TestOtherLifeOfTheTopics(t *testing.T) {
+	inBubble(t, Config{CheckInterval: time.Minute}, func(t *testing.T, r *rig) {
+		r.mustCommit(0, 5)
+		r.topics.delete("orders")
+		r.wantCommitted(0, -1)
+		r.topics.create("orders", 3, 1)
+		r.wantCommitted(0, -1) // not the old life's
+		before := r.log.appendCount()
+		time.Sleep(time.Minute + time.Second)
+		if r.log.appendCount() == before {
+			t.Error("no tombstone was written for an offset whose topic is gone")
+		}
+		r.mustCommit(0, 6)
+		r.restart()
+		r.wantCommitted(0, 6)
+
+		r.topics.delete(OffsetsTopic)
+		r.topics.create(OffsetsTopic, 1, 1)
+		synctest.Wait()
+		if err := r.commit(0, 7); !errors.Is(err, ErrLoading) { // the new life is opened by its first request
+			t.Errorf("another life of __consumer_offsets: %v", err)
+		}
+		synctest.Wait()
+		r.wantCommitted(0, -1)
+		r.mustCommit(0, 7)
+
+		r.topics.delete(OffsetsTopic)
+		if _, err := r.Fetch(t.Context(), "g", nil); !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("without __consumer_offsets: %v", err)
+		}
+		if groups, err := r.List(t.Context()); err != nil || len(groups) != 0 {
+			t.Errorf("without __consumer_offsets: %v %v", groups, err)
+		}
+		if _, err := r.Find(t.Context(), "g"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantCommitted(0, -1)
+		r.mustCommit(0, 1)
+	})
+}
+
+// TestI4_OnlyLedPartitions: a group whose partition another broker leads is not answered here.
+func TestI4_OnlyLedPartitions(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.topics.delete(OffsetsTopic)
+		r.topics.create(OffsetsTopic, 1, 2)
+		if id, err := r.Find(t.Context(), "g"); err != nil || id != 2 {
+			t.Errorf("coordinator %d, %v", id, err)
+		}
+		if err := r.commit(0, 5); !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("commit: %v", err)
+		}
+		if groups, err := r.List(t.Context()); err != nil || len(groups) != 0 {
+			t.Errorf("list: %v %v", groups, err)
+		}
+	})
+	inBubble(t, Config{}, func(t *testing.T, r *rig) { // it moves while we hold its groups
+		r.mustCommit(0, 5)
+		r.topics.lead(OffsetsTopic, 2)
+		if err := r.commit(0, 6); !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("commit: %v", err)
+		}
+		if _, err := r.Fetch(t.Context(), "g", nil); !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("fetch: %v", err)
+		}
+	})
+}
+
+// TestFindTogether: many first clients make one topic.
+func TestFindTogether(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.topics.delete(OffsetsTopic)
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if id, err := r.Find(t.Context(), "g"); err != nil || id != 1 {
+					t.Errorf("coordinator %d, %v", id, err)
+				}
+			})
+		}
+		wg.Wait()
+		r.mustCommit(0, 5)
+	})
+}
