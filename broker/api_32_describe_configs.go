@@ -129,18 +129,24 @@ func (b *Broker) describeTopicConfigs(set map[string]string) (out []describedCon
 }
 
 func describeSettings(settings []Setting) []describedConfig {
+	byName := make(map[string]*Setting, len(settings))
+	for i := range settings {
+		byName[settings[i].Name] = &settings[i]
+	}
 	out := make([]describedConfig, len(settings))
 	for i := range settings {
 		s := &settings[i]
 		d := describedConfig{
 			Name: s.Name, Value: s.Value, ReadOnly: true, Source: brokerSource(s.Static), IsDefault: !s.Static,
 			ConfigType: kmsg.ConfigType(s.Type), Documentation: kmsg.StringPtr(s.Documentation),
+			ConfigSynonyms: s.synonyms(nil),
 		}
-		if s.Static && s.Value != nil {
-			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(s.Name, *s.Value, d.Source))
-		}
-		if s.Default != nil {
-			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(s.Name, *s.Default, kmsg.ConfigSourceDefaultConfig))
+		if s.Value != nil {
+			for _, name := range catalog.CoarserBrokerKeys(s.Name) {
+				if coarser := byName[name]; coarser != nil {
+					d.ConfigSynonyms = coarser.synonyms(d.ConfigSynonyms)
+				}
+			}
 		}
 		if s.Sensitive || s.Type == catalog.ConfigSecret {
 			d.IsSensitive, d.Value = true, nil
@@ -151,6 +157,17 @@ func describeSettings(settings []Setting) []describedConfig {
 		out[i] = d
 	}
 	return out
+}
+
+// synonyms appends what is said of the key: by the configuration, then its default.
+func (s *Setting) synonyms(to []describedSynonym) []describedSynonym {
+	if s.Static && s.Value != nil {
+		to = append(to, synonym(s.Name, *s.Value, kmsg.ConfigSourceStaticBrokerConfig))
+	}
+	if s.Default != nil {
+		to = append(to, synonym(s.Name, *s.Default, kmsg.ConfigSourceDefaultConfig))
+	}
+	return to
 }
 
 // describeLoggers shows the level of the one logger that there is.

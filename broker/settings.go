@@ -71,6 +71,9 @@ func (c *Config) ownSettings() []Setting {
 		}
 		s := Setting{Name: k.Synonym, Type: k.Type, Documentation: k.Doc}
 		for _, y := range slices.Backward(c.TopicDefaults.Synonyms(&k)) {
+			if y.Name != k.Synonym {
+				continue
+			}
 			s.Value, s.Static = &y.Value, y.Static
 			if !y.Static {
 				s.Default = &y.Value

@@ -58,6 +58,7 @@ type TopicConfigKey struct {
 // coarserKey is a broker's key for the same thing in a larger unit.
 type coarserKey struct {
 	name     string
+	standard string // "" if it has none
 	unit     int64
 	min, max int64
 }
@@ -83,7 +84,7 @@ var topicConfigKeys = []TopicConfigKey{
 	between("file.delete.delay.ms", "60000", ConfigLong, "log.segment.delete.delay.ms", 0, math.MaxInt64, "Kept and shown; objects have a deletion delay of the cluster."),
 	between("flush.messages", maxLong, ConfigLong, "log.flush.interval.messages", 1, math.MaxInt64, "Kept and shown; every acknowledged record is already on disk."),
 	between("flush.ms", maxLong, ConfigLong, "log.flush.interval.ms", 0, math.MaxInt64, "Kept and shown; every acknowledged record is already on disk.").
-		or("log.flush.scheduler.interval.ms", 1, 0),
+		or("log.flush.scheduler.interval.ms", maxLong, 1, 0),
 	free("follower.replication.throttled.replicas", "", ConfigList, "", "Kept and shown; there are no followers to throttle.").but(throttledReplicas),
 	between("index.interval.bytes", "4096", ConfigInt, "log.index.interval.bytes", 0, math.MaxInt32, "Kept and shown; every batch is indexed."),
 	free("leader.replication.throttled.replicas", "", ConfigList, "", "Kept and shown; there are no followers to throttle.").but(throttledReplicas),
@@ -103,11 +104,11 @@ var topicConfigKeys = []TopicConfigKey{
 	boolean("remote.storage.enable", "", "May only be false: storage is remote anyway.").but(onlyFalse),
 	between(ConfigRetentionBytes, "-1", ConfigLong, "log.retention.bytes", math.MinInt64, math.MaxInt64, "Bytes of a partition above which its oldest records go; -1 is no limit."),
 	between(ConfigRetentionMs, week, ConfigLong, "log.retention.ms", -1, math.MaxInt64, "Age at which records go; -1 is no limit.").
-		or("log.retention.minutes", minuteMs, math.MinInt32).or("log.retention.hours", hourMs, math.MinInt32),
+		or("log.retention.minutes", "", minuteMs, math.MinInt32).or("log.retention.hours", "168", hourMs, math.MinInt32),
 	between(ConfigSegmentBytes, "1073741824", ConfigInt, "log.segment.bytes", 1<<20, math.MaxInt32, "Kept and shown; a batch may not be larger."),
 	between("segment.index.bytes", "10485760", ConfigInt, "log.index.size.max.bytes", 4, math.MaxInt32, "Kept and shown; indexes are part of objects."),
-	between("segment.jitter.ms", "0", ConfigLong, "log.roll.jitter.ms", 0, math.MaxInt64, "Kept and shown.").or("log.roll.jitter.hours", hourMs, 0),
-	between("segment.ms", week, ConfigLong, "log.roll.ms", 1, math.MaxInt64, "Age from which records may be compacted.").or("log.roll.hours", hourMs, 1),
+	between("segment.jitter.ms", "0", ConfigLong, "log.roll.jitter.ms", 0, math.MaxInt64, "Kept and shown.").or("log.roll.jitter.hours", "0", hourMs, 0),
+	between("segment.ms", week, ConfigLong, "log.roll.ms", 1, math.MaxInt64, "Age from which records may be compacted.").or("log.roll.hours", "168", hourMs, 1),
 	oneOf(ConfigDurability, "", "", "When a record counts as stored: local (this broker's disk), replicated (also its peers'), object (in the bucket). Unset follows the cluster's default.", "local", "object", "replicated"),
 	boolean("unclean.leader.election.enable", "unclean.leader.election.enable", "Kept and shown; leadership never moves to a broker without the records."),
 }
@@ -143,12 +144,12 @@ func (k TopicConfigKey) but(check func(string) error) TopicConfigKey {
 	return k
 }
 
-func (k TopicConfigKey) or(name string, unit, low int64) TopicConfigKey {
+func (k TopicConfigKey) or(name, standard string, unit, low int64) TopicConfigKey {
 	high := int64(math.MaxInt32)
 	if unit == 1 {
 		high = math.MaxInt64
 	}
-	k.coarser = append(k.coarser, coarserKey{name, unit, low, high})
+	k.coarser = append(k.coarser, coarserKey{name, standard, unit, low, high})
 	return k
 }
 

@@ -118,20 +118,51 @@ type ConfigSynonym struct {
 	Static      bool // set in the broker's configuration, not Kafka's default
 }
 
-// Synonyms returns the values of a topic key's broker-level key, the one that counts first.
+// Synonyms returns the values of a topic key's broker-level keys, the one that counts first. Where only a key in a larger unit
+// is set there are none: so does Kafka.
 func (d *TopicDefaults) Synonyms(k *TopicConfigKey) (out []ConfigSynonym) {
 	if k.Synonym == "" {
 		return nil
 	}
+	var static map[string]string
 	if d != nil {
-		if v, ok := d.static[k.Synonym]; ok {
-			out = append(out, ConfigSynonym{k.Synonym, v, true})
+		static = d.static
+	}
+	add := func(name, standard string) {
+		if v, ok := static[name]; ok {
+			out = append(out, ConfigSynonym{name, v, true})
+		}
+		if standard != "" {
+			out = append(out, ConfigSynonym{name, standard, false})
 		}
 	}
-	if len(k.coarser) == 0 { // else Kafka has the default with the coarsest key, which it does not list
-		out = append(out, ConfigSynonym{k.Synonym, k.Default, false})
+	if len(k.coarser) == 0 {
+		add(k.Synonym, k.Default)
+		return out
+	}
+	if _, ok := static[k.Synonym]; !ok {
+		return nil
+	}
+	add(k.Synonym, "")
+	for _, c := range k.coarser {
+		add(c.name, c.standard)
 	}
 	return out
+}
+
+// CoarserBrokerKeys returns the broker's keys that say the same as name in larger units, and count where it is not set.
+func CoarserBrokerKeys(name string) (names []string) {
+	for i := range topicConfigKeys {
+		k := &topicConfigKeys[i]
+		found := k.Synonym == name
+		for _, c := range k.coarser {
+			if found {
+				names = append(names, c.name)
+			}
+			found = found || c.name == name
+		}
+	}
+	return names
 }
 
 // Check validates what is to be set on a topic, each value and those that belong together, and

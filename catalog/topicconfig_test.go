@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -162,7 +163,7 @@ func TestTopicDefaults(t *testing.T) {
 		{"", "retention.ms", "604800000", ""},
 		{"log.retention.hours=100", "retention.ms", "360000000", ""},
 		{"log.retention.hours=100 log.retention.minutes=5", "retention.ms", "300000", ""},
-		{"log.retention.hours=100 log.retention.minutes=5 log.retention.ms=7", "retention.ms", "7", "log.retention.ms=7*"},
+		{"log.retention.hours=100 log.retention.minutes=5 log.retention.ms=7", "retention.ms", "7", "log.retention.ms=7* log.retention.minutes=5* log.retention.hours=100* log.retention.hours=168"},
 		{"log.retention.hours=-1", "retention.ms", "-1", ""},
 		{"log.retention.minutes=-7", "retention.ms", "-1", ""},
 		{"log.retention.ms=0", "retention.ms", "-", ""},
@@ -171,9 +172,10 @@ func TestTopicDefaults(t *testing.T) {
 		{"log.retention.hours=3000000000", "retention.ms", "-", ""},
 		{"log.roll.hours=24", "segment.ms", "86400000", ""},
 		{"log.roll.hours=0", "segment.ms", "-", ""},
-		{"log.roll.ms=5 log.roll.hours=24", "segment.ms", "5", "log.roll.ms=5*"},
+		{"log.roll.ms=5 log.roll.hours=24", "segment.ms", "5", "log.roll.ms=5* log.roll.hours=24* log.roll.hours=168"},
 		{"log.roll.jitter.hours=1", "segment.jitter.ms", "3600000", ""},
 		{"log.flush.scheduler.interval.ms=9", "flush.ms", "9", ""},
+		{"log.flush.interval.ms=8", "flush.ms", "8", "log.flush.interval.ms=8* log.flush.scheduler.interval.ms=9223372036854775807"},
 		{"message.max.bytes= 2000000 ", "max.message.bytes", "2000000", "message.max.bytes=2000000* message.max.bytes=1048588"},
 		{"message.max.bytes=x", "max.message.bytes", "-", ""},
 		{"log.cleanup.policy=compact", "cleanup.policy", "compact", "log.cleanup.policy=compact* log.cleanup.policy=delete"},
@@ -206,6 +208,12 @@ func TestTopicDefaults(t *testing.T) {
 		}
 		if got := d.Value(&k); got != c.value || strings.Join(shown, " ") != c.shown {
 			t.Errorf("%s: %s is %s, shown as %v, want %s and %s", c.broker, c.key, got, shown, c.value, c.shown)
+		}
+	}
+	for name, want := range map[string]string{"log.retention.ms": "[log.retention.minutes log.retention.hours]", "log.retention.minutes": "[log.retention.hours]",
+		"log.retention.hours": "[]", "log.roll.ms": "[log.roll.hours]", "num.partitions": "[]", "": "[]"} {
+		if got := fmt.Sprint(CoarserBrokerKeys(name)); got != want {
+			t.Errorf("coarser than %s: %s, want %s", name, got, want)
 		}
 	}
 	d, err := ParseTopicDefaults(map[string]string{"log.retention.hours": "24", "message.max.bytes": "9", "log.cleaner.max.compaction.lag.ms": "100"})
