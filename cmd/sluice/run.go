@@ -40,7 +40,7 @@ func run(ctx context.Context, s *settings, hello func(address string) string, ou
 	if err != nil {
 		return err
 	}
-	n, err := node.Open(ctx, cfg, node.Deps{Bucket: b, Listeners: clients, Admin: admin, Metrics: b.Metrics(), Log: log})
+	n, err := node.Open(ctx, cfg, node.Deps{Bucket: b, Listeners: clients, Admin: admin, Log: log})
 	if err != nil {
 		return err
 	}

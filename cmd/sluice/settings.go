@@ -79,6 +79,7 @@ func (s *settings) nodeConfig(listeners []node.Listener, admin net.Listener) (no
 		SnapshotInterval: c.Duration("sluice.snapshot.interval"), SnapshotSoon: c.Duration("sluice.snapshot.after.change"),
 		BucketWait: c.Duration("sluice.bucket.wait"), StopTimeout: c.Duration("sluice.stop.timeout"),
 		MetricsPartitionsMax: int(c.Int("sluice.metrics.partitions.max")),
+		Version:              version,
 	}, nil
 }
 

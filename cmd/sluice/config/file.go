@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,6 +21,9 @@ const fileBytesMax = 1 << 20
 func ParseFile(name string, text []byte) ([]Entry, error) {
 	if len(text) > fileBytesMax {
 		return nil, Problems{{name, "file", fmt.Sprintf("it has %d bytes, at most %d are read: is it a configuration?", len(text), fileBytesMax)}}
+	}
+	if !utf8.Valid(text) {
+		return nil, Problems{{name, "file", "it is not text in UTF-8: is it a configuration?"}}
 	}
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	var p parsed
