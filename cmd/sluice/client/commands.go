@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -13,9 +14,22 @@ func Commands() []*cobra.Command {
 		c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 			return usage("%w (see %s --help)", err, cmd.CommandPath())
 		})
+		c.SetHelpTemplate(helpTemplate)
 		checkArgs(c)
 	}
 	return commands
+}
+
+// helpTemplate puts what is looked up (a grammar, letters, exit codes) below what is read: text, usage, examples, flags.
+const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{.UsageString}}{{with index .Annotations "reference"}}
+{{.}}
+{{end}}`
+
+// reference is what a command's help ends with.
+func reference(parts ...string) map[string]string {
+	return map[string]string{"reference": strings.Join(append(parts, exitHelp), "\n\n")}
 }
 
 // checkArgs makes a wrong number of arguments an error of usage, in a command and those below it.
@@ -36,7 +50,7 @@ func checkArgs(c *cobra.Command) {
 // parent is a command that only holds others: alone it prints its help, with a name that it does not know it fails.
 func parent(use, short, long string, subs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
-		Use: use, Short: short, Long: long,
+		Use: use, Short: short, Long: long, Annotations: reference(),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil

@@ -47,9 +47,8 @@ With --group it reads as a member of a consumer group: from where the group stan
 partitions with its other members. What was printed is committed, every five seconds and at
 the end. Where nothing is committed it starts at --offset.
 
--O says where to start. (In kcat this is -o, which here is the output in every command.)
-
-` + whereHelp + "\n\n" + lettersHelp + "\n\n" + envelopeHelp + "\n\n" + exitHelp,
+-O says where to start. (In kcat this is -o, which here is the output in every command.)`,
+		Annotations: reference(whereHelp, lettersHelp, envelopeHelp),
 		Example: `  sluice consume orders
   sluice consume orders -O -10 -e                      the last ten of each partition
   sluice consume orders -O @-1h -f '%T %p/%o %k: %s\n'
@@ -63,16 +62,18 @@ the end. Where nothing is committed it starts at --offset.
 	}
 	c.addFlags(cmd.Flags())
 	f := cmd.Flags()
-	f.StringVarP(&o.offset, "offset", "O", "start", "WHERE to start: start, end, N, +N, -N, @TIME or @-AGE")
-	f.Int32SliceVarP(&o.partitions, "partition", "p", nil, "partitions to read, such as 0,2; default all")
-	f.Int64VarP(&o.count, "count", "c", 0, "end after so many records; 0: do not")
+	f.StringVarP(&o.offset, "offset", "O", "start", "`WHERE` to start: start, end, N, +N, -N, @TIME or @-AGE")
+	f.Int32SliceVarP(&o.partitions, "partition", "p", nil, "`PARTITIONS` to read, such as 0,2; all unless told")
+	f.Lookup("partition").DefValue = ""
+	f.Int64VarP(&o.count, "count", "c", 0, "end after `N` records; 0: do not")
 	f.BoolVarP(&o.exitAtEnd, "exit", "e", false, "end at what is the end when it starts")
-	f.StringVarP(&o.group, "group", "G", "", "read as a member of this consumer group")
+	f.StringVarP(&o.group, "group", "G", "", "read as a member of this consumer `GROUP`")
 	f.BoolVar(&o.committed, "read-committed", false, "leave out records of open and aborted transactions")
-	f.StringVarP(&o.letters, "format", "f", "", "how to print a record, by the letters below")
+	f.StringVarP(&o.letters, "format", "f", "", "`FORMAT` to print a record in, by the letters below")
 	f.BoolVarP(&o.envelopes, "json", "J", false, "print JSON envelopes, one per line; the same as -o json")
-	f.StringVarP(&o.keyEnd, "key-delimiter", "K", "", "print keys too, with this text between key and value")
-	f.StringVarP(&o.delimiter, "delimiter", "D", `\n`, "text after each record")
+	f.StringVarP(&o.keyEnd, "key-delimiter", "K", "", "print keys too, with this `TEXT` between key and value")
+	f.StringVarP(&o.delimiter, "delimiter", "D", `\n`, "`TEXT` after each record; a newline unless told")
+	f.Lookup("delimiter").DefValue = "" // it would be shown escaped twice
 	f.BoolVarP(&o.nullText, "null", "Z", false, "print NULL for keys and values that are null")
 	f.VarP(&o.out, "output", "o", "print records as table, json or yaml")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))

@@ -7,8 +7,8 @@
 // every wait for the cluster ends: within --timeout, or with Ctrl-C.
 //
 // A command is a cobra.Command whose RunE opens a [session]; [Commands] lists
-// them and [ExitCode] tells what the process ends with. The commands have no
-// goroutines of their own; records that were sent are answered on the client's (produce.go).
+// them and [ExitCode] tells what the process ends with. One goroutine
+// is started here, which reads standard input for produce; records that were sent are answered on the client's.
 //
 // Imports: nothing of ours. Only this package, of all under cmd, imports kadm.
 package client

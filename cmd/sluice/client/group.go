@@ -20,9 +20,7 @@ func groupCommand() *cobra.Command {
   sluice group ls
   sluice group describe billing
   sluice group reset-offsets billing --all-topics --to @-1h             (shows what would happen)
-  sluice group reset-offsets billing --all-topics --to @-1h --execute   (does it)
-
-`+exitHelp,
+  sluice group reset-offsets billing --all-topics --to @-1h --execute   (does it)`,
 		groupLs(c), groupDescribe(c), groupReset(c))
 	c.addFlags(cmd.PersistentFlags())
 	return cmd
@@ -43,9 +41,8 @@ func groupLs(c *connection) *cobra.Command {
 		Use:   "ls [PATTERN…]",
 		Short: "List groups",
 		Long: `List groups, all or those that a pattern matches: * stands for any text, ? for one
-character, [a-c] for one of some. Quote patterns, so that the shell leaves them alone.
-
-` + exitHelp,
+character, [a-c] for one of some. Quote patterns, so that the shell leaves them alone.`,
+		Annotations: reference(),
 		Example: `  sluice group ls
   sluice group ls 'billing-*' --state Empty
   sluice group ls -o json | jq -r '.[].name'`,
@@ -65,7 +62,7 @@ character, [a-c] for one of some. Quote patterns, so that the shell leaves them 
 		},
 	}
 	out.addFlag(cmd)
-	cmd.Flags().StringSliceVar(&states, "state", nil, "only groups in these states: Stable, Empty, PreparingRebalance, CompletingRebalance, Dead")
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only groups in these `STATES`: Stable, Empty, PreparingRebalance, CompletingRebalance, Dead")
 	return cmd
 }
 
@@ -129,9 +126,8 @@ func groupDescribe(c *connection) *cobra.Command {
 		Long: `Show members, assignments and lag of groups.
 
 LAG is the number of records between what the group committed and the end of the partition.
-A group that never committed for a partition has no lag there.
-
-` + exitHelp,
+A group that never committed for a partition has no lag there.`,
+		Annotations: reference(),
 		Example: `  sluice group describe billing
   sluice group describe billing -o json | jq '.[0].lag'`,
 		Args:              cobra.MinimumNArgs(1),

@@ -76,9 +76,8 @@ Files have lines of topic,partition,offset, as those of Kafka's own tool; a name
 plan, with or without --execute.
 
 The group must have no members then: stop its consumers first. The offsets are read back
-after they were committed.
-
-` + whereHelp + "\n\n" + exitHelp,
+after they were committed.`,
+		Annotations: reference(whereHelp),
 		Example: `  sluice group reset-offsets billing --all-topics --to @-1h
   sluice group reset-offsets billing --topic orders:0,2 --to start --execute
   sluice group reset-offsets billing --topic orders --shift-by -100
@@ -92,13 +91,13 @@ after they were committed.
 	}
 	out.addFlag(cmd)
 	f := cmd.Flags()
-	f.StringArrayVar(&o.topics, "topic", nil, "TOPIC or TOPIC:PARTITION,PARTITION (repeat for more)")
+	f.StringArrayVar(&o.topics, "topic", nil, "`TOPIC` or TOPIC:PARTITION,PARTITION (repeat for more)")
 	f.BoolVar(&o.allTopics, "all-topics", false, "every topic that the group has committed offsets for")
-	f.StringVar(&o.to, "to", "", "WHERE to read next: start, end, N, +N, -N, @TIME or @-AGE")
+	f.StringVar(&o.to, "to", "", "`WHERE` to read next: start, end, N, +N, -N, @TIME or @-AGE")
 	f.BoolVar(&o.toCurrent, "to-current", false, "leave it at what is committed, moved into what is kept")
-	f.StringVar(&o.shift, "shift-by", "", "records to go onward, or back with a minus")
-	f.StringVar(&o.fromFile, "from-file", "", "file with targets; - reads standard input")
-	f.StringVar(&o.toFile, "to-file", "", "file to write the targets to")
+	f.StringVar(&o.shift, "shift-by", "", "`N` records onward, or back with a minus")
+	f.StringVar(&o.fromFile, "from-file", "", "`FILE` with targets; - reads standard input")
+	f.StringVar(&o.toFile, "to-file", "", "`FILE` to write the targets to")
 	f.BoolVar(&o.execute, "execute", false, "do it")
 	_ = cmd.RegisterFlagCompletionFunc("topic", completeWith(c, 0, topicNames))
 	return cmd

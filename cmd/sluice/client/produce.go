@@ -54,10 +54,9 @@ after it, unless its length was read before: '%k:%s\n', or '%K %k%S %s' for any 
 format that ends with a letter ends with the line. %t and %p choose topic and partition,
 %T and %h set timestamp and headers, %o is read and not used.
 
-` + lettersHelp + "\n\n" + envelopeHelp + `
-produce -J takes topic, ts, headers, key and payload from it, and chooses the partition anew.
-
-` + exitHelp,
+-J reads what consume -J wrote: topic (unless one is named here), ts, headers, key and payload.
+The partition is chosen anew.`,
+		Annotations: reference(lettersHelp, envelopeHelp),
 		Example: `  echo hello | sluice produce greetings
   printf 'k1:v1\nk2:v2\n' | sluice produce orders -K :
   sluice produce orders -k customer-7 -H source=shell -z zstd < orders.txt
@@ -75,13 +74,14 @@ produce -J takes topic, ts, headers, key and payload from it, and chooses the pa
 	}
 	c.addFlags(cmd.Flags())
 	f := cmd.Flags()
-	f.Int32VarP(&o.partition, "partition", "p", -1, "partition; -1: chosen by the key")
-	f.StringVarP(&o.key, "key", "k", "", "key of all records that bring none")
-	f.StringArrayVarP(&o.headers, "header", "H", nil, "NAME=VALUE of all records (repeat for more); NAME alone has a null value")
-	f.StringVarP(&o.codec, "compress", "z", "none", strings.Join(codecNames, ", "))
-	f.StringVarP(&o.keyEnd, "key-delimiter", "K", "", "text between key and value of a line; a line without it has no key")
-	f.StringVarP(&o.delimiter, "delimiter", "D", `\n`, "text between records")
-	f.StringVarP(&o.letters, "format", "f", "", "format of the input, by the letters below")
+	f.Int32VarP(&o.partition, "partition", "p", -1, "`PARTITION` of all records; -1: chosen by the key")
+	f.StringVarP(&o.key, "key", "k", "", "`KEY` of all records that bring none")
+	f.StringArrayVarP(&o.headers, "header", "H", nil, "`NAME=VALUE` of all records (repeat for more); NAME alone has a null value")
+	f.StringVarP(&o.codec, "compress", "z", "none", "`CODEC`: "+strings.Join(codecNames, ", "))
+	f.StringVarP(&o.keyEnd, "key-delimiter", "K", "", "`TEXT` between key and value of a line; a line without it has no key")
+	f.StringVarP(&o.delimiter, "delimiter", "D", `\n`, "`TEXT` between records; a newline unless told")
+	f.Lookup("delimiter").DefValue = "" // it would be shown escaped twice
+	f.StringVarP(&o.letters, "format", "f", "", "`FORMAT` of the input, by the letters below")
 	f.BoolVarP(&o.envelopes, "json", "J", false, "the input is JSON envelopes, one per line")
 	f.BoolVarP(&o.emptyNull, "null", "Z", false, "empty keys and values are null")
 	f.VarP(&out, "output", "o", "print what was sent as table, json or yaml")
@@ -127,7 +127,7 @@ func (o *produceOptions) input(in io.Reader) (*input, error) {
 	return i, nil
 }
 
-// sender sends records and keeps count of the answers. It has no goroutine: the client's answer on its own.
+// sender sends records and keeps count of the answers, which come on the client's goroutines.
 type sender struct {
 	session *session
 	topic   string
@@ -236,25 +236,58 @@ func (p *sender) checkPartition() error {
 // run sends all of the input and waits for the answers.
 func (p *sender) run(in *input, bar *progress) error {
 	defer bar.end()
-	var readErr error
-	for p.ctx.Err() == nil && !p.broken() {
-		r, err := in.read()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			readErr = fmt.Errorf("standard input: %w", err)
-			break
-		}
-		if err := p.complete(r); err != nil {
-			readErr = usage("standard input: record %d: %w", in.count, err)
-			break
-		}
-		bar.add(int64(len(r.Key) + len(r.Value)))
-		p.send(r)
-	}
+	readErr := p.sendAll(p.records(in), bar)
 	_ = p.session.kafka.Flush(p.ctx) // each record's answer tells how it went
 	return p.outcome(readErr)
+}
+
+// reading is a record of the input, or why there is none.
+type reading struct {
+	number int
+	record *kgo.Record
+	err    error
+}
+
+// records reads ahead by one, so that whoever takes them can end while the input says nothing. The
+// goroutine ends with the input or the sender; in a read that never comes back, with the process.
+func (p *sender) records(in *input) <-chan reading {
+	out := make(chan reading)
+	go func() {
+		for {
+			record, err := in.read()
+			select {
+			case out <- reading{in.count, record, err}:
+			case <-p.ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// sendAll sends until the input ends, cannot be read, or it makes no sense to go on.
+func (p *sender) sendAll(records <-chan reading, bar *progress) error {
+	for p.ctx.Err() == nil && !p.broken() {
+		select {
+		case <-p.ctx.Done():
+		case r := <-records:
+			if r.err == io.EOF {
+				return nil
+			}
+			if r.err != nil {
+				return fmt.Errorf("standard input: %w", r.err)
+			}
+			if err := p.complete(r.record); err != nil {
+				return usage("standard input: record %d: %w", r.number, err)
+			}
+			bar.add(int64(len(r.record.Key) + len(r.record.Value)))
+			p.send(r.record)
+		}
+	}
+	return nil
 }
 
 // complete gives a record what it does not bring.
@@ -314,10 +347,8 @@ func (p *sender) answered(r *kgo.Record, err error) {
 // refused says why a record was not taken.
 func (p *sender) refused(r *kgo.Record, err error) error {
 	switch {
-	case errors.Is(context.Cause(p.ctx), errNoAck):
-		return p.session.explain(context.DeadlineExceeded)
 	case p.ctx.Err() != nil:
-		return errors.New("interrupted")
+		return p.ended()
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		return notFound("topic %q does not exist: make it with `sluice topic create %s`", r.Topic, r.Topic)
 	case errors.Is(err, kerr.MessageTooLarge):
@@ -346,7 +377,7 @@ func (p *sender) outcome(readErr error) error {
 	if p.first != nil {
 		err = p.first
 	} else if err == nil && p.ctx.Err() != nil {
-		err = errors.New("interrupted")
+		err = p.ended()
 	}
 	switch {
 	case err == nil:
@@ -354,7 +385,15 @@ func (p *sender) outcome(readErr error) error {
 	case sent == 0:
 		return err
 	}
-	return fail(exitPartly, "%w (acknowledged before: %s; not: %d)", err, plural(sent, "record"), p.failed)
+	return fail(exitPartly, "%w (acknowledged before: %s; not: %d)", err, plural(sent, "record"), p.failed+p.waiting)
+}
+
+// ended says why the sender's context is over.
+func (p *sender) ended() error {
+	if errors.Is(context.Cause(p.ctx), errNoAck) {
+		return p.session.explain(context.DeadlineExceeded)
+	}
+	return errors.New("interrupted")
 }
 
 // report prints what was sent: on a terminal a line, else only what was asked for.

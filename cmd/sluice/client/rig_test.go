@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +21,19 @@ import (
 // patience bounds every wait of these tests; nothing takes nearly so long.
 const patience = 20 * time.Second
 
-// startBroker runs Sluice in this process, as `sluice dev --memory` does, and gives its address.
-func startBroker(t testing.TB) string {
+// broker is Sluice in this process, as `sluice dev --memory` runs it.
+type broker struct {
+	addr string
+	stop func() // ends it, as SIGTERM does; may be called twice
+}
+
+func startBroker(t testing.TB) broker {
+	t.Helper()
+	return startNamed(t, "", 0)
+}
+
+// startNamed starts a broker that names itself to clients by this address.
+func startNamed(t testing.TB, host string, port int32) broker {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -31,16 +43,16 @@ func startBroker(t testing.TB) string {
 	cfg.Storage.WALSegmentBytes = 1 << 20
 	cfg.Broker.PartitionsDefault = 2
 	n, err := node.Open(t.Context(), cfg, node.Deps{
-		Bucket: mem.New(), Listeners: []node.Listener{{Listener: l, Name: "PLAINTEXT"}}, Log: slog.New(slog.DiscardHandler),
+		Bucket: mem.New(), Listeners: []node.Listener{{Listener: l, Name: "PLAINTEXT", Host: host, Port: port}}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- n.Serve(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	stop := sync.OnceFunc(func() {
+		cancel()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
@@ -48,23 +60,29 @@ func startBroker(t testing.TB) string {
 			t.Error(err)
 		}
 	})
-	return l.Addr().String()
+	t.Cleanup(stop)
+	return broker{l.Addr().String(), stop}
 }
 
 // run runs a command as the binary does, and gives what it printed and its exit code.
 func run(ctx context.Context, stdin io.Reader, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
+	code = runInto(ctx, stdin, &out, &errs, args...)
+	return out.String(), errs.String(), code
+}
+
+func runInto(ctx context.Context, stdin io.Reader, out, errs io.Writer, args ...string) (code int) {
 	root := &cobra.Command{Use: "sluice", SilenceUsage: true, SilenceErrors: true}
 	root.AddCommand(Commands()...)
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(&out)
-	root.SetErr(&errs)
+	root.SetOut(out)
+	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(&errs, "sluice:", err)
+		fmt.Fprintln(errs, "sluice:", err)
 	}
-	return out.String(), errs.String(), ExitCode(err)
+	return ExitCode(err)
 }
 
 // must runs a command that has to succeed.

@@ -33,8 +33,8 @@ type connection struct {
 }
 
 func (c *connection) addFlags(f *pflag.FlagSet) {
-	f.StringSliceVarP(&c.brokers, "brokers", "b", nil, "HOST:PORT of one or more brokers (default $"+brokersEnv+", else "+brokersDefault+")")
-	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "longest wait for an answer of the cluster")
+	f.StringSliceVarP(&c.brokers, "brokers", "b", nil, "`HOST:PORT` of one or more brokers (default $"+brokersEnv+", else "+brokersDefault+")")
+	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "longest `TIME` to wait for an answer of the cluster")
 }
 
 // seeds are the brokers to ask first: the flag, the environment, this machine.

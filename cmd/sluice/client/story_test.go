@@ -43,7 +43,7 @@ func TestStories(t *testing.T) {
 
 // play runs the story's commands and gives the story with their answers.
 func play(t *testing.T, story string) string {
-	addr := startBroker(t)
+	addr := startBroker(t).addr
 	folder := t.TempDir()
 	var out strings.Builder
 	for _, line := range strings.Split(story, "\n") {

@@ -17,9 +17,7 @@ func topicCommand() *cobra.Command {
 
   sluice topic create orders -p 6
   sluice topic ls
-  sluice topic describe orders
-
-`+exitHelp,
+  sluice topic describe orders`,
 		topicLs(c), topicCreate(c), topicDescribe(c), topicAlter(c), topicDelete(c))
 	c.addFlags(cmd.PersistentFlags())
 	return cmd
@@ -41,9 +39,8 @@ func topicLs(c *connection) *cobra.Command {
 		Short: "List topics",
 		Long: `List topics, all or those that a pattern matches: * stands for any text, ? for one
 character, [a-c] for one of some. Quote patterns, so that the shell leaves them alone.
-Internal topics (__consumer_offsets) are left out without --internal or a pattern that matches them.
-
-` + exitHelp,
+Internal topics (__consumer_offsets) are left out without --internal or a pattern that matches them.`,
+		Annotations: reference(),
 		Example: `  sluice topic ls
   sluice topic ls 'orders-*'
   sluice topic ls -o json | jq -r '.[].name'`,

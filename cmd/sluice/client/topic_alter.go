@@ -33,9 +33,8 @@ func topicAlter(c *connection) *cobra.Command {
 
 The cluster checks all changes before the first one is made. --partitions is the number that
 the topic shall have then; it can only grow. Records stay where they are, and new records of
-a key may go to another partition than its old ones.
-
-` + exitHelp,
+a key may go to another partition than its old ones.`,
+		Annotations: reference(),
 		Example: `  sluice topic alter orders --set retention.ms=86400000
   sluice topic alter orders --unset retention.ms
   sluice topic alter orders payments --partitions 12 --dry-run`,
@@ -57,9 +56,9 @@ a key may go to another partition than its old ones.
 	}
 	out.addFlag(cmd)
 	f := cmd.Flags()
-	f.IntVarP(&o.partitions, "partitions", "p", 0, "number of partitions that the topic shall have")
-	f.StringArrayVar(&o.set, "set", nil, "KEY=VALUE to set (repeat for more)")
-	f.StringArrayVar(&o.unset, "unset", nil, "KEY to put back to its default (repeat for more)")
+	f.IntVarP(&o.partitions, "partitions", "p", 0, "`N` partitions that the topic shall have")
+	f.StringArrayVar(&o.set, "set", nil, "`KEY=VALUE` to set (repeat for more)")
+	f.StringArrayVar(&o.unset, "unset", nil, "`KEY` to put back to its default (repeat for more)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "let the cluster check, show the changes and make none")
 	_ = cmd.RegisterFlagCompletionFunc("set", completeConfigKeys(c, "="))
 	_ = cmd.RegisterFlagCompletionFunc("unset", completeConfigKeys(c, ""))

@@ -31,11 +31,10 @@ func topicCreate(c *connection) *cobra.Command {
 	var out format
 	var o createOptions
 	cmd := &cobra.Command{
-		Use:   "create TOPIC…",
-		Short: "Create topics",
-		Long: `Create topics, all alike. Without -p and -r the cluster's defaults are taken.
-
-` + exitHelp,
+		Use:         "create TOPIC…",
+		Short:       "Create topics",
+		Long:        `Create topics, all alike. Without -p and -r the cluster's defaults are taken.`,
+		Annotations: reference(),
 		Example: `  sluice topic create orders
   sluice topic create orders payments -p 6 --config retention.ms=86400000
   sluice topic create orders --if-not-exists     (for scripts)
@@ -60,9 +59,9 @@ func topicCreate(c *connection) *cobra.Command {
 	}
 	out.addFlag(cmd)
 	f := cmd.Flags()
-	f.Int32VarP(&o.partitions, "partitions", "p", -1, "number of partitions; -1: the cluster's default")
-	f.Int16VarP(&o.replicas, "replicas", "r", -1, "replication factor; -1: the cluster's default")
-	f.StringArrayVar(&o.configs, "config", nil, "KEY=VALUE of the topic's configuration (repeat for more)")
+	f.Int32VarP(&o.partitions, "partitions", "p", -1, "`N` partitions; -1: the cluster's default")
+	f.Int16VarP(&o.replicas, "replicas", "r", -1, "`N` copies of each partition; -1: the cluster's default")
+	f.StringArrayVar(&o.configs, "config", nil, "`KEY=VALUE` of the topic's configuration (repeat for more)")
 	f.BoolVar(&o.ifNotExists, "if-not-exists", false, "a topic that exists is no error, and stays as it is")
 	f.BoolVar(&o.dryRun, "dry-run", false, "let the cluster check, and create nothing")
 	_ = cmd.RegisterFlagCompletionFunc("config", cobra.NoFileCompletions)

@@ -29,9 +29,8 @@ func topicDelete(c *connection) *cobra.Command {
 		Short: "Delete topics with all their records",
 		Long: `Delete topics with all their records. There is no way back.
 
-On a terminal it says what goes and asks. Elsewhere, as in scripts, it wants --yes.
-
-` + exitHelp,
+On a terminal it says what goes and asks. Elsewhere, as in scripts, it wants --yes.`,
+		Annotations: reference(),
 		Example: `  sluice topic delete orders
   sluice topic delete orders payments --yes
   sluice topic delete orders --yes --if-exists`,

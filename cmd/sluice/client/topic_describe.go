@@ -50,9 +50,8 @@ func topicDescribe(c *connection) *cobra.Command {
 		Long: `Show partitions, offsets, size and configuration of topics.
 
 START is the oldest offset that is kept, END the one that the next record gets. Of the
-configuration, what differs from the defaults is shown, and where it was set; with --all, everything.
-
-` + exitHelp,
+configuration, what differs from the defaults is shown, and where it was set; with --all, everything.`,
+		Annotations: reference(),
 		Example: `  sluice topic describe orders
   sluice topic describe orders --all
   sluice topic describe orders -o json | jq '.[0].partitions[] | .end - .start'`,

@@ -305,10 +305,6 @@ List, create, describe, change and delete topics, of Sluice or of any Kafka clus
   sluice topic ls
   sluice topic describe orders
 .
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 topic, partition or group not found;
-4 done in part, the rest failed; 5 refused as things stand (it exists, it has
-members, not confirmed); 6 cluster not reachable, or no answer within --timeout.
-.
 Usage:
   sluice topic [flags]
   sluice topic [command]
@@ -321,11 +317,15 @@ Available Commands:
   ls          List topics
 .
 Flags:
-  -b, --brokers strings    HOST:PORT of one or more brokers (default $SLUICE_BROKERS, else 127.0.0.1:9092)
-  -h, --help               help for topic
-      --timeout duration   longest wait for an answer of the cluster (default 10s)
+  -b, --brokers HOST:PORT   HOST:PORT of one or more brokers (default $SLUICE_BROKERS, else 127.0.0.1:9092)
+  -h, --help                help for topic
+      --timeout TIME        longest TIME to wait for an answer of the cluster (default 10s)
 .
 Use "sluice topic [command] --help" for more information about a command.
+.
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 topic, partition or group not found;
+4 done in part, the rest failed; 5 refused as things stand (it exists, it has
+members, not confirmed); 6 cluster not reachable, or no answer within --timeout.
 $ sluice topic lst
 2> sluice: unknown command "lst": did you mean ls? (see sluice topic --help)
 [exit 2]
