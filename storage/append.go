@@ -198,6 +198,7 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 		appends, entry = add(appends, placedBatch{p, p.log.end() - 1}, len(b.bytes), len(parts)-i, e.appendBytesMax)
 		entry.Kind, entry.Partition, entry.Epoch = wal.KindBatch, p.id, b.epoch
 		entry.Start, entry.End, entry.Payload = b.start, b.end, b.bytes
+		entry.CRC = protocol.WholeCRC(b.bytes)
 	}
 	e.budget.placed(size, count)
 	for _, a := range appends {

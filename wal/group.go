@@ -26,7 +26,7 @@ type Entry struct {
 	Start, End ident.Offset
 	// Payload is referenced until the group is reported; nobody writes to it after Append.
 	Payload []byte
-	// CRC is the CRC32C of the payload, set by Append.
+	// CRC is the CRC32C of the payload. 0: Append computes it.
 	CRC uint32
 	// Position is where the payload stands in the incarnation's stream, set before Durable is called.
 	Position ident.Position

@@ -75,7 +75,9 @@ func (w *Writer) Append(a *Append) error {
 	a.bytes = 0
 	for i := range a.Entries {
 		e := &a.Entries[i]
-		e.CRC = checksum(e.Payload) // in the caller's goroutine: the payload is in its cache
+		if e.CRC == 0 {
+			e.CRC = checksum(e.Payload) // in the caller's goroutine: the payload is in its cache
+		}
 		a.bytes += EntryBytes + int64(len(e.Payload))
 	}
 	if a.bytes > w.MaxAppendBytes() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
 )
 
 // BatchRef is one whole batch as it shall be stored. The bundle refers to Bytes
@@ -96,6 +97,13 @@ func (b *Bundle) write(p []byte) {
 	b.crc = crc32.Update(b.crc, castagnoli, p)
 }
 
+// writeBatch is write for bytes whose checksum was verified just now.
+func (b *Bundle) writeBatch(r *BatchRef) {
+	b.parts = append(b.parts, r.Bytes)
+	b.position += int64(len(r.Bytes))
+	b.crc = protocol.ExtendCRC(b.crc, r.Bytes, r.CRC)
+}
+
 // Bytes returns how large the object is so far, without index and footer.
 func (b *Bundle) Bytes() int64 { return b.position }
 
@@ -162,7 +170,7 @@ func (b *Bundle) addBatches(d *sectionDraft) error {
 			return fmt.Errorf("batch [%d,%d) of topic %s partition %d changed in memory: %w", r.Start, r.End, d.Topic, d.Partition, err)
 		}
 		d.maxTimestamp = max(d.maxTimestamp, r.MaxTimestamp)
-		b.write(r.Bytes)
+		b.writeBatch(r)
 	}
 	if next != d.End {
 		panic(fmt.Sprintf("BUG: batches end at %d, section at %d, %s-%d", next, d.End, d.Topic, d.Partition))
