@@ -118,11 +118,11 @@ func hasTransactionalBatch(req *kmsg.ProduceRequest) bool {
 
 // target is what a request needs to know of one of its topics, found once for all of its partitions.
 type target struct {
-	topic     *catalog.Topic
-	internal  bool
-	config    *catalog.TopicConfig
-	seen      []uint64 // bit by partition that was lined up, also by an earlier entry of the topic; nil for a request of one partition
-	err       error    // for every partition
+	topic    *catalog.Topic
+	internal bool
+	config   *catalog.TopicConfig
+	seen     []uint64 // bit by partition that was lined up, also by an earlier entry of the topic; nil for a request of one partition
+	err      error    // for every partition
 }
 
 func (p *produceCall) lookUp(rt *kmsg.ProduceRequestTopic) (t target) {
