@@ -42,6 +42,7 @@ func startNamed(t testing.TB, host string, port int32) broker {
 	cfg := node.Config{Dir: t.TempDir(), NodeID: 1, BucketWait: patience, StopTimeout: patience, SnapshotInterval: time.Hour, SnapshotSoon: time.Hour}
 	cfg.Storage.WALSegmentBytes = 1 << 20
 	cfg.Broker.PartitionsDefault = 2
+	cfg.Broker.Groups.InitialRebalanceDelay = -1 // none, as in dev
 	n, err := node.Open(t.Context(), cfg, node.Deps{
 		Bucket: mem.New(), Listeners: []node.Listener{{Listener: l, Name: "PLAINTEXT", Host: host, Port: port}}, Log: slog.New(slog.DiscardHandler),
 	})
