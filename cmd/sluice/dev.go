@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -44,8 +45,6 @@ any (sluice serve --help). If port 9092 or 9644 is in use it takes the next free
 	cmd.Flags().BoolVar(&f.memory, "memory", false, "keep nothing: data and bucket live in memory and are gone at the end")
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9092", "`HOST:PORT` for Kafka clients; they are told this address")
 	cmd.Flags().StringVar(&f.bucket, "bucket", "", "`URL` of where the log lives: s3://bucket/prefix?region=… or file:///path; default a folder in --dir")
-	cmd.MarkFlagsMutuallyExclusive("dir", "memory")
-	cmd.MarkFlagsMutuallyExclusive("bucket", "memory")
 	printOnly := addConfigFlags(cmd, &f.src)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := f.read(cmd)
@@ -74,7 +73,12 @@ type devFlags struct {
 }
 
 func (f *devFlags) read(cmd *cobra.Command) (*config.Config, error) {
-	f.src.below = devConfig
+	for _, flag := range []string{"dir", "bucket"} {
+		if f.memory && cmd.Flags().Changed(flag) {
+			return nil, usage(fmt.Errorf("--memory keeps nothing: leave --%s out", flag))
+		}
+	}
+	f.src.below = slices.Clone(devConfig)
 	if !f.memory {
 		f.src.below = append(f.src.below, config.Entry{Key: "log.dirs", Value: f.dir, At: devPlace})
 	}

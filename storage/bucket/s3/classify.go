@@ -130,7 +130,7 @@ func byStatus(o op, status int) error {
 	case status < 400:
 		return fix("the bucket is in another region or at another endpoint: correct ?region= or ?endpoint=")
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return fix("access denied: allow GetObject, PutObject, DeleteObject and ListBucket on this bucket and prefix")
+		return fix("access denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may GetObject, PutObject, DeleteObject and ListBucket on this bucket and prefix")
 	}
 	return fix("bad request: check bucket name, region and endpoint")
 }
