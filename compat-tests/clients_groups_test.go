@@ -53,7 +53,7 @@ func clientGroups(t *testing.T, l *lab) {
 		}
 	}, working)
 	restartUnder(t, l, groups, chapter)
-	chapter("Leave", func(t *testing.T, g *clientGroup) { g.leave(t, len(g.members)-1) }, working)
+	chapter("Leave", func(t *testing.T, g *clientGroup) { g.leave(len(g.members) - 1) }, working)
 	chapter("Return", func(t *testing.T, g *clientGroup) {
 		if g.static {
 			g.join(len(g.members) - 1)
@@ -63,7 +63,7 @@ func clientGroups(t *testing.T, l *lab) {
 			g.comeBack(t)
 		}
 	})
-	chapter("End", func(t *testing.T, g *clientGroup) { g.closeAll(t) }, func(t *testing.T, g *clientGroup) { g.verify(t) })
+	chapter("End", func(t *testing.T, g *clientGroup) { g.leaveAll() }, func(t *testing.T, g *clientGroup) { g.verify(t) })
 }
 
 // clientGroup is a group, its members and what was written for it.
@@ -73,7 +73,8 @@ type clientGroup struct {
 	t       *testing.T // that of all chapters: members outlive one
 	members []*clientMember
 	static  bool
-	gone    []*harness.Program
+	gone    []*harness.Program // who was a member
+	orderly []*harness.Program // those of them that were not killed
 
 	adm *kadm.Client
 	cl  *kgo.Client
@@ -279,30 +280,24 @@ func (g *clientGroup) assignments() int {
 }
 
 // leave ends a member: killed if it is a process without a name, so that its session has to run out.
-func (g *clientGroup) leave(t *testing.T, i int) {
-	t.Helper()
-	if m := g.members[i]; m.own && !g.static {
-		m.program.Kill()
-		g.gone = append(g.gone, m.program)
-		m.program = nil
-		return
-	}
-	g.close(t, i)
-}
-
-// close asks a member to stop in good order.
-func (g *clientGroup) close(t *testing.T, i int) {
-	t.Helper()
+func (g *clientGroup) leave(i int) {
 	m := g.members[i]
-	m.program.Done(t, clientLimit)
+	if m.own && !g.static {
+		m.program.Kill()
+	} else {
+		m.program.End()
+		g.orderly = append(g.orderly, m.program)
+	}
 	g.gone = append(g.gone, m.program)
 	m.program = nil
 }
 
-func (g *clientGroup) closeAll(t *testing.T) {
+func (g *clientGroup) leaveAll() {
 	for i, m := range g.members {
 		if m.program != nil {
-			g.close(t, i)
+			m.program.End()
+			g.orderly, g.gone = append(g.orderly, m.program), append(g.gone, m.program)
+			g.members[i].program = nil
 		}
 	}
 }
@@ -316,7 +311,9 @@ func (g *clientGroup) comeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.close(t, last)
+	left := g.members[last].program
+	g.leave(last)
+	left.Done(t, clientLimit)
 	g.join(last)
 	g.settle(t)
 	g.burst(t)
@@ -336,6 +333,9 @@ func (g *clientGroup) verify(t *testing.T) {
 	type place struct {
 		partition int32
 		offset    int64
+	}
+	for _, p := range g.orderly {
+		p.Done(t, clientLimit)
 	}
 	times := make(map[place]int)
 	for _, p := range g.gone {

@@ -119,6 +119,9 @@ func (p *Program) Send(t testing.TB, line string) {
 	}
 }
 
+// End ends its input.
+func (p *Program) End() { _ = p.end() } // it may have ended
+
 // Interrupt is the Ctrl-C of a process of its own.
 func (p *Program) Interrupt(t testing.TB) {
 	t.Helper()
@@ -207,7 +210,7 @@ func (p *Program) Wait(t testing.TB, limit time.Duration) int {
 // Done ends its input, waits, and wants exit code 0; it gives what was printed.
 func (p *Program) Done(t testing.TB, limit time.Duration) string {
 	t.Helper()
-	_ = p.end() // it may have ended
+	p.End()
 	if code := p.Wait(t, limit); code != 0 {
 		t.Fatalf("%s: exit code %d\n%s", p.Name, code, p.Tail())
 	}

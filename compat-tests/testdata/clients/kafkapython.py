@@ -115,7 +115,9 @@ def member(a):
 
     c.subscribe([a["topic"]], listener=Listener(a["assignor"].startswith("coop"), commit))
     while not ended.is_set():
-        for batch in c.poll(100).values():
+        # Long enough for a rebalance: this client forgets to take its partitions over when a
+        # metadata change made it rejoin and it was told of them between two polls.
+        for batch in c.poll(1500).values():
             for m in batch:
                 say_message(m)
                 read[m.partition] = m.offset + 1
