@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicemq/sluice/broker/coordinator"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -50,12 +51,12 @@ func FuzzServe(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, bytes []byte) {
 		topics := newMemoryTopics(Node{ID: 1, Host: "h", Port: 1})
-		b, err := New(Config{NodeID: 1, IdleTimeout: time.Nanosecond}, Deps{Log: newMemoryLog(topics), Topics: topics, Logger: slog.New(slog.DiscardHandler)})
+		b, err := New(Config{NodeID: 1, IdleTimeout: time.Nanosecond, Groups: coordinator.Config{Partitions: 1, InitialRebalanceDelay: -1}}, Deps{Log: newMemoryLog(topics), Topics: topics, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer b.closeGroups()
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // a member of a fuzzed group may wait for another
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond) // a member of a fuzzed group may wait for another
 		defer cancel()
 		topics.create(t, "t", 2, map[string]string{"compression.type": "lz4"})
 		if _, err := b.groups.Find(ctx, "g"); err != nil {
