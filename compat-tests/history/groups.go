@@ -1,0 +1,178 @@
+package history
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+)
+
+// Slot is where a group's commits of one partition go.
+type Slot struct {
+	Group     string
+	Partition Partition
+}
+
+func (s Slot) String() string { return fmt.Sprintf("group %s, %s", s.Group, s.Partition) }
+
+// Position is what a commit writes and an OffsetFetch reads.
+type Position struct {
+	Offset   int64 // the next to be read; -1: nothing is committed
+	Metadata string
+}
+
+func (p Position) String() string {
+	if p.Metadata == "" {
+		return fmt.Sprint(p.Offset)
+	}
+	return fmt.Sprintf("%d (%q)", p.Offset, p.Metadata)
+}
+
+// Commit is one partition of an OffsetCommit.
+type Commit struct {
+	Slot       Slot
+	Position   Position
+	Member     string
+	Generation int32
+	// OnPurpose says that it may lower what others committed.
+	OnPurpose bool
+
+	Outcome Outcome
+	Code    int16 // Kafka's error code of a refusal
+
+	Invoke time.Duration
+	// Complete bounds when it took effect: the answer; without one, the death of the broker that had it, else never.
+	Complete time.Duration
+}
+
+// Answer is what one OffsetFetch said of a partition.
+type Answer struct {
+	Slot             Slot
+	Position         Position
+	Invoke, Complete time.Duration
+}
+
+// Assignment is what one answer to SyncGroup gave a member.
+type Assignment struct {
+	Group      string
+	Generation int32
+	Owner      string // the instance of a static member, else its member id
+	Partitions []Partition
+
+	Invoke, Complete time.Duration
+}
+
+// Delivery is a run of records on its way to a member of a group.
+type Delivery struct {
+	Slot        Slot
+	First, Last int64
+	Complete    time.Duration
+}
+
+// Groups is what was done and seen of consumer groups in one run. Its methods may be called
+// concurrently; Check wants the recording to be over.
+type Groups struct {
+	start time.Time
+
+	mu          sync.Mutex
+	commits     []*Commit
+	answers     []Answer
+	assignments []Assignment
+	deliveries  []Delivery
+}
+
+// NewGroups starts a history of groups and its clock.
+func NewGroups() *Groups { return &Groups{start: time.Now()} }
+
+// Now is the time on the history's clock.
+func (g *Groups) Now() time.Duration { return time.Since(g.start) }
+
+// Began records a commit before its request leaves; it is in doubt until it is answered.
+func (g *Groups) Began(c Commit) *Commit {
+	c.Outcome, c.Complete = Indefinite, math.MaxInt64
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.commits = append(g.commits, &c)
+	return &c
+}
+
+// Ended records the answer to a commit.
+func (g *Groups) Ended(c *Commit, at time.Duration, code int16) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.Outcome, c.Code, c.Complete = OK, code, at
+	if code != 0 {
+		c.Outcome = Fail
+	}
+}
+
+// Doubted records that the broker died before it answered: later than that nothing comes of it.
+func (g *Groups) Doubted(c *Commit, at time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.Complete = at
+}
+
+// Answered records what an OffsetFetch said.
+func (g *Groups) Answered(a ...Answer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answers = append(g.answers, a...)
+}
+
+// Assigned records an answer to SyncGroup.
+func (g *Groups) Assigned(a Assignment) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.assignments = append(g.assignments, a)
+}
+
+// Delivered records records that go to a member.
+func (g *Groups) Delivered(d ...Delivery) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.deliveries = append(g.deliveries, d...)
+}
+
+// GroupCounts sums up a history of groups for people.
+type GroupCounts struct {
+	Committed, Refused, InDoubt      int // commits of one partition
+	Answers, Assignments, Deliveries int
+	Generations                      int
+}
+
+// Counts sums up what was recorded so far.
+func (g *Groups) Counts() GroupCounts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := GroupCounts{Answers: len(g.answers), Assignments: len(g.assignments), Deliveries: len(g.deliveries)}
+	for _, commit := range g.commits {
+		switch commit.Outcome {
+		case OK:
+			c.Committed++
+		case Fail:
+			c.Refused++
+		default:
+			c.InDoubt++
+		}
+	}
+	seen := make(map[generation]bool)
+	for _, a := range g.assignments {
+		seen[generation{a.Group, a.Generation}] = true
+	}
+	c.Generations = len(seen)
+	return c
+}
+
+// Committed counts the acknowledged commits of a group so far.
+func (g *Groups) Committed(group string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	count := 0
+	for _, c := range g.commits {
+		if c.Outcome == OK && c.Slot.Group == group {
+			count++
+		}
+	}
+	return count
+}
