@@ -80,6 +80,9 @@ type FetchPartition struct {
 	Batches       [][]byte // whole batches, ascending; read-only; the first may begin below Offset
 	Bytes         int
 	Current       Leader // set with ErrFencedLeaderEpoch and ErrNotLeader where known
+
+	fromWAL int  // of Bytes: read from a file of the WAL
+	cold    bool // Bytes come from the bucket or its cache
 }
 
 // Leader names a leader for KIP-951.

@@ -67,8 +67,7 @@ func (e *Engine) readEntries(ctx context.Context, q *FetchPartition, r *catalog.
 	if err != nil {
 		return fmt.Errorf("batches of [%d,%d) of %s: %w", entries[0].Start, last.End, q.Partition, err)
 	}
-	q.Batches, q.Bytes = batches, int(size)
-	e.meter.readObject.Add(float64(size))
+	q.Batches, q.Bytes, q.cold = batches, int(size), true
 	return nil
 }
 

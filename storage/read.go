@@ -55,6 +55,7 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 			left -= q.Bytes
 		}
 	}
+	e.meter.read(f)
 }
 
 // readBehind reads several partitions of a request from the bucket at once, so that a request takes one
@@ -133,7 +134,7 @@ func (e *Engine) position(q *FetchPartition) {
 // lookup finds the partition or says why not.
 func (e *Engine) lookup(q *FetchPartition) *partition {
 	q.Err, q.HighWatermark, q.LastStable, q.LogStart = nil, -1, -1, -1
-	q.Batches, q.Bytes = nil, 0
+	q.Batches, q.Bytes, q.fromWAL, q.cold = nil, 0, 0, false
 	q.Current = Leader{Broker: -1, Epoch: ident.NoEpoch}
 	p := e.partition(q.Partition)
 	if p == nil {
@@ -227,7 +228,6 @@ func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atL
 	}
 	picked := p.pickLocked(q.Offset, p.readEndLocked(q.Isolation), limit, atLeastOne)
 	p.mu.Unlock()
-	fromMemory := 0
 	for i := range picked {
 		bytes, err := picked[i].load()
 		if err != nil {
@@ -235,11 +235,10 @@ func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atL
 		}
 		q.Batches = append(q.Batches, bytes)
 		q.Bytes += len(bytes)
-		if picked[i].bytes != nil {
-			fromMemory += len(bytes)
+		if picked[i].bytes == nil {
+			q.fromWAL += len(bytes)
 		}
 	}
-	e.meter.read(fromMemory, q.Bytes-fromMemory)
 	return nil
 }
 
