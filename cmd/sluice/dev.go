@@ -40,26 +40,16 @@ any (sluice serve --help). If port 9092 or 9644 is in use it takes the next free
   sluice dev --print-config > sluice.yaml && sluice serve --config sluice.yaml`,
 		Args: cobra.NoArgs,
 	}
-	var f devFlags
-	cmd.Flags().StringVar(&f.dir, "dir", "./sluice-data", "data `DIR`ectory: metadata, write-ahead log and, without --bucket, the objects")
-	cmd.Flags().BoolVar(&f.memory, "memory", false, "keep nothing: data and bucket live in memory and are gone at the end")
-	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9092", "`HOST:PORT` for Kafka clients; they are told this address")
-	cmd.Flags().StringVar(&f.bucket, "bucket", "", "`URL` of where the log lives: s3://bucket/prefix?region=… or file:///path; default a folder in --dir")
+	f := addDevFlags(cmd)
 	printOnly := addConfigFlags(cmd, &f.src)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := f.read(cmd)
+		s, err := f.settings(cmd)
 		if err != nil {
 			return err
 		}
 		if *printOnly {
-			return printConfig(cmd, c)
+			return printConfig(cmd, s.config)
 		}
-		s, err := newSettings(c)
-		if err != nil {
-			return err
-		}
-		s.clientsMayMove = c.At("listeners") == devPlace
-		s.adminMayMove = c.At("sluice.admin.listener") == devPlace
 		return run(cmd.Context(), s, hello, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
@@ -70,6 +60,29 @@ type devFlags struct {
 	dir, listen, bucket string
 	memory              bool
 	src                 sources
+}
+
+func addDevFlags(cmd *cobra.Command) *devFlags {
+	f := new(devFlags)
+	cmd.Flags().StringVar(&f.dir, "dir", "./sluice-data", "data directory `DIR`: metadata, write-ahead log and, without --bucket, the objects")
+	cmd.Flags().BoolVar(&f.memory, "memory", false, "keep nothing: data and bucket live in memory and are gone at the end")
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:9092", "`HOST:PORT` for Kafka clients; they are told this address")
+	cmd.Flags().StringVar(&f.bucket, "bucket", "", "`URL` of where the log lives: s3://bucket/prefix?region=… or file:///path; default a folder in --dir")
+	return f
+}
+
+func (f *devFlags) settings(cmd *cobra.Command) (*settings, error) {
+	c, err := f.read(cmd)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSettings(c)
+	if err != nil {
+		return nil, err
+	}
+	s.clientsMayMove = c.At("listeners") == devPlace
+	s.adminMayMove = c.At("sluice.admin.listener") == devPlace
+	return s, nil
 }
 
 func (f *devFlags) read(cmd *cobra.Command) (*config.Config, error) {

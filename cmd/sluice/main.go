@@ -23,12 +23,9 @@ func main() { os.Exit(execute(os.Args[1:])) }
 
 // execute runs one command and returns the process's exit code.
 func execute(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	go func() { // a second signal ends the process at once
-		<-ctx.Done()
-		stop()
-	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go stopBySignals(cancel)
 	root := rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -39,6 +36,17 @@ func execute(args []string) int {
 		fmt.Fprintln(os.Stderr, "sluice:", line)
 	}
 	return exitCode(err)
+}
+
+// stopBySignals lets the first signal end the command in order, and the second one the process at once.
+func stopBySignals(cancel context.CancelFunc) {
+	signals := make(chan os.Signal, 2) // room for both, however fast they come
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	cancel()
+	second := <-signals
+	signal.Reset()
+	_ = syscall.Kill(os.Getpid(), second.(syscall.Signal)) // ends us as a signal does that nobody handles
 }
 
 // usageError is a command line that does not say what to do.

@@ -18,7 +18,7 @@ func serveCommand() *cobra.Command {
   2. a variable: SLUICE_FLUSH_INTERVAL is sluice.flush.interval; KAFKA_NUM_PARTITIONS is
      num.partitions, as in container images of Kafka (__ stands for _, ___ for -)
   3. --config FILE: YAML with dotted keys, flat or nested, or a Kafka server.properties
-  4. its default, which is Kafka's for Kafka's keys
+  4. its default: Kafka's, but for the few that docs/configuration.md marks
 
 Keys have Kafka's names where Kafka has the thing, and begin with sluice. where it does not;
 docs/configuration.md lists them all. A key that nobody knows ends the start, all problems are told
