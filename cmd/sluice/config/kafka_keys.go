@@ -300,8 +300,8 @@ var notServedKeys = []Key{
 	notServed("ssl.truststore.location", String, unset),
 	notServed("ssl.truststore.password", Password, unset),
 	notServed("ssl.truststore.type", String, "JKS"),
-	notServed("super.users", String, unset),
-	notServed("allow.everyone.if.no.acl.found", Boolean, "false"),
+	notServed("super.users", String, unset).notListed(),
+	notServed("allow.everyone.if.no.acl.found", Boolean, "false").notListed(),
 }
 
 // family is a set of keys by what their names begin with or contain.

@@ -62,6 +62,7 @@ type Key struct {
 
 	min, max  int64              // of numbers and sizes, where max > min
 	check     func(string) error // of the canonical value
+	unlisted  bool               // shown only where it is set
 	topic     bool               // read by catalog.ParseTopicDefaults
 	aliases   []string           // other names
 	converted *convertedAlias    // the one of them whose values have another form

@@ -215,7 +215,13 @@ func topicKeys() (out []Key) {
 	return out
 }
 
-func goneKey(name string) Key { return kept(name, String, unset, gone) }
+func goneKey(name string) Key { return kept(name, String, unset, gone).notListed() }
+
+// notListed is a key that Kafka itself does not list among a broker's: shown only where it is set.
+func (k Key) notListed() Key {
+	k.unlisted = true
+	return k
+}
 
 // keys is the whole table.
 var keys = func() []Key {

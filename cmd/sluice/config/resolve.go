@@ -242,11 +242,14 @@ type Effective struct {
 	Set   bool
 }
 
-// All returns every key of the table and every other that was set, sorted by name.
+// All returns every key that Kafka 4.3 or we have, and every other that was set, sorted by name.
 func (c *Config) All() []Effective {
 	var all []Effective
 	for i := range keys {
 		k := &keys[i]
+		if k.unlisted && !c.IsSet(k.Name) {
+			continue
+		}
 		all = append(all, Effective{k, c.Value(k.Name), c.IsSet(k.Name)})
 	}
 	for name, s := range c.said {
