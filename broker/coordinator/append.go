@@ -18,6 +18,7 @@ type appender struct {
 	queue    []write
 	inFlight []write // of the one append that has no outcome yet
 	settled  chan outcome
+	failing  bool // the last append was refused, and that was logged
 
 	end      ident.Offset // of the log, as far as its appends have settled
 	logBytes int64        // from the log's start to its end
@@ -120,9 +121,10 @@ func (s *shard) written(o outcome) {
 		a.end = o.base + ident.Offset(o.count)
 		a.logBytes += int64(o.bytes)
 		s.shorten.bytes += int64(o.bytes)
-	} else {
-		s.log.Warn("state of groups not written", "records", o.count, "err", o.err)
+	} else if !a.failing {
+		s.log.Warn("state of groups is not written", "err", o.err)
 	}
+	a.failing = o.err != nil
 	if writes[0].live {
 		s.liveWritten(o)
 		return

@@ -234,6 +234,32 @@ func TestLoadInProgress(t *testing.T) {
 	})
 }
 
+// TestOneBadPartition: partitions that cannot be read keep nobody but their own groups waiting, however many they are.
+func TestOneBadPartition(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.topics.delete(OffsetsTopic)
+		r.topics.create(OffsetsTopic, 3*loadParallel, 1)
+		r.log.damaged = map[int32]error{}
+		own := PartitionOf("g", 3*loadParallel)
+		for i := range int32(3 * loadParallel) {
+			if i != own {
+				r.log.damaged[i] = storage.ErrCorrupt
+			}
+		}
+		if _, err := r.Find(t.Context(), "g"); err != nil { // which opens it
+			t.Fatal(err)
+		}
+		time.Sleep(loadRetryLast)
+		r.mustCommit(0, 5)
+		if groups := r.Groups(t.Context()); len(groups) != 1 {
+			t.Errorf("groups: %+v", groups)
+		}
+		if _, err := r.List(t.Context()); !errors.Is(err, ErrLoading) {
+			t.Errorf("list: %v", err)
+		}
+	})
+}
+
 // TestWaiterGivesUp: a caller that leaves takes its wait along; the group goes on without it when its time is over.
 func TestWaiterGivesUp(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
@@ -325,9 +351,8 @@ func TestOtherLifeOfTheTopics(t *testing.T) {
 
 		r.topics.delete(OffsetsTopic)
 		r.topics.create(OffsetsTopic, 1, 1)
-		synctest.Wait()
-		if err := r.commit(0, 7); !errors.Is(err, ErrLoading) { // the new life is opened by its first request
-			t.Errorf("another life of __consumer_offsets: %v", err)
+		if _, err := r.Find(t.Context(), "g"); err != nil { // the new life is opened by its first request
+			t.Fatal(err)
 		}
 		synctest.Wait()
 		r.wantCommitted(0, -1)

@@ -27,8 +27,9 @@ type fakeLog struct {
 	delay    func() time.Duration  // before an append settles; nil: none
 	refuse   func(bytes int) error // what an append is refused with
 	readErr  error
-	readGate chan struct{} // reads wait until it is closed
-	deleting func() error  // what DeleteRecords says, perhaps after a while
+	damaged  map[int32]error // by partition: what its reads say
+	readGate chan struct{}   // reads wait until it is closed
+	deleting func() error    // what DeleteRecords says, perhaps after a while
 	appends  int
 	dead     bool // a crash: nothing settles any more
 }
@@ -115,11 +116,14 @@ func (l *fakeLog) Read(ctx context.Context, f *storage.Fetch) {
 			err = ctx.Err()
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if bad := l.damaged[q.Partition.Index]; bad != nil {
+		err = bad
+	}
 	if q.Err = err; err != nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	p := l.partLocked(q.Partition)
 	if q.Offset < p.start || q.Offset > p.end {
 		q.Err = storage.ErrOffsetOutOfRange

@@ -24,24 +24,20 @@ const (
 )
 
 // load replays the partition's log. What lies in the bucket only may be away for a
-// while: it tries again until ctx ends.
+// while: it tries again until ctx ends, and lets others load meanwhile.
 func (s *shard) load(ctx context.Context) error {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	began := time.Now()
 	for pause := loadRetryFirst; ; pause = min(2*pause, loadRetryLast) {
-		err := s.loadOnce(ctx)
+		err := s.loadInTurn(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err == nil {
 			break
 		}
-		s.log.Warn("groups are not loaded yet; trying again", "err", err)
+		if pause == loadRetryFirst || pause == loadRetryLast { // seen at once, and not in a flood
+			s.log.Warn("groups are not loaded yet; trying again", "err", err)
+		}
 		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
 			return err
 		}
@@ -58,6 +54,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-t.C:
 		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loadInTurn waits for a slot and loads.
+func (s *shard) loadInTurn(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+		return s.loadOnce(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
