@@ -91,6 +91,10 @@ func (b *Broker) showCreated(out *kmsg.CreateTopicsResponseTopic, spec TopicSpec
 	}
 }
 
+// replicationFactorMax bounds what Metadata lists for each partition. The factor is only shown: tools that ask for three
+// get three on one broker. Apache Kafka's bound is the number of brokers.
+const replicationFactorMax = 32
+
 // topicSpec validates what is asked for and fills in the defaults.
 func (b *Broker) topicSpec(rt *kmsg.CreateTopicsRequestTopic) (TopicSpec, error) {
 	spec := TopicSpec{Name: rt.Topic, Partitions: rt.NumPartitions, ReplicationFactor: rt.ReplicationFactor}
@@ -113,6 +117,8 @@ func (b *Broker) topicSpec(rt *kmsg.CreateTopicsRequestTopic) (TopicSpec, error)
 		return spec, fmt.Errorf("%w: %d", catalog.ErrInvalidPartitions, spec.Partitions)
 	case spec.ReplicationFactor <= 0:
 		return spec, fmt.Errorf("%w: %d", errInvalidReplication, spec.ReplicationFactor)
+	case spec.ReplicationFactor > replicationFactorMax:
+		return spec, fmt.Errorf("%w: %d, at most %d", errInvalidReplication, spec.ReplicationFactor, replicationFactorMax)
 	}
 	for _, rc := range rt.Configs {
 		if rc.Value == nil {

@@ -369,6 +369,7 @@ func TestCreateTopics(t *testing.T) {
 		{name: "reserved", topic: "__cluster_metadata", partitions: 1, factor: 1, want: 17},
 		{name: "no partitions", topic: "x", partitions: 0, factor: 1, want: 37},
 		{name: "no replicas", topic: "x", partitions: 1, factor: 0, want: 38},
+		{name: "more replicas than anybody has", topic: "x", partitions: 1, factor: 33, want: 38},
 		{name: "too many", topic: "x", partitions: 20_000, factor: 1, want: 44},
 		{name: "unknown config", topic: "x", partitions: 1, factor: 1, configs: []kmsg.CreateTopicsRequestTopicConfig{{Name: "nonsense", Value: s("1")}}, want: 40},
 		{name: "bad value", topic: "x", partitions: 1, factor: 1, configs: []kmsg.CreateTopicsRequestTopicConfig{{Name: "retention.ms", Value: s("soon")}}, want: 40},
