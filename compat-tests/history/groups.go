@@ -76,6 +76,7 @@ type Groups struct {
 
 	mu          sync.Mutex
 	commits     []*Commit
+	acked       int
 	answers     []Answer
 	assignments []Assignment
 	deliveries  []Delivery
@@ -103,7 +104,9 @@ func (g *Groups) Ended(c *Commit, at time.Duration, code int16) {
 	c.Outcome, c.Code, c.Complete = OK, code, at
 	if code != 0 {
 		c.Outcome = Fail
+		return
 	}
+	g.acked++
 }
 
 // Doubted records that the broker died before it answered: later than that nothing comes of it.
@@ -164,15 +167,9 @@ func (g *Groups) Counts() GroupCounts {
 	return c
 }
 
-// Committed counts the acknowledged commits of a group so far.
-func (g *Groups) Committed(group string) int {
+// Committed counts the acknowledged commits so far.
+func (g *Groups) Committed() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	count := 0
-	for _, c := range g.commits {
-		if c.Outcome == OK && c.Slot.Group == group {
-			count++
-		}
-	}
-	return count
+	return g.acked
 }
