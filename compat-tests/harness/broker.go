@@ -45,7 +45,7 @@ func Sluice(t testing.TB, c Config) *Broker {
 	b := &Broker{Config: c, Addr: fmt.Sprintf("127.0.0.1:%d", FreePort(t)), t: t, ready: "listening"}
 	bin := Binary(t)
 	b.command = func(b *Broker) *exec.Cmd {
-		args := []string{"dev", "--dir", b.Dir, "--listen", b.Addr}
+		args := []string{"dev", "--dir", b.Dir, "--listen", b.Addr, "--set", "sluice.admin.listener=127.0.0.1:0"}
 		if b.Bucket != "" {
 			args = append(args, "--bucket", b.Bucket)
 		}
