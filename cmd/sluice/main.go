@@ -96,13 +96,37 @@ Then:        kcat -b 127.0.0.1:9092 -P -t hello    and    kcat -b 127.0.0.1:9092
 	addTo(root, groupBroker, devCommand(), serveCommand(), restoreCommand())
 	addTo(root, groupClient, client.Commands()...)
 	addTo(root, groupInside, objectCommand(), walCommand())
-	root.AddCommand(versionCommand())
+	version := versionCommand()
+	checkArgs(version)
+	root.AddCommand(version)
 	return root
 }
 
 func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
 	for _, c := range commands {
 		c.GroupID = group
+		checkArgs(c)
 		root.AddCommand(c)
+	}
+}
+
+// checkArgs makes a wrong number of arguments an error of usage, in a command and those below it. A command
+// that only holds others prints its help if none is named.
+func checkArgs(c *cobra.Command) {
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args, c.DisableFlagsInUseLine = cobra.NoArgs, true
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			err := check(cmd, args)
+			if err == nil || exitCode(err) == exitUsage {
+				return err // the client's commands say it themselves
+			}
+			return usage(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
+		}
+	}
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
 	}
 }

@@ -40,7 +40,7 @@ Start the restored broker with the same --dir and --bucket.`,
 	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document; progress goes to standard error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *bucketURL == "" || *dir == "" {
-			return errors.New("restore needs --bucket URL and --dir DIR")
+			return usage(errors.New("restore needs --bucket URL and --dir DIR"))
 		}
 		cfg := node.RestoreConfig{Dir: *dir, NodeID: *nodeID, AcceptLoss: *acceptLoss}
 		report, err := restore(cmd.Context(), *bucketURL, cfg, cmd.ErrOrStderr())

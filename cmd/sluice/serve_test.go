@@ -262,6 +262,10 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"serve", "extra"}, "unknown command"},
 		{[]string{"dev", "--set", "num.partitions"}, "want KEY=VALUE, such as --set num.partitions=3"},
 		{[]string{"dev", "--memory", "--dir", "x"}, "--memory keeps nothing: leave --dir out"},
+		{[]string{"object", "sl"}, "unknown command"},
+		{[]string{"object", "inspect"}, "accepts 1 arg(s), received 0 (see sluice object inspect --help)"},
+		{[]string{"wal", "inspect", "a", "b"}, "accepts at most 1 arg(s)"},
+		{[]string{"restore"}, "restore needs --bucket URL and --dir DIR"},
 		{[]string{"version", "-o", "xml"}, "want text or json"},
 	} {
 		says(t, strings.Join(c.args, " "), ends(t, 2, nil, c.args...), c.want)
