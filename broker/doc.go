@@ -18,5 +18,5 @@
 // and configCache.mu are leaves; Broker.alter is held during a change of a topic's configuration and takes no other of ours.
 // None but alter is held during I/O.
 //
-// Imports: broker/coordinator, broker/group, storage (its API types), catalog, protocol, ident.
+// What is measured: metrics.go. Imports: broker/coordinator, broker/group, storage (its API types), catalog, protocol, ident.
 package broker

@@ -10,6 +10,9 @@
 // node.json says whose a directory is ([Identity]): "new" is continued by the next start, "ready" is
 // served, "restoring" never is.
 //
-// Goroutines: the bucket's check and after it the chain keeper (chain.go), ended by Close; Restore's
-// readers, ended when it returns. Imports: everything but cmd.
+// It also answers health, metrics and profiles over HTTP (admin.go); each package names what is measured of it in
+// its metrics.go, and docs/metrics.md lists it all.
+//
+// Goroutines: the bucket's check and after it the chain keeper (chain.go), the watch that logs what is not in the bucket
+// (metrics.go), the admin server's, all ended by Close; Restore's readers, ended when it returns. Imports: everything but cmd.
 package node

@@ -16,5 +16,5 @@
 // manifests, deletion). A partition's mutex guards memory only; several are taken in
 // id order (E8); the catalog is never called under one.
 //
-// Imports: ident, catalog, protocol, vfs, wal, storage/{bucket,object,cache,pstate}.
+// What is measured: metrics.go; no decision depends on it. Imports: ident, catalog, protocol, vfs, wal, storage/{bucket,object,cache,pstate}.
 package storage

@@ -20,5 +20,5 @@
 // Now there is one voter, itself, on an in-memory transport; its ServerID is
 // the directory's UUID, never the node id.
 //
-// Formats: format.go, docs/formats/metadata.md. Imports: hashicorp/raft, bbolt, metadata, catalog.
+// Formats: format.go, docs/formats/metadata.md. What is measured: metrics.go. Imports: hashicorp/raft, bbolt, metadata, catalog.
 package raft
