@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -185,5 +186,34 @@ func TestAdminConnectionsAreBounded(t *testing.T) {
 	}
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A profile of a minute, and a client that does not read, do not hold a stop up.
+func TestCloseEndsAProfile(t *testing.T) {
+	n := newNode(t.Context(), Config{}, Deps{Log: slog.New(newLogs())})
+	l := listen(t)
+	n.admin.serve(l)
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := fmt.Fprint(c, "GET /debug/pprof/profile?seconds=60 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for n.admin.answering.TryLock() { // until the profile runs
+		n.admin.answering.Unlock()
+		runtime.Gosched()
+	}
+	began := time.Now()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > patience {
+		t.Errorf("Close took %v", took)
+	}
+	if err := n.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
 	}
 }
