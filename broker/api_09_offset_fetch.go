@@ -9,6 +9,7 @@
 //	10  topic ids
 //
 // A group or partition without a committed offset is answered with offset -1 and no error.
+// Different from Apache Kafka: a group that is asked for all of its offsets twice is answered once.
 
 package broker
 
@@ -29,7 +30,14 @@ const (
 func (b *Broker) offsetFetch(ctx context.Context, c *call, req *kmsg.OffsetFetchRequest) kmsg.Response {
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	if c.version >= offsetsGroupsVersion {
+		seen := map[string]bool{} // an answer is not longer for asking twice for all of a group
 		for i := range req.Groups {
+			if name := req.Groups[i].Group; req.Groups[i].Topics == nil {
+				if seen[name] {
+					continue
+				}
+				seen[name] = true
+			}
 			resp.Groups = append(resp.Groups, b.fetchGroup(ctx, c, &req.Groups[i]))
 		}
 		return resp

@@ -1,5 +1,7 @@
 // DescribeGroups, versions 0 to 6: 3 has authorised operations, 4 group.instance.id, 5 is flexible,
 // 6 answers GROUP_ID_NOT_FOUND where older versions tell of a group in state Dead.
+//
+// Different from Apache Kafka: a group that is named twice is answered once.
 
 package broker
 
@@ -16,7 +18,12 @@ const describeNotFoundVersion = 6
 
 func (b *Broker) describeGroups(ctx context.Context, c *call, req *kmsg.DescribeGroupsRequest) kmsg.Response {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
+	seen := map[string]bool{} // an answer is not longer for naming a group twice
 	for _, name := range req.Groups {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
 		resp.Groups = append(resp.Groups, b.describeGroup(ctx, c, name, req.IncludeAuthorizedOperations))
 	}
 	return resp

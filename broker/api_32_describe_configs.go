@@ -2,7 +2,8 @@
 //
 // Topics have every key of Kafka 4.3 and ours. A broker shows its own configuration, all read-only, and has one logger.
 //
-// Different from Apache Kafka: client metrics and groups have no configuration; the level of the one logger cannot be changed.
+// Different from Apache Kafka: client metrics and groups have no configuration; the level of the one logger cannot be changed;
+// a resource that is asked for all of its keys twice is answered once.
 
 package broker
 
@@ -24,8 +25,19 @@ type (
 
 func (b *Broker) describeConfigs(_ context.Context, c *call, req *kmsg.DescribeConfigsRequest) kmsg.Response {
 	resp := kmsg.NewPtrDescribeConfigsResponse()
+	type resource struct {
+		kind kmsg.ConfigResourceType
+		name string
+	}
+	seen := map[resource]bool{} // an answer is not longer for asking twice for all of a resource
 	for i := range req.Resources {
 		rr := &req.Resources[i]
+		if r := (resource{rr.ResourceType, rr.ResourceName}); len(rr.ConfigNames) == 0 {
+			if seen[r] {
+				continue
+			}
+			seen[r] = true
+		}
 		configs, err := b.resourceConfigs(c, rr)
 		out := kmsg.DescribeConfigsResponseResource{
 			ErrorCode: int16(codeOf(err)), ErrorMessage: messageOf(err),

@@ -61,6 +61,9 @@ var besideDescribeConfigs = []step{
 	describedConfigs("a topic twice", topicKind, "described", []string{"retention.ms"}, func(r *kmsg.DescribeConfigsRequest) {
 		r.Resources = append(r.Resources, r.Resources[0])
 	}),
+	describedConfigs("all of a topic twice", topicKind, "described", nil, func(r *kmsg.DescribeConfigsRequest) {
+		r.Resources = append(r.Resources, r.Resources[0])
+	}),
 	describedConfigs("one good, one bad", topicKind, "described", []string{"retention.ms"}, func(r *kmsg.DescribeConfigsRequest) {
 		r.Resources = append(r.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: topicKind, ResourceName: "nowhere"})
 	}),

@@ -437,6 +437,11 @@ var besideFetchOffsets = []step{
 	fetchedOffsets("two groups", 8, func(s *side, r *kmsg.OffsetFetchRequest) {
 		r.Groups = append(r.Groups, ofGroup(s, "fetched-too", "plain", 0))
 	}),
+	fetchedOffsets("a group twice", 8, func(_ *side, r *kmsg.OffsetFetchRequest) { r.Groups = append(r.Groups, r.Groups[0]) }),
+	fetchedOffsets("all of a group twice", 8, func(_ *side, r *kmsg.OffsetFetchRequest) {
+		r.Groups[0].Topics = nil
+		r.Groups = append(r.Groups, r.Groups[0])
+	}),
 	fetchedOffsets("no group", 8, func(_ *side, r *kmsg.OffsetFetchRequest) { r.Groups = nil }),
 	fetchedOffsets("as a member", 9, func(_ *side, r *kmsg.OffsetFetchRequest) {
 		r.Groups[0].MemberID, r.Groups[0].MemberEpoch = kmsg.StringPtr("nobody"), 3
