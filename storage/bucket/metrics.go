@@ -23,7 +23,7 @@ func newMeter() *meter {
 	m := &meter{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_bucket_requests_total",
-			Help: "Requests to the object store by result, each retry counted; a listing is one however many pages it has, an object created in parts one.",
+			Help: "Requests to the object store by result, each retry counted; a listing is one however many pages it has, an object created in parts one. At a start the store is probed: one create each is refused as existing and as corrupt.",
 		}, []string{"op", "result"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sluice_bucket_request_seconds",
