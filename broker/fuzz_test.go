@@ -49,6 +49,9 @@ func FuzzServe(f *testing.F) {
 			f.Add(requestFrame(req, 1, "fuzz")[protocol.FrameLengthBytes:])
 		}
 	}
+	for _, frame := range captured(f) {
+		f.Add(frame)
+	}
 	f.Fuzz(func(t *testing.T, bytes []byte) {
 		topics := newMemoryTopics(Node{ID: 1, Host: "h", Port: 1})
 		b, err := New(Config{NodeID: 1, IdleTimeout: time.Nanosecond, Groups: coordinator.Config{Partitions: 1, InitialRebalanceDelay: -1}}, Deps{Log: newMemoryLog(topics), Topics: topics, Logger: slog.New(slog.DiscardHandler)})

@@ -146,7 +146,7 @@ func TestHostileRequests(t *testing.T) {
 	if os.Getenv("SLUICE_LONG") != "" {
 		rounds = 500
 	}
-	t.Logf("SLUICE_SEED=%d", seed)
+	fmt.Printf("SLUICE_SEED=%d\n", seed) // a panic of the broker would swallow the test's log
 	for _, key := range slices.Sorted(mapsKeys()) {
 		t.Run(apis[key].name, func(t *testing.T) {
 			h := hostile{rand.New(rand.NewPCG(seed, uint64(key))), plainBatch(t, "v")}
