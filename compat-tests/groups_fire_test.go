@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -218,6 +219,7 @@ func (f *fire) revive(all bool) {
 
 // killBroker kills it and starts it again; one start in four is killed too.
 func (f *fire) killBroker() {
+	f.t.Logf("%v: kill", f.h.Now())
 	f.b.Kill()
 	f.kills++
 	for f.rng.IntN(4) == 0 {
@@ -282,10 +284,21 @@ func (f *fire) story(group string) {
 	}
 }
 
+// What is shown of a partition around its first anomaly.
+const (
+	storyBefore = 2 * time.Second
+	storyAfter  = time.Second
+)
+
 func (f *fire) verdict() {
 	counts := f.h.Counts()
+	told := make(map[history.Slot]bool)
 	for _, a := range f.h.Check() {
 		f.t.Errorf("anomaly: %s", a)
+		if a.Slot.Partition.Topic != "" && !told[a.Slot] {
+			told[a.Slot] = true
+			f.t.Logf("%s:\n%s", a.Slot, strings.Join(f.h.Story(a.Slot, a.At-storyBefore, a.At+storyAfter), "\n"))
+		}
 	}
 	f.t.Logf("broker killed %d times; members killed %d, paused %d, cut off %d, ended by themselves %d; %d records; %+v",
 		f.kills, f.memberKills, f.pauses, f.cuts, f.returned, f.produced.Load(), counts)

@@ -340,6 +340,11 @@ func (p *Tap) redirect(resp kmsg.Response) bool {
 		for i := range r.Brokers {
 			r.Brokers[i].Host, r.Brokers[i].Port = host, port
 		}
+	case *kmsg.FetchResponse: // beside the error of a leader epoch that a restart has raised
+		for i := range r.Brokers {
+			r.Brokers[i].Host, r.Brokers[i].Port = host, port
+		}
+		return len(r.Brokers) > 0
 	case *kmsg.FindCoordinatorResponse:
 		if r.Port > 0 {
 			r.Host, r.Port = host, port

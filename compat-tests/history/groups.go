@@ -13,7 +13,12 @@ type Slot struct {
 	Partition Partition
 }
 
-func (s Slot) String() string { return fmt.Sprintf("group %s, %s", s.Group, s.Partition) }
+func (s Slot) String() string {
+	if s.Partition == (Partition{}) {
+		return "group " + s.Group
+	}
+	return fmt.Sprintf("group %s, %s", s.Group, s.Partition)
+}
 
 // Position is what a commit writes and an OffsetFetch reads.
 type Position struct {

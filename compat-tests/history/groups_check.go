@@ -22,12 +22,13 @@ const (
 
 // GroupAnomaly is something that no correct coordinator explains.
 type GroupAnomaly struct {
-	Kind, Group, Text string
+	Kind string
+	Slot Slot // its partition is empty where all of the group is meant
+	Text string
+	At   time.Duration
 }
 
-func (a GroupAnomaly) String() string {
-	return fmt.Sprintf("group %s: %s: %s", a.Group, a.Kind, a.Text)
-}
+func (a GroupAnomaly) String() string { return fmt.Sprintf("%s: %s: %s", a.Slot, a.Kind, a.Text) }
 
 // generation names one generation of a group.
 type generation struct {
@@ -40,14 +41,14 @@ type groupChecker struct {
 	perKind map[string]int
 }
 
-func (c *groupChecker) bad(group, kind, format string, args ...any) {
-	key := kind + " " + group
+func (c *groupChecker) bad(slot Slot, at time.Duration, kind, format string, args ...any) {
+	key := kind + " " + slot.String()
 	c.perKind[key]++
 	switch n := c.perKind[key]; {
 	case n <= perKindMax:
-		c.found = append(c.found, GroupAnomaly{kind, group, fmt.Sprintf(format, args...)})
+		c.found = append(c.found, GroupAnomaly{kind, slot, fmt.Sprintf(format, args...), at})
 	case n == perKindMax+1:
-		c.found = append(c.found, GroupAnomaly{kind, group, "and more of the same"})
+		c.found = append(c.found, GroupAnomaly{kind, slot, "and more of the same", at})
 	}
 }
 
@@ -175,12 +176,12 @@ func (c *groupChecker) answer(s *slotHistory, a Answer, candidates []*Commit, re
 		}
 	}
 	if !begun {
-		c.bad(s.slot.Group, OffsetMadeUp, "%s: %s was answered in [%v,%v], and nobody had committed it", s.slot.Partition, a.Position, a.Invoke, a.Complete)
+		c.bad(s.slot, a.Complete, OffsetMadeUp, "%s was answered in [%v,%v], and nobody had committed it", a.Position, a.Invoke, a.Complete)
 		return
 	}
 	by := replaced[i-1].commit
-	c.bad(s.slot.Group, OffsetBack, "%s: %s was answered in [%v,%v], after %s of %s was committed in [%v,%v]",
-		s.slot.Partition, a.Position, a.Invoke, a.Complete, by.Position, by.Member, by.Invoke, by.Complete)
+	c.bad(s.slot, a.Complete, OffsetBack, "%s was answered in [%v,%v], after %s of %s was committed in [%v,%v]",
+		a.Position, a.Invoke, a.Complete, by.Position, by.Member, by.Invoke, by.Complete)
 }
 
 // lowered: who takes a partition over goes on where it was committed. One member's own commits
@@ -204,8 +205,8 @@ func (c *groupChecker) lowered(s *slotHistory) {
 		}
 		for member, high := range highest {
 			if !w.OnPurpose && member != w.Member && w.Position.Offset < high.Position.Offset {
-				c.bad(s.slot.Group, Lowered, "%s: %s of %s (generation %d) in [%v,%v] was accepted after %s of %s (generation %d) in [%v,%v]",
-					s.slot.Partition, w.Position, w.Member, w.Generation, w.Invoke, w.Complete, high.Position, member, high.Generation, high.Invoke, high.Complete)
+				c.bad(s.slot, w.Invoke, Lowered, "%s of %s (generation %d) in [%v,%v] was accepted after %s of %s (generation %d) in [%v,%v]",
+					w.Position, w.Member, w.Generation, w.Invoke, w.Complete, high.Position, member, high.Generation, high.Invoke, high.Complete)
 			}
 		}
 	}
@@ -223,8 +224,8 @@ func (c *groupChecker) skipped(s *slotHistory) {
 			given.add(s.deliveries[next].First, s.deliveries[next].Last)
 		}
 		if w.Position.Offset > given.whole {
-			c.bad(s.slot.Group, Skipped, "%s: %s of %s (generation %d) was committed at %v, and nobody had been given the record at %d",
-				s.slot.Partition, w.Position, w.Member, w.Generation, w.Invoke, given.whole)
+			c.bad(s.slot, w.Invoke, Skipped, "%s of %s (generation %d) was committed at %v, and nobody had been given the record at %d",
+				w.Position, w.Member, w.Generation, w.Invoke, given.whole)
 		}
 	}
 }
@@ -275,12 +276,12 @@ func (c *groupChecker) owners(assignments []Assignment) {
 			return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Index, b.Index))
 		})
 		if old, ok := plan[seat{g, a.Owner}]; ok && !slices.Equal(old, parts) {
-			c.bad(a.Group, TwoPlans, "generation %d: %s was given %v, and then %v", a.Generation, a.Owner, old, parts)
+			c.bad(Slot{Group: a.Group}, a.Complete, TwoPlans, "generation %d: %s was given %v, and then %v", a.Generation, a.Owner, old, parts)
 		}
 		plan[seat{g, a.Owner}] = parts
 		for _, p := range parts {
 			if other, ok := owner[place{g, p}]; ok && other != a.Owner {
-				c.bad(a.Group, TwoOwners, "generation %d: %s was given to %s and to %s", a.Generation, p, other, a.Owner)
+				c.bad(Slot{a.Group, p}, a.Complete, TwoOwners, "generation %d: given to %s and to %s", a.Generation, other, a.Owner)
 			}
 			owner[place{g, p}] = a.Owner
 		}
@@ -302,6 +303,8 @@ func (c *groupChecker) generations(commits []*Commit, assignments []Assignment) 
 		}
 	}
 	for group, events := range groups {
-		backwards(events, func(low, high event) { c.bad(group, Zombie, "%s, after: %s", low.text, high.text) })
+		backwards(events, func(low, high event) {
+			c.bad(Slot{Group: group}, low.complete, Zombie, "%s, after: %s", low.text, high.text)
+		})
 	}
 }
