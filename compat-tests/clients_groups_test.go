@@ -52,7 +52,9 @@ func clientGroups(t *testing.T, l *lab) {
 			g.join(i)
 		}
 	}, working)
-	restartUnder(t, l, groups, chapter)
+	if l.kill != nil {
+		restartUnder(t, l, groups, chapter)
+	}
 	chapter("Leave", func(t *testing.T, g *clientGroup) { g.leave(len(g.members) - 1) }, working)
 	chapter("Return", func(t *testing.T, g *clientGroup) {
 		if g.static {
@@ -238,7 +240,7 @@ func restartUnder(t *testing.T, l *lab, groups []*clientGroup, chapter func(stri
 		waits[g] = g.send(t)
 	}
 	start := time.Now()
-	l.Kill()
+	l.kill()
 	l.Start()
 	away := time.Since(start)
 	t.Logf("the broker was away for %v", away)
