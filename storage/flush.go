@@ -67,6 +67,7 @@ func (s *section) walEnd() ident.Position {
 type bundle struct {
 	sections []*section
 	bytes    int64
+	keeps    bool // of sections of topics that keep everything
 	id       ident.ObjectID
 	built    object.Built
 	uploaded bool
@@ -220,6 +221,7 @@ func release(parts []*partition) {
 func (e *Engine) prepare(parts []*partition) (bundles []*bundle, chosen []*partition, count int, more bool) {
 	parts = slices.Clone(parts)
 	slices.SortFunc(parts, func(a, b *partition) int { return a.id.Compare(b.id) })
+	parts = keepersFirst(parts)
 	sectionsMax := catalog.RangesPerHeadMax - e.cfg.ManifestAt
 	var pack packer
 	for _, p := range parts {
@@ -240,7 +242,21 @@ func (e *Engine) prepare(parts []*partition) (bundles []*bundle, chosen []*parti
 	return pack.bundles, chosen, count, more
 }
 
-// packer fills bundles one after another, so that a partition's sections stay in order.
+// keepersFirst puts the partitions of topics that keep everything before the others.
+func keepersFirst(parts []*partition) []*partition {
+	keepers, others := make([]*partition, 0, len(parts)), make([]*partition, 0, len(parts))
+	for _, p := range parts {
+		if p.facts.Load().keeps() {
+			keepers = append(keepers, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return append(keepers, others...)
+}
+
+// packer fills bundles one after another, so that a partition's sections stay in order. What never expires gets bundles of its
+// own: a few committed offsets would keep the megabytes beside them, which expire, in the bucket.
 type packer struct {
 	bundles []*bundle
 	bytes   int64
@@ -248,8 +264,8 @@ type packer struct {
 
 func (k *packer) add(s *section, bytesMax int64) {
 	n := len(k.bundles)
-	if n == 0 || k.bundles[n-1].bytes+s.bytes > bytesMax || len(k.bundles[n-1].sections) >= sectionsPerBundleMax {
-		k.bundles = append(k.bundles, new(bundle))
+	if n == 0 || k.bundles[n-1].keeps != s.facts.keeps() || k.bundles[n-1].bytes+s.bytes > bytesMax || len(k.bundles[n-1].sections) >= sectionsPerBundleMax {
+		k.bundles = append(k.bundles, &bundle{keeps: s.facts.keeps()})
 		n++
 	}
 	b := k.bundles[n-1]

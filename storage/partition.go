@@ -28,6 +28,11 @@ type topicFacts struct {
 	afterCommit bool
 }
 
+// keeps reports that no retention ever deletes from the topic.
+func (f *topicFacts) keeps() bool {
+	return !f.config.CleanupPolicy.Delete || f.config.RetentionMs < 0 && f.config.RetentionBytes < 0
+}
+
 // ack is a produced batch that waits until the high watermark reaches end.
 type ack struct {
 	end  ident.Offset
