@@ -72,11 +72,11 @@ func toolResets(t *testing.T, l *lab) {
 // resetTo tries a reset, which must change nothing, and carries it out.
 func resetTo(t *testing.T, l *lab, c resetCase) {
 	t.Helper()
-	before := committed(t, l)
+	before := resetCommitted(t, l)
 	args := append([]string{"--reset-offsets", "--group", resetGroup, "--topic", resetTopic}, c.how...)
 	rows := []string{fmt.Sprintf(`tool-resets\s+tool-resets\s+0\s+%d\s*$`, c.want[0]), fmt.Sprintf(`tool-resets\s+tool-resets\s+1\s+%d\s*$`, c.want[1])}
 	wantSaid(t, l.tool(t, "kafka-consumer-groups", append(args, "--dry-run")...), rows...)
-	if after := committed(t, l); !maps.Equal(before, after) {
+	if after := resetCommitted(t, l); !maps.Equal(before, after) {
 		t.Errorf("%v: the trial moved the offsets from %v to %v", c.how, before, after)
 	}
 	wantSaid(t, l.tool(t, "kafka-consumer-groups", append(args, "--execute")...), rows...)
@@ -85,13 +85,13 @@ func resetTo(t *testing.T, l *lab, c resetCase) {
 
 func wantCommitted(t *testing.T, l *lab, want map[int32]int64) {
 	t.Helper()
-	if got := committed(t, l); !maps.Equal(got, want) {
+	if got := resetCommitted(t, l); !maps.Equal(got, want) {
 		t.Errorf("committed are %v, want %v", got, want)
 	}
 }
 
-// committed are the offsets of the group.
-func committed(t *testing.T, l *lab) map[int32]int64 {
+// resetCommitted are the offsets of the group.
+func resetCommitted(t *testing.T, l *lab) map[int32]int64 {
 	t.Helper()
 	adm, cl := l.kadm(t)
 	defer cl.Close()
