@@ -253,6 +253,9 @@ func (b *Broker) Open(log Log) {
 	b.log = log
 	b.openGroups()
 	close(b.opened)
+	if b.ctx.Err() != nil { // Serve had ended by itself before: it found no groups to close
+		b.groups.Close()
+	}
 }
 
 // waitOpened returns when the log is there, or errStopped.
