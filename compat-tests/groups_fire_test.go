@@ -88,11 +88,12 @@ type fire struct {
 	produced atomic.Int64
 
 	kills, memberKills, pauses, cuts, returned int
+	upon                                       map[string]int // kills that met their moment
 }
 
 func newFire(t *testing.T, b *harness.Broker, seed uint64) *fire {
 	h := history.NewGroups()
-	f := &fire{t: t, b: b, h: h, wire: harness.NewWire(h), rng: rand.New(rand.NewPCG(seed, 0))}
+	f := &fire{t: t, b: b, h: h, wire: harness.NewWire(h), rng: rand.New(rand.NewPCG(seed, 0)), upon: make(map[string]int)}
 	f.members = fireMembers(f)
 	var groups []string
 	for _, m := range f.members {
@@ -168,8 +169,10 @@ func (f *fire) round() {
 		f.hurt(f.members[f.rng.IntN(len(f.members))])
 	}
 	after(time.Duration(f.rng.IntN(1000)) * time.Millisecond)
+	key := fireMoments[f.rng.IntN(len(fireMoments))]
 	select {
-	case <-f.wire.Next(fireMoments[f.rng.IntN(len(fireMoments))]):
+	case <-f.wire.Next(key):
+		f.upon[key.Name()]++
 	case <-time.After(fireMomentLimit):
 	}
 	after(time.Duration(f.rng.IntN(4000)) * time.Microsecond)
@@ -243,8 +246,15 @@ func (f *fire) progress() {
 		return nil
 	})
 	if err != nil {
-		f.t.Fatal(err)
+		f.fail(err)
 	}
+}
+
+// fail ends the test; what was seen until here tells why.
+func (f *fire) fail(err error) {
+	f.t.Helper()
+	f.verdict()
+	f.t.Fatal(err)
 }
 
 // calm ends the faults and waits until every group has all its members and each partition one owner.
@@ -268,8 +278,8 @@ func (f *fire) await(what string, ask func(group string, members int) error) {
 			return ask(g, sizes[g])
 		})
 		if err != nil {
-			f.t.Errorf("not %s after %v: %v", what, fireLimit, err)
 			f.story(g)
+			f.fail(fmt.Errorf("not %s after %v: %w", what, fireLimit, err))
 		}
 	}
 	f.t.Logf("%s in %v", what, time.Since(start).Round(time.Millisecond))
@@ -300,8 +310,8 @@ func (f *fire) verdict() {
 			f.t.Logf("%s:\n%s", a.Slot, strings.Join(f.h.Story(a.Slot, a.At-storyBefore, a.At+storyAfter), "\n"))
 		}
 	}
-	f.t.Logf("broker killed %d times; members killed %d, paused %d, cut off %d, ended by themselves %d; %d records; %+v",
-		f.kills, f.memberKills, f.pauses, f.cuts, f.returned, f.produced.Load(), counts)
+	f.t.Logf("broker killed %d times, upon %v; members killed %d, paused %d, cut off %d, ended by themselves %d; %d records; %+v",
+		f.kills, f.upon, f.memberKills, f.pauses, f.cuts, f.returned, f.produced.Load(), counts)
 	if counts.Committed < 100 || counts.Answers < 100 || counts.Generations < 10 {
 		f.t.Error("too little happened: the test shows nothing")
 	}

@@ -7,7 +7,9 @@
 // before it and refuses, hangs or answers 503. [Conn] speaks the raw protocol.
 // [Auditor] reads everything there is with it and writes it into a
 // [history.History]; [Produce] and [RawProducer] are producers that do the same for
-// what they send.
+// what they send. A [Tap] before a group's member, of whatever client, writes what it
+// says and is told into a [history.Groups]; [RawMember] is one that misbehaves, and
+// [GroupAuditor] asks for what was committed all the time.
 //
 // Everything stops with its test. Nothing here imports the broker: it is known
 // by its command line, its ready line, and the wire. Imports:

@@ -23,7 +23,6 @@ type Tap struct {
 
 	t        testing.TB
 	broker   string
-	topic    string
 	wire     *Wire
 	listener net.Listener
 	work     sync.WaitGroup
