@@ -143,7 +143,7 @@ func TestI11_ManyWaitingAnswers(t *testing.T) {
 // flushes, retention and trims are at work, and the broker dies in the middle, by a kill or a power cut, again and again. No start
 // finds a log that ends below its start; nothing above it is lost; nothing below comes back.
 func TestI1_I7_DeleteRecordsBesideEverything(t *testing.T) {
-	first, count := seed(t), uint64(8)
+	first, count := seed(t), uint64(4)
 	if long() {
 		count = 400
 	}
