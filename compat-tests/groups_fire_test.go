@@ -87,8 +87,8 @@ type fire struct {
 	stop     context.CancelFunc // of producers
 	produced atomic.Int64
 
-	kills, memberKills, pauses, cuts, returned int
-	upon                                       map[string]int // kills that met their moment
+	kills, memberKills, pauses, cuts, left, returned int
+	upon                                             map[string]int // kills that met their moment
 }
 
 func newFire(t *testing.T, b *harness.Broker, seed uint64) *fire {
@@ -160,7 +160,7 @@ func (f *fire) produce(ctx context.Context, rng *rand.Rand) {
 var fireMoments = []kmsg.Key{kmsg.JoinGroup, kmsg.SyncGroup, kmsg.OffsetCommit, kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.Heartbeat, kmsg.LeaveGroup}
 
 // fireMomentLimit is how long to wait for such a word: nobody may have a reason to say it.
-const fireMomentLimit = 1500 * time.Millisecond
+const fireMomentLimit = 2500 * time.Millisecond
 
 // round hurts members, and kills the broker at a moment of its choice.
 func (f *fire) round() {
@@ -170,14 +170,31 @@ func (f *fire) round() {
 	}
 	after(time.Duration(f.rng.IntN(1000)) * time.Millisecond)
 	key := fireMoments[f.rng.IntN(len(fireMoments))]
+	moment := f.wire.Next(key)
+	if key == kmsg.JoinGroup || key == kmsg.SyncGroup || key == kmsg.LeaveGroup {
+		f.provoke()
+	}
 	select {
-	case <-f.wire.Next(key):
+	case <-moment:
 		f.upon[key.Name()]++
 	case <-time.After(fireMomentLimit):
 	}
 	after(time.Duration(f.rng.IntN(4000)) * time.Microsecond)
 	f.killBroker()
 	f.progress()
+}
+
+// provoke makes a rebalance begin at once: a member leaves with a word, and comes back as another.
+func (f *fire) provoke() {
+	for _, i := range f.rng.Perm(len(f.members)) {
+		m := f.members[i]
+		if m.leaves && m.life != nil && m.wakes.IsZero() {
+			m.life.kill() // its tap stays open: the word gets through
+			m.begin()
+			f.left++
+			return
+		}
+	}
 }
 
 // hurt does one thing to a member that is well.
@@ -310,8 +327,8 @@ func (f *fire) verdict() {
 			f.t.Logf("%s:\n%s", a.Slot, strings.Join(f.h.Story(a.Slot, a.At-storyBefore, a.At+storyAfter), "\n"))
 		}
 	}
-	f.t.Logf("broker killed %d times, upon %v; members killed %d, paused %d, cut off %d, ended by themselves %d; %d records; %+v",
-		f.kills, f.upon, f.memberKills, f.pauses, f.cuts, f.returned, f.produced.Load(), counts)
+	f.t.Logf("broker killed %d times, upon %v; members killed %d, paused %d, cut off %d, left %d, ended by themselves %d; %d records; %+v",
+		f.kills, f.upon, f.memberKills, f.pauses, f.cuts, f.left, f.returned, f.produced.Load(), counts)
 	if counts.Committed < 100 || counts.Answers < 100 || counts.Generations < 10 {
 		f.t.Error("too little happened: the test shows nothing")
 	}
@@ -322,6 +339,7 @@ type fireMember struct {
 	*fire
 	name, group string
 	heavy       bool // starting it takes seconds: it is rarely killed
+	leaves      bool // when its life ends it says so, if its tap is open
 	start       func(m *fireMember, addr string) fireLife
 
 	tap   *harness.Tap
@@ -370,9 +388,9 @@ func fireMembers(f *fire) []*fireMember {
 		{name: "raw static", group: "fire-range", start: rawMember("one")},
 		{name: "kcat", group: "fire-range", start: kcatMember},
 		{name: "confluent", group: "fire-range", start: confluent("range")},
-		{name: "kgo", group: "fire-range", start: franzMember(kgo.RangeBalancer())},
-		{name: "kgo 1", group: "fire-coop", start: franzMember(kgo.CooperativeStickyBalancer())},
-		{name: "kgo 2", group: "fire-coop", start: franzMember(kgo.CooperativeStickyBalancer())},
+		{name: "kgo", group: "fire-range", start: franzMember(kgo.RangeBalancer()), leaves: true},
+		{name: "kgo 1", group: "fire-coop", start: franzMember(kgo.CooperativeStickyBalancer()), leaves: true},
+		{name: "kgo 2", group: "fire-coop", start: franzMember(kgo.CooperativeStickyBalancer()), leaves: true},
 		{name: "confluent", group: "fire-coop", start: confluent("cooperative-sticky")},
 		{name: "java", group: "fire-mixed", start: javaMember, heavy: true},
 		{name: "aiokafka", group: "fire-mixed", start: pythonMember("aio.py", "assignor=range")},
