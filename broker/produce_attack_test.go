@@ -1,0 +1,50 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluicemq/sluice/protocol"
+)
+
+// TestE8_PartitionTwiceInARequest: a partition is lined up once, whatever entry of its topic names it, and of hundreds of others
+// none is taken for it.
+func TestE8_PartitionTwiceInARequest(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		const partitions = 300
+		h.topics.create(t, "t", partitions, nil)
+		h.topics.create(t, "u", partitions, nil)
+		c := dial()
+		batches := func(n int) (list [][]byte) {
+			for range n {
+				list = append(list, plainBatch(t, "x"))
+			}
+			return list
+		}
+		req := produceRequest("t", batches(partitions)...)
+		for _, more := range []*kmsg.ProduceRequest{
+			produceRequest("u", batches(partitions)...), // the same numbers, another topic
+			produceRequest("t", batches(partitions)...), // all again
+			produceRequest("u", batches(70)...),
+		} {
+			req.Topics = append(req.Topics, more.Topics...)
+		}
+		resp := c.receive(req, c.send(req, 9)).(*kmsg.ProduceResponse)
+		for i, want := range []protocol.Code{protocol.CodeNone, protocol.CodeNone, protocol.CodeInvalidRecord, protocol.CodeInvalidRecord} {
+			for _, p := range resp.Topics[i].Partitions {
+				if protocol.Code(p.ErrorCode) != want {
+					t.Fatalf("entry %d, %s-%d: %d, want %d", i, resp.Topics[i].Topic, p.Partition, p.ErrorCode, want)
+				}
+			}
+		}
+		within := produceRequest("t", batches(3)...)
+		within.Topics[0].Partitions[2].Partition = 0
+		resp = c.receive(within, c.send(within, 9)).(*kmsg.ProduceResponse)
+		for i, want := range []protocol.Code{protocol.CodeNone, protocol.CodeNone, protocol.CodeInvalidRecord} {
+			if got := resp.Topics[0].Partitions[i].ErrorCode; protocol.Code(got) != want {
+				t.Errorf("place %d: %d, want %d", i, got, want)
+			}
+		}
+	})
+}
