@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,8 @@ any (sluice serve --help). If port 9092 or 9644 is in use it takes the next free
 		if *printOnly {
 			return printConfig(cmd, s.config)
 		}
-		return run(cmd.Context(), s, hello, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		greet := func(address string) string { return hello(os.Args[0], address) }
+		return run(cmd.Context(), s, greet, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
@@ -107,17 +109,19 @@ func (f *devFlags) read(cmd *cobra.Command) (*config.Config, error) {
 	return f.src.read()
 }
 
-// hello is what a developer pastes into another terminal.
-func hello(address string) string {
+// hello is what a developer pastes into another terminal. program is how this process was called, as sluice may not be on
+// the PATH; each line has a group of its own, as members of one group must have an assignor in common.
+func hello(program, address string) string {
 	return fmt.Sprintf(`
 Sluice %[2]s serves Kafka clients at %[1]s. In another terminal:
 
   kcat     echo hello | kcat -b %[1]s -P -t demo; kcat -b %[1]s -C -t demo -e
   Java     kafka-console-producer.sh --bootstrap-server %[1]s --topic demo
            kafka-console-consumer.sh --bootstrap-server %[1]s --topic demo --from-beginning
-  Go       kgo.NewClient(kgo.SeedBrokers("%[1]s"), kgo.ConsumeTopics("demo"), kgo.ConsumerGroup("g"))
-  Python   confluent_kafka.Consumer({"bootstrap.servers": "%[1]s", "group.id": "g", "auto.offset.reset": "earliest"})
-  Sluice   echo hello | sluice produce -b %[1]s demo; sluice consume -b %[1]s demo
+  Go       kgo.NewClient(kgo.SeedBrokers("%[1]s"), kgo.ConsumeTopics("demo"), kgo.ConsumerGroup("go"))
+  Python   python3 -c 'import confluent_kafka as k; c = k.Consumer({"bootstrap.servers": "%[1]s", "group.id": "python",
+             "auto.offset.reset": "earliest"}); c.subscribe(["demo"]); print([m.value() for m in c.consume(10, 5)]); c.close()'
+  Sluice   echo hello | %[3]s produce -b %[1]s demo; %[3]s consume -b %[1]s demo -e
 
-`, address, version)
+`, address, version, program)
 }

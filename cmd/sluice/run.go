@@ -106,7 +106,10 @@ func (s *settings) prepareDir(log *slog.Logger) (remove func() error, err error)
 		if _, err := os.Stat(filepath.Join(s.dir, kafkasMark)); err == nil {
 			return keep, fmt.Errorf("%s is a data directory of Apache Kafka, whose logs are not read here: choose another one (log.dirs)", s.dir)
 		}
-		return keep, os.MkdirAll(s.dir, 0o755)
+		if err := os.MkdirAll(s.dir, 0o755); err != nil {
+			return keep, fmt.Errorf("make the data directory (--dir, log.dirs): %w", err)
+		}
+		return keep, nil
 	}
 	return s.prepareMemory(log)
 }
@@ -136,9 +139,10 @@ func (s *settings) prepareMemory(log *slog.Logger) (remove func() error, err err
 	}, nil
 }
 
-// lines are an error's, without empty ones.
+// lines are an error's, without empty ones; cobra's hint to a slip goes onto the line that it belongs to.
 func lines(err error) (out []string) {
-	for line := range strings.Lines(err.Error()) {
+	text := strings.Replace(err.Error(), "\n\nDid you mean this?\n\t", "; did you mean ", 1) // several stand on lines of their own
+	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
 			out = append(out, line)
 		}

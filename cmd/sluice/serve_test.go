@@ -257,7 +257,7 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"sevre"}, "unknown command"},
+		{[]string{"sevre"}, `unknown command "sevre" for "sluice"; did you mean serve`},
 		{[]string{"dev", "--nope"}, "unknown flag: --nope (see sluice dev --help)"},
 		{[]string{"serve", "extra"}, "unknown command"},
 		{[]string{"dev", "--set", "num.partitions"}, "want KEY=VALUE, such as --set num.partitions=3"},

@@ -148,7 +148,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-func TestHello(t *testing.T) { golden(t, "hello.txt", hello("127.0.0.1:9092")) }
+func TestHello(t *testing.T) { golden(t, "hello.txt", hello("bin/sluice", "127.0.0.1:9092")) }
 
 func TestVersionCommand(t *testing.T) {
 	if out := must(t, "version"); out != "sluice "+version+"\n" {

@@ -144,13 +144,13 @@ sluice.wal.budget.bytes=1MiB
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Resolve(entries, flags(t, "flush.interval=1s"))
+	_, err = Resolve(entries, flags(t, "flush.intervall=1s"))
 	want := `broker.properties:1: num.partitions: "many": want a whole number from 1 to 2147483647
 broker.properties:2: auto.create.topics.enable: "perhaps": want true or false
 broker.properties:3: nim.io.threads: unknown key; did you mean num.io.threads?
 broker.properties:4: ssl.keystore.password: (hidden): TLS, SASL and authorization are not served yet, and a key that asks for them is not ignored: remove it to serve in plain text
 broker.properties:5: log.retention.ms: "soon": want a whole number from -1 to 9223372036854775807
---set: flush.interval: unknown key; did you mean sluice.flush.interval?
+--set: flush.intervall: unknown key; did you mean sluice.flush.interval?
 broker.properties:7: sluice.wal.budget.bytes: it must hold at least two files of sluice.wal.segment.bytes, which is 64MiB
 broker.properties:6: listeners: clients are told to connect to 0.0.0.0:9092, which is no address of anybody: set advertised.listeners=PLAINTEXT://HOST:9092, where HOST is the name or address by which they reach this machine`
 	if err == nil || err.Error() != want {

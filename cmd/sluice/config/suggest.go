@@ -6,10 +6,7 @@ import "strings"
 func suggest(name string) string {
 	best, bestDistance := "", 1+max(2, len(name)/4)
 	for known := range keyed {
-		d := distance(name, known)
-		if strings.TrimPrefix(known, "sluice.") == name { // the usual slip
-			d = 0
-		}
+		d := min(distance(name, known), distance(name, strings.TrimPrefix(known, "sluice."))) // the usual slip
 		if d < bestDistance || d == bestDistance && best != "" && known < best {
 			best, bestDistance = known, d
 		}
