@@ -43,7 +43,10 @@ func NewJava(t testing.TB, sources ...string) *Java {
 	}
 	j := &Java{calls: make(map[int64]*Program)}
 	j.start(t, exec.Command(Tool(t, "java"), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classes+string(os.PathListSeparator)+classpath, "Desk"))
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+		"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.consumer.internals.ConsumerCoordinator=info", // why it rebalances
+		"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.Metadata=info",
+		"-cp", classes+string(os.PathListSeparator)+classpath, "Desk"))
 	return j
 }
 
