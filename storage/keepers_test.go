@@ -11,7 +11,11 @@ import (
 // expire, in the bucket beside them.
 func TestWhatNeverExpiresHasBundlesOfItsOwn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = time.Hour; c.FlushBytes = 1 << 20; c.WALSegmentBytes = 1 << 20 })
+		r := newRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval = time.Hour
+			c.FlushBytes = 1 << 20
+			c.WALSegmentBytes = 1 << 20
+		})
 		hour := r.newLog("hour", map[string]string{"retention.ms": "3600000"})
 		kept := []*modelLog{
 			r.newLog("offsets", map[string]string{"cleanup.policy": "compact"}), r.newLog("forever", map[string]string{"retention.ms": "-1"}),
