@@ -104,6 +104,7 @@ func (c *conn) fail(err error) {
 	}
 	_ = c.nc.Close() // nothing to do about its error
 	for _, p := range c.queue {
+		p.abandoned = true // the writer may be at its answer
 		p.release()
 	}
 	c.queue = nil
