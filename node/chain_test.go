@@ -252,6 +252,11 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	if err := r.engine.Collect(within(t)); !errors.Is(err, bucket.ErrUnavailable) {
 		t.Errorf("deletion before the check: %v", err)
 	}
+	for what, err := range asked(t, r.gate) {
+		if !errors.Is(err, bucket.ErrUnavailable) {
+			t.Errorf("%s before the check: %v", what, err)
+		}
+	}
 	if made := b.made(); len(made) > 0 {
 		t.Errorf("the bucket was changed before the check: %q", made)
 	}
@@ -269,6 +274,16 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	}
 }
 
+// asked is what a bucket answers to each kind of read.
+func asked(t *testing.T, b bucket.Bucket) map[string]error {
+	got := map[string]error{"read": b.ReadAt(within(t), metadata.ClusterKey, make([]byte, 1), 0), "list": nil}
+	_, got["stat"] = b.Stat(within(t), metadata.ClusterKey)
+	for _, err := range b.List(within(t), "", "") {
+		got["list"] = err
+	}
+	return got
+}
+
 // The bucket of another cluster stops a start, and what it should have written stays in the write-ahead log.
 func TestForeignBucketStopsTheNode(t *testing.T) {
 	dir := t.TempDir()
@@ -280,6 +295,11 @@ func TestForeignBucketStopsTheNode(t *testing.T) {
 	start(t, t.TempDir(), other).end()
 	before := len(other.made())
 	r = serve(t, dir, other)
+	for what, err := range asked(t, r.gate) {
+		if !errors.Is(err, bucket.ErrUnavailable) {
+			t.Errorf("%s of another cluster's bucket: %v", what, err)
+		}
+	}
 	if err := r.servedWith(); !errors.Is(err, metadata.ErrWrongCluster) {
 		t.Errorf("on another cluster's bucket: %v, want %v", err, metadata.ErrWrongCluster)
 	}

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync/atomic"
 
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// gate lets nothing be written to or deleted from a bucket before it is known
+// gate lets nothing be read from, written to or deleted from a bucket before it is known
 // that the prefix is this cluster's and that no other directory has taken it over (E22).
+// Reads wait too, since in another's bucket each object that this directory refers to would look like damage.
 type gate struct {
 	bucket.Bucket
 	open atomic.Bool // the check has passed
@@ -48,6 +50,30 @@ func (g *gate) Create(ctx context.Context, key string, body bucket.Body) error {
 		return err
 	}
 	return g.Bucket.Create(ctx, key, body)
+}
+
+// ReadAt refuses until the gate is open.
+func (g *gate) ReadAt(ctx context.Context, key string, p []byte, pos int64) error {
+	if err := g.closed("read", key); err != nil {
+		return err
+	}
+	return g.Bucket.ReadAt(ctx, key, p, pos)
+}
+
+// Stat refuses until the gate is open.
+func (g *gate) Stat(ctx context.Context, key string) (bucket.Info, error) {
+	if err := g.closed("stat", key); err != nil {
+		return bucket.Info{}, err
+	}
+	return g.Bucket.Stat(ctx, key)
+}
+
+// List refuses until the gate is open.
+func (g *gate) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
+	if err := g.closed("list", prefix); err != nil {
+		return func(yield func(bucket.Info, error) bool) { yield(bucket.Info{}, err) }
+	}
+	return g.Bucket.List(ctx, prefix, after)
 }
 
 // Delete refuses until the gate is open.

@@ -6,9 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/node"
 )
 
-// explain adds what to do to what the operating system says.
+// explain adds what to do to what the operating system says, and to a directory that is started with another's bucket.
 func (s *settings) explain(err error) error {
 	path := s.dir
 	var pathError *fs.PathError
@@ -17,6 +20,9 @@ func (s *settings) explain(err error) error {
 	}
 	var do string
 	switch {
+	case errors.Is(err, metadata.ErrWrongCluster) && !errors.Is(err, node.ErrForeignPrefix):
+		do = fmt.Sprintf("%s was not made with the bucket %s: start it with the one that it was made with (--bucket, sluice.bucket), or choose another directory (--dir, log.dirs)",
+			s.dir, s.bucketName())
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		do = fmt.Sprintf("the disk of %s is full: free space on it, or choose a directory on another one (--dir, log.dirs)", s.dir)
 	case errors.Is(err, fs.ErrPermission):
