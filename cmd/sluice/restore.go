@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,7 @@ Start the restored broker with the same --dir and --bucket.`,
 		if *asJSON {
 			err = errors.Join(err, printJSON(cmd.OutOrStdout(), report))
 		} else if err == nil {
-			printReport(cmd.OutOrStdout(), &report)
+			printReport(cmd.OutOrStdout(), &report, *bucketURL)
 		} else {
 			printTrouble(cmd.ErrOrStderr(), &report)
 		}
@@ -88,8 +89,8 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// printReport says in words what a restore did.
-func printReport(w io.Writer, r *node.Report) {
+// printReport says in words what a restore did. The URL is shown as given: one with credentials in it does not open.
+func printReport(w io.Writer, r *node.Report, bucketURL string) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	if s := r.Snapshot; s.Number > 0 {
 		line("Cluster %s went back to snapshot %d of %s (index %d, generation %d) and what was flushed after it.",
@@ -105,8 +106,11 @@ func printReport(w io.Writer, r *node.Report) {
 		line("  leader epochs  above %d (before: at most %d)", r.Epoch, r.EpochSeen)
 	}
 	printTrouble(w, r)
-	line("Start it:  sluice dev --dir %s --bucket URL", r.Dir)
+	line("Start it:  sluice dev --dir %s --bucket %s", quoted(r.Dir), quoted(bucketURL))
 }
+
+// quoted is an argument as a shell wants it: a URL's ? and & mean something there.
+func quoted(arg string) string { return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'" }
 
 // printTrouble names what a restore found and could not use.
 func printTrouble(w io.Writer, r *node.Report) {

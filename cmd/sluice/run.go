@@ -50,7 +50,17 @@ func run(ctx context.Context, s *settings, hello func(address string) string, ou
 	if hello != nil {
 		_, _ = fmt.Fprint(out, hello(clients[0].Addr().String())) // to someone who may not look
 	}
+	defer context.AfterFunc(ctx, func() { s.tellStopping(log) })()
 	return n.Serve(ctx)
+}
+
+// tellStopping says what the first signal began.
+func (s *settings) tellStopping(log *slog.Logger) {
+	if s.config.Bool("sluice.memory.only") {
+		log.Info("stopping: nothing is kept")
+		return
+	}
+	log.Info(fmt.Sprintf("stopping: flushing up to %v; a second signal ends at once, nothing is lost", s.config.Duration("sluice.stop.timeout")))
 }
 
 // closing joins a closer's error to err.

@@ -72,6 +72,7 @@ func TestDevProcess(t *testing.T) {
 	}
 	defer idle.Close()
 	p.stop()
+	p.await("stopping: flushing up to 8s; a second signal ends at once, nothing is lost")
 	p.await("stopped with everything in the bucket")
 
 	p, address = dev(t, dir, nil)
@@ -338,6 +339,24 @@ func TestFirstStartWithoutBucket(t *testing.T) {
 			t.Parallel()
 			says(t, c.name, ends(t, 1, c.environ, devArgs(t.TempDir(), "--bucket", c.url)...), c.want)
 		})
+	}
+}
+
+// A directory started with another bucket than its own ends with words about that.
+func TestAnotherBucket(t *testing.T) {
+	dir, empty := t.TempDir(), t.TempDir()
+	p, address := dev(t, dir, nil)
+	if err := kafka(t, address).ProduceSync(within(t), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	for what, bucket := range map[string]string{"an empty bucket": empty, "another's bucket": t.TempDir()} {
+		if bucket != empty {
+			other, _ := dev(t, t.TempDir(), nil, "--bucket", "file://"+bucket)
+			other.stop()
+		}
+		printed := ends(t, 1, nil, devArgs(dir, "--bucket", "file://"+bucket)...)
+		says(t, what, printed, dir+" was not made with the bucket file://"+bucket, "start it with the one that it was made with", "choose another directory")
 	}
 }
 

@@ -111,7 +111,7 @@ func TestRestoreCommand(t *testing.T) {
 	}
 	restored := filepath.Join(t.TempDir(), "restored")
 	out := must(t, "restore", "--bucket", url, "--dir", restored)
-	for _, want := range []string{"went back to snapshot 1 of ", "generation 1, stored as snapshot 2", "1 with 1 partitions", "sluice dev --dir " + restored} {
+	for _, want := range []string{"went back to snapshot 1 of ", "generation 1, stored as snapshot 2", "1 with 1 partitions", "sluice dev --dir '" + restored + "' --bucket '" + url + "'"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("restore does not say %q:\n%s", want, out)
 		}
