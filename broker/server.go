@@ -7,11 +7,17 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// acceptBackoff is the pause after a failed accept (out of file descriptors, mostly).
-const acceptBackoff = 50 * time.Millisecond
+const (
+	// acceptPause follows a failed accept (out of file descriptors, mostly), and doubles until one succeeds.
+	acceptPause    = 50 * time.Millisecond
+	acceptPauseMax = time.Second
+	// acceptLogEvery is the least time between two lines about it.
+	acceptLogEvery = 10 * time.Second
+)
 
 // Listener is one of the addresses at which a broker answers. Clients are told of the
 // endpoints of the listener that they came by (Node.Endpoints).
@@ -61,22 +67,37 @@ type server struct {
 }
 
 func (s *server) acceptLoop(ctx context.Context, l Listener) error {
+	wait := acceptPause
+	var told time.Time
 	for {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
+			wait = acceptPause
 			s.start(nc, l.Name)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
 		default:
-			s.b.logger.Warn("accept failed", "listener", l.Name, "err", err)
+			if told.IsZero() || time.Since(told) >= acceptLogEvery {
+				told = time.Now()
+				s.b.logger.Warn(acceptFailed(err), "listener", l.Name, "err", err)
+			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-time.After(acceptBackoff):
+			case <-time.After(wait):
 			}
+			wait = min(2*wait, acceptPauseMax)
 		}
 	}
+}
+
+// acceptFailed says what a failed accept means to clients, and what to do where that is known.
+func acceptFailed(err error) string {
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return "accept failed, clients wait: too few file descriptors; raise the limit (ulimit -n, LimitNOFILE=), or lower max.connections"
+	}
+	return "accept failed; trying again"
 }
 
 // start serves a connection in a goroutine of its own, or closes it at once if there are too many.

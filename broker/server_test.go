@@ -1,0 +1,51 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// failingListener fails all that is accepted.
+type failingListener struct {
+	*pipeListener
+	err   error
+	tries int
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	l.tries++
+	return nil, l.err
+}
+
+// Accepts that fail are tried again ever more rarely, up to each second, and told each ten seconds, with what to do.
+func TestAcceptFails(t *testing.T) {
+	for err, says := range map[error]string{syscall.EMFILE: "ulimit -n", syscall.ENFILE: "ulimit -n", errors.New("else"): "trying again"} {
+		synctest.Test(t, func(t *testing.T) {
+			var told bytes.Buffer // slog's handler locks
+			s := &server{b: &Broker{logger: slog.New(slog.NewTextHandler(&told, nil))}}
+			l := &failingListener{pipeListener: newPipeListener(), err: fmt.Errorf("accept: %w", os.NewSyscallError("accept4", err))}
+			ctx, cancel := context.WithTimeout(t.Context(), 35*time.Second)
+			defer cancel()
+			if err := s.acceptLoop(ctx, Listener{Listener: l}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			// At 0, 0.05, 0.15, 0.35, 0.75, 1.55 s and then each second.
+			if l.tries != 39 {
+				t.Errorf("%d tries in 35 s", l.tries)
+			}
+			if n := strings.Count(told.String(), "\n"); n != 4 || strings.Count(told.String(), says) != n {
+				t.Errorf("wanted four lines that say %q, was told\n%s", says, &told)
+			}
+		})
+	}
+}
