@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicemq/sluice/catalog"
@@ -223,6 +225,26 @@ func TestFirstStartNeedsTheBucket(t *testing.T) {
 		t.Errorf("first start without its bucket: %v", err)
 	}
 	works(t, dir, inner)
+}
+
+// A first start asks a bucket that is away ever more rarely, and no more once its wait is over.
+func TestFirstStartsPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var asked []time.Duration
+		away := &changes{Bucket: mem.New(), before: func(bucket.Op, string) error {
+			asked = append(asked, time.Since(began))
+			return bucket.ErrUnavailable
+		}}
+		n := &Node{cfg: Config{BucketWait: 20 * time.Second}, deps: Deps{Bucket: away, Log: slog.New(slog.DiscardHandler)}, id: newIdentity("", 1)}
+		if err := n.firstClaim(t.Context()); !errors.Is(err, bucket.ErrUnavailable) {
+			t.Error(err)
+		}
+		const s = time.Second
+		if want := []time.Duration{0, s / 2, 3 * s / 2, 7 * s / 2, 15 * s / 2, 25 * s / 2, 35 * s / 2}; !slices.Equal(asked, want) {
+			t.Errorf("asked at %v, want %v", asked, want)
+		}
+	})
 }
 
 // A folder in a state of another release is not touched.

@@ -215,17 +215,23 @@ func (n *Node) identify(ctx context.Context) (err error) {
 	return nil
 }
 
-// firstClaim waits a while for a bucket that does not answer; one that refuses ends the start at once.
+// A first start's pauses between two questions to a bucket that does not answer, doubling.
+const (
+	firstPause    = 500 * time.Millisecond
+	firstPauseMax = 5 * time.Second
+)
+
+// firstClaim waits a while for a bucket that does not answer, asking ever more rarely; one that refuses ends the start at once.
 func (n *Node) firstClaim(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.BucketWait)
 	defer cancel()
-	for {
+	for wait := firstPause; ; wait = min(2*wait, firstPauseMax) {
 		err := claim(ctx, n.deps.Bucket, n.id)
 		if err == nil || errors.Is(err, bucket.ErrDenied) || errors.Is(err, ErrForeignPrefix) {
 			return err
 		}
 		n.deps.Log.Warn("the bucket does not answer; a first start needs it", "err", err)
-		if !pause(ctx, 500*time.Millisecond) {
+		if !pause(ctx, wait) {
 			return fmt.Errorf("the bucket was not reachable for %v: check the URL and the network: %w", n.cfg.BucketWait, err)
 		}
 	}
