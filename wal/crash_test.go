@@ -1,11 +1,14 @@
 package wal_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -461,7 +464,10 @@ func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 				return nil
 			})
 			c := new(client)
-			w, err := wal.Create(small, c.deps(disk), inc)
+			var told bytes.Buffer // slog's handler locks
+			deps := c.deps(disk)
+			deps.Log = slog.New(slog.NewTextHandler(&told, nil))
+			w, err := wal.Create(small, deps, inc)
 			must(t, err)
 			c.w = w
 			synctest.Wait()
@@ -489,6 +495,9 @@ func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 			c.check(t)
 			if how == "close" && !errors.Is(c.failure, wal.ErrNoSpace) {
 				t.Fatalf("failure %v", c.failure)
+			}
+			if text := told.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "folder=/data/wal/") {
+				t.Fatalf("wanted once, with its folder, was told\n%s", text)
 			}
 			f, err := recoverAll(t, disk)
 			must(t, err)

@@ -73,8 +73,8 @@ func (w *Writer) spareDone(seg *segment, err error) {
 		w.spare = seg
 	case !full:
 		w.poisonLocked(fmt.Errorf("prepare the next segment: %w", err))
-	case !w.noSpace:
-		w.deps.Log.Warn("no space for the next write-ahead log segment", "incarnation", w.inc.String(), "error", err)
+	case !w.noSpace && !w.stopped: // once; Close's one more try is no news
+		w.deps.Log.Warn("no space for the next write-ahead log segment: free space on the disk of this folder", "folder", w.dir, "incarnation", w.inc.String(), "error", err)
 	}
 	w.noSpace = full
 	w.toCommitter.Signal()
