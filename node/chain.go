@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sluicemq/sluice/metadata"
@@ -22,7 +23,13 @@ type keeper struct {
 	interval  time.Duration
 	soon      time.Duration
 	changed   chan struct{} // capacity 1: there was an administrative change
+
+	mu   sync.Mutex
+	mine []uint64 // links that this process has stored and not pruned, in order
 }
+
+// linksKept is how many of its own links a process leaves in the bucket. Restore reads the newest; the others are for people.
+const linksKept = 8
 
 // noteChange asks for a snapshot soon. It does not block.
 func (k *keeper) noteChange() {
@@ -74,7 +81,26 @@ func (k *keeper) store(ctx context.Context) error {
 		return fmt.Errorf("note snapshot %d: %w", stored.Number, err)
 	}
 	k.log.Debug("metadata snapshot stored", "number", stored.Number, "index", stored.Index)
+	k.prune(ctx, stored.Number)
 	return nil
+}
+
+// prune deletes the oldest links that this process has stored itself. A directory that was given up and lives on creates the
+// link after its own newest (E22): that number is at most the one at which restore went on, which is older than
+// any link of the process that serves now. So it is never free again.
+func (k *keeper) prune(ctx context.Context, stored uint64) {
+	k.mu.Lock()
+	k.mine = append(k.mine, stored)
+	var old []uint64
+	if n := len(k.mine) - linksKept; n > 0 {
+		old, k.mine = k.mine[:n:n], k.mine[n:]
+	}
+	k.mu.Unlock()
+	for _, n := range old {
+		if err := k.bucket.Delete(ctx, metadata.LinkKey(n)); err != nil {
+			k.log.Warn("an old metadata snapshot stays in the bucket", "key", metadata.LinkKey(n), "err", err)
+		}
+	}
 }
 
 // pause waits for d; false if ctx ended first.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,6 +46,66 @@ func TestE22_RevivedDirectoryStopsAtItsStart(t *testing.T) {
 		t.Errorf("the revived directory has changed the bucket: %q", made)
 	}
 	start(t, dir, b).end()
+}
+
+// TestE22_PrunedChain: a process leaves a few of its own links; what was there before it stays. A directory that is given up after
+// that still meets the link at which restore went on, however many links the restored cluster has pruned.
+func TestE22_PrunedChain(t *testing.T) {
+	b := &changes{Bucket: mem.New()}
+	r := start(t, filepath.Join(t.TempDir(), "first"), b)
+	for i := range 3 * linksKept {
+		r.create(fmt.Sprintf("t%d", i), 1, nil)
+		r.snapshot()
+	}
+	if links := r.links(); len(links) != linksKept {
+		t.Errorf("%d links are left, want %d: %v", len(links), linksKept, links)
+	}
+	old := r.image()
+	r.kill()
+
+	dir, _ := restore(t, b)
+	restored := start(t, dir, b)
+	for i := range 3 * linksKept {
+		restored.create(fmt.Sprintf("u%d", i), 1, nil)
+		restored.snapshot()
+	}
+	if links := restored.links(); len(links) != 2*linksKept+1 {
+		t.Errorf("%d links are left, want those before restore, its own and %d: %v", len(links), linksKept, links)
+	}
+	before := len(b.made())
+	revived := serve(t, old, b)
+	if err := revived.servedWith(); !errors.Is(err, metadata.ErrForeignLink) {
+		t.Errorf("the revived directory ended with %v, want %v", err, metadata.ErrForeignLink)
+	}
+	revived.over = true
+	if err := revived.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if made := b.made()[before:]; len(made) > 0 {
+		t.Errorf("the revived directory has changed the bucket: %q", made)
+	}
+	restored.kill()
+	again, _ := restore(t, b)
+	r = start(t, again, b)
+	for _, name := range []string{"t0", "u0"} {
+		if _, ok := r.cat.TopicByName(name); !ok {
+			t.Errorf("topic %s is not back", name)
+		}
+	}
+	r.end()
+}
+
+// links returns the keys of the snapshot chain.
+func (r *rig) links() []string {
+	r.t.Helper()
+	var keys []string
+	for info, err := range r.deps.Bucket.List(within(r.t), metadata.LinkPrefix, "") {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys
 }
 
 // dropAll moves the log start over all that is committed, so that its objects become garbage.

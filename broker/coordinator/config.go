@@ -29,6 +29,9 @@ type Config struct {
 	ReplicationFactor int16
 	// ShortenBytes is how large a partition's log may grow whatever it holds; default 16 MiB.
 	ShortenBytes int64
+	// ShortenInterval is how long a log stays that is shorter, but holds ten times of what lives; default 5 min. It bounds
+	// how many small objects committed offsets keep in the bucket; it costs a batch of the live state each time.
+	ShortenInterval time.Duration
 }
 
 const (
@@ -56,6 +59,7 @@ func (c Config) WithDefaults() Config {
 	orDefault(&c.Partitions, 50)
 	orDefault(&c.ReplicationFactor, 3)
 	orDefault(&c.ShortenBytes, 16*mib)
+	orDefault(&c.ShortenInterval, 5*time.Minute)
 	return c
 }
 
@@ -77,6 +81,7 @@ func (c Config) Validate() error {
 	atLeast("Partitions", int64(c.Partitions), 1)
 	atLeast("ReplicationFactor", int64(c.ReplicationFactor), 1)
 	atLeast("ShortenBytes", c.ShortenBytes, 1)
+	atLeast("ShortenInterval", int64(c.ShortenInterval), 1)
 	return errors.Join(errs...)
 }
 

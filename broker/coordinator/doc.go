@@ -5,7 +5,8 @@
 // partition's log when the broker starts. It promises that what a group answers or shows is durable and published in that
 // log first (I2, I13), that state is applied in the order of the log, that nothing is answered from a shard before its whole log
 // was read ("elected is not ready"), and that the log stays short: once it is larger than
-// max(Config.ShortenBytes, 10 × live state), the live state is written again and the log before it given up.
+// max(Config.ShortenBytes, 10 × live state), or after Config.ShortenInterval than the latter alone, the live state is written
+// again and the log before it given up.
 //
 // Types to know: [Coordinator] (Open, Find, Join, Commit, …, Close), shard (one partition; shard.go tells its loop).
 //

@@ -68,6 +68,7 @@ func (s *shard) run(ctx context.Context) {
 	defer check.Stop()
 	var moving sync.WaitGroup
 	defer moving.Wait()
+	s.shorten.last = time.Now()
 	close(s.loaded)
 	for ctx.Err() == nil {
 		s.maybeShorten(ctx, &moving)

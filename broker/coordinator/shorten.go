@@ -24,6 +24,8 @@ const (
 	liveFactor = 10
 	// quietMax is how long a shard takes no work while its writes settle.
 	quietMax = 500 * time.Millisecond
+	// shortenFloor is what no log is too long for.
+	shortenFloor = 4 * kib
 	// shortenPause lies between a failed attempt and the next.
 	shortenPause = 30 * time.Second
 )
@@ -47,6 +49,7 @@ type shortening struct {
 	moved chan error   // capacity 1: how moving ended
 	pause pause
 	after shortenStep // what follows the rest: growing, or writing to move once more
+	last  time.Time   // when the log was loaded, or last began to be shortened
 }
 
 // pause is a timer that need not run.
@@ -85,16 +88,21 @@ func (h *shortening) paused() {
 	h.step = h.after
 }
 
-// tooLong reports that the log holds much more than lives.
+// tooLong reports that the log holds much more than lives, and is large or has been so for a while: each
+// flush puts the few bytes of new offsets into an object of its own, and it is their number that counts then.
 func (s *shard) tooLong() bool {
-	return s.appender.logBytes > s.cfg.ShortenBytes && s.appender.logBytes > liveFactor*int64(s.machine.Bytes())
+	log := s.appender.logBytes
+	if log <= max(shortenFloor, liveFactor*int64(s.machine.Bytes())) {
+		return false
+	}
+	return log > s.cfg.ShortenBytes || time.Since(s.shorten.last) >= s.cfg.ShortenInterval
 }
 
 // maybeShorten takes the steps that wait for nothing but the loop.
 func (s *shard) maybeShorten(ctx context.Context, work *sync.WaitGroup) {
 	h := &s.shorten
 	if h.step == growing && s.tooLong() {
-		h.step = quieting
+		h.step, h.last = quieting, time.Now()
 		h.pause.start(quietMax)
 	}
 	if h.step == quieting && s.appender.idle() {

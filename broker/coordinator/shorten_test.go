@@ -54,6 +54,34 @@ func TestI15_LongLogIsShortened(t *testing.T) {
 	})
 }
 
+// TestShortenInterval: a log far below ShortenBytes is shortened after a while if it holds much more than lives, and not before.
+func TestShortenInterval(t *testing.T) {
+	inBubble(t, Config{ShortenInterval: time.Hour}, func(t *testing.T, r *rig) {
+		r.write(0, 600)
+		synctest.Wait()
+		if r.logStart() != 0 {
+			t.Fatal("shortened at once")
+		}
+		time.Sleep(time.Hour)
+		r.write(600, 3)
+		synctest.Wait()
+		if r.logStart() == 0 || r.log.bytes() > 8*kib {
+			t.Fatalf("after an hour the log starts at %d and has %d bytes", r.logStart(), r.log.bytes())
+		}
+		start := r.logStart()
+		time.Sleep(2 * time.Hour)
+		r.write(603, 3) // not much more than lives
+		synctest.Wait()
+		if r.logStart() != start {
+			t.Fatal("shortened a short log")
+		}
+		r.restart()
+		for p := range int32(3) {
+			r.wantCommitted(p, ident.Offset(603+p))
+		}
+	})
+}
+
 // TestShortenNothing: where no state is left, the log goes up to its end.
 func TestShortenNothing(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
