@@ -328,7 +328,7 @@ func TestFirstStartWithoutBucket(t *testing.T) {
 		environ   []string
 		want      string
 	}{
-		{"missing", storeAnswering(t, 404, "NoSuchBucket"), credentials, "the bucket does not exist: create it or correct the URL"},
+		{"missing", storeAnswering(t, 404, "NoSuchBucket"), credentials, "the bucket does not exist (or the access key is unknown): create it or correct the URL"},
 		{"wrong key", storeAnswering(t, 403, "InvalidAccessKeyId"), credentials, "access denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"},
 		{"denied", storeAnswering(t, 403, "AccessDenied"), credentials, "that they may GetObject, PutObject, DeleteObject and ListBucket"},
 		{"no key", storeAnswering(t, 403, "AccessDenied"), credentials[2:], "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"},

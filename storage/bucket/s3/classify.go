@@ -59,7 +59,7 @@ func classify(ctx context.Context, o op, err error, sent *sending) error {
 	}
 	var answer *smithyhttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() >= 300 {
-		return fmt.Errorf("%w: %w", answered(o, answer.HTTPStatusCode(), code(err)), err)
+		return fmt.Errorf("%w: %w", answered(o, answer.HTTPStatusCode(), code(err)), answerError{err, answer})
 	}
 	if errors.As(err, new(credentialsError)) && ctx.Err() == nil {
 		return fmt.Errorf("%w: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role: %w", bucket.ErrDenied, err)
@@ -70,6 +70,27 @@ func classify(ctx context.Context, o op, err error, sent *sending) error {
 		return fmt.Errorf("%w: %w", bucket.ErrUnknown, err)
 	}
 	return fmt.Errorf("%w: %w", bucket.ErrUnavailable, err)
+}
+
+// answerError is the SDK's error about an answer in fewer words: its own has a host id of 80 characters.
+type answerError struct {
+	error
+	answer *smithyhttp.ResponseError
+}
+
+func (e answerError) Unwrap() error { return e.error }
+
+func (e answerError) Error() string {
+	name, id := "request", ""
+	var operation *smithy.OperationError
+	if errors.As(e.error, &operation) {
+		name = operation.OperationName
+	}
+	var request interface{ ServiceRequestID() string }
+	if errors.As(e.error, &request) && request.ServiceRequestID() != "" {
+		id = " (request " + request.ServiceRequestID() + ")"
+	}
+	return fmt.Sprintf("%s was answered with %d%s: %v", name, e.answer.HTTPStatusCode(), id, e.answer.Err)
 }
 
 // causeOf names the context's end where the SDK only says "canceled".
@@ -92,7 +113,7 @@ func code(err error) string {
 func answered(o op, status int, code string) error {
 	switch code {
 	case "NoSuchBucket":
-		return fix("the bucket does not exist: create it or correct the URL")
+		return noBucket
 	case "NoSuchUpload": // expired or swept; the upload begins anew
 		return bucket.ErrUnavailable
 	case "BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch":
@@ -122,7 +143,7 @@ func byStatus(o op, status int) error {
 	case status == http.StatusNotFound && o == readOp:
 		return bucket.ErrNotFound
 	case status == http.StatusNotFound:
-		return fix("the bucket does not exist: create it or correct the URL")
+		return noBucket
 	case status == http.StatusNotImplemented:
 		return fix("the store does not know this request: use one with conditional creation and multipart uploads")
 	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
@@ -143,5 +164,8 @@ func passing(o op) error {
 	}
 	return bucket.ErrUnavailable
 }
+
+// noBucket is also what some stores say to a key that they do not know.
+var noBucket = fix("the bucket does not exist (or the access key is unknown): create it or correct the URL")
 
 func fix(what string) error { return fmt.Errorf("%w: %s", bucket.ErrDenied, what) }

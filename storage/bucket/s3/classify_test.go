@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sluicemq/sluice/storage/bucket"
 )
@@ -128,6 +129,29 @@ func TestDeniedSaysWhatToDo(t *testing.T) {
 		if !strings.Contains(fmt.Sprint(err), wanted) {
 			t.Errorf("%v does not mention %s", err, wanted)
 		}
+	}
+}
+
+// Of a bucket that is not there, the advice comes first, and the store's own words last, without the host's id.
+func TestNoBucketSaysWhatToDo(t *testing.T) {
+	b := serve(t, Config{}, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Amz-Request-Id", "REQ1")
+		w.Header().Set("X-Amz-Id-2", "HOST1")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, "<Error><Code>NoSuchBucket</Code><Message>says the store</Message></Error>")
+	})
+	const want = "s3: read 1 bytes at 0 of sluice/key: object store refuses the request: " +
+		"the bucket does not exist (or the access key is unknown): create it or correct the URL: " +
+		"GetObject was answered with 404 (request REQ1): api error NoSuchBucket: says the store"
+	err := b.ReadAt(t.Context(), "key", make([]byte, 1), 0)
+	if fmt.Sprint(err) != want {
+		t.Errorf("it says\n%v\nwanted\n%s", err, want)
+	}
+	if _, err := Open(t.Context(), Config{}); err == nil || !strings.Contains(err.Error(), "no bucket in the URL: write s3://bucket/prefix") {
+		t.Errorf("no bucket in the URL: %v", err)
+	}
+	if !errors.As(err, new(*smithyhttp.ResponseError)) {
+		t.Errorf("the SDK's error is not wrapped: %v", err)
 	}
 }
 
@@ -462,7 +486,7 @@ func multipartStep(r *http.Request) string {
 
 func TestConfigInvalid(t *testing.T) {
 	err := Config{Prefix: "a/../b", PartBytes: 1, MultipartBytes: -1, RequestTimeout: -1}.Validate()
-	for _, field := range []string{"Bucket", "Prefix", "PartBytes", "MultipartBytes", "RequestTimeout"} {
+	for _, field := range []string{"bucket", "Prefix", "PartBytes", "MultipartBytes", "RequestTimeout"} {
 		if !strings.Contains(fmt.Sprint(err), field) {
 			t.Errorf("%v does not mention %s", err, field)
 		}

@@ -69,7 +69,7 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	if c.Bucket == "" {
-		errs = append(errs, errors.New("s3: Bucket is empty: write s3://bucket/prefix"))
+		errs = append(errs, errors.New("s3: no bucket in the URL: write s3://bucket/prefix"))
 	}
 	if c.Prefix != "" {
 		if err := bucket.ValidateKey(strings.Trim(c.Prefix, "/")); err != nil {
