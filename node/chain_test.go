@@ -304,6 +304,8 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	r = serve(t, dir, b, func(c *Config) { c.Storage.FlushInterval, c.Storage.DeleteDelay = time.Millisecond, time.Millisecond })
 	r.produce("t", 0, values("b", 10)...)
 	r.consume("t", 0, 0, 20)
+	waiting := make(chan error, 1)
+	go func() { waiting <- r.gate.ReadAt(within(t), metadata.ClusterKey, make([]byte, 1), 0) }()
 	// Both would get through by now if the gate were open: they fail because it is shut.
 	ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
 	defer cancel()
@@ -322,6 +324,9 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 		t.Errorf("the bucket was changed before the check: %q", made)
 	}
 	close(release)
+	if err := <-waiting; err != nil {
+		t.Errorf("a read that waited for the check: %v", err)
+	}
 	r.logs.await(t, "bucket probed")
 	r.flush()
 	if err := r.engine.Collect(within(t)); err != nil {
@@ -337,9 +342,11 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 
 // asked is what a bucket answers to each kind of read.
 func asked(t *testing.T, b bucket.Bucket) map[string]error {
-	got := map[string]error{"read": b.ReadAt(within(t), metadata.ClusterKey, make([]byte, 1), 0), "list": nil}
-	_, got["stat"] = b.Stat(within(t), metadata.ClusterKey)
-	for _, err := range b.List(within(t), "", "") {
+	ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond) // they wait for the check
+	defer cancel()
+	got := map[string]error{"read": b.ReadAt(ctx, metadata.ClusterKey, make([]byte, 1), 0), "list": nil}
+	_, got["stat"] = b.Stat(ctx, metadata.ClusterKey)
+	for _, err := range b.List(ctx, "", "") {
 		got["list"] = err
 	}
 	return got

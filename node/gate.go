@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sluicemq/sluice/storage/bucket"
@@ -12,12 +13,20 @@ import (
 
 // gate lets nothing be read from, written to or deleted from a bucket before it is known
 // that the prefix is this cluster's and that no other directory has taken it over (E22).
-// Reads wait too, since in another's bucket each object that this directory refers to would look like damage.
+// Reads too, since in another's bucket each object that this directory refers to would look like damage; they wait
+// for the bucket's first answer to the check, so that a healthy start refuses none.
 type gate struct {
 	bucket.Bucket
-	open atomic.Bool // the check has passed
-	shut atomic.Bool // for good: the check has failed
+	open     atomic.Bool // the check has passed
+	shut     atomic.Bool // for good: the check has failed
+	once     sync.Once
+	answered chan struct{} // closed when the check has ended for the first time, however
 }
+
+func newGate(b bucket.Bucket) *gate { return &gate{Bucket: b, answered: make(chan struct{})} }
+
+// checked ends the wait of reads.
+func (g *gate) checked() { g.once.Do(func() { close(g.answered) }) }
 
 // errBarred is what a node's own writers hear once the bucket is somebody else's; the process ends because of it.
 var errBarred = errors.New("the bucket belongs to another directory by now")
@@ -44,6 +53,15 @@ func (g *gate) closed(what, key string) error {
 	return fmt.Errorf("%s %s: %w: %w", what, key, bucket.ErrUnavailable, err)
 }
 
+// closedToRead waits for the first answer, or for the end of ctx.
+func (g *gate) closedToRead(ctx context.Context, what, key string) error {
+	select {
+	case <-g.answered:
+	case <-ctx.Done():
+	}
+	return g.closed(what, key)
+}
+
 // Create refuses until the gate is open; nothing was stored then.
 func (g *gate) Create(ctx context.Context, key string, body bucket.Body) error {
 	if err := g.closed("create", key); err != nil {
@@ -54,7 +72,7 @@ func (g *gate) Create(ctx context.Context, key string, body bucket.Body) error {
 
 // ReadAt refuses until the gate is open.
 func (g *gate) ReadAt(ctx context.Context, key string, p []byte, pos int64) error {
-	if err := g.closed("read", key); err != nil {
+	if err := g.closedToRead(ctx, "read", key); err != nil {
 		return err
 	}
 	return g.Bucket.ReadAt(ctx, key, p, pos)
@@ -62,7 +80,7 @@ func (g *gate) ReadAt(ctx context.Context, key string, p []byte, pos int64) erro
 
 // Stat refuses until the gate is open.
 func (g *gate) Stat(ctx context.Context, key string) (bucket.Info, error) {
-	if err := g.closed("stat", key); err != nil {
+	if err := g.closedToRead(ctx, "stat", key); err != nil {
 		return bucket.Info{}, err
 	}
 	return g.Bucket.Stat(ctx, key)
@@ -70,7 +88,7 @@ func (g *gate) Stat(ctx context.Context, key string) (bucket.Info, error) {
 
 // List refuses until the gate is open.
 func (g *gate) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
-	if err := g.closed("list", prefix); err != nil {
+	if err := g.closedToRead(ctx, "list", prefix); err != nil {
 		return func(yield func(bucket.Info, error) bool) { yield(bucket.Info{}, err) }
 	}
 	return g.Bucket.List(ctx, prefix, after)

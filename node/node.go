@@ -174,7 +174,7 @@ func (n *Node) openBroker() (err error) {
 }
 
 func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
-	n := &Node{cfg: cfg, deps: deps, fatal: make(chan error, 1), gate: &gate{Bucket: deps.Bucket}}
+	n := &Node{cfg: cfg, deps: deps, fatal: make(chan error, 1), gate: newGate(deps.Bucket)}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.admin = newAdmin(deps.Log, n.unhealthy, n.unready)
 	n.measureBuild()
@@ -212,6 +212,7 @@ func (n *Node) identify(ctx context.Context) (err error) {
 		return err
 	}
 	n.gate.open.Store(true)
+	n.gate.checked()
 	return nil
 }
 
@@ -395,13 +396,16 @@ func (n *Node) openGate(ctx context.Context) error {
 		switch {
 		case err == nil:
 			n.gate.open.Store(true)
+			n.gate.checked()
 			if away {
 				n.deps.Log.Info("the bucket is back")
 			}
 			return nil
 		case fatalIdentity(err) || ctx.Err() != nil:
+			n.gate.checked()
 			return err
 		case !away:
+			n.gate.checked()
 			n.deps.Log.Warn("the bucket is away; serving from the write-ahead log", "err", err)
 		}
 		if !pause(ctx, bucketPause) {
