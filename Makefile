@@ -2,7 +2,7 @@
 #
 #   build      bin/sluice, static, version stamped
 #   run        build, then a broker on 127.0.0.1:9092 with its data in ./sluice-data
-#   tools      install what the tests need: kcat, versitygw, MinIO, Apache Kafka's jars
+#   tools      install what the tests need: kcat, versitygw, MinIO, Apache Kafka's jars (a JDK must be there), Python clients
 #   check      gofmt, vet, staticcheck, house tests, in both modules
 #   test       everything once with -race, and a short fuzz; ends with one line of counts
 #   test-long  the long evidence (SLUICE_LONG=1), by hand
