@@ -26,7 +26,7 @@ import (
 //  3. plan    metadata.PlanRestore, tried on a copy of the state
 //  4. seed    the empty directory: a new identity that says "restoring", metadata that starts from the snapshot
 //  5. decide  the plan's commands, through the new quorum: a new generation
-//  6. link    the next link of the chain, of the new generation: from here on every older directory stops
+//  6. link    the next link of the chain, of the new generation, and a look that it is the newest: from here on every older directory stops
 //  7. ready   the quorum is told of the link, the identity says "ready"
 //
 // Before 6 the bucket is only read, so a restore that is interrupted changes nothing. Between 6 and 7 the
@@ -34,7 +34,7 @@ import (
 // either case the directory says "restoring" and is never served.
 //
 // A broker that is thought lost may still run. Up to 6 it may go on with the chain, and then the restore
-// refuses, since its link is taken; after 6 it stops at its next snapshot or start, and what it has
+// refuses, since its link is taken, or is not the newest if the broker has pruned that number; after 6 it stops at its next snapshot or start, and what it has
 // taken since step 2 is not in the restored cluster.
 
 // restoreReads is how many objects are read at once: enough to hide a store's latency, little beside its limits.
@@ -455,6 +455,9 @@ func (r *restorer) link(ctx context.Context, state *metadata.State) (stored meta
 	for range linkTries {
 		stored, err = metadata.StoreSnapshot(ctx, objects{r.deps.Bucket}, state, r.id.Directory)
 		if err == nil {
+			err = r.isNewest(ctx, stored.Number)
+		}
+		if err == nil {
 			return stored, nil
 		}
 		if errors.Is(err, metadata.ErrForeignLink) {
@@ -465,4 +468,17 @@ func (r *restorer) link(ctx context.Context, state *metadata.State) (stored meta
 		}
 	}
 	return stored, err
+}
+
+// isNewest finds nothing above the link that this restore has made. A broker that lives may have continued the chain and
+// pruned just that number meanwhile; its newest links are there, since those are never pruned.
+func (r *restorer) isNewest(ctx context.Context, number uint64) error {
+	keys, err := objects{r.deps.Bucket}.List(ctx, metadata.LinkPrefix)
+	if err != nil {
+		return fmt.Errorf("list snapshots: %w", err)
+	}
+	if newest, _ := metadata.NewestSnapshot(keys); newest != number {
+		return fmt.Errorf("%w: the newest is %s, not %s", metadata.ErrForeignLink, metadata.LinkKey(newest), metadata.LinkKey(number))
+	}
+	return nil
 }
