@@ -31,7 +31,7 @@ var systems = []system{
 	{name: "minimal-wal", args: func(self, _, dir string) []string { return []string{self, "-serve", "wal", "-dir", dir} }},
 	{name: "sluice", args: func(_, sluice, dir string) []string {
 		return []string{sluice, "dev", "--dir", dir, "--listen", benchAddr}
-	}, env: []string{"SLUICE_FLUSH_INTERVAL=1h", "SLUICE_FLUSH_BYTES=64GiB", "SLUICE_WAL_BUDGET_BYTES=64GiB"}},
+	}, env: []string{"SLUICE_FLUSH_INTERVAL=1h", "SLUICE_FLUSH_BYTES=5GiB", "SLUICE_WAL_BUDGET_BYTES=64GiB"}},
 	{name: "sluice+upload", args: func(_, sluice, dir string) []string {
 		return []string{sluice, "dev", "--dir", dir, "--listen", benchAddr}
 	}, env: []string{"SLUICE_RETENTION_CHECK_INTERVAL=2s", "SLUICE_DELETE_DELAY=2s", "SLUICE_SNAPSHOT_INTERVAL=2s"}},
