@@ -29,8 +29,8 @@ type Config struct {
 	ReplicationFactor int16
 	// ShortenBytes is how large a partition's log may grow whatever it holds; default 16 MiB.
 	ShortenBytes int64
-	// ShortenInterval is how long a log stays that is shorter, but holds ten times of what lives; default 5 min. It bounds
-	// how many small objects committed offsets keep in the bucket; it costs a batch of the live state each time.
+	// ShortenInterval is how long a log stays that is shorter, but holds ten times of what lives; default 5 min. One that
+	// does when it is loaded is shortened at once. It bounds how many small objects committed offsets keep in the bucket; it costs a batch of the live state each time.
 	ShortenInterval time.Duration
 }
 

@@ -68,7 +68,9 @@ func (s *shard) run(ctx context.Context) {
 	defer check.Stop()
 	var moving sync.WaitGroup
 	defer moving.Wait()
-	s.shorten.last = time.Now()
+	if !s.holdsDead() {
+		s.shorten.last = time.Now()
+	} // else nobody knows since when: it is shortened at once
 	close(s.loaded)
 	for ctx.Err() == nil {
 		s.maybeShorten(ctx, &moving)

@@ -49,7 +49,7 @@ type shortening struct {
 	moved chan error   // capacity 1: how moving ended
 	pause pause
 	after shortenStep // what follows the rest: growing, or writing to move once more
-	last  time.Time   // when the log was loaded, or last began to be shortened
+	last  time.Time   // when the log last began to be shortened; before that, when it was loaded
 }
 
 // pause is a timer that need not run.
@@ -91,11 +91,12 @@ func (h *shortening) paused() {
 // tooLong reports that the log holds much more than lives, and is large or has been so for a while: each
 // flush puts the few bytes of new offsets into an object of its own, and it is their number that counts then.
 func (s *shard) tooLong() bool {
-	log := s.appender.logBytes
-	if log <= max(shortenFloor, liveFactor*int64(s.machine.Bytes())) {
-		return false
-	}
-	return log > s.cfg.ShortenBytes || time.Since(s.shorten.last) >= s.cfg.ShortenInterval
+	return s.holdsDead() && (s.appender.logBytes > s.cfg.ShortenBytes || time.Since(s.shorten.last) >= s.cfg.ShortenInterval)
+}
+
+// holdsDead reports that most of the log is state that was written anew since.
+func (s *shard) holdsDead() bool {
+	return s.appender.logBytes > max(shortenFloor, liveFactor*int64(s.machine.Bytes()))
 }
 
 // maybeShorten takes the steps that wait for nothing but the loop.

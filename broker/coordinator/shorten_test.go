@@ -82,6 +82,28 @@ func TestShortenInterval(t *testing.T) {
 	})
 }
 
+// TestShortenOnLoad: a broker that restarts more often than ShortenInterval still keeps its logs short.
+func TestShortenOnLoad(t *testing.T) {
+	inBubble(t, Config{ShortenInterval: time.Hour}, func(t *testing.T, r *rig) {
+		r.write(0, 600)
+		r.restart()
+		r.write(600, 3)
+		synctest.Wait()
+		if r.logStart() == 0 || r.log.bytes() > 8*kib {
+			t.Fatalf("after a restart the log starts at %d and has %d bytes", r.logStart(), r.log.bytes())
+		}
+		start := r.logStart()
+		r.write(603, 600)
+		synctest.Wait()
+		if r.logStart() != start {
+			t.Fatal("shortened again within the hour")
+		}
+		for p := range int32(3) {
+			r.wantCommitted(p, ident.Offset(1200+p))
+		}
+	})
+}
+
 // TestShortenNothing: where no state is left, the log goes up to its end.
 func TestShortenNothing(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
