@@ -1,0 +1,136 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+)
+
+// Kind names a limit; what each does is in the package's doc.
+type Kind string
+
+// The kinds.
+const (
+	Null          Kind = "null"
+	WAL           Kind = "wal"
+	WALOverlapped Kind = "wal-overlapped"
+	WALUpload     Kind = "wal-upload"
+	Fetch         Kind = "fetch"
+	Bucket        Kind = "bucket"
+)
+
+// Kinds are all of them.
+func Kinds() []Kind { return []Kind{Null, WAL, WALOverlapped, WALUpload, Fetch, Bucket} }
+
+// Config says where a limit listens and what it has. Zero means the default.
+type Config struct {
+	// Listen is a TCP address; default 127.0.0.1:0, which is a free port.
+	Listen string
+	// Dir takes the ring of the WAL kinds. It must exist.
+	Dir string
+	// BucketURL is where WALUpload puts objects, as storage/bucket/open has it.
+	BucketURL string
+	// Partitions of a topic that nobody created; default 16.
+	Partitions int
+	// RingBytes is the size of the ring; default 1 GiB. All of it is written once before the server listens.
+	RingBytes int64
+	// PendingBytes bounds the frames that wait for the disk or the bucket; readers wait then. Default 512 MiB.
+	PendingBytes int64
+	// ObjectBytes and Uploads are of WALUpload; default 16 MiB and 4, as Sluice's.
+	ObjectBytes int64
+	Uploads     int
+	// FlushInterval is the longest that WALUpload gathers an object; default 10 s, as Sluice's.
+	FlushInterval time.Duration
+	// MemoryBytes bounds what Fetch keeps: a partition that grows above it drops its oldest. Default 4 GiB.
+	MemoryBytes int64
+	// KeepBytes is the size up to which Bucket keeps bodies; default 64 KiB.
+	KeepBytes int64
+	// Log gets what goes wrong; default slog.Default().
+	Log *slog.Logger
+}
+
+const (
+	// frameBytesMax is the largest request that is taken, Kafka's socket.request.max.bytes.
+	frameBytesMax = 100 << 20
+	// readBytes is what one read of a connection may bring beside a large frame.
+	readBytes = 64 << 10
+)
+
+func (c Config) withDefaults() Config {
+	def := func(v *int64, to int64) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	num := func(v *int, to int) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	if c.FlushInterval == 0 {
+		c.FlushInterval = 10 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	num(&c.Partitions, 16)
+	num(&c.Uploads, 4)
+	def(&c.RingBytes, 1<<30)
+	def(&c.PendingBytes, 512<<20)
+	def(&c.ObjectBytes, 16<<20)
+	def(&c.MemoryBytes, 4<<30)
+	def(&c.KeepBytes, 64<<10)
+	return c
+}
+
+// validate reports every problem with its value.
+func (c Config) validate(kind Kind) error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf("limits: "+format, args...))
+		}
+	}
+	bad(!slices.Contains(Kinds(), kind), "unknown kind %q; there are %v", kind, Kinds())
+	bad(kind.logs() && c.Dir == "", "%s needs a folder for its ring", kind)
+	bad(kind == WALUpload && c.BucketURL == "", "%s needs the URL of a bucket", kind)
+	bad(c.Partitions < 1, "Partitions %d: want at least 1", c.Partitions)
+	bad(c.RingBytes < 1<<20, "RingBytes %d: want at least 1 MiB", c.RingBytes)
+	bad(c.PendingBytes < 2*c.ObjectBytes, "PendingBytes %d: want at least two objects of %d", c.PendingBytes, c.ObjectBytes)
+	bad(c.ObjectBytes < 1, "ObjectBytes %d: want at least 1", c.ObjectBytes)
+	bad(c.Uploads < 1, "Uploads %d: want at least 1", c.Uploads)
+	bad(c.FlushInterval < 0, "FlushInterval %v is negative", c.FlushInterval)
+	bad(c.MemoryBytes < 1, "MemoryBytes %d: want at least 1", c.MemoryBytes)
+	bad(c.KeepBytes < 0, "KeepBytes %d is negative", c.KeepBytes)
+	return errors.Join(errs...)
+}
+
+// logs tells whether the kind has a WAL.
+func (k Kind) logs() bool { return k == WAL || k == WALOverlapped || k == WALUpload }
+
+// Serve runs a limit until ctx ends, which is no error, or until it cannot go on. It calls ready once it listens.
+func Serve(ctx context.Context, kind Kind, cfg Config, ready func(net.Addr)) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(kind); err != nil {
+		return err
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("limits: listen: %w", err)
+	}
+	if kind == Bucket {
+		return serveBucket(ctx, l, cfg, ready)
+	}
+	s, err := newServer(ctx, kind, cfg, l)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return s.serve(ctx, ready)
+}
