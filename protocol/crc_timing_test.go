@@ -10,7 +10,7 @@ import (
 // BenchmarkWholeCRC shows from which size on combining beats hashing: combineFromBytes.
 func BenchmarkWholeCRC(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for _, n := range []int{2 << 10, 4 << 10, 8 << 10, 16 << 10, 64 << 10, 1 << 20} {
+	for _, n := range []int{512, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 64 << 10, 1 << 20} {
 		p := randomBytes(rng, n)
 		rest := crc32.Checksum(p[crcFrom:], Castagnoli)
 		b.Run(fmt.Sprintf("hash/%d", n), func(b *testing.B) {
