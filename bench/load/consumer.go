@@ -1,0 +1,230 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// subscription reads everything once.
+type subscription struct {
+	number    int
+	f         *flow
+	checker   *checker
+	consumers []*consumer
+	received  atomic.Int64
+	errors    atomic.Int64
+	paused    gate
+
+	mu       sync.Mutex
+	assigned map[string]int // partitions by topic that members have
+	changed  chan struct{}  // holds one when assigned changed
+	reason   error          // the first
+}
+
+// consumer is one client and goroutine of a subscription.
+type consumer struct {
+	s        *subscription
+	client   *kgo.Client
+	recorder *shard
+	wire     wireCounter
+}
+
+// fetchBytes is OMB's max.partition.fetch.bytes of the Kafka drivers.
+const fetchBytes = 10 * mib
+
+func newSubscription(f *flow, number int) (*subscription, error) {
+	w := &f.w
+	s := &subscription{number: number, f: f, checker: newChecker(f.run, len(f.names)*w.Partitions),
+		assigned: make(map[string]int), changed: make(chan struct{}, 1)}
+	if w.OwnTopic { // a consumer has one topic
+		for i, name := range f.names {
+			for n := range w.Consumers {
+				if err := s.add(fmt.Sprintf("%s-%d-%d", f.prefix, number, i), []string{name}, n); err != nil {
+					return s, err
+				}
+			}
+		}
+		return s, nil
+	}
+	for n := range w.Consumers {
+		if err := s.add(fmt.Sprintf("%s-%d", f.prefix, number), f.names, n); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// add starts a consumer, the nth of its group.
+func (s *subscription) add(group string, topics []string, n int) error {
+	w := &s.f.w
+	c := &consumer{s: s, recorder: s.f.recorder.shard(s.number + n)}
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(s.f.t.Seeds...), kgo.ClientID("bench"), kgo.WithHooks(&c.wire), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxPartitionBytes(fetchBytes), kgo.FetchMaxBytes(50 * mib),
+	}
+	if w.Direct {
+		opts = append(opts, kgo.ConsumePartitions(share(topics, w.Partitions, n, w.Consumers)))
+	} else {
+		opts = append(opts, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topics...),
+			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.assign(m, 1) }),
+			kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.assign(m, -1) }),
+			kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.assign(m, -1) }))
+	}
+	var err error
+	if c.client, err = kgo.NewClient(opts...); err != nil {
+		return err
+	}
+	s.consumers = append(s.consumers, c)
+	return nil
+}
+
+// share is every nth partition.
+func share(topics []string, partitions, n, of int) map[string]map[int32]kgo.Offset {
+	offsets := make(map[string]map[int32]kgo.Offset)
+	for t, topic := range topics {
+		offsets[topic] = make(map[int32]kgo.Offset)
+		for p := range partitions {
+			if (t*partitions+p)%of == n {
+				offsets[topic][int32(p)] = kgo.NewOffset().AtStart()
+			}
+		}
+	}
+	return offsets
+}
+
+func (s *subscription) assign(m map[string][]int32, sign int) {
+	s.mu.Lock()
+	for t, ps := range m {
+		s.assigned[t] += sign * len(ps)
+	}
+	s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// ready waits until every partition has a reader.
+func (s *subscription) ready(ctx context.Context) error {
+	if s.f.w.Direct {
+		return nil
+	}
+	for {
+		s.mu.Lock()
+		sum, want := 0, len(s.f.names)*s.f.w.Partitions
+		for _, n := range s.assigned {
+			sum += n
+		}
+		s.mu.Unlock()
+		if sum == want {
+			return nil
+		}
+		select {
+		case <-s.changed:
+		case <-ctx.Done():
+			return fmt.Errorf("subscription %d: %d of %d partitions are assigned: %w", s.number, sum, want, ctx.Err())
+		}
+	}
+}
+
+// run reads until the context ends.
+func (c *consumer) run(ctx context.Context) {
+	for ctx.Err() == nil && c.s.paused.wait(ctx) {
+		fetches := c.client.PollFetches(ctx)
+		now := c.s.f.now()
+		fetches.EachError(func(topic string, partition int32, err error) {
+			if ctx.Err() == nil && !errors.Is(err, kgo.ErrClientClosed) {
+				c.s.note(fmt.Errorf("read %s/%d: %w", topic, partition, err))
+			}
+		})
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) { c.take(&p, now) })
+	}
+}
+
+func (s *subscription) note(err error) {
+	s.errors.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason == nil {
+		s.reason = err
+	}
+}
+
+// take checks and records what came of one partition.
+func (c *consumer) take(p *kgo.FetchTopicPartition, now int64) {
+	if len(p.Records) == 0 {
+		return
+	}
+	f := c.s.f
+	number := f.numbers[p.Topic] + uint32(p.Partition)
+	check := &c.s.checker.partitions[number]
+	timed := c.s.number == 0 // the first subscription is the one that is always there
+	var good int64
+	check.mu.Lock()
+	c.recorder.mu.Lock()
+	for _, r := range p.Records {
+		e, ok := check.observeLocked(f.run, number, r.Value)
+		if !ok {
+			continue
+		}
+		good++
+		if !timed {
+			continue
+		}
+		h := c.recorder.intoLocked(e.intended)
+		h.record(endToEnd, now-e.intended)
+		if int(e.producer) >= len(f.producers) {
+			continue
+		}
+		if ns, known := f.producers[e.producer].acks.received(e.partition, e.sequence, now, e.intended); known {
+			h.record(afterAck, ns)
+		}
+	}
+	c.recorder.mu.Unlock()
+	check.mu.Unlock()
+	c.s.received.Add(good)
+}
+
+// gate is open or closed.
+type gate struct {
+	mu     sync.Mutex
+	opened chan struct{} // nil: it is open
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened == nil {
+		g.opened = make(chan struct{})
+	}
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened != nil {
+		close(g.opened)
+		g.opened = nil
+	}
+}
+
+// wait returns when the gate is open, false if the context ended first.
+func (g *gate) wait(ctx context.Context) bool {
+	g.mu.Lock()
+	opened := g.opened
+	g.mu.Unlock()
+	if opened == nil {
+		return true
+	}
+	select {
+	case <-opened:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

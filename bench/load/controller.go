@@ -1,0 +1,42 @@
+package load
+
+import "time"
+
+// controller looks for the highest rate that producers and consumers keep up with. Rule and constants are OpenMessaging
+// Benchmark's: the rate grows by a factor that doubles while all is well and halves when it is not; when
+// something falls behind, the next rate is what it managed minus what waits.
+type controller struct {
+	factor              float64
+	published, received int64 // when last asked
+}
+
+const (
+	controlRate     = 10_000.0 // records/s, to begin with
+	controlEvery    = 3 * time.Second
+	controlBacklog  = 1000 // records that may wait, to be published or to be received
+	controlMin      = 0.01
+	controlMax      = 1.0
+	controlRampStep = 2
+)
+
+func newController() *controller { return &controller{factor: controlMax} }
+
+// next is the rate after a period at a rate; published and received are totals, per subscription.
+func (c *controller) next(rate float64, period time.Duration, published, received int64) float64 {
+	managed, read := published-c.published, received-c.received
+	c.published, c.received = published, received
+	asked := int64(rate * period.Seconds())
+	if waiting := published - received; waiting > controlBacklog {
+		return c.slower(read, waiting, period)
+	}
+	if waiting := asked - managed; waiting > controlBacklog {
+		return c.slower(managed, waiting, period)
+	}
+	c.factor = min(controlMax, c.factor*controlRampStep)
+	return rate * (1 + c.factor)
+}
+
+func (c *controller) slower(managed, waiting int64, period time.Duration) float64 {
+	c.factor = max(controlMin, c.factor/controlRampStep)
+	return float64(max(0, managed-waiting)) / period.Seconds()
+}
