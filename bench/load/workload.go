@@ -93,7 +93,7 @@ func Workloads() []Workload {
 				w.Subscriptions, w.Consumers = n, 1
 			}))
 	}
-	return append(ws,
+	ws = append(ws,
 		derive("omb-backlog", "200,000 records/s; a group stands still until 512 GiB wait for it (see --scale) and then catches up beside a group that is always there",
 			func(w *Workload) { w.Rate, w.Subscriptions, w.BacklogBytes = 200_000, 2, 512*gib }),
 		derive("small-batch", "20,000 records/s of 100 B sent at once, linger 0: what does a request cost?",
@@ -107,6 +107,7 @@ func Workloads() []Workload {
 				w.Partitions, w.Consumers, w.Direct, w.FillBytes, w.Warmup, w.run = 16, 1, true, 4*gib, -1, runFetch
 			}),
 	)
+	return append(ws, rawWorkloads()...)
 }
 
 // Named finds a workload.
