@@ -2,9 +2,12 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -24,12 +27,40 @@ type keeper struct {
 	soon      time.Duration
 	changed   chan struct{} // capacity 1: there was an administrative change
 
+	own string // path of the file that keeps mine from one process of the directory to the next
+
 	mu   sync.Mutex
-	mine []uint64 // links that this process has stored and not pruned, in order
+	mine []uint64 // links that this directory has stored and not pruned, in order
 }
 
-// linksKept is how many of its own links a process leaves in the bucket. Restore reads the newest; the others are for people.
+// linksKept is how many of its own links a directory leaves in the bucket. Restore reads the newest; the others are for people.
 const linksKept = 8
+
+// readOwn takes up the links that earlier processes of this directory have stored. A file that is missing
+// or damaged costs nothing but their litter, and so it is not synced either.
+func (k *keeper) readOwn() {
+	b, err := os.ReadFile(k.own)
+	if err == nil {
+		err = json.Unmarshal(b, &k.mine)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		k.mine = nil
+		k.log.Warn("old metadata snapshots stay in the bucket: the list of them cannot be read", "file", k.own, "err", err)
+	}
+}
+
+// writeOwn replaces the list.
+func (k *keeper) writeOwn(links []uint64) error {
+	b, err := json.Marshal(links)
+	if err != nil {
+		return err
+	}
+	tmp := k.own + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, k.own)
+}
 
 // noteChange asks for a snapshot soon. It does not block.
 func (k *keeper) noteChange() {
@@ -85,9 +116,9 @@ func (k *keeper) store(ctx context.Context) error {
 	return nil
 }
 
-// prune deletes the oldest links that this process has stored itself. A directory that was given up and lives on creates the
+// prune deletes the oldest links that this directory has stored itself. Another directory that was given up and lives on creates the
 // link after its own newest (E22): that number is at most the one at which restore went on, which is older than
-// any link of the process that serves now. So it is never free again.
+// any link of the directory that serves now. So it is never free again.
 func (k *keeper) prune(ctx context.Context, stored uint64) {
 	k.mu.Lock()
 	k.mine = append(k.mine, stored)
@@ -95,7 +126,11 @@ func (k *keeper) prune(ctx context.Context, stored uint64) {
 	if n := len(k.mine) - linksKept; n > 0 {
 		old, k.mine = k.mine[:n:n], k.mine[n:]
 	}
+	mine := k.mine
 	k.mu.Unlock()
+	if err := k.writeOwn(mine); err != nil {
+		k.log.Warn("metadata snapshots will stay in the bucket after a restart: the list of them cannot be written", "file", k.own, "err", err)
+	}
 	for _, n := range old {
 		if err := k.bucket.Delete(ctx, metadata.LinkKey(n)); err != nil {
 			k.log.Warn("an old metadata snapshot stays in the bucket", "key", metadata.LinkKey(n), "err", err)

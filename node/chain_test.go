@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -91,6 +92,35 @@ func TestE22_PrunedChain(t *testing.T) {
 		if _, ok := r.cat.TopicByName(name); !ok {
 			t.Errorf("topic %s is not back", name)
 		}
+	}
+	r.end()
+}
+
+// TestE22_PrunedAcrossStarts: the chain does not grow with each start either, nor does a damaged list of links stop one.
+func TestE22_PrunedAcrossStarts(t *testing.T) {
+	b := &changes{Bucket: mem.New()}
+	dir := filepath.Join(t.TempDir(), "first")
+	for life := range 4 {
+		r := start(t, dir, b)
+		for i := range linksKept {
+			r.create(fmt.Sprintf("t%d-%d", life, i), 1, nil)
+			r.snapshot()
+		}
+		if links := r.links(); len(links) != linksKept {
+			t.Errorf("in life %d, %d links are left, want %d: %v", life, len(links), linksKept, links)
+		}
+		r.kill()
+	}
+	if err := os.WriteFile(filepath.Join(dir, "links.json"), []byte("[1,"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, dir, b)
+	for i := range 2 * linksKept {
+		r.create(fmt.Sprintf("u%d", i), 1, nil)
+		r.snapshot()
+	}
+	if links := r.links(); len(links) != 2*linksKept {
+		t.Errorf("%d links are left, want those that nobody knows of and %d: %v", len(links), linksKept, links)
 	}
 	r.end()
 }

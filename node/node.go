@@ -288,7 +288,9 @@ func (n *Node) joinCatalog() {
 	n.keeper = &keeper{
 		quorum: n.raft, bucket: n.gate, directory: n.id.Directory, log: n.deps.Log, fatal: n.fail,
 		interval: n.cfg.SnapshotInterval, soon: n.cfg.SnapshotSoon, changed: make(chan struct{}, 1),
+		own: filepath.Join(n.cfg.Dir, "links.json"),
 	}
+	n.keeper.readOwn()
 }
 
 // openStorage opens the log over what the disk holds.
