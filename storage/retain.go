@@ -24,7 +24,7 @@ func (e *Engine) housekeeping() {
 		case <-e.ctx.Done():
 			return
 		case <-retention.C:
-			err = e.Retain(e.ctx)
+			err = errors.Join(e.Retain(e.ctx), e.trim(e.ctx)) // what expired unflushed needs its segments no more
 		case <-collect.C:
 			err = e.Collect(e.ctx)
 		}

@@ -577,6 +577,27 @@ func TestSoakStaysFlat(t *testing.T) {
 	})
 }
 
+// What expires before it was ever flushed gives its segments back without a flush.
+func TestExpiredUnflushedIsTrimmed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 1<<30, 2*time.Second
+		})
+		m := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"})
+		for range 100 {
+			r.fill(m, 10, 2, 500)
+			time.Sleep(2 * time.Second)
+		}
+		synctest.Wait()
+		if n := r.walBytes(); n > 4*int(r.cfg.WALSegmentBytes) {
+			t.Errorf("the WAL has %d bytes on the disk, in segments of %d", n, r.cfg.WALSegmentBytes)
+		}
+		r.kill()
+		r.mustOpen()
+		r.sees(m)
+	})
+}
+
 // soakSize is what must not grow with what was ever produced.
 type soakSize struct{ objects, ranges, index, walBytes, manifest, known int }
 

@@ -14,8 +14,8 @@ import (
 // needed, carry records forward, wait for them, trim. Dying between two of these
 // leaves a longer WAL and nothing else.
 
-// trim frees what it can of the own WAL and of the sealed tails. Only flushLoop
-// and Flush call it, in turn.
+// trim frees what it can of the own WAL and of the sealed tails. flushLoop, Flush and
+// housekeeping call it, in turn.
 func (e *Engine) trim(ctx context.Context) error {
 	if err := e.trimTurn.take(ctx); err != nil {
 		return err
