@@ -381,8 +381,13 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 	if len(b.sections) == 0 {
 		return nil
 	}
-	err := e.deps.Bucket.Create(ctx, e.objectKey(b.id, e.incarnation, object.KindBundle), bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C})
-	b.built.Parts = nil // lets go of the batches; built again for another attempt
+	body := bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C, PartCRCs: b.built.PartCRCs}
+	err := e.deps.Bucket.Create(ctx, e.objectKey(b.id, e.incarnation, object.KindBundle), body)
+	b.built.Parts, b.built.PartCRCs = nil, nil // lets go of the batches; built again for another attempt
+	var damaged *bucket.DamagedPartError
+	if errors.As(err, &damaged) {
+		err = b.distrust(body.Parts[damaged.Part], err)
+	}
 	if err != nil {
 		if !errors.Is(err, bucket.ErrUnavailable) && !errors.Is(err, bucket.ErrDenied) {
 			b.id = 0 // taken, or in doubt: abandoned (E28, I3)
@@ -392,6 +397,21 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 	b.uploaded = true
 	e.meter.uploaded(b.built.Bytes)
 	return nil
+}
+
+// distrust forgets a batch whose bytes in memory are not any more those that were placed: the next attempt, and whoever
+// reads it, takes it from the WAL, where it has its checksum.
+func (b *bundle) distrust(part []byte, err error) error {
+	for _, s := range b.sections {
+		for i := range s.batches {
+			if c := &s.batches[i]; len(c.bytes) > 0 && &c.bytes[0] == &part[0] {
+				s.p.forget(c.end)
+				c.bytes = nil
+				return fmt.Errorf("batch [%d,%d) of %s changed in memory: %w", c.start, c.end, s.p.id, err)
+			}
+		}
+	}
+	return err
 }
 
 // errLost says that batches are not where they should be: the deletion of their topic or the

@@ -234,3 +234,26 @@ func TestI2_DamageIsNotServed(t *testing.T) {
 		r.check()
 	})
 }
+
+// TestI1_BatchChangedInMemory (trap 2): a batch whose bytes change in memory after it was acknowledged does not get into the
+// bucket so: it is taken from the WAL, for the bucket and for readers.
+func TestI1_BatchChangedInMemory(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tps := r.mustCreate("t", 2, nil)
+		r.mustSend(r.plain(tps[0], 1), r.plain(tps[1], 1))
+		damaged := r.plain(tps[0], 3)
+		req := &storage.AppendRequest{Partitions: []storage.PartitionAppend{r.encode(damaged)}}
+		damaged.outcome, damaged.done = pending, make(chan struct{})
+		p := r.process
+		req.Done = func(req *storage.AppendRequest) { r.history.answered(p, []*sent{damaged}, req) }
+		p.engine.Append(req)
+		<-damaged.done
+		r.mustSend(r.plain(tps[0], 1))
+		req.Partitions[0].Batch[len(req.Partitions[0].Batch)-1] ^= 1
+		r.mustFlush()
+		r.check()
+		r.restart()
+		r.check()
+	})
+}

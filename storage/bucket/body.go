@@ -16,7 +16,24 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type Body struct {
 	Parts  [][]byte
 	CRC32C uint32 // of all parts together; the store, or its implementation here, checks it
+	// PartCRCs has the checksum of every part, or is nil. With it a part is checked at the moment when it leaves memory,
+	// whatever the store does: *DamagedPartError. Who composes CRC32C from checksums that were taken long ago, without a
+	// look at the bytes, gives them here.
+	PartCRCs []uint32
 }
+
+// DamagedPartError says that a part's bytes are not what its maker took the checksum of. It is ErrCorrupt.
+type DamagedPartError struct {
+	Part      int // index in Body.Parts
+	Got, Want uint32
+}
+
+func (e *DamagedPartError) Error() string {
+	return fmt.Sprintf("part %d of the body has crc32c %08x, its maker says %08x", e.Part, e.Got, e.Want)
+}
+
+// Is makes it ErrCorrupt.
+func (e *DamagedPartError) Is(target error) bool { return target == ErrCorrupt }
 
 // NewBody computes the checksum. Who has it already fills a Body by hand.
 func NewBody(parts ...[]byte) Body {
@@ -34,10 +51,25 @@ func (b Body) Size() int64 {
 	return bytes
 }
 
-// Verify answers ErrCorrupt if the parts do not have the checksum that the body claims.
+// Verify answers ErrCorrupt if the parts do not have the checksums that the body claims.
 func (b Body) Verify() error {
+	for i := range b.PartCRCs {
+		if err := b.verifyPart(i); err != nil {
+			return err
+		}
+	}
 	if got := b.sum(); got != b.CRC32C {
 		return fmt.Errorf("%w: body has crc32c %08x, its maker says %08x", ErrCorrupt, got, b.CRC32C)
+	}
+	return nil
+}
+
+func (b Body) verifyPart(i int) error {
+	if b.PartCRCs == nil {
+		return nil
+	}
+	if got := crc32.Checksum(b.Parts[i], castagnoli); got != b.PartCRCs[i] {
+		return &DamagedPartError{Part: i, Got: got, Want: b.PartCRCs[i]}
 	}
 	return nil
 }
@@ -71,7 +103,11 @@ func (b Body) sum() uint32 {
 // errReleased is what a reader says to a sender that outlived its Create.
 var errReleased = errors.New("bucket: body was released")
 
-// BodyReader reads a body's parts without joining them.
+// sendBytes is about how much Send takes at once: enough that a call costs little beside the copying, and
+// little enough that it is still in the processor's cache when it is copied after it was checked.
+const sendBytes = 256 << 10
+
+// BodyReader reads a body's parts without joining them. Each part is checked against Body.PartCRCs right before its bytes go out.
 //
 // An HTTP transport may go on reading after the call that it belongs to has
 // returned. Reads happen under a lock and fail after Release: once that returns,
@@ -83,6 +119,9 @@ type BodyReader struct {
 	pos      int64
 	part     int // the part that holds pos, and where it begins
 	partFrom int64
+	checked  int // parts below were checked, since the last step back
+	damage   error
+	vec      [][]byte // scratch of Send
 	released bool
 }
 
@@ -93,19 +132,16 @@ func NewBodyReader(b Body) *BodyReader { return &BodyReader{body: b, size: b.Siz
 func (r *BodyReader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.released {
-		return 0, errReleased
-	}
 	n := 0
-	for n < len(p) && r.pos < r.size {
-		part := r.body.Parts[r.part]
-		from := r.pos - r.partFrom
-		if from >= int64(len(part)) {
-			r.part++
-			r.partFrom += int64(len(part))
-			continue
+	for n < len(p) {
+		piece, err := r.pieceLocked()
+		if err != nil {
+			return n, err
 		}
-		c := copy(p[n:], part[from:])
+		if piece == nil {
+			break
+		}
+		c := copy(p[n:], piece)
 		n += c
 		r.pos += int64(c)
 	}
@@ -113,6 +149,79 @@ func (r *BodyReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// pieceLocked returns the rest of the part that holds pos, checked; nil at the end.
+func (r *BodyReader) pieceLocked() ([]byte, error) {
+	if r.released {
+		return nil, errReleased
+	}
+	for r.pos < r.size {
+		part := r.body.Parts[r.part]
+		from := r.pos - r.partFrom
+		if from >= int64(len(part)) {
+			r.part++
+			r.partFrom += int64(len(part))
+			continue
+		}
+		if r.checked <= r.part {
+			if err := r.body.verifyPart(r.part); err != nil {
+				r.damage = err
+				return nil, err
+			}
+			r.checked = r.part + 1
+		}
+		return part[from:], nil
+	}
+	return nil, nil
+}
+
+// Send hands up to bytesMax of the following bytes to write, some at a time, where they lie. write may change the
+// slice of buffers that it gets and returns how many bytes it took; with an error it may be fewer than all.
+// A Release waits for it: who closes a connection must not wait for a Release.
+func (r *BodyReader) Send(bytesMax int64, write func([][]byte) (int64, error)) (sent int64, err error) {
+	for sent < bytesMax && err == nil {
+		var n int64
+		if n, err = r.sendSome(min(sendBytes, bytesMax-sent), write); n == 0 && err == nil {
+			break
+		}
+		sent += n
+	}
+	return sent, err
+}
+
+func (r *BodyReader) sendSome(bytesMax int64, write func([][]byte) (int64, error)) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := r.pos
+	r.vec = r.vec[:0]
+	for rest := bytesMax; rest > 0; {
+		piece, err := r.pieceLocked()
+		if err != nil {
+			r.seekLocked(from)
+			return 0, err
+		}
+		if piece == nil {
+			break
+		}
+		piece = piece[:min(rest, int64(len(piece)))]
+		r.vec = append(r.vec, piece)
+		r.pos += int64(len(piece))
+		rest -= int64(len(piece))
+	}
+	if len(r.vec) == 0 {
+		return 0, nil
+	}
+	n, err := write(r.vec)
+	r.seekLocked(from + n)
+	return n, err
+}
+
+// Damage returns the *DamagedPartError that reading met, nil if none: then the body never left whole.
+func (r *BodyReader) Damage() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.damage
 }
 
 // Seek implements io.Seeker, for a sender that begins again.
@@ -128,16 +237,20 @@ func (r *BodyReader) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 || offset > r.size {
 		return 0, fmt.Errorf("bucket: seek to %d in a body of %d bytes", offset, r.size)
 	}
+	r.seekLocked(offset)
+	return offset, nil
+}
+
+func (r *BodyReader) seekLocked(offset int64) {
 	if offset < r.partFrom {
-		r.part, r.partFrom = 0, 0
+		r.part, r.partFrom, r.checked = 0, 0, 0
 	}
 	r.pos = offset
-	return offset, nil
 }
 
 // Release ends all reading; when it returns the parts are the caller's again.
 func (r *BodyReader) Release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.released, r.body = true, Body{}
+	r.released, r.body, r.vec = true, Body{}, nil
 }

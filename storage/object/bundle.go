@@ -2,7 +2,6 @@ package object
 
 import (
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"slices"
 
@@ -15,7 +14,7 @@ import (
 // and never copies or changes them.
 type BatchRef struct {
 	Bytes        []byte
-	CRC          uint32 // CRC-32C of all of Bytes, known since the batch was placed; checked again here
+	CRC          uint32 // CRC-32C of all of Bytes, known since the batch was placed
 	Start, End   ident.Offset
 	MaxTimestamp int64 // milliseconds, -1 none
 }
@@ -55,14 +54,19 @@ type SectionRef struct {
 type Built struct {
 	Parts    [][]byte
 	Bytes    int64
-	CRC32C   uint32 // of the whole object
+	CRC32C   uint32   // of the whole object, composed from what PartCRCs says
+	PartCRCs []uint32 // of each part; that of a batch is the one that it was placed with
 	Sections []SectionRef
 }
 
 // Bundle lays an object out. Use it once: NewBundle, AddSection, Finish.
+//
+// It does not look at the bytes of batches: the object's checksum is composed from theirs. Whether they still have it is checked
+// when they leave for the bucket (bucket.Body.PartCRCs), once, and not from here to there a second time (trap 2).
 type Bundle struct {
 	header   Header
 	parts    [][]byte
+	partCRCs []uint32
 	position int64
 	crc      uint32
 	sections []*sectionDraft
@@ -91,25 +95,21 @@ func NewBundle(h Header) *Bundle {
 }
 
 // write appends bytes without copying them.
-func (b *Bundle) write(p []byte) {
-	b.parts = append(b.parts, p)
-	b.position += int64(len(p))
-	b.crc = crc32.Update(b.crc, castagnoli, p)
-}
+func (b *Bundle) write(p []byte) { b.writeKnown(p, checksum(p)) }
 
-// writeBatch is write for bytes whose checksum was verified just now.
-func (b *Bundle) writeBatch(r *BatchRef) {
-	b.parts = append(b.parts, r.Bytes)
-	b.position += int64(len(r.Bytes))
-	b.crc = protocol.ExtendCRC(b.crc, r.Bytes, r.CRC)
+// writeKnown is write for bytes whose checksum is known.
+func (b *Bundle) writeKnown(p []byte, crc uint32) {
+	b.parts = append(b.parts, p)
+	b.partCRCs = append(b.partCRCs, crc)
+	b.position += int64(len(p))
+	b.crc = protocol.CombineCRC(b.crc, crc, int64(len(p)))
 }
 
 // Bytes returns how large the object is so far, without index and footer.
 func (b *Bundle) Bytes() int64 { return b.position }
 
 // AddSection adds a section and returns its number in Built.Sections. After an
-// error the bundle is of no use: ErrTooLarge, or *CorruptError if a batch is not
-// any more what it was when its checksum was taken (trap 2).
+// error, which is ErrTooLarge, the bundle is of no use.
 func (b *Bundle) AddSection(s Section) (int, error) {
 	d := &sectionDraft{Section: s, configKeys: slices.Sorted(maps.Keys(s.Configs))}
 	if err := d.validate(); err != nil {
@@ -118,13 +118,11 @@ func (b *Bundle) AddSection(s Section) (int, error) {
 	if len(b.sections) == sectionCountMax {
 		return 0, fmt.Errorf("%w: more than %d sections", ErrTooLarge, sectionCountMax)
 	}
-	if err := b.addBatches(d); err != nil {
-		return 0, err
-	}
+	b.addBatches(d)
 	if len(s.State) > 0 {
 		d.state = catalog.Extent{Position: b.position, Bytes: int32(len(s.State))}
 		d.stateCRC = checksum(s.State)
-		b.write(s.State)
+		b.writeKnown(s.State, d.stateCRC)
 	}
 	b.sections = append(b.sections, d)
 	return len(b.sections) - 1, nil
@@ -152,7 +150,7 @@ func (d *sectionDraft) validate() error {
 }
 
 // addBatches refers to a section's batches and makes their index.
-func (b *Bundle) addBatches(d *sectionDraft) error {
+func (b *Bundle) addBatches(d *sectionDraft) {
 	d.dataPosition, d.maxTimestamp = b.position, -1
 	d.index = make([]IndexEntry, len(d.Batches))
 	next := d.Start
@@ -166,18 +164,14 @@ func (b *Bundle) addBatches(d *sectionDraft) error {
 			Start: r.Start, End: r.End, Position: b.position,
 			Bytes: int32(len(r.Bytes)), CRC: r.CRC, MaxTimestamp: r.MaxTimestamp,
 		}
-		if err := VerifyBatch(&d.index[i], r.Bytes); err != nil {
-			return fmt.Errorf("batch [%d,%d) of topic %s partition %d changed in memory: %w", r.Start, r.End, d.Topic, d.Partition, err)
-		}
 		d.maxTimestamp = max(d.maxTimestamp, r.MaxTimestamp)
-		b.writeBatch(r)
+		b.writeKnown(r.Bytes, r.CRC)
 	}
 	if next != d.End {
 		panic(fmt.Sprintf("BUG: batches end at %d, section at %d, %s-%d", next, d.End, d.Topic, d.Partition))
 	}
 	d.dataBytes = b.position - d.dataPosition
 	d.Batches = nil
-	return nil
 }
 
 // Finish writes index region, footer and trailer.
@@ -210,7 +204,7 @@ func (b *Bundle) Finish() (Built, error) {
 	t.footerCRC = checksum(end[footer:])
 	t.objectBytes = b.position + int64(len(end)) + trailerBytes
 	b.write(t.encode(end))
-	return Built{Parts: b.parts, Bytes: b.position, CRC32C: b.crc, Sections: b.refs()}, nil
+	return Built{Parts: b.parts, Bytes: b.position, CRC32C: b.crc, PartCRCs: b.partCRCs, Sections: b.refs()}, nil
 }
 
 func (b *Bundle) refs() []SectionRef {

@@ -115,8 +115,10 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 	if err := b.check(ctx, key, true); err != nil {
 		return err
 	}
-	if err := body.Verify(); err != nil {
-		return err
+	if body.PartCRCs == nil { // else each part is checked as it is written
+		if err := body.Verify(); err != nil {
+			return err
+		}
 	}
 	tmp := path.Join(b.root, tmpName, fmt.Sprintf("%s-%d", b.life, b.temp.Add(1)))
 	if err := b.writeTemporary(tmp, body); err != nil {
@@ -146,7 +148,13 @@ func (b *Bucket) writeTemporary(tmp string, body bucket.Body) error {
 	if err != nil {
 		return unmade(err)
 	}
-	if _, _, err = f.WriteVec(body.Parts, 0); err == nil {
+	reader, pos := bucket.NewBodyReader(body), int64(0)
+	_, err = reader.Send(body.Size(), func(bufs [][]byte) (int64, error) {
+		n, _, err := f.WriteVec(bufs, pos)
+		pos += n
+		return n, err
+	})
+	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -314,7 +322,7 @@ func known(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, bucket.ErrUnavailable), errors.Is(err, bucket.ErrNotFound), errors.Is(err, bucket.ErrDenied):
+	case errors.Is(err, bucket.ErrUnavailable), errors.Is(err, bucket.ErrNotFound), errors.Is(err, bucket.ErrDenied), errors.Is(err, bucket.ErrCorrupt):
 		return err
 	case absent(err):
 		return fmt.Errorf("%w: %w", bucket.ErrNotFound, err)

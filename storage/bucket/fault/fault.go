@@ -250,7 +250,7 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 
 // delay keeps a copy: the parts are the caller's when Create returns.
 func (b *Bucket) delay(key string, body bucket.Body) {
-	copied := bucket.Body{CRC32C: body.CRC32C}
+	copied := bucket.Body{CRC32C: body.CRC32C, PartCRCs: slices.Clone(body.PartCRCs)}
 	for _, part := range body.Parts {
 		copied.Parts = append(copied.Parts, slices.Clone(part))
 	}

@@ -120,7 +120,7 @@ func (u *upload) sendPart(ctx context.Context, i int) (types.CompletedPart, erro
 	ctx, cancel := u.b.deadline(ctx, body.Size())
 	defer cancel()
 	ctx, sent := watchSending(ctx)
-	reader := bucket.NewBodyReader(body)
+	ctx, reader := withBody(ctx, body)
 	defer reader.Release()
 	part := types.CompletedPart{
 		PartNumber:     aws.Int32(int32(i) + 1),

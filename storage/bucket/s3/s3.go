@@ -125,7 +125,7 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 }
 
 func (b *Bucket) setOptions(o *s3.Options) {
-	o.HTTPClient = &http.Client{Transport: b.transport, CheckRedirect: noRedirect}
+	o.HTTPClient = &http.Client{Transport: sender{b.transport}, CheckRedirect: noRedirect}
 	o.Retryer = aws.NopRetryer{}
 	o.UsePathStyle = b.cfg.PathStyle
 	if b.cfg.Endpoint != "" {
@@ -148,7 +148,7 @@ func newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dialer.DialContext,
+		DialContext:         dial(dialer),
 		TLSHandshakeTimeout: 5 * time.Second,
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     60 * time.Second,
@@ -192,7 +192,7 @@ func (b *Bucket) put(ctx context.Context, key string, body bucket.Body) error {
 	ctx, cancel := b.deadline(ctx, body.Size())
 	defer cancel()
 	ctx, sent := watchSending(ctx)
-	reader := bucket.NewBodyReader(body)
+	ctx, reader := withBody(ctx, body)
 	defer reader.Release() // the transport may outlive this call; the parts are the caller's then
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket:         &b.cfg.Bucket,
@@ -202,6 +202,9 @@ func (b *Bucket) put(ctx context.Context, key string, body bucket.Body) error {
 		ChecksumCRC32C: aws.String(checksum(body.CRC32C)),
 		IfNoneMatch:    aws.String("*"), // I3
 	}, unsigned)
+	if damage := reader.Damage(); damage != nil { // the body broke off, and a store takes only whole ones
+		return damage
+	}
 	return classify(ctx, createOp, err, sent)
 }
 
