@@ -18,12 +18,9 @@ type logger struct {
 	args []any
 }
 
-// ordinary are warnings of Raft's that a healthy start of a lone voter gives: it has no leader to hear from, so it
-// stands for election, and again if keeping its own vote took longer than the election timeout.
-var ordinary = map[string]bool{
-	"heartbeat timeout reached, starting election":  true,
-	"Election timeout reached, restarting election": true,
-}
+// ordinary are warnings of Raft's that a healthy start of a lone voter gives: it stands for election again
+// if keeping its own vote took longer than the election timeout.
+var ordinary = map[string]bool{"Election timeout reached, restarting election": true}
 
 func (l *logger) level(level hclog.Level) slog.Level {
 	switch level {

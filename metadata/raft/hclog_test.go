@@ -11,7 +11,6 @@ import (
 func TestOrdinaryWarnings(t *testing.T) {
 	var out bytes.Buffer
 	l := &logger{to: slog.New(slog.NewTextHandler(&out, nil))}
-	l.Warn("heartbeat timeout reached, starting election")
 	l.Warn("Election timeout reached, restarting election")
 	if out.Len() > 0 {
 		t.Errorf("a healthy start logs\n%s", &out)

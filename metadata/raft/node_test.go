@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +93,17 @@ func TestRestartGivesTheSameState(t *testing.T) {
 		if got := hash(t, n); got != want {
 			t.Fatalf("state after restart differs: %x, want %x", got, want)
 		}
+	}
+}
+
+// A start does not sit a timeout out before it leads: it is told to stand for election.
+func TestStartStandsForElectionAtOnce(t *testing.T) {
+	var out bytes.Buffer
+	deps := testDeps(t)
+	deps.Log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	openNode(t, t.TempDir(), deps).Close()
+	if logged := out.String(); !strings.Contains(logged, "election won") || strings.Contains(logged, "heartbeat timeout reached") {
+		t.Errorf("the start logs\n%s", logged)
 	}
 }
 
