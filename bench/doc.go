@@ -1,13 +1,11 @@
-// Command bench measures Sluice beside the limits of the machine, in one run.
+// Command bench measures Sluice beside Apache Kafka and beside the limits of the machine.
 //
-// It starts what it compares as child processes, one at a time in rotating order: a null broker (decodes
-// Produce and answers), a minimal write-ahead log (null broker + CRC + group commit with
-// fdatasync into a preallocated file), and bin/sluice. The load is franz-go: acks=all,
-// idempotent, 16 partitions, 1 KiB records, no compression. It prints min, median and max
-// per cell and judges nothing: absolute figures do not carry over to another machine, ratios in one run do.
+//	go run ./bench compare                       # everything, about an hour; make bench builds first
+//	go run ./bench compare --only throughput-4   # one cell
+//	go run ./bench report bench/results/…        # the page again, also of several results
+//	go run ./bench limit null                    # one limit, to point a client at
 //
-//	go run ./bench                    # every cell, 3 rounds
-//	go run ./bench -rounds 5 -only throughput-4
-//
-// limits.go is the two servers, load.go the clients, main.go the order. Imports: franz-go only.
+// The parts: load (workloads and clients, for any Kafka; also sluice bench), limits (servers that do as little as a
+// client lets them, probes), compare (order, runs, report), kafka (starts Apache Kafka), results (runs that are kept).
+// What the cells are and how to read them: docs/benchmarks.md. Imports: bench/compare, bench/limits.
 package main

@@ -1,0 +1,107 @@
+package compare
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// metricsTimeout bounds one look at a broker's metrics or a bucket's counts.
+const metricsTimeout = 5 * time.Second
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+// metric finds one series, name with labels as it is written, in Prometheus' text format.
+func metric(text []byte, series string) (float64, bool) {
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, series+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			return v, err == nil
+		}
+	}
+	return 0, false
+}
+
+// lag watches what a Sluice broker has not uploaded, while it is under load: at the end of the run its topics are gone.
+type lag struct {
+	ctx       context.Context
+	url       string
+	last, max float64 // MiB
+	seen      bool
+}
+
+func (l *lag) look() {
+	text, err := get(l.ctx, l.url)
+	if err != nil {
+		return // a broker that is too busy to say is seen by its figures
+	}
+	if v, ok := metric(text, "sluice_unflushed_bytes"); ok {
+		l.seen, l.last = true, v/(1<<20)
+		l.max = max(l.max, l.last)
+	}
+}
+
+func (l *lag) note(figures map[string]float64) {
+	if l.seen {
+		figures["lag_mib"], figures["lag_max_mib"] = l.last, l.max
+	}
+}
+
+// gcFigures are the garbage collector's pauses since the broker's start.
+func gcFigures(ctx context.Context, url string, figures map[string]float64) {
+	text, err := get(ctx, url)
+	if err != nil {
+		return
+	}
+	for series, name := range map[string]string{
+		`go_gc_duration_seconds{quantile="0.5"}`: "gc_pause_p50_ms", `go_gc_duration_seconds{quantile="1"}`: "gc_pause_max_ms"} {
+		if v, ok := metric(text, series); ok {
+			figures[name] = v * 1000
+		}
+	}
+	if v, ok := metric(text, "go_gc_duration_seconds_count"); ok {
+		figures["gc_cycles"] = v
+	}
+}
+
+// countFigures are what the null bucket was asked. Warm-up and metadata are in it: a ratio of sums.
+func countFigures(ctx context.Context, url string, figures map[string]float64) error {
+	b, err := get(ctx, url)
+	if err != nil {
+		return err
+	}
+	var counts map[string]float64
+	if err := json.Unmarshal(b, &counts); err != nil {
+		return fmt.Errorf("counts of the null bucket: %w", err)
+	}
+	for _, kind := range []string{"puts", "gets", "deletes", "lists"} {
+		figures[kind] = counts[kind]
+	}
+	if put := counts["put_bytes"]; put > 0 {
+		figures["put_mib"] = put / (1 << 20)
+		figures["put_per_gib"] = counts["puts"] / (put / (1 << 30))
+		figures["delete_per_gib"] = counts["deletes"] / (put / (1 << 30))
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package compare
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func defaults(only string) *Options {
+	return &Options{Only: only, Rounds: 3, Warmup: 10 * time.Second, Duration: 20 * time.Second}
+}
+
+// The promise of make bench: all of it within 75 minutes, on paper with some to spare.
+func TestPlan_EverythingFitsItsTime(t *testing.T) {
+	steps, err := plan(defaults(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := total(steps); d > 68*time.Minute || d < 45*time.Minute {
+		t.Errorf("all of it takes %s on paper, want about 65 minutes\n%s", d, describe(defaults(""), steps))
+	}
+}
+
+func TestPlan_SystemsTakeTurns(t *testing.T) {
+	steps, err := plan(defaults("latency-100"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range steps {
+		got = append(got, s.system)
+	}
+	want := "wal sluice kafka kafka-fsync sluice kafka kafka-fsync wal kafka kafka-fsync wal sluice"
+	if strings.Join(got, " ") != want {
+		t.Errorf("order %s\nwant  %s", strings.Join(got, " "), want)
+	}
+}
+
+func TestPlan_Patterns(t *testing.T) {
+	for _, c := range []struct {
+		only string
+		want []string
+	}{
+		{"throughput", []string{"throughput-4", "throughput-1"}},
+		{"throughput-?", []string{"throughput-4", "throughput-1"}},
+		{"latency-20*/sluice", []string{"latency-20", "latency-200"}},
+		{"idle,sync-1", []string{"sync-1", "idle", "idle-connections", "idle-partitions"}},
+	} {
+		o := defaults(c.only)
+		o.Rounds = 1
+		steps, err := plan(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range steps {
+			if !slices.Contains(got, s.cell.Name) {
+				got = append(got, s.cell.Name)
+			}
+			if strings.Contains(c.only, "/") && !strings.HasPrefix(s.system, "sluice") {
+				t.Errorf("--only %s runs %s on %s", c.only, s.cell.Name, s.system)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("--only %s runs %v, want %v", c.only, got, c.want)
+		}
+	}
+	if _, err := plan(defaults("nothing-is-called-so")); err == nil || !strings.Contains(err.Error(), "throughput-4") {
+		t.Errorf("a pattern that matches nothing: %v, want an error that names the cells", err)
+	}
+}
+
+// A misspelt name in a table would only show after an hour.
+func TestTables_NamesExist(t *testing.T) {
+	for i := range Cells {
+		c := &Cells[i]
+		for _, s := range c.systems(true) {
+			if systemNamed(s) == nil && s != "machine" {
+				t.Errorf("cell %s: no system is named %q", c.Name, s)
+			}
+		}
+		if c.Load != "" {
+			st := &stage{cell: c, system: &System{}}
+			if _, err := st.workload(); err != nil {
+				t.Errorf("cell %s: %v", c.Name, err)
+			}
+		}
+		if c.Load == "" && c.run == nil {
+			t.Errorf("cell %s has nothing to do", c.Name)
+		}
+	}
+	check := func(r *row, o operand) {
+		c := cellNamed(o.cell)
+		if c == nil || !slices.Contains(c.systems(true), o.system) {
+			t.Errorf("row %q: cell %q does not run %q", r.Measure, o.cell, o.system)
+		}
+	}
+	for i := range rows {
+		check(&rows[i], rows[i].of)
+		for _, term := range rows[i].to {
+			check(&rows[i], term.operand)
+		}
+	}
+}

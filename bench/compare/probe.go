@@ -1,0 +1,51 @@
+package compare
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sluicemq/sluice/bench/limits"
+)
+
+// probeBytes go to MinIO and back.
+const probeBytes = 512 << 20
+
+// probe measures the disk and, where it is installed, MinIO on it.
+func probe(st *stage) error {
+	figures, err := limits.Fdatasync(st.dir)
+	if err != nil {
+		return err
+	}
+	st.figures = append(st.figures, figures)
+	if st.o.Tools.MinIO == "" {
+		return nil
+	}
+	minio, err := probeMinIO(st)
+	if err != nil {
+		return fmt.Errorf("PUT and GET of MinIO: %w", err)
+	}
+	maps.Copy(figures, minio)
+	return nil
+}
+
+func probeMinIO(st *stage) (map[string]float64, error) {
+	addrs, err := freeAddrs(1)
+	if err != nil {
+		return nil, err
+	}
+	for _, variable := range bucketEnv { // the client is in this process
+		name, value, _ := strings.Cut(variable, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return nil, err
+		}
+	}
+	r := &running{system: systemNamed("sluice-minio")}
+	if err := r.startBucket(st.ctx, &st.o.Tools, filepath.Join(st.dir, "bucket"), addrs[0]); err != nil {
+		return nil, err
+	}
+	defer r.kill()
+	return limits.Get(st.ctx, bucketURL(addrs[0]), probeBytes)
+}

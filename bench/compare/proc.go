@@ -1,0 +1,166 @@
+package compare
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Machine describes where a run took place. It names no host.
+type Machine struct {
+	CPU       string  `json:"cpu"`
+	CPUs      int     `json:"cpus"`
+	MemoryMiB int64   `json:"memory_mib"`
+	Kernel    string  `json:"kernel"`
+	Disk      string  `json:"disk"` // file system of the working folder
+	Go        string  `json:"go"`
+	Java      string  `json:"java,omitempty"`
+	Load      float64 `json:"load_before"` // load average of a minute, when the run began
+}
+
+func describeMachine(dir string) Machine {
+	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version(), Disk: fileSystem(dir)}
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		m.CPU = procField(b, "model name")
+	}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		m.MemoryMiB = kibibytes(b, "MemTotal") / 1024
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		// Only the numbers: the rest often names whose machine it is.
+		m.Kernel = "Linux " + regexp.MustCompile(`^[0-9.]*[0-9]`).FindString(string(b))
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		one, _, _ := strings.Cut(string(b), " ")
+		m.Load, _ = strconv.ParseFloat(one, 64)
+	}
+	return m
+}
+
+// fileSystem names the type of the file system that holds a folder.
+func fileSystem(dir string) string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return "unknown"
+	}
+	names := map[int64]string{unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
+		unix.TMPFS_MAGIC: "tmpfs", unix.OVERLAYFS_SUPER_MAGIC: "overlay"}
+	if name, ok := names[int64(st.Type)]; ok {
+		return name
+	}
+	return fmt.Sprintf("0x%x", st.Type)
+}
+
+func javaVersion(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "java", "-version").CombinedOutput()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.ReplaceAll(line, `"`, "")
+}
+
+// procField is the first value of a name in a file of "name : value" lines.
+func procField(b []byte, name string) string {
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for lines.Scan() {
+		if key, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// kibibytes is a value of /proc/meminfo or /proc/PID/status.
+func kibibytes(b []byte, name string) int64 {
+	n, _, _ := strings.Cut(procField(b, name), " ")
+	v, _ := strconv.ParseInt(n, 10, 64)
+	return v
+}
+
+const (
+	quietDirtyKiB = 16 << 10         // Dirty + Writeback that count as clean
+	quietWait     = 20 * time.Second // for it at most; a machine that others write on is never clean
+)
+
+// quiet writes back what earlier runs left, so that no system pays for another.
+func quiet(ctx context.Context) {
+	unix.Sync()
+	until := time.Now().Add(quietWait)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for time.Now().Before(until) {
+		b, err := os.ReadFile("/proc/meminfo")
+		if err != nil || kibibytes(b, "Dirty")+kibibytes(b, "Writeback") < quietDirtyKiB {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// dropCaches empties the page cache, so that reads come from the disk. Only root can.
+func dropCaches() error {
+	unix.Sync()
+	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3\n"), 0o200)
+}
+
+const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
+
+// cpuSeconds are user and system time of a process so far.
+func cpuSeconds(pid int) float64 {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0
+	}
+	return statSeconds(string(b))
+}
+
+// statSeconds reads /proc/PID/stat. The name in parentheses may hold anything, spaces and parentheses too.
+func statSeconds(stat string) float64 {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / ticksPerSecond
+}
+
+// machineSeconds are the seconds that all processors were not idle so far.
+func machineSeconds() float64 {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	return busySeconds(string(b))
+}
+
+// busySeconds reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, ….
+func busySeconds(stat string) float64 {
+	line, _, _ := strings.Cut(stat, "\n")
+	fields := strings.Fields(line)
+	sum := 0.0
+	for i, f := range fields {
+		if i == 0 || i == 4 || i == 5 || i > 8 { // the name, idle, waiting for disks, guests (in user already)
+			continue
+		}
+		v, _ := strconv.ParseFloat(f, 64)
+		sum += v
+	}
+	return sum / ticksPerSecond
+}

@@ -1,0 +1,189 @@
+package compare
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// row is one comparison of the table that the report begins with: a value or a ratio, and beside it what is
+// aimed at. Nothing here says whether the aim is met.
+type row struct {
+	Measure string // what
+	Than    string // "÷ minimal WAL"; "": a value and no ratio
+	of      operand
+	to      []term // their sum is what of is divided by
+	Aim     string
+	Unit    string // of a value
+}
+
+// operand is a figure of a system in a cell, as its spread's median unless stat says max.
+type operand struct {
+	cell, system, figure string
+	max                  bool
+}
+
+// term is a factor of an operand in a sum.
+type term struct {
+	factor float64
+	operand
+}
+
+func of(cell, system, figure string) operand {
+	return operand{cell: cell, system: system, figure: figure}
+}
+
+func over(o operand) []term { return []term{{1, o}} }
+
+// ratio is a row of one cell: the figure of system divided by that of other.
+func ratio(measure, cell, figure, system, other, than, aim string) row {
+	return row{Measure: measure, Than: "÷ " + than, of: of(cell, system, figure), to: over(of(cell, other, figure)), Aim: aim}
+}
+
+func value(measure, cell, system, figure, unit, aim string) row {
+	return row{Measure: measure, of: of(cell, system, figure), Unit: unit, Aim: aim}
+}
+
+// rows are Sluice's aims, each beside what it is measured against.
+var rows = buildRows()
+
+func buildRows() []row {
+	const mibs, cpu, p50, p99 = "mib_per_second", "cpu_s_per_gib.broker", "publish_p50_ms", "publish_p99_ms"
+	rs := []row{
+		ratio("throughput, 4 producers", "throughput-4", mibs, "sluice", "wal", "minimal WAL", "≥ 0.9"),
+		ratio("throughput, 4 producers", "throughput-4", mibs, "sluice", "kafka", "Kafka", "≥ 1.3"),
+		ratio("throughput, 1 producer", "throughput-1", mibs, "sluice", "wal", "minimal WAL", "≥ 0.9"),
+		ratio("throughput, 1 producer", "throughput-1", mibs, "sluice", "kafka", "Kafka", "≥ 2"),
+		ratio("broker CPU per GiB, 100 B records", "small-100B", cpu, "sluice", "kafka", "Kafka", "≤ 0.5"),
+		ratio("broker CPU per GiB, lz4", "lz4", cpu, "sluice", "kafka", "Kafka", "≤ 0.5"),
+		ratio("broker CPU per GiB, Kafka's tool, 1 KiB", "java-1KiB", cpu, "sluice", "kafka", "Kafka", "≤ 0.5"),
+		ratio("broker CPU per GiB, Kafka's tool, 100 B, lz4", "java-100B-lz4", cpu, "sluice", "kafka", "Kafka", "≤ 0.5"),
+		ratio("throughput while uploading to the null bucket", "upload", mibs, "sluice-upload", "wal-upload", "minimal WAL + PUTs", "≥ 0.9"),
+		value("PUTs per GiB", "upload", "sluice-upload", "put_per_gib", "", "≤ 80"),
+		ratio("broker CPU per GiB at maximum, produce", "throughput-4", cpu, "sluice", "wal", "minimal WAL", "≤ 1.15"),
+		ratio("broker CPU per GiB at maximum, produce", "throughput-4", cpu, "sluice", "kafka", "Kafka", "≤ 1/3"),
+		ratio("broker CPU per GiB at maximum, + upload", "upload", cpu, "sluice-upload", "wal-upload", "minimal WAL + PUTs", "≤ 1.15"),
+		ratio("broker CPU per GiB at maximum, hot fetch", "fetch-hot", cpu, "sluice", "fetch", "fetch from memory", "≤ 1.25"),
+	}
+	for _, rate := range []string{"20", "100"} {
+		cell, what := "latency-"+rate, "broker CPU per GiB at "+rate+" MiB/s"
+		rs = append(rs, ratio(what, cell, cpu, "sluice", "wal", "minimal WAL", "≤ 1"),
+			ratio(what, cell, cpu, "sluice", "kafka", "Kafka", "≤ 0.7"),
+			ratio(what, cell, cpu, "sluice", "kafka-fsync", "Kafka with fsync", "≤ 0.35"))
+	}
+	for _, rate := range []string{"20", "100", "200"} {
+		cell := "latency-" + rate
+		rs = append(rs, ratio("publish p50 at "+rate+" MiB/s", cell, p50, "sluice", "wal", "minimal WAL", "≤ 1.15"),
+			row{Measure: "publish p99 at " + rate + " MiB/s", Than: "÷ minimal WAL's maximum", of: of(cell, "sluice", p99),
+				to: []term{{1, operand{cell, "wal", p99, true}}}, Aim: "≤ 1"})
+	}
+	return append(rs,
+		ratio("publish p50 at 100 MiB/s", "latency-100", p50, "sluice", "kafka-fsync", "Kafka with fsync", "≤ 0.5"),
+		ratio("publish p99 at 100 MiB/s", "latency-100", p99, "sluice", "kafka-fsync", "Kafka with fsync", "≤ 0.3"),
+		ratio("publish p50 at 100 MiB/s", "latency-100", p50, "sluice", "kafka", "Kafka (acknowledges from memory)", ""),
+		ratio("publish p99 at 100 MiB/s", "latency-100", p99, "sluice", "kafka", "Kafka (acknowledges from memory)", ""),
+		row{Measure: "one record at a time, p50", Than: "÷ (null broker + 1.5 × fdatasync)", of: of("sync-1", "sluice", "ack_p50_ms"),
+			to: []term{{1, of("sync-1", "null", "ack_p50_ms")}, {1.5, of("machine", "machine", "fdatasync_p50_ms")}}, Aim: "≤ 1"},
+		row{Measure: "requests of 100 partitions, p50", Than: "÷ one partition of equal bytes", of: of("parts-request-100", "sluice", "ack_p50_ms"),
+			to: over(of("parts-request-100", "sluice", "one_partition_ack_p50_ms")), Aim: "≤ 1.3"},
+		row{Measure: "1,000 partitions in use, p50", Than: "÷ one partition of equal bytes", of: of("parts-used-1000", "sluice", "ack_p50_ms"),
+			to: over(of("parts-used-1000", "sluice", "one_partition_ack_p50_ms")), Aim: "≤ 1.3"},
+		value("receive − ack p50 at 20 MiB/s", "end-to-end-20", "sluice", "receive_after_ack_p50_ms", "ms", "≤ 0.5 ms"),
+		value("receive − ack p99 at 20 MiB/s", "end-to-end-20", "sluice", "receive_after_ack_p99_ms", "ms", "≤ 2 ms"),
+		value("receive − ack p50 at 100 MiB/s", "end-to-end-100", "sluice", "receive_after_ack_p50_ms", "ms", "≤ 0.5 ms"),
+		value("receive − ack p99 at 100 MiB/s", "end-to-end-100", "sluice", "receive_after_ack_p99_ms", "ms", "≤ 2 ms"),
+		row{Measure: "publish p50 with three consumers", Than: "÷ with one", of: of("end-to-end-100-3", "sluice", p50),
+			to: over(of("end-to-end-100", "sluice", p50)), Aim: "≤ 1.1"},
+		ratio("hot fetch", "fetch-hot", mibs, "sluice", "fetch", "fetch from memory", "≥ 0.85"),
+		ratio("hot fetch", "fetch-hot", mibs, "sluice", "kafka", "Kafka", "≥ 1.5"),
+		ratio("cold fetch", "fetch-cold", mibs, "sluice-file", "kafka", "Kafka", "≥ 1.2"),
+		value("start to first answer", "cold-start", "sluice-file", "clean_first_answer_ms", "ms", "≤ 300 ms"),
+		value("RSS, idle", "idle", "sluice-file", "rss_mib.broker", "MiB", "≤ 60 MiB"),
+		value("CPU, idle", "idle", "sluice-file", "idle_cpu_percent.broker", "% of a core", "≤ 0.3 %"),
+		value("RSS per idle connection", "idle-connections", "sluice-file", "rss_kib_per_connection.broker", "KiB", "≤ 10 KiB"),
+		value("RSS per idle partition", "idle-partitions", "sluice-file", "rss_kib_per_partition_never_written.broker", "KiB", "≤ 4 KiB"),
+	)
+}
+
+// source finds the result that a cell is taken from.
+type source map[string]*Result
+
+func (s source) spread(o operand) Spread {
+	if r := s[o.cell]; r != nil {
+		return r.spread(o.cell, o.system, o.figure)
+	}
+	return Spread{}
+}
+
+func (s source) center(o operand) (float64, bool) {
+	sp := s.spread(o)
+	if o.max {
+		return sp.Max, sp.Count > 0
+	}
+	return sp.Median, sp.Count > 0
+}
+
+// evaluate gives the value, or the ratio of medians, and of the rounds the least and the largest ratio.
+func (r *row) evaluate(s source) Spread {
+	if len(r.to) == 0 {
+		return s.spread(r.of)
+	}
+	top, ok := s.center(r.of)
+	bottom := 0.0
+	for _, t := range r.to {
+		v, there := s.center(t.operand)
+		ok, bottom = ok && there, bottom+t.factor*v
+	}
+	if !ok || bottom == 0 {
+		return Spread{}
+	}
+	out := Spread{Min: top / bottom, Median: top / bottom, Max: top / bottom, Count: 1}
+	if rounds := r.byRound(s); len(rounds) > 0 {
+		sp := spread(rounds)
+		out.Min, out.Max, out.Count = min(sp.Min, out.Min), max(sp.Max, out.Max), sp.Count
+	}
+	return out
+}
+
+// byRound are the ratios of the rounds that have both sides. Rounds pair only within one cell and one divisor.
+func (r *row) byRound(s source) []float64 {
+	if len(r.to) != 1 || r.to[0].cell != r.of.cell || r.to[0].max {
+		return nil
+	}
+	from := s[r.of.cell]
+	other := from.values(r.to[0].cell, r.to[0].system, r.to[0].figure)
+	var out []float64
+	for round, v := range from.values(r.of.cell, r.of.system, r.of.figure) {
+		if o := other[round]; o != 0 {
+			out = append(out, v/o)
+		}
+	}
+	return out
+}
+
+// number prints three significant digits, and no more than the value has before the point.
+func number(v float64) string {
+	if v == 0 {
+		return "0"
+	}
+	digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
+	s := fmt.Sprintf("%.*f", min(digits, 6), v)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return thousands(s)
+}
+
+// thousands puts commas into the digits before the point.
+func thousands(s string) string {
+	whole, fraction, _ := strings.Cut(s, ".")
+	start := len(whole) - 3
+	for start > 0 && whole[start-1] != '-' {
+		whole = whole[:start] + "," + whole[start:]
+		start -= 3
+	}
+	if fraction == "" {
+		return whole
+	}
+	return whole + "." + fraction
+}

@@ -1,0 +1,155 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/sluicemq/sluice/bench/load"
+)
+
+// stage is where one step plays.
+type stage struct {
+	ctx     context.Context
+	o       *Options
+	cell    *Cell
+	system  *System
+	dir     string // empty at the beginning, deleted at the end
+	figures []map[string]float64
+}
+
+// play runs a step in a folder of its own. Several maps of figures count as that many rounds.
+func play(ctx context.Context, o *Options, s step) (figures []map[string]float64, err error) {
+	dir, err := os.MkdirTemp(o.Dir, "sluice-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	quiet(ctx)
+	st := &stage{ctx: ctx, o: o, cell: s.cell, system: systemNamed(s.system), dir: dir}
+	run := s.cell.run
+	if run == nil {
+		run = plainLoad
+	}
+	err = run(st)
+	return st.figures, err
+}
+
+// workload is the cell's, with retention that keeps the disk small where the broker has any.
+func (st *stage) workload() (load.Workload, error) {
+	w, ok := load.Named(st.cell.Load)
+	if !ok {
+		return w, fmt.Errorf("no workload is named %q", st.cell.Load)
+	}
+	if st.cell.Change != nil {
+		st.cell.Change(&w)
+	}
+	if w.FillBytes == 0 && st.system.retention > 0 {
+		w.RetentionBytes = st.system.retention
+	}
+	return w, nil
+}
+
+func (st *stage) options() load.Options {
+	warmup, duration := times(st.o, st.cell)
+	return load.Options{Warmup: warmup, Duration: duration}
+}
+
+// plainLoad starts the system, warms a JVM, and runs the cell's workload once.
+func plainLoad(st *stage) error {
+	r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, nil)
+	if err != nil {
+		return err
+	}
+	defer r.kill()
+	if err := st.warm(r); err != nil {
+		return err
+	}
+	w, err := st.workload()
+	if err != nil {
+		return err
+	}
+	return st.load(r, w)
+}
+
+// warm gives a JVM what its compiler needs, on a topic that is deleted after it.
+func (st *stage) warm(r *running) error {
+	if !st.system.jvm || st.cell.warmsItself {
+		return nil
+	}
+	w, _ := load.Named("omb-throughput")
+	produceOnly(2, read(1))(&w)
+	w.BatchBytes = 128 << 10
+	if _, err := load.Run(st.ctx, r.target(), w, load.Options{Warmup: -1, Duration: jvmWarmup}); err != nil {
+		return fmt.Errorf("warm the JVM: %w", err)
+	}
+	quiet(st.ctx)
+	return nil
+}
+
+// load runs a workload and notes its figures, with what broker and bucket say themselves.
+func (st *stage) load(r *running, w load.Workload) error {
+	o, metrics := st.options(), "http://"+r.plan.admin+"/metrics"
+	l := &lag{ctx: st.ctx, url: metrics}
+	if st.system.uploads() {
+		o.Progress = func(string) { l.look() }
+	}
+	result, err := load.Run(st.ctx, r.target(), w, o)
+	if err != nil {
+		return err
+	}
+	figures := result.Figures
+	l.note(figures)
+	if st.system.own() {
+		gcFigures(st.ctx, metrics, figures)
+	}
+	if r.counts != "" {
+		if err := countFigures(st.ctx, r.counts, figures); err != nil {
+			return err
+		}
+	}
+	st.figures = append(st.figures, figures)
+	if err := result.Verdict(); err != nil && !errors.Is(err, load.ErrNotSustained) {
+		return err // beside the figures: they are of a broker that failed
+	}
+	return nil
+}
+
+// restarts gives the workload a broker that does not run yet, and the means to start and end it.
+func restarts(st *stage) error {
+	r, err := prepare(st.ctx, &st.o.Tools, st.system, st.dir, nil)
+	if err != nil {
+		return err
+	}
+	defer r.kill()
+	w, err := st.workload()
+	if err != nil {
+		return err
+	}
+	target := r.target()
+	target.Restart = &load.Restart{
+		Start: func() (int, error) {
+			p, err := launch(r.argv)
+			if err != nil {
+				return 0, err
+			}
+			r.broker = p
+			return p.pid(), nil
+		},
+		Stop: func(kill bool) error {
+			if kill {
+				r.broker.kill()
+				r.broker = nil
+				return nil
+			}
+			return r.stopBroker()
+		},
+	}
+	result, err := load.Run(st.ctx, target, w, st.options())
+	if err != nil {
+		return err
+	}
+	st.figures = append(st.figures, result.Figures)
+	return nil
+}
