@@ -271,13 +271,13 @@ func (c *conn) readBody(size int) ([]byte, error) {
 			return nil, err
 		}
 	}
-	b := make([]byte, min(size, firstReadBytes))
+	b := makeUnzeroed(min(size, firstReadBytes))
 	if _, err := io.ReadFull(c.in, b); err != nil {
 		return nil, err
 	}
 	if size > len(b) {
 		first := b
-		b = make([]byte, size)
+		b = makeUnzeroed(size)
 		if _, err := io.ReadFull(c.in, b[copy(b, first):]); err != nil {
 			return nil, err
 		}
