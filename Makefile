@@ -6,11 +6,13 @@
 #   check      gofmt, vet, staticcheck, house tests, in both modules
 #   test       everything once with -race, and a short fuzz; ends with one line of counts
 #   test-long  the long evidence (SLUICE_LONG=1), by hand
-#   bench      benchmarks of both modules
+#   bench      Sluice beside Apache Kafka and the machine's limits, over an hour; results in bench/results.
+#              ARGS='--only throughput-4' for a part, ARGS=--help for the rest
+#   bench-micro  Go benchmarks of both modules
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build run tools check fmt-check vet staticcheck house test test-long bench bench-start clean
+.PHONY: build run tools check fmt-check vet staticcheck house test test-long bench bench-micro clean
 
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -54,6 +56,11 @@ test-long: build
 	SLUICE_LONG=1 $(GO) run ./scripts/gotest -race -timeout 6h -fuzz 60s $(MODULES)
 
 bench: build
+	if [ "$$(id -u)" = 0 ]; then scripts/tools.sh; else scripts/tools.sh --check || true; fi
+	$(GO) build -trimpath -o bin/bench ./bench
+	bin/bench compare $(ARGS)
+
+bench-micro: build
 	for m in $(MODULES); do (cd $$m && $(GO) test -run '^$$' -bench . -benchmem ./...); done
 
 clean:

@@ -11,7 +11,7 @@ type panel struct {
 
 type bar struct {
 	Label, Text string
-	Class       string // colours: own, kafka or limit
+	Class       string // colours: own, kafka, fsync or limit
 	Y           int
 	Length      float64
 	From, To    float64 // of the line
@@ -65,6 +65,8 @@ func colour(system string) string {
 	switch {
 	case s == nil || s.minimal:
 		return "limit"
+	case s.Name == "kafka-fsync":
+		return "fsync"
 	case s.jvm:
 		return "kafka"
 	}
