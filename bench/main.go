@@ -66,6 +66,7 @@ func runCompare(ctx context.Context, args []string) error {
 	f.DurationVar(&o.Warmup, "warmup", 10*time.Second, "time before counting, per cell and round; some cells have their own")
 	f.DurationVar(&o.Duration, "duration", 20*time.Second, "time that counts, likewise")
 	f.BoolVar(&o.PlanOnly, "plan", false, "print the plan and its time, and end")
+	f.BoolVar(&o.Verbose, "v", false, "print what the load says each second")
 	f.StringVar(&o.Tools.Sluice, "sluice", "bin/sluice", "the broker's `binary`")
 	f.StringVar(&o.Tools.Kafka, "kafka", "bench/kafka/run", "the `script` that starts Apache Kafka")
 	f.StringVar(&o.Out, "out", "bench/results", "`folder` of results")

@@ -14,6 +14,7 @@ type Options struct {
 	Warmup, Duration time.Duration
 	Full             bool // long rounds for those who doubt: a minute of warm-up and five minutes
 	PlanOnly         bool // say the plan and end
+	Verbose          bool // say what the load says, each second
 	Tools            Tools
 	Out              string // folder of results
 	Dir              string // folder for the systems' data; "": the temporary one

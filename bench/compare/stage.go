@@ -53,7 +53,11 @@ func (st *stage) workload() (load.Workload, error) {
 
 func (st *stage) options() load.Options {
 	warmup, duration := times(st.o, st.cell)
-	return load.Options{Warmup: warmup, Duration: duration}
+	o := load.Options{Warmup: warmup, Duration: duration}
+	if st.o.Verbose {
+		o.Progress = st.o.Say
+	}
+	return o
 }
 
 // plainLoad starts the system, warms a JVM, and runs the cell's workload once.
@@ -93,7 +97,13 @@ func (st *stage) load(r *running, w load.Workload) error {
 	o, metrics := st.options(), "http://"+r.plan.admin+"/metrics"
 	l := &lag{ctx: st.ctx, url: metrics}
 	if st.system.uploads() {
-		o.Progress = func(string) { l.look() }
+		say := o.Progress
+		o.Progress = func(line string) {
+			l.look()
+			if say != nil {
+				say(line)
+			}
+		}
 	}
 	result, err := load.Run(st.ctx, r.target(), w, o)
 	if err != nil {
