@@ -49,9 +49,6 @@ func (f *faults) add(o faults) {
 	f.Foreign += o.Foreign
 }
 
-// untrue is how many records were not as they were sent.
-func (f *faults) untrue() int64 { return f.Lost + f.Duplicates + f.Reordered + f.Damaged }
-
 // newChecker checks records of this run, or of any run if it is 0: then what a stream begins with is taken as its first.
 func newChecker(run uint32, partitions int) *checker {
 	return &checker{run: run, partitions: make([]partitionCheck, partitions)}

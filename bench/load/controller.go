@@ -4,10 +4,12 @@ import "time"
 
 // controller looks for the highest rate that producers and consumers keep up with. Rule and constants are OpenMessaging
 // Benchmark's: the rate grows by a factor that doubles while all is well and halves when it is not; when
-// something falls behind, the next rate is what it managed minus what waits.
+// something falls behind, the next rate is what it managed minus what waits. So it swings around the limit and does not
+// settle; best is what a person wants to know.
 type controller struct {
 	factor              float64
-	published, received int64 // when last asked
+	best                float64 // highest rate that was kept up with
+	published, received int64   // when last asked
 }
 
 const (
@@ -32,6 +34,7 @@ func (c *controller) next(rate float64, period time.Duration, published, receive
 	if waiting := asked - managed; waiting > controlBacklog {
 		return c.slower(managed, waiting, period)
 	}
+	c.best = max(c.best, rate)
 	c.factor = min(controlMax, c.factor*controlRampStep)
 	return rate * (1 + c.factor)
 }

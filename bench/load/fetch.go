@@ -68,37 +68,37 @@ func runFetch(ctx context.Context, t Target, w Workload, o Options) (r *Result, 
 	return g.measure(ctx)
 }
 
-// fill produces as fast as it goes until enough is acknowledged.
+// fill produces as fast as it goes, FillBytes in all.
 func (f *flow) fill(ctx context.Context) error {
+	want := f.w.FillBytes / int64(f.w.RecordBytes)
 	for i := range f.w.Producers {
 		p, err := newProducer(f, i)
 		if err != nil {
 			return err
 		}
 		f.producers = append(f.producers, p)
+		p.quota = max(1, (want+int64(i))/int64(f.w.Producers))
 	}
 	f.paced = false
 	f.send()
-	want := f.w.FillBytes / int64(f.w.RecordBytes)
-	for told := time.Now(); f.counts().acknowledged < want; {
+	for last := int64(-1); f.counts().acknowledged < want && f.counts().errors == 0; {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		c := f.counts()
-		if c.errors > 0 {
-			break
-		}
-		if time.Since(told) >= f.o.Interval {
-			told = time.Now()
+		if c := f.counts(); c.at-last >= int64(f.o.Interval) {
+			last = c.at
 			f.o.Progress(fmt.Sprintf("%6.1fs fill     %d of %d MiB", float64(c.at)/1e9, c.acknowledged*int64(f.w.RecordBytes)/mib, f.w.FillBytes/mib))
 		}
 	}
 	f.stop()
 	for _, p := range f.producers {
-		if err := errors.Join(p.client.Flush(ctx), p.reason); err != nil {
+		if err := p.client.Flush(ctx); err != nil {
 			return err
+		}
+		if p.reason != nil {
+			return p.reason
 		}
 	}
 	return nil
@@ -221,7 +221,7 @@ func (r *reader) passed(whole bool) {
 	sum := r.check.gaps()
 	if whole {
 		r.passes++
-		sum.Lost = max(sum.Lost, r.want-sum.Received-sum.Damaged)
+		sum.Lost = max(sum.Lost, r.want-sum.Received-sum.Damaged-sum.Duplicates)
 	}
 	r.faults.add(sum)
 }
@@ -275,13 +275,11 @@ func (g *reading) until(ctx context.Context, over <-chan struct{}, d time.Durati
 	end := time.After(d)
 	tick := time.NewTicker(g.f.o.Interval)
 	defer tick.Stop()
+	defer g.tell(phase)
 	for {
 		select {
 		case <-tick.C:
-			now := g.counts()
-			rate := float64(now.records-g.last.records) / float64(now.at-g.last.at) * 1e9
-			g.f.o.Progress(fmt.Sprintf("%6.1fs %s  out %8.0f/s %7.1f MiB/s", float64(now.at)/1e9, phase, rate, rate*float64(g.f.w.RecordBytes)/mib))
-			g.last = now
+			g.tell(phase)
 		case <-end:
 			return
 		case <-over:
@@ -290,6 +288,14 @@ func (g *reading) until(ctx context.Context, over <-chan struct{}, d time.Durati
 			return
 		}
 	}
+}
+
+// tell is a line of progress.
+func (g *reading) tell(phase string) {
+	now := g.counts()
+	rate := float64(now.records-g.last.records) / float64(now.at-g.last.at) * 1e9
+	g.f.o.Progress(fmt.Sprintf("%6.1fs %s  out %8.0f/s %7.1f MiB/s", float64(now.at)/1e9, phase, rate, rate*float64(g.f.w.RecordBytes)/mib))
+	g.last = now
 }
 
 func (g *reading) figures(r *Result, begin, end *readCounts) error {

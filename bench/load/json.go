@@ -9,7 +9,7 @@ import (
 )
 
 // ombSeries are the endings of OMB's names and their quantiles.
-var ombSeries = []struct {
+var ombSeries = [...]struct {
 	name string
 	q    float64
 }{{"50pct", 50}, {"75pct", 75}, {"95pct", 95}, {"99pct", 99}, {"999pct", 99.9}, {"9999pct", 99.99}, {"Max", 100}}
@@ -65,30 +65,21 @@ func (r *Result) series(doc map[string]any, name string, measure int) {
 		unit = 1
 	}
 	lower := string(name[0]|0x20) + name[1:]
-	for _, s := range ombSeries {
-		values := make([]float64, 0, len(r.Periods))
+	for n, s := range ombSeries {
+		values := make([]float64, len(r.Periods))
 		for i := range r.Periods {
-			p := &r.Periods[i]
-			values = append(values, atQuantile(p.histogram(r, measure), s.q)/unit)
+			values[i] = r.Periods[i].latencies[measure].quantiles[n] / unit
 		}
 		doc[lower+s.name] = values
 		doc["aggregated"+name+s.name] = atQuantile(r.latencies[measure], s.q) / unit
 	}
-	means := make([]float64, 0, len(r.Periods))
+	means := make([]float64, len(r.Periods))
 	for i := range r.Periods {
-		means = append(means, mean(r.Periods[i].histogram(r, measure))/unit)
+		means[i] = r.Periods[i].latencies[measure].mean / unit
 	}
 	doc[lower+"Avg"] = means
 	doc["aggregated"+name+"Avg"] = mean(r.latencies[measure]) / unit
 	doc["aggregated"+name+"Quantiles"] = distribution(r.latencies[measure], unit)
-}
-
-// histogram is a measure of a period. Without a rate a record is due when it is sent.
-func (p *Period) histogram(r *Result, measure int) *hdrhistogram.Histogram {
-	if measure == ack && p.latencies[ack] == nil {
-		return p.latencies[publish]
-	}
-	return p.latencies[measure]
 }
 
 func atQuantile(h *hdrhistogram.Histogram, q float64) float64 {

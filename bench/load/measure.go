@@ -15,6 +15,7 @@ type measurement struct {
 	end   sample
 	last  sample // of the period before
 	total histograms
+	now   histograms // of this period
 
 	counting bool
 	control  *controller
@@ -125,12 +126,8 @@ func (m *measurement) steer() {
 	m.setRate(max(1, m.control.next(m.rate, period, c.acknowledged, c.received/int64(m.f.w.Subscriptions))))
 }
 
-// gather takes what the recorders have for the totals.
-func (m *measurement) gather() *histograms {
-	var h histograms
-	m.f.recorder.take(&h, &m.total)
-	return &h
-}
+// gather takes what the recorders have.
+func (m *measurement) gather() { m.f.recorder.take(&m.now, &m.total) }
 
 // period ends a period and tells of it.
 func (m *measurement) period() {
@@ -139,12 +136,15 @@ func (m *measurement) period() {
 	if seconds < float64(m.f.o.Interval)/4/1e9 { // a phase ended right after a period
 		return
 	}
-	h := m.gather()
+	m.gather()
+	if !m.f.paced {
+		m.now[ack] = m.now[publish] // a record is due when it is sent
+	}
 	p := Period{
 		PublishRate: float64(now.acknowledged-m.last.acknowledged) / seconds,
 		ErrorRate:   float64(now.errors-m.last.errors) / seconds,
 		ConsumeRate: float64(now.received-m.last.received) / seconds,
-		RSSBytes:    make(map[string]int64), latencies: *h,
+		RSSBytes:    make(map[string]int64), latencies: m.now.summaries(),
 	}
 	if n := int64(m.f.w.Subscriptions); n > 0 {
 		p.BacklogCount = max(0, n*now.acknowledged-now.received)
@@ -159,6 +159,7 @@ func (m *measurement) period() {
 	}
 	m.r.Periods = append(m.r.Periods, p)
 	m.f.o.Progress(m.line(&p, &now))
+	m.now.reset()
 	m.last = now
 }
 
@@ -171,13 +172,13 @@ func (m *measurement) line(p *Period, now *sample) string {
 		if m.rate > 0 {
 			s += fmt.Sprintf(" of %.0f/s", m.rate)
 		}
-		if h := p.latencies[publish]; h != nil && h.TotalCount() > 0 {
+		if h := m.now[publish]; h != nil && h.TotalCount() > 0 {
 			s += fmt.Sprintf("  publish p50 %.2f p99 %.2f max %.1f ms", inMillis(h.ValueAtQuantile(50)), inMillis(h.ValueAtQuantile(99)), inMillis(h.Max()))
 		}
 	}
 	if m.f.w.Subscriptions > 0 {
 		s += fmt.Sprintf("  out %8.0f/s", p.ConsumeRate)
-		if h := p.latencies[endToEnd]; h != nil && h.TotalCount() > 0 {
+		if h := m.now[endToEnd]; h != nil && h.TotalCount() > 0 {
 			s += fmt.Sprintf(" p99 %.2f ms", inMillis(h.ValueAtQuantile(99)))
 		}
 		s += fmt.Sprintf("  behind %d", p.BacklogCount)
@@ -224,6 +225,9 @@ func (m *measurement) result() *Result {
 	m.end.usage.figures(&m.begin.usage, seconds, records*size/1024, requests, fig)
 	for name, n := range m.rss {
 		fig["rss_mib."+name] = float64(n) / mib
+	}
+	if m.control != nil {
+		fig["max_sustained_records_per_second"], fig["max_sustained_mib_per_second"] = m.control.best, m.control.best*size
 	}
 	m.truth()
 	m.sustained(records/seconds, received/seconds)

@@ -68,9 +68,9 @@ func (p *pacer) sendDue(pr *producer, now int64) int64 {
 	return p.current.intended(pr.number, n, pr.count)
 }
 
-// unpaced sends as fast as acknowledgements give records back.
+// unpaced sends as fast as acknowledgements give records back, until the end or its quota.
 func (p *producer) unpaced() {
-	for !p.f.stopping.Load() {
+	for ; !p.f.stopping.Load() && (p.quota == 0 || p.count < p.quota); p.count++ {
 		if r := p.take(true); r != nil {
 			now := p.f.now()
 			p.send(r, now, now)

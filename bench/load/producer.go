@@ -2,8 +2,6 @@ package load
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -29,6 +27,7 @@ type producer struct {
 	made  int
 	limit int   // of records in flight
 	count int64 // sent since the pace was set
+	quota int64 // of records without a pace; 0: no end
 
 	acknowledged, errors atomic.Int64
 
@@ -49,7 +48,7 @@ type failedRecord struct {
 // Records in flight. The bytes are for all producers together, or a hundred of them would need all memory.
 const (
 	inFlightRecords = 50_000
-	inFlightBytes   = 256 * mib
+	inFlightBytes   = 128 * mib
 	recordsMade     = 64 // at a time
 	wakeRecords     = 1024
 )
@@ -292,9 +291,3 @@ const (
 	keyProduce = 0
 	keyFetch   = 1
 )
-
-// errUnacknowledged is a record that the cluster did not answer for in time.
-var errUnacknowledged = errors.New("no acknowledgement")
-
-// recordPartition is where a record's envelope says it goes.
-func recordPartition(value []byte) uint32 { return binary.LittleEndian.Uint32(value[20:]) }

@@ -37,7 +37,7 @@ func (h *histograms) record(measure int, ns int64) {
 
 func (h *histograms) merge(from *histograms) {
 	for m := range from {
-		if from[m] == nil {
+		if from[m] == nil || from[m].TotalCount() == 0 {
 			continue
 		}
 		if h[m] == nil {
@@ -49,10 +49,26 @@ func (h *histograms) merge(from *histograms) {
 
 func (h *histograms) reset() {
 	for _, m := range h {
-		if m != nil {
+		if m != nil && m.TotalCount() > 0 {
 			m.Reset()
 		}
 	}
+}
+
+// summary is what is kept of a histogram of a period: a run may have thousands of them.
+type summary struct {
+	mean      float64
+	quantiles [len(ombSeries)]float64 // µs
+}
+
+func (h *histograms) summaries() (s [measureCount]summary) {
+	for m := range h {
+		s[m].mean = mean(h[m])
+		for i := range ombSeries {
+			s[m].quantiles[i] = atQuantile(h[m], ombSeries[i].q)
+		}
+	}
+	return s
 }
 
 // shardCount is how many histograms there are per measure: recording must not meet another's lock too often, and one takes 160 KiB.

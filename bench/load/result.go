@@ -28,7 +28,7 @@ type Period struct {
 	PublishRate, ErrorRate, ConsumeRate float64 // records/s
 	BacklogCount                        int64   // records that are acknowledged and not yet read, over all subscriptions
 	RSSBytes                            map[string]int64
-	latencies                           histograms
+	latencies                           [measureCount]summary
 }
 
 // quantiles of the figures.

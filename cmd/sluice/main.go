@@ -3,7 +3,7 @@
 // One file per command: flags → config → open in order → serve → close in
 // reverse. Package config knows the keys, settings.go makes the parts' configurations of their values, run.go
 // opens and serves. Package node joins the parts to a broker; the tools (restore, object, wal) use the parts directly;
-// package client has the commands that speak to any cluster.
+// package client has the commands that speak to any cluster, and bench.go runs package bench/load.
 package main
 
 import (
@@ -94,7 +94,7 @@ Then:        kcat -b 127.0.0.1:9092 -P -t hello    and    kcat -b 127.0.0.1:9092
 		&cobra.Group{ID: groupInside, Title: "Look at what is stored:"},
 	)
 	addTo(root, groupBroker, devCommand(), serveCommand(), restoreCommand())
-	addTo(root, groupClient, client.Commands()...)
+	addTo(root, groupClient, append(client.Commands(), benchCommand())...)
 	addTo(root, groupInside, objectCommand(), walCommand())
 	version := versionCommand()
 	checkArgs(version)

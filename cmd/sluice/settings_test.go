@@ -131,7 +131,7 @@ func TestDevIsAConfiguration(t *testing.T) {
 
 // Help is for people; a change of it is seen here.
 func TestHelp(t *testing.T) {
-	for _, path := range []string{"", "dev", "serve", "version", "restore", "object", "object ls", "object inspect", "wal", "wal inspect"} {
+	for _, path := range []string{"", "dev", "serve", "version", "restore", "object", "object ls", "object inspect", "wal", "wal inspect", "bench", "bench ls"} {
 		name := "help-" + strings.ReplaceAll(path, " ", "-") + ".txt"
 		if path == "" {
 			name = "help.txt"
