@@ -42,6 +42,7 @@ type Counts struct {
 // cannot be read. So all that uploading costs here is the sender's CPU and one pass over the bytes.
 type nullBucket struct {
 	keepBytes int64
+	pageKeys  int // of a listing at most
 
 	mu      sync.Mutex
 	objects map[string]*kept // by bucket/key
@@ -54,8 +55,12 @@ type kept struct {
 	modified time.Time
 }
 
+func newNullBucket(keepBytes int64, pageKeys int) *nullBucket {
+	return &nullBucket{keepBytes: keepBytes, pageKeys: pageKeys, objects: make(map[string]*kept)}
+}
+
 func serveBucket(ctx context.Context, l net.Listener, cfg Config, ready func(net.Addr)) error {
-	b := &nullBucket{keepBytes: cfg.KeepBytes, objects: make(map[string]*kept)}
+	b := newNullBucket(cfg.KeepBytes, 1000) // S3's pages
 	srv := &http.Server{Handler: b, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -235,6 +240,9 @@ func (b *nullBucket) get(w http.ResponseWriter, r *http.Request, name string) er
 	if o.body == nil {
 		return refuse(http.StatusNotImplemented, "NotImplemented", "the null bucket threw this body away, as all that are large")
 	}
+	if len(o.body) == 0 && r.Header.Get("Range") != "" {
+		return refuse(http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "the object is empty")
+	}
 	http.ServeContent(&countedWriter{w, b}, r, "", o.modified, bytes.NewReader(o.body))
 	return nil
 }
@@ -280,7 +288,7 @@ type listed struct {
 
 // list answers ListObjectsV2. A continuation token is the last key of the page before.
 func (b *nullBucket) list(w http.ResponseWriter, bucketName string, param func(string) string) {
-	page := listing{Name: bucketName, Prefix: param("prefix"), MaxKeys: 1000}
+	page := listing{Name: bucketName, Prefix: param("prefix"), MaxKeys: b.pageKeys}
 	if n, err := strconv.Atoi(param("max-keys")); err == nil && n > 0 {
 		page.MaxKeys = min(n, page.MaxKeys)
 	}

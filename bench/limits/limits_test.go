@@ -99,7 +99,7 @@ func TestProduce(t *testing.T) {
 			addr, _ := start(t, kind, Config{BucketURL: url})
 			cl := client(t, addr)
 			produce(t, cl, "small", 2000, 100)
-			produce(t, cl, "large", 40, 700_000)
+			produce(t, cl, "large", 16, 700_000)
 		})
 	}
 }

@@ -36,6 +36,7 @@ type object struct {
 	body   bucket.Body
 	bytes  int64
 	frames []*frame
+	held   int64 // memory of the frames, which may be far more than bytes
 }
 
 func newUploader(ctx context.Context, cfg Config, fail func(error)) (*uploader, error) {
@@ -60,12 +61,13 @@ func (u *uploader) add(p *pending) {
 	defer u.mu.Unlock()
 	o := u.current
 	o.frames = append(o.frames, p.frame)
+	o.held += int64(cap(p.frame.b))
 	for _, b := range p.vec { // each is one batch that has passed its CRC
 		o.body.CRC32C = protocol.ExtendCRC(o.body.CRC32C, b, protocol.WholeCRC(b))
 		o.body.Parts = append(o.body.Parts, b)
 		o.bytes += int64(len(b))
 	}
-	if o.bytes >= u.cfg.ObjectBytes {
+	if o.bytes >= u.cfg.ObjectBytes || o.held >= u.cfg.PendingBytes/4 { // else readers might wait for what nobody sends
 		u.cutLocked()
 	}
 }
