@@ -116,7 +116,7 @@ func (s *State) applyExpire() Result {
 type DeadObject struct {
 	ID     ident.ObjectID
 	Writer ident.Incarnation // of the object: stands in its key
-	Kind   int32             // 0 not known (never committed), 1 bundle, 2 manifest
+	Kind   int32             // 0 not known (never committed), KindBundle, KindManifest
 	Bytes  int64             // 0 if not known
 }
 

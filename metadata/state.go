@@ -82,8 +82,14 @@ type object struct {
 // Kinds of objects as far as the state machine is told.
 const (
 	objectKindUnknown  = 0
-	objectKindBundle   = 1
-	objectKindManifest = 2
+	objectKindBundle   = KindBundle
+	objectKindManifest = KindManifest
+)
+
+// Kinds of a DeadObject.
+const (
+	KindBundle   = 1
+	KindManifest = 2
 )
 
 // answer is what an administrative command was answered, for its repetition.

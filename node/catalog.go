@@ -183,11 +183,22 @@ func (c *Catalog) ExpireObjects(ctx context.Context) error {
 func (c *Catalog) Deletable(limit int) (out []storage.DeadObject) {
 	c.quorum.View(func(s *metadata.State) {
 		for _, o := range s.Deletable(c.now(), c.deleteDelay, limit) {
-			dead := storage.DeadObject{ID: o.ID, Keys: object.Keys(s.ClusterID(), o.ID, o.Writer)}
-			out = append(out, dead)
+			out = append(out, storage.DeadObject{ID: o.ID, Keys: deadKeys(s.ClusterID(), &o)})
 		}
 	})
 	return out
+}
+
+// deadKeys lists the keys that may stand for a dead object: one where a commit said what the object is, and every kind of
+// one that was prepared and never committed.
+func deadKeys(clusterID string, o *metadata.DeadObject) []string {
+	switch o.Kind {
+	case metadata.KindBundle:
+		return []string{object.Key(clusterID, o.ID, o.Writer, object.KindBundle)}
+	case metadata.KindManifest:
+		return []string{object.Key(clusterID, o.ID, o.Writer, object.KindManifest)}
+	}
+	return object.Keys(clusterID, o.ID, o.Writer)
 }
 
 // ConfirmDeleted forgets objects that are gone from the bucket.
