@@ -60,7 +60,7 @@ func (s *State) remember(cmd *pb.Command, res *Result) {
 		a.topic = res.Topic.ID
 	}
 	if len(s.answers) >= answersMax {
-		s.answers = append(s.answers[:0], s.answers[1:]...)
+		s.answers = s.answers[1:] // append moves them to the front of another array now and then
 	}
 	s.answers = append(s.answers, a)
 }

@@ -76,7 +76,7 @@ func (s *State) addBroker(node int32, directory string) *broker {
 // higher epoch. A leadership goes to Head.Past if the sealed tail may hold batches of it.
 func (s *State) raiseLed(b *broker, sealed catalog.Tail, res *Result) {
 	var changed []*topic
-	for _, info := range s.byName {
+	for _, info := range s.byName.topics {
 		t := s.topics[info.ID]
 		n := 0
 		for i, h := range t.heads {
@@ -123,7 +123,7 @@ func (s *State) applyRetireTail(c *pb.RetireTail) Result {
 		return Result{Repeated: true}
 	}
 	b.tails = slices.Delete(slices.Clone(b.tails), i, i+1)
-	for _, info := range s.byName {
+	for _, info := range s.byName.topics {
 		t := s.topics[info.ID]
 		for p, h := range t.heads {
 			t.heads[p] = withoutPast(h, func(l catalog.Leadership) bool { return l.Incarnation == tail })

@@ -29,7 +29,7 @@ func (s *State) applyRestore(c *pb.Restore) Result {
 	s.brokers = nil
 	s.answers = nil
 	s.beginGeneration(ident.Generation(c.Generation))
-	for _, info := range s.byName {
+	for _, info := range s.byName.topics {
 		t := s.topics[info.ID]
 		for i, h := range t.heads {
 			next := *h
@@ -43,8 +43,8 @@ func (s *State) applyRestore(c *pb.Restore) Result {
 }
 
 func (s *State) allTopics() []*topic {
-	all := make([]*topic, len(s.byName))
-	for i, info := range s.byName {
+	all := make([]*topic, len(s.byName.topics))
+	for i, info := range s.byName.topics {
 		all[i] = s.topics[info.ID]
 	}
 	return all

@@ -55,8 +55,8 @@ func (s *State) addTopic(info *catalog.Topic) *topic {
 	t := &topic{info: info}
 	s.topics[info.ID] = t
 	i, _ := s.searchName(info.Name)
-	next := make([]*catalog.Topic, 0, len(s.byName)+1)
-	s.byName = append(append(append(next, s.byName[:i]...), info), s.byName[i:]...)
+	list := s.editable()
+	list.topics = slices.Insert(list.topics, i, info)
 	return t
 }
 
@@ -74,12 +74,12 @@ func (s *State) addPartitions(t *topic, count int, leaders []catalog.Leadership)
 }
 
 // republish puts new catalog topics in place of those whose heads changed
-// leader or number, with one copy of the sorted list however many they are.
+// leader or number.
 func (s *State) republish(changed []*topic) {
 	if len(changed) == 0 {
 		return
 	}
-	s.byName = slices.Clone(s.byName)
+	list := s.editable()
 	for _, t := range changed {
 		info := *t.info
 		info.Partitions = make([]catalog.Leadership, len(t.heads))
@@ -91,7 +91,7 @@ func (s *State) republish(changed []*topic) {
 		if !ok {
 			panic("BUG: topic " + info.Name + " is not in the sorted list")
 		}
-		s.byName[i] = t.info
+		list.topics[i] = t.info
 	}
 }
 
@@ -113,7 +113,8 @@ func (s *State) dropTopic(t *topic) {
 	}
 	delete(s.topics, t.info.ID)
 	i, _ := s.searchName(t.info.Name)
-	s.byName = slices.Delete(slices.Clone(s.byName), i, i+1)
+	list := s.editable()
+	list.topics = slices.Delete(list.topics, i, i+1)
 }
 
 func (s *State) dropHead(h *catalog.Head) {

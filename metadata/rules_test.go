@@ -3,6 +3,7 @@ package metadata
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -574,5 +575,44 @@ func setCRC(frame []byte) {
 	c := frameCRC(frame)
 	for i := range 4 {
 		frame[12+i] = byte(c >> (8 * i))
+	}
+}
+
+// What Topics and Freeze hand out stays as it was, though the list is edited in place until then.
+func TestHandedOutTopicsStay(t *testing.T) {
+	f := newFixture(t)
+	names := func(topics []*catalog.Topic) (all string) {
+		for _, topic := range topics {
+			all += fmt.Sprint(topic.Name, topic.Configs, len(topic.Partitions), " ")
+		}
+		return all
+	}
+	create := func(n byte, name string) {
+		f.ok(NewCreateTopic(TopicSpec{ID: ident.TopicID{9, n}, Name: name, Partitions: 1}))
+	}
+	change := func(n byte) { // one of each kind, before and behind what is there
+		create(n, fmt.Sprint("a", n))
+		create(n+1, fmt.Sprint("z", n))
+		f.ok(NewSetConfigs(ident.TopicID{9, 2}, map[string]string{"retention.ms": fmt.Sprint(n)}))
+		f.ok(NewCreatePartitions(ident.TopicID{9, 3}, int32(n)))
+		f.ok(NewDeleteTopic(ident.TopicID{9, n}))
+	}
+	for n, name := range []string{"b", "c", "d", "e"} {
+		create(byte(n+1), name)
+	}
+	topics := f.s.Topics()
+	before := names(topics)
+	change(10)
+	if got := names(topics); got != before {
+		t.Errorf("the list that was handed out changed from %s to %s", before, got)
+	}
+	before = names(f.s.byName.topics)
+	frozen := f.s.Freeze()
+	change(20)
+	if got := names(frozen.byName.topics); got != before {
+		t.Errorf("the frozen list changed from %s to %s", before, got)
+	}
+	if got := names(f.s.Topics()); got == before {
+		t.Errorf("nothing changed: %s", got)
 	}
 }

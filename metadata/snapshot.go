@@ -66,7 +66,7 @@ func (s *State) snapshot() *pb.Snapshot {
 		Brokers: convertAll(s.brokers, brokerTo),
 		Answers: convertAll(s.answers, answerTo),
 	}
-	for _, info := range s.byName {
+	for _, info := range s.byName.topics {
 		p.Topics = append(p.Topics, topicTo(s.topics[info.ID]))
 	}
 	for _, tp := range slices.SortedFunc(maps.Keys(s.released), ident.TopicPartition.Compare) {
@@ -196,7 +196,7 @@ func answerFrom(p *pb.Answer) answer {
 // loadTopic adds a topic of a snapshot, which lists them by name.
 func (s *State) loadTopic(p *pb.Topic) error {
 	id, ok := topicID(p.Id)
-	if n := len(s.byName); !ok || n > 0 && s.byName[n-1].Name >= p.Name {
+	if n := len(s.byName.topics); !ok || n > 0 && s.byName.topics[n-1].Name >= p.Name {
 		return fmt.Errorf("%w: topic %q out of order", ErrCorrupt, p.Name)
 	}
 	t := &topic{info: &catalog.Topic{
@@ -210,7 +210,7 @@ func (s *State) loadTopic(p *pb.Topic) error {
 		t.info.Partitions[i] = head.Leader
 	}
 	s.topics[id] = t
-	s.byName = append(s.byName, t.info)
+	s.byName.topics = append(s.byName.topics, t.info)
 	return nil
 }
 
@@ -228,7 +228,7 @@ func headFrom(tp ident.TopicPartition, p *pb.Head) *catalog.Head {
 // fewer references than the heads show (I10; those in manifests are not seen here).
 func (s *State) Check() error {
 	seen := map[ident.ObjectID]int64{}
-	for _, info := range s.byName {
+	for _, info := range s.byName.topics {
 		t := s.topics[info.ID]
 		if t == nil || t.info != info || len(info.Partitions) != len(t.heads) {
 			return fmt.Errorf("%w: topic %q is not what its id names", ErrCorrupt, info.Name)
