@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/sluicemq/sluice/ident"
@@ -56,6 +57,9 @@ func (l *batchLog) nextLine() int64 {
 	}
 	return 0
 }
+
+// copy returns the batches from index i up to j, in memory of their own.
+func (l *batchLog) copy(i, j int) []batch { return slices.Clone(l.batches[l.head+i : l.head+j]) }
 
 // end returns the number that the next batch gets.
 func (l *batchLog) end() int64 { return l.first + int64(l.len()) }

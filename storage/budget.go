@@ -60,7 +60,7 @@ func (e *Engine) Throttle() time.Duration { return e.budget.throttle() }
 func (e *Engine) persistedMore(bytes int64) {
 	e.budget.queued.Add(-bytes)
 	e.measureSpan()
-	if e.unflushed.Add(bytes) >= e.cfg.FlushBytes {
+	if e.unflushed.Add(bytes) >= e.cfg.flushAt() {
 		signal(e.flushNow)
 	}
 	e.hot.evict()

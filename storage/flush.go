@@ -18,7 +18,7 @@ import (
 // The flush path, in five steps:
 //
 //  1. prepare  copy which batches of the chosen partitions are persisted and uncommitted
-//              (E18, E26) into sections, and the sections into bundles of about FlushBytes.
+//              (E18, E26) into sections, and the sections into bundles of about FlushBytes, at most 2.5 times that.
 //  2. upload   several bundles at once, each under a fresh object id. An id whose upload
 //              met another object or ended in doubt is abandoned, never deleted here (E28).
 //  3. commit   one command at a time carries the bundles; the quorum judges range by
@@ -66,12 +66,21 @@ func (s *section) walEnd() ident.Position {
 // bundle is a planned object.
 type bundle struct {
 	sections []*section
-	bytes    int64
-	keeps    bool // of sections of topics that keep everything
 	id       ident.ObjectID
 	built    object.Built
 	uploaded bool
 	lost     error // of sections that were left out
+}
+
+// A flush that size starts brings this many bundles: each flush adds a range to every partition that it takes, and a range costs
+// its part of a command, a state record and its part of a manifest. With a flush for each bundle, 16 partitions and 100 MiB/s,
+// manifests came to as many requests as bundles.
+const bundlesPerFlush = 4
+
+// flushAt returns how many unflushed bytes start a flush before its time: so many that its bundles fill the
+// upload slots, but not so many that they fall out of memory and have to be read again, or use up the WAL's budget.
+func (c *Config) flushAt() int64 {
+	return max(c.FlushBytes, min(bundlesPerFlush*c.FlushBytes, c.HotBytes/4, c.WALBudgetBytes/8))
 }
 
 // Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends.
@@ -223,23 +232,26 @@ func (e *Engine) prepare(parts []*partition) (bundles []*bundle, chosen []*parti
 	slices.SortFunc(parts, func(a, b *partition) int { return a.id.Compare(b.id) })
 	parts = keepersFirst(parts)
 	sectionsMax := catalog.RangesPerHeadMax - e.cfg.ManifestAt
-	var pack packer
+	var sections []*section
+	bytes := int64(0)
 	for _, p := range parts {
-		if pack.bytes >= passBytesMax || count >= passBatchesMax {
-			return pack.bundles, chosen, count, true
+		if bytes >= passBytesMax || count >= passBatchesMax {
+			more = true
+			break
 		}
-		sections, rest := p.plan(e.cfg.FlushBytes, sectionsMax, passBatchesMax-count)
+		cut, rest := p.plan(e.cfg.FlushBytes, sectionsMax, passBatchesMax-count)
 		more = more || rest
-		if sections == nil {
+		if cut == nil {
 			continue
 		}
 		chosen = append(chosen, p)
-		for _, s := range sections {
+		for _, s := range cut {
 			count += len(s.batches)
-			pack.add(s, e.cfg.FlushBytes)
+			bytes += s.bytes
 		}
+		sections = append(sections, cut...)
 	}
-	return pack.bundles, chosen, count, more
+	return pack(sections, e.cfg.FlushBytes), chosen, count, more
 }
 
 // keepersFirst puts the partitions of topics that keep everything before the others.
@@ -255,23 +267,41 @@ func keepersFirst(parts []*partition) []*partition {
 	return append(keepers, others...)
 }
 
-// packer fills bundles one after another, so that a partition's sections stay in order. What never expires gets bundles of its
+// pack puts sections into bundles one after another, so that a partition's stay in order. What never expires gets bundles of its
 // own: a few committed offsets would keep the megabytes beside them, which expire, in the bucket.
-type packer struct {
-	bundles []*bundle
-	bytes   int64
+func pack(sections []*section, bundleBytes int64) (bundles []*bundle) {
+	for len(sections) > 0 {
+		n := 1
+		for n < len(sections) && sections[n].facts.keeps() == sections[0].facts.keeps() {
+			n++
+		}
+		bundles = append(bundles, packEvenly(sections[:n], bundleBytes)...)
+		sections = sections[n:]
+	}
+	return bundles
 }
 
-func (k *packer) add(s *section, bytesMax int64) {
-	n := len(k.bundles)
-	if n == 0 || k.bundles[n-1].keeps != s.facts.keeps() || k.bundles[n-1].bytes+s.bytes > bytesMax || len(k.bundles[n-1].sections) >= sectionsPerBundleMax {
-		k.bundles = append(k.bundles, &bundle{keeps: s.facts.keeps()})
-		n++
+// packEvenly makes as many bundles as bundleBytes goes into the whole, rounded, and of about one size: a section goes where its
+// middle lies. Filling one bundle after the other would leave the room of half a section in each, a quarter of all where few
+// partitions are written to, and the store asks a price for each request.
+func packEvenly(sections []*section, bundleBytes int64) (bundles []*bundle) {
+	total := int64(0)
+	for _, s := range sections {
+		total += s.bytes
 	}
-	b := k.bundles[n-1]
-	b.sections = append(b.sections, s)
-	b.bytes += s.bytes
-	k.bytes += s.bytes
+	count := max(1, (total+bundleBytes/2)/bundleBytes)
+	last, before := int64(-1), int64(0)
+	for _, s := range sections {
+		at := (before + s.bytes/2) * count / max(total, 1)
+		before += s.bytes
+		if n := len(bundles); at != last || len(bundles[n-1].sections) >= sectionsPerBundleMax {
+			bundles = append(bundles, &bundle{})
+			last = at
+		}
+		b := bundles[len(bundles)-1]
+		b.sections = append(b.sections, s)
+	}
+	return bundles
 }
 
 // plan cuts what is persisted and uncommitted of one partition into sections and marks it
@@ -312,25 +342,23 @@ func (p *partition) plan(sectionBytesMax int64, sectionsMax, batchesMax int) (se
 // cutLocked copies the persisted, uncommitted batches (E18, E26), cut where incarnation or epoch changes and at a size.
 func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
 	facts := p.facts.Load()
-	var s *section
-	for i := p.log.search(p.committed); i < p.log.len(); i++ {
-		b := p.log.at(i)
-		if b.end > p.persisted {
-			break // E26
-		}
-		if batchesMax == 0 {
+	for i := p.log.search(p.committed); i < p.log.len() && p.log.at(i).end <= p.persisted; { // E26
+		if batchesMax == 0 || len(sections) == sectionsMax {
 			return sections, true
 		}
-		if s == nil || s.source != b.source || s.epoch != b.epoch || s.bytes+int64(b.size) > sectionBytesMax {
-			if len(sections) == sectionsMax {
-				return sections, true
+		first := p.log.at(i)
+		s := &section{p: p, facts: facts, logStart: p.logStart, source: first.source, epoch: first.epoch}
+		from := i
+		for ; i < p.log.len() && i-from < batchesMax; i++ {
+			b := p.log.at(i)
+			if b.end > p.persisted || b.source != s.source || b.epoch != s.epoch || i > from && s.bytes+int64(b.size) > sectionBytesMax {
+				break
 			}
-			s = &section{p: p, facts: facts, logStart: p.logStart, source: b.source, epoch: b.epoch}
-			sections = append(sections, s)
+			s.bytes += int64(b.size)
 		}
-		s.batches = append(s.batches, *b)
-		s.bytes += int64(b.size)
-		batchesMax--
+		s.batches = p.log.copy(from, i)
+		batchesMax -= i - from
+		sections = append(sections, s)
 	}
 	return sections, false
 }

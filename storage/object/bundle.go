@@ -153,6 +153,7 @@ func (d *sectionDraft) validate() error {
 func (b *Bundle) addBatches(d *sectionDraft) {
 	d.dataPosition, d.maxTimestamp = b.position, -1
 	d.index = make([]IndexEntry, len(d.Batches))
+	b.parts, b.partCRCs = slices.Grow(b.parts, len(d.Batches)+1), slices.Grow(b.partCRCs, len(d.Batches)+1)
 	next := d.Start
 	for i := range d.Batches {
 		r := &d.Batches[i]
