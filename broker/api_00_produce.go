@@ -280,6 +280,7 @@ func (p *produceCall) place(b *Broker) {
 	}
 	p.holders.Add(1)
 	p.append.Done = p.done
+	p.append.Lend = !p.conn.moreIsThere()
 	b.log.Append(&p.append)
 }
 

@@ -5,7 +5,8 @@
 //  2. It takes one whole frame off the socket: key and version are looked at
 //     first, the bytes are reserved in the broker's budget, then read under a deadline.
 //  3. Produce is placed at once and goes into the queue; so consecutive
-//     Produce requests overlap. If it is settled when the place returns and nothing is before it, it is answered on the spot.
+//     Produce requests overlap. If it is settled when the place returns and nothing is before it, it is answered on the spot: so it
+//     is where the peer has sent nothing more, and the log uses the reader's goroutine for the sync.
 //  4. Any other request waits until the queue is empty, which is when all
 //     before it are published and answered, and runs in the reader.
 //  5. The writer, which is started by the first Produce that has to wait,
@@ -28,7 +29,10 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sluicemq/sluice/protocol"
 )
@@ -54,8 +58,9 @@ var (
 type conn struct {
 	b        *Broker
 	nc       net.Conn
-	listener string        // the name of the one that it came by
-	in       *bufio.Reader // the reader's
+	listener string          // the name of the one that it came by
+	in       *bufio.Reader   // the reader's
+	raw      syscall.RawConn // nil if nc has none
 
 	writers sync.WaitGroup
 
@@ -72,6 +77,9 @@ type conn struct {
 
 func newConn(b *Broker, nc net.Conn) *conn {
 	c := &conn{b: b, nc: nc, in: bufio.NewReaderSize(nc, inBufferBytes)}
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn()
+	}
 	c.changed.L = &c.mu
 	return c
 }
@@ -372,6 +380,21 @@ func (c *conn) watchPeer(over <-chan struct{}) error {
 	case <-c.b.stopping:
 		return errStopped
 	}
+}
+
+// moreIsThere reports whether the peer has sent anything after the present request. What cannot be
+// told counts as nothing: only speed hangs on it.
+func (c *conn) moreIsThere() bool {
+	if c.in.Buffered() > 0 || c.raw == nil {
+		return c.in.Buffered() > 0
+	}
+	n := 0
+	err := c.raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return true
+	})
+	return err == nil && n > 0
 }
 
 // place hands a Produce request to the log and puts it into the queue, unless it can be answered on the spot.

@@ -39,6 +39,9 @@ type AppendRequest struct {
 	// Done is called exactly once, from any goroutine, perhaps before Append
 	// returns, when every partition has its outcome: durable by its class and visible, or failed. It must not block.
 	Done func(*AppendRequest)
+	// Lend says that the caller has nothing to do before Done: Append may then use its goroutine for steps 2 to 5 of this and other
+	// requests, which saves two wake-ups, and no lock may be held that Done takes.
+	Lend bool
 
 	pending pendingAppend
 }

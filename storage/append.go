@@ -21,7 +21,7 @@ import (
 //                  offsets, the producer state changes, the WAL gets all in one call.
 //                  A refusal is given here; after this step there is only success or
 //                  an indefinite error.
-//  2. persist      package wal: one write and one fdatasync per group (I1).
+//  2. persist      package wal: one write and one fdatasync per group (I1), in the caller's goroutine if it lends it.
 //  3. replicate    no peers yet: an entry is durable when this disk has it.
 //  4. publish      Engine.durable, in WAL order: the high watermark moves, readers wake.
 //                  Class object waits for its commit instead (flush.go).
@@ -92,6 +92,11 @@ func (e *Engine) Append(req *AppendRequest) {
 	e.place(req, parts)
 	for _, p := range locked {
 		p.mu.Unlock()
+	}
+	if req.Lend {
+		e.wal.Commit()
+	} else {
+		e.wal.Wake()
 	}
 	req.settle()
 }
@@ -202,7 +207,7 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 	}
 	e.budget.placed(size, count)
 	for _, a := range appends {
-		if err := e.wal.Append(&a.wal); err != nil {
+		if err := e.wal.Queue(&a.wal); err != nil {
 			e.failLocked(req, parts, err)
 			return
 		}

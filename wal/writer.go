@@ -22,6 +22,12 @@ import (
 // gathers during its sync is the next group, without a timer. When more than
 // overlapBytes has gathered while it syncs or reports, the overlapper does 2 and 3 of the next group
 // meanwhile. There is at most one such group, and syncs stay in order.
+//
+// Who has nothing else to do may Queue and Commit instead: when the log is idle and the group is small, the
+// caller does 2 to 5 itself, and nobody is woken. It is busy then like the committer, which waits for it.
+
+// inlineBytes is the most that a caller of Commit syncs itself: a larger group's sync takes longer than a wake-up.
+const inlineBytes = 64 << 10
 
 // overlapBytes is how much must have gathered to be written during a sync. Below, waiting
 // makes one larger group of it and costs less CPU (BenchmarkAppend).
@@ -57,7 +63,7 @@ type Writer struct {
 	previous    ident.Position   // end of the last group
 	ends        []ident.Position // of the last group of each open segment but current, oldest first
 	durable     ident.Position   // I5, I7: only ever moved by a sync that succeeded
-	busy        bool             // the committer syncs or reports
+	busy        bool             // somebody syncs or reports: the committer, or a caller of Commit
 	writing     bool             // somebody writes a group; nobody else may
 	written     *group           // by the overlapper, waiting for its sync
 	lost        []*group         // written in part or unsynced when the log failed
@@ -72,6 +78,15 @@ type Writer struct {
 // Append queues a for the next group and never waits for I/O. It takes a over until a is
 // reported by Durable or Failed. An error means that it was not queued: ErrPoisoned, ErrClosed, ErrTooLarge.
 func (w *Writer) Append(a *Append) error {
+	err := w.Queue(a)
+	if err == nil {
+		w.Wake()
+	}
+	return err
+}
+
+// Queue is Append for who calls Wake or Commit after it, without fail: until then nobody may be at work.
+func (w *Writer) Queue(a *Append) error {
 	a.bytes = 0
 	for i := range a.Entries {
 		e := &a.Entries[i]
@@ -90,12 +105,51 @@ func (w *Writer) Append(a *Append) error {
 	}
 	w.queue = append(w.queue, a)
 	w.queuedBytes += a.bytes
+	return nil
+}
+
+// Wake makes sure that somebody is at work on the queue.
+func (w *Writer) Wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wakeLocked()
+}
+
+func (w *Writer) wakeLocked() {
 	if w.busy {
 		w.maybeOverlapLocked()
 	} else {
 		w.toCommitter.Signal()
 	}
-	return nil
+}
+
+// Commit is Wake for who can wait for a sync: if nobody else is at work and little is queued, it commits the queue
+// before it returns, and calls Durable. No lock may be held that Durable takes.
+func (w *Writer) Commit() {
+	if g := w.takeInline(); g != nil {
+		w.stats.inline.Add(1)
+		w.commit(g)
+	}
+}
+
+// takeInline returns a group that its caller has written and is to commit; nil if that is not for it to do.
+func (w *Writer) takeInline() *group {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy || w.writing || w.written != nil || w.poison != nil || w.stopped || w.queuedBytes > inlineBytes {
+		w.wakeLocked()
+		return nil
+	}
+	g := w.takeLocked()
+	if g == nil {
+		w.wakeLocked() // somebody else has taken it, or there is no room
+		return nil
+	}
+	if !w.writeLocked(g) {
+		return nil
+	}
+	w.beBusyLocked()
+	return g
 }
 
 // MaxAppendBytes returns the most that one Append may hold: its payloads and EntryBytes for each.
@@ -161,7 +215,7 @@ func (w *Writer) nextWritten() *group {
 	defer w.mu.Unlock()
 	for {
 		switch {
-		case w.writing: // by the overlapper: its outcome decides
+		case w.writing || w.busy: // the overlapper's or an inline group: its outcome decides
 		case w.poison != nil:
 			return nil
 		case w.written != nil:
@@ -298,7 +352,7 @@ func (w *Writer) commit(g *group) {
 	}
 	if w.poison != nil {
 		w.lost = append(w.lost, g)
-		w.busy = false
+		w.restLocked()
 		w.mu.Unlock()
 		return
 	}
@@ -308,8 +362,16 @@ func (w *Writer) commit(g *group) {
 	w.mu.Lock()
 	g.reset()
 	w.idle = append(w.idle, g)
-	w.busy = false
+	w.restLocked()
 	w.mu.Unlock()
+}
+
+// restLocked ends what beBusyLocked began. If it was a caller of Commit, the committer may have work now.
+func (w *Writer) restLocked() {
+	w.busy = false
+	if len(w.queue) > 0 || w.written != nil || w.poison != nil || w.stopped {
+		w.toCommitter.Signal()
+	}
 }
 
 // overlapLoop is the overlapper.
@@ -455,6 +517,7 @@ type Stats struct {
 	GroupBytes  int64 // with headers and padding
 	Entries     int64
 	Overlapped  int64 // groups written while the one before was synced
+	Inline      int64 // groups that a caller of Commit committed
 
 	Fills        int64 // segments filled with zeros
 	Allocated    int64 // segments made in a hurry, without
@@ -465,8 +528,8 @@ type Stats struct {
 
 // counters is Stats while it is counted.
 type counters struct {
-	groups, groupWrites, groupSyncs, groupBytes, entries, overlapped atomic.Int64
-	fills, allocated, recycled, segmentSyncs, dirSyncs               atomic.Int64
+	groups, groupWrites, groupSyncs, groupBytes, entries, overlapped, inline atomic.Int64
+	fills, allocated, recycled, segmentSyncs, dirSyncs                       atomic.Int64
 }
 
 // Stats returns the counts so far.
@@ -474,7 +537,7 @@ func (w *Writer) Stats() Stats {
 	c := &w.stats
 	return Stats{
 		Groups: c.groups.Load(), GroupWrites: c.groupWrites.Load(), GroupSyncs: c.groupSyncs.Load(),
-		GroupBytes: c.groupBytes.Load(), Entries: c.entries.Load(), Overlapped: c.overlapped.Load(),
+		GroupBytes: c.groupBytes.Load(), Entries: c.entries.Load(), Overlapped: c.overlapped.Load(), Inline: c.inline.Load(),
 		Fills: c.fills.Load(), Allocated: c.allocated.Load(), Recycled: c.recycled.Load(), SegmentSyncs: c.segmentSyncs.Load(), DirSyncs: c.dirSyncs.Load(),
 	}
 }
