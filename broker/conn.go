@@ -470,9 +470,7 @@ func (c *conn) write(buffers [][]byte, bytes int) error {
 		_, err := c.nc.Write(buffers[0])
 		return err
 	}
-	vector := net.Buffers(buffers)
-	_, err := vector.WriteTo(c.nc)
-	return err
+	return writeVector(c.nc, buffers)
 }
 
 // writeLoop answers what the reader has queued, until the connection ends.

@@ -120,6 +120,11 @@ func (r *FetchResponse) Buffers(nodes []Node) (buffers [][]byte, bytes int) {
 	}
 	bytes = len(r.arena) + r.records
 	binary.BigEndian.PutUint32(r.arena, uint32(bytes-FrameLengthBytes))
+	count := 1
+	for _, c := range r.cuts {
+		count += 1 + len(c.batches)
+	}
+	buffers = make([][]byte, 0, count)
 	from := 0
 	for _, c := range r.cuts {
 		buffers = append(buffers, r.arena[from:c.at])

@@ -1,0 +1,133 @@
+package broker
+
+import (
+	"net"
+	"sync"
+)
+
+// A Fetch answer is header bytes and batches, each where the log has it, in its order on the wire.
+// What is large goes to the socket from there. A batch of some hundred bytes costs the kernel more as an entry
+// of a vector than as a copy, so small neighbours are gathered in a scratch of fixed size; batches that lie
+// behind one another in memory, as those of one block do, become one entry.
+const (
+	// vectorMax is what Go hands to one writev.
+	vectorMax = 1024
+	// joinBelow: sent and received, a GiB in pieces of 100, 170, 300, 500 and 1,024 B takes 1.07, 0.77, 0.55, 0.48 and
+	// 0.45 s of CPU from where they are, and 0.54, 0.52, 0.45, 0.48 and 0.5 s joined.
+	joinBelow = 512
+	// scratchBytes bounds what is gathered between two writes.
+	scratchBytes = 256 * kib
+)
+
+// vector is what one writev sends. It belongs to one write at a time.
+type vector struct {
+	entries [vectorMax][]byte
+	count   int
+	scratch [scratchBytes]byte
+	used    int  // of scratch
+	open    bool // the last entry ends at scratch[:used]
+	touched byte // keeps the compiler from leaving touch out
+}
+
+var vectors = sync.Pool{New: func() any { return new(vector) }}
+
+// writeVector writes buffers one after another.
+func writeVector(nc net.Conn, buffers [][]byte) error {
+	v := vectors.Get().(*vector)
+	defer v.free()
+	for i, b := range buffers {
+		if i%touchedAhead == 0 {
+			v.touch(buffers[i:min(i+touchedAhead, len(buffers))])
+		}
+		if !v.add(b) {
+			if err := v.flush(nc); err != nil {
+				return err
+			}
+			v.add(b)
+		}
+	}
+	return v.flush(nc)
+}
+
+// touchedAhead small batches are brought into the cache side by side: one after another, each waits for memory
+// by itself, which was half of the time of an answer of small batches.
+const touchedAhead = 8
+
+func (v *vector) touch(buffers [][]byte) {
+	for _, b := range buffers {
+		if len(b) < joinBelow {
+			for at := 0; at < len(b); at += cacheLineBytes {
+				v.touched += b[at]
+			}
+		}
+	}
+}
+
+const cacheLineBytes = 64
+
+// add puts bytes behind those that are there; false if the vector has to be flushed first.
+func (v *vector) add(b []byte) bool {
+	if len(b) < joinBelow {
+		return v.gather(b)
+	}
+	if v.extend(b) {
+		return true
+	}
+	v.open = false
+	return v.push(b)
+}
+
+// gather copies small bytes.
+func (v *vector) gather(b []byte) bool {
+	if len(b) == 0 || !v.open && v.extend(b) {
+		return true
+	}
+	if v.used+len(b) > len(v.scratch) || !v.open && v.count == vectorMax {
+		return false
+	}
+	from := v.used
+	v.used += copy(v.scratch[from:], b)
+	if !v.open {
+		v.open = true
+		return v.push(v.scratch[from:v.used])
+	}
+	last := &v.entries[v.count-1]
+	*last = (*last)[:len(*last)+len(b)]
+	return true
+}
+
+// extend lengthens the last entry if b lies right behind it.
+func (v *vector) extend(b []byte) bool {
+	if v.count == 0 || v.open {
+		return false
+	}
+	last := v.entries[v.count-1]
+	if len(last)+len(b) > cap(last) || &last[:len(last)+1][len(last)] != &b[0] {
+		return false
+	}
+	v.entries[v.count-1] = last[:len(last)+len(b)]
+	return true
+}
+
+func (v *vector) push(b []byte) bool {
+	if v.count == vectorMax {
+		return false
+	}
+	v.entries[v.count] = b
+	v.count++
+	return true
+}
+
+func (v *vector) flush(nc net.Conn) error {
+	out := net.Buffers(v.entries[:v.count])
+	v.count, v.used, v.open = 0, 0, false
+	_, err := out.WriteTo(nc)
+	return err
+}
+
+// free lets go of the bytes and keeps the memory.
+func (v *vector) free() {
+	clear(v.entries[:])
+	v.count, v.used, v.open = 0, 0, false
+	vectors.Put(v)
+}

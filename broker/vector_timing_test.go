@@ -1,0 +1,67 @@
+package broker
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"testing"
+)
+
+// An answer of 8 MiB in batches of one size, each at a place of its own, to a socket that somebody reads.
+func BenchmarkWriteVector(b *testing.B) {
+	for _, size := range []int{170, 500, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 64 << 10} {
+		buffers := scattered(size, 8*mib)
+		for _, way := range []struct {
+			name  string
+			write func(net.Conn, [][]byte) error
+		}{{"joined", writeVector}, {"plain", writePlain}} {
+			b.Run(fmt.Sprintf("batch=%d/%s", size, way.name), func(b *testing.B) {
+				nc := drained(b)
+				b.SetBytes(8 * mib)
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := way.write(nc, buffers); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func writePlain(nc net.Conn, buffers [][]byte) error {
+	out := net.Buffers(append([][]byte(nil), buffers...))
+	_, err := out.WriteTo(nc)
+	return err
+}
+
+// scattered returns batches that do not lie side by side.
+func scattered(size, total int) (buffers [][]byte) {
+	for n := 0; n < total; n += size {
+		b := make([]byte, size)
+		buffers = append(buffers, b[:size:size])
+	}
+	return buffers
+}
+
+// drained returns a connection whose other end reads and forgets.
+func drained(tb testing.TB) net.Conn {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		nc, err := l.Accept()
+		if err == nil {
+			_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{nc}, make([]byte, mib))
+		}
+	}()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = nc.Close(); _ = l.Close(); <-done })
+	return nc
+}
