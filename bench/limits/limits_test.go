@@ -104,6 +104,16 @@ func TestProduce(t *testing.T) {
 	}
 }
 
+// A folder that a killed run has used is used again.
+func TestWAL_SecondRun(t *testing.T) {
+	cfg := Config{Dir: t.TempDir()}
+	for range 2 {
+		addr, stop := start(t, WAL, cfg)
+		produce(t, client(t, addr), "topic", 8, 100)
+		must(t, stop())
+	}
+}
+
 // What Fetch was given is read back, whole, in order and under its offsets.
 func TestFetch_ReadsBack(t *testing.T) {
 	addr, _ := start(t, Fetch, Config{})

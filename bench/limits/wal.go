@@ -3,6 +3,7 @@ package limits
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -68,7 +69,11 @@ func (p *pending) done() {
 }
 
 func newWAL(cfg Config, overlapped bool, up *uploader, fail func(error)) (*wal, error) {
-	r, err := newRing(filepath.Join(cfg.Dir, "ring"), cfg.RingBytes)
+	path := filepath.Join(cfg.Dir, ringName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a run that was killed; it holds nothing of worth
+		return nil, fmt.Errorf("limits: ring: %w", err)
+	}
+	r, err := newRing(path, cfg.RingBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -272,6 +277,8 @@ type ring struct {
 	pos  int64
 	vec  [][]byte
 }
+
+const ringName = "limits.ring"
 
 func newRing(path string, size int64) (*ring, error) {
 	f, err := vfs.OS().Create(path)

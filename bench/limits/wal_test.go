@@ -263,7 +263,7 @@ func gated(t *testing.T, kind Kind) (*server, *gate, *raw, chan error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{s.wal.ring.file, filepath.Join(cfg.Dir, "ring"), make(chan struct{}, 100), make(chan error, 100), nil}
+	g := &gate{s.wal.ring.file, filepath.Join(cfg.Dir, ringName), make(chan struct{}, 100), make(chan error, 100), nil}
 	g.open = sync.OnceFunc(func() { close(g.let) })
 	s.wal.ring.file = g
 	served, ready := make(chan error, 1), make(chan struct{})
