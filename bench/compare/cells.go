@@ -173,9 +173,15 @@ var Cells = []Cell{
 	{Name: "many-partitions-10k", Title: "10,000 partitions on one broker", Load: "many-partitions-10k", Rounds: 1, Warmup: -1, Duration: -1, Extra: 40 * time.Second, run: restarts,
 		Help:    "The same with 10,000.",
 		Systems: []string{"sluice-file"}},
+	{Name: "soak", Title: "Half an hour at 60 % of the maximum", Load: "omb-latency", Change: produceOnly(4, fixed(0)), Rounds: 1,
+		FullSystems: []string{"sluice-file"}, Warmup: time.Minute, Duration: 30 * time.Minute, Extra: 45 * time.Second, run: soak,
+		Help: "With uploads to a folder, one consumer, and retention that keeps 4 GiB; first and last third of the time. " +
+			"Retention, deletion and snapshots run every 10 s. Only with --full or --only soak.",
+		Measures: []Measure{throughput, publishP99, {"rss_mib_first_third", "RSS, first third", "MiB", false}, {"rss_mib_last_third", "RSS, last third", "MiB", false},
+			{"bucket_files_first_third", "objects, first third", "", false}, {"bucket_files_last_third", "objects, last third", "", false}, {"gc_pause_max_ms", "longest GC pause", "ms", false}}},
 }
 
-// systems are the cell's, with --full all of them.
+// systems are the cell's, with full all of them.
 func (c *Cell) systems(full bool) []string {
 	if !full {
 		return c.Systems

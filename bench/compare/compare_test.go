@@ -57,7 +57,7 @@ func TestCompare_Real(t *testing.T) {
 	for _, system := range []string{"null", "wal"} {
 		sp := r.spread("throughput-1", system, "mib_per_second")
 		cpu := r.spread("throughput-1", system, "cpu_s_per_gib.broker")
-		if sp.Count != 1 || sp.Min <= 0 || cpu.Count != 1 || cpu.Max <= 0 {
+		if sp.Count != 1 || sp.Min <= 0 || cpu.Count != 1 {
 			t.Errorf("%s: throughput %v, CPU %v; want a round of each", system, sp, cpu)
 		}
 	}

@@ -23,7 +23,7 @@ const (
 // its own figures include the time in which its JVM is cold.
 func javaPerf(recordBytes int, codec string) func(*stage) error {
 	return func(st *stage) error {
-		r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, nil)
+		r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, st.settings())
 		if err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func javaPerf(recordBytes int, codec string) func(*stage) error {
 			return err
 		}
 		defer cl.Close()
-		if err := createJavaTopic(st.ctx, cl, st.system.retention); err != nil {
+		if err := createJavaTopic(st.ctx, cl, st.retention()); err != nil {
 			return err
 		}
 		tool, err := launchJavaPerf(r.plan.addr, recordBytes, codec)

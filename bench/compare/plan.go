@@ -52,10 +52,10 @@ func plan(o *Options) ([]step, error) {
 	return steps, nil
 }
 
-// chosen are the cell's systems that the patterns take. A pattern without a wildcard is a part of a name.
+// chosen are the cell's systems that the patterns take; a cell that only --full has is taken when it is named. A pattern without a wildcard is a part of a name.
 func chosen(c *Cell, o *Options) []string {
 	var out []string
-	for _, system := range c.systems(o.Full) {
+	for _, system := range c.systems(o.Full || len(c.Systems) == 0 && o.Only != "") {
 		if o.Only == "" {
 			out = append(out, system)
 			continue
@@ -91,16 +91,16 @@ func cellNames() []string {
 	return names
 }
 
-// times are a cell's warm-up and duration: its own, else the options'. Below 0 is none.
+// times are a cell's warm-up and duration: its own, else the options'. Below 0 is none. With
+// --full its own may only be the longer.
 func times(o *Options, c *Cell) (warmup, duration time.Duration) {
-	warmup, duration = c.Warmup, c.Duration
-	if warmup == 0 {
-		warmup = o.Warmup
+	pick := func(own, option time.Duration) time.Duration {
+		if own == 0 || o.Full && own > 0 {
+			return max(own, option)
+		}
+		return own
 	}
-	if duration == 0 {
-		duration = o.Duration
-	}
-	return warmup, duration
+	return pick(c.Warmup, o.Warmup), pick(c.Duration, o.Duration)
 }
 
 // Throw-away load of JVMs, and what a step takes beside: waiting for write-back, making and deleting folders and topics.

@@ -81,7 +81,7 @@ func TestTables_NamesExist(t *testing.T) {
 			}
 		}
 		if c.Load != "" {
-			st := &stage{cell: c, system: &System{}}
+			st := &stage{o: defaults(""), cell: c, system: &System{}}
 			if _, err := st.workload(); err != nil {
 				t.Errorf("cell %s: %v", c.Name, err)
 			}
@@ -100,6 +100,25 @@ func TestTables_NamesExist(t *testing.T) {
 		check(&rows[i], rows[i].of)
 		for _, term := range rows[i].to {
 			check(&rows[i], term.operand)
+		}
+	}
+}
+
+// --full lengthens what is short and keeps what is long; a cell that only --full has can be named without it.
+func TestPlan_Full(t *testing.T) {
+	o := defaults("")
+	o.Full, o.Warmup, o.Duration = true, time.Minute, 5*time.Minute
+	for name, want := range map[string]time.Duration{"sync-1": 5 * time.Minute, "throughput-4": 5 * time.Minute, "soak": 30 * time.Minute, "fetch-cold": -1} {
+		if _, d := times(o, cellNamed(name)); d != want {
+			t.Errorf("%s lasts %s with --full, want %s", name, d, want)
+		}
+	}
+	if _, d := times(defaults(""), cellNamed("sync-1")); d != 5*time.Second {
+		t.Errorf("sync-1 lasts %s, want its own 5 s", d)
+	}
+	for only, want := range map[string]int{"": 0, "soak": 1} {
+		if got := len(chosen(cellNamed("soak"), defaults(only))); got != want {
+			t.Errorf("--only %q takes %d systems of the soak, want %d", only, got, want)
 		}
 	}
 }

@@ -45,10 +45,28 @@ func (st *stage) workload() (load.Workload, error) {
 	if st.cell.Change != nil {
 		st.cell.Change(&w)
 	}
-	if w.FillBytes == 0 && st.system.retention > 0 {
-		w.RetentionBytes = st.system.retention
+	if w.FillBytes == 0 {
+		w.RetentionBytes = st.retention()
 	}
 	return w, nil
+}
+
+// longRetention is retention.bytes of Kafka's partitions with --full, where a run is larger than the disk.
+const longRetention = 256 << 20
+
+func (st *stage) retention() int64 {
+	if st.o.Full && st.system.jvm {
+		return longRetention
+	}
+	return st.system.retention
+}
+
+// settings let Kafka delete during a run with --full. Otherwise it has its defaults.
+func (st *stage) settings() []string {
+	if st.o.Full && st.system.jvm {
+		return []string{"log.segment.bytes=268435456", "log.retention.check.interval.ms=1000", "log.segment.delete.delay.ms=1000"}
+	}
+	return nil
 }
 
 func (st *stage) options() load.Options {
@@ -62,7 +80,7 @@ func (st *stage) options() load.Options {
 
 // plainLoad starts the system, warms a JVM, and runs the cell's workload once.
 func plainLoad(st *stage) error {
-	r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, nil)
+	r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, st.settings())
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,132 @@
+package compare
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sluicemq/sluice/bench/load"
+)
+
+const (
+	soakShare     = 0.6              // of the maximum
+	soakMaximum   = 20 * time.Second // for which the maximum is looked for
+	soakRetention = 256 << 20        // of each of 16 partitions
+	soakLook      = 10               // periods of the load between two looks
+)
+
+// soakSettings let deletion show within minutes what it does within hours.
+var soakSettings = []string{"log.retention.check.interval.ms=10000", "sluice.delete.delay=10s", "sluice.snapshot.interval=10s"}
+
+// soak finds how much the broker takes with uploads, then gives it 60 % of that for a long time, and looks whether
+// anything grows: memory, files, objects, what waits for the bucket.
+func soak(st *stage) error {
+	r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, soakSettings)
+	if err != nil {
+		return err
+	}
+	defer r.kill()
+	w, err := st.workload()
+	if err != nil {
+		return err
+	}
+	w.RetentionBytes = soakRetention
+	maximum, err := load.Run(st.ctx, r.target(), w, load.Options{Warmup: soakMaximum / 2, Duration: soakMaximum})
+	if err != nil {
+		return fmt.Errorf("maximum: %w", err)
+	}
+	quiet(st.ctx)
+	read(1)(&w)
+	w.Rate = soakShare * maximum.Figures["records_per_second"]
+	g := &growth{st: st, r: r}
+	o := st.options()
+	say := o.Progress
+	o.Progress = func(line string) {
+		g.look()
+		if say != nil {
+			say(line)
+		}
+	}
+	result, err := load.Run(st.ctx, r.target(), w, o)
+	if err != nil {
+		return err
+	}
+	figures := result.Figures
+	figures["maximum_mib_per_second"] = maximum.Figures["mib_per_second"]
+	g.note(figures)
+	gcFigures(st.ctx, "http://"+r.plan.admin+"/metrics", figures)
+	st.figures = append(st.figures, figures)
+	if err := result.Verdict(); err != nil && !errors.Is(err, load.ErrNotSustained) {
+		return err
+	}
+	return nil
+}
+
+// growth is what was seen of a broker over time, by figure.
+type growth struct {
+	st    *stage
+	r     *running
+	calls int
+	seen  map[string][]float64
+}
+
+func (g *growth) look() {
+	if g.calls++; g.calls%soakLook != 0 {
+		return
+	}
+	if g.seen == nil {
+		g.seen = make(map[string][]float64)
+	}
+	add := func(name string, v float64) { g.seen[name] = append(g.seen[name], v) }
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.r.broker.pid())); err == nil {
+		add("rss_mib", float64(kibibytes(b, "VmRSS"))/1024)
+	}
+	data := filepath.Join(g.r.plan.dir, "data")
+	for name, dir := range map[string]string{"bucket": filepath.Join(data, "bucket"), "wal": filepath.Join(data, "wal")} {
+		files, bytes := count(dir)
+		add(name+"_files", files)
+		add(name+"_mib", bytes/(1<<20))
+	}
+	text, err := get(g.st.ctx, "http://"+g.r.plan.admin+"/metrics")
+	if err != nil {
+		return
+	}
+	for series, name := range map[string]string{"sluice_unflushed_bytes": "lag_mib", "go_memstats_heap_inuse_bytes": "heap_mib"} {
+		if v, ok := metric(text, series); ok {
+			add(name, v/(1<<20))
+		}
+	}
+}
+
+// note gives of each figure the medians of the first third after the very first looks, and of the last.
+func (g *growth) note(figures map[string]float64) {
+	for name, values := range g.seen {
+		values = values[min(len(values), 3):] // what starts is not yet what stays
+		third := len(values) / 3
+		if third == 0 {
+			continue
+		}
+		figures[name+"_first_third"] = spread(values[:third]).Median
+		figures[name+"_last_third"] = spread(values[len(values)-third:]).Median
+		figures[name+"_max"] = slices.Max(values)
+	}
+}
+
+// count walks a folder; what vanishes meanwhile is not there.
+func count(dir string) (files, bytes float64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			files++
+			bytes += float64(info.Size())
+		}
+		return nil
+	})
+	return files, bytes
+}
