@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluicemq/sluice/catalog"
@@ -23,19 +24,57 @@ func (b *Broker) createTopics(ctx context.Context, c *call, req *kmsg.CreateTopi
 	for i := range req.Topics {
 		counts[req.Topics[i].Topic]++
 	}
+	var creations []creation
+	planned := map[string]string{}
 	for i := range req.Topics {
 		rt := &req.Topics[i]
+		var spec TopicSpec
+		var err error
 		switch counts[rt.Topic] {
 		case 0: // answered already
 			continue
 		case 1:
-			resp.Topics = append(resp.Topics, b.createTopic(ctx, c, req, rt))
+			spec, err = b.creatable(c, req, rt, planned)
 		default:
-			resp.Topics = append(resp.Topics, createdTopic(rt.Topic, fmt.Errorf("%w: the topic stands twice", errInvalidRequest)))
+			err = fmt.Errorf("%w: the topic stands twice", errInvalidRequest)
 		}
+		if err == nil {
+			creations = append(creations, creation{len(resp.Topics), spec})
+		}
+		resp.Topics = append(resp.Topics, createdTopic(rt.Topic, err))
 		counts[rt.Topic] = 0
 	}
+	changeTogether(len(creations), func(i int) {
+		k := &creations[i]
+		resp.Topics[k.at] = b.createTopic(ctx, k.spec, req.ValidateOnly)
+	})
 	return resp
+}
+
+// creation is a topic that is to be created.
+type creation struct {
+	at   int // in the response
+	spec TopicSpec
+}
+
+// creatable judges one topic of a request. planned holds those that were found creatable before it, by what metrics call them.
+func (b *Broker) creatable(c *call, req *kmsg.CreateTopicsRequest, rt *kmsg.CreateTopicsRequestTopic, planned map[string]string) (TopicSpec, error) {
+	if !c.allowed(rt.Topic) {
+		return TopicSpec{}, errUnauthorizedTopic
+	}
+	spec, err := b.topicSpec(rt)
+	if err == nil {
+		err = b.checkCreatable(spec, req)
+	}
+	if err != nil || req.ValidateOnly {
+		return spec, err
+	}
+	metric := strings.ReplaceAll(rt.Topic, ".", "_")
+	if other, ok := planned[metric]; ok {
+		return spec, fmt.Errorf("%w: %q collides with topic %q", errInvalidTopic, rt.Topic, other)
+	}
+	planned[metric] = rt.Topic
+	return spec, nil
 }
 
 // withRequestTimeout bounds the wait for a change, not the change: 0 or less is "do not wait", which we read as a moment.
@@ -52,22 +91,12 @@ func createdTopic(name string, err error) kmsg.CreateTopicsResponseTopic {
 	return out
 }
 
-func (b *Broker) createTopic(ctx context.Context, c *call, req *kmsg.CreateTopicsRequest, rt *kmsg.CreateTopicsRequestTopic) kmsg.CreateTopicsResponseTopic {
-	if !c.allowed(rt.Topic) {
-		return createdTopic(rt.Topic, errUnauthorizedTopic)
-	}
-	spec, err := b.topicSpec(rt)
-	if err == nil {
-		err = b.checkCreatable(spec, req)
-	}
-	if err != nil {
-		return createdTopic(rt.Topic, err)
-	}
-	out := createdTopic(rt.Topic, nil)
-	if !req.ValidateOnly {
+func (b *Broker) createTopic(ctx context.Context, spec TopicSpec, validateOnly bool) kmsg.CreateTopicsResponseTopic {
+	out := createdTopic(spec.Name, nil)
+	if !validateOnly {
 		t, err := b.topics.CreateTopic(ctx, spec)
 		if err != nil {
-			return createdTopic(rt.Topic, err)
+			return createdTopic(spec.Name, err)
 		}
 		out.TopicID = t.ID
 		b.logger.Info("topic created", "topic", t.Name, "topic_id", t.ID.String(), "partitions", len(t.Partitions))

@@ -32,7 +32,8 @@ func (b *Broker) deleteTopics(ctx context.Context, c *call, req *kmsg.DeleteTopi
 	}
 	resp := kmsg.NewPtrDeleteTopicsResponse()
 	topics, errs := b.topicsToDelete(c, asked)
-	for i := range asked {
+	resp.Topics = make([]kmsg.DeleteTopicsResponseTopic, len(asked))
+	changeTogether(len(asked), func(i int) {
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = asked[i].Topic, asked[i].TopicID
 		err := errs[i]
@@ -44,8 +45,8 @@ func (b *Broker) deleteTopics(ctx context.Context, c *call, req *kmsg.DeleteTopi
 			err = b.deleteTopic(ctx, topics[i])
 		}
 		out.ErrorCode, out.ErrorMessage = int16(codeOf(err)), messageOf(err)
-		resp.Topics = append(resp.Topics, out)
-	}
+		resp.Topics[i] = out
+	})
 	return resp
 }
 

@@ -404,6 +404,51 @@ func TestCreateTopics(t *testing.T) {
 	}
 }
 
+// The topics of one request are created, and deleted, several at once; each answer is its own topic's.
+func TestCreateAndDeleteManyTopics(t *testing.T) {
+	h := startTCP(t, Config{})
+	c := h.dial(t)
+	create := kmsg.NewPtrCreateTopicsRequest()
+	create.TimeoutMillis = 5000
+	var want []protocol.Code
+	add := func(name string, code protocol.Code) {
+		create.Topics = append(create.Topics, kmsg.CreateTopicsRequestTopic{Topic: name, NumPartitions: 2, ReplicationFactor: 1})
+		want = append(want, code)
+	}
+	for i := range 3 * changesTogether {
+		add(fmt.Sprint("many-", i), 0)
+	}
+	add("one.of", 0)
+	add("one_of", 17) // collides with the one before
+	add("not/good", 17)
+	created := ask[*kmsg.CreateTopicsResponse](c, create, 7).Topics
+	del := kmsg.NewPtrDeleteTopicsRequest()
+	del.TimeoutMillis = 5000
+	for i, code := range want {
+		name := create.Topics[i].Topic
+		wantCode(t, name, created[i].ErrorCode, code)
+		if created[i].Topic != name {
+			t.Fatalf("answer %d is %s's, want %s's", i, created[i].Topic, name)
+		}
+		topic, ok := h.topics.TopicByName(name)
+		if ok != (code == 0) || ok && [16]byte(topic.ID) != created[i].TopicID {
+			t.Errorf("%s: exists %v, answered id %x", name, ok, created[i].TopicID)
+		}
+		del.Topics = append(del.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &name})
+		want[i] = min(code, 3)
+	}
+	deleted := ask[*kmsg.DeleteTopicsResponse](c, del, 6).Topics
+	for i, code := range want {
+		wantCode(t, create.Topics[i].Topic, deleted[i].ErrorCode, code)
+		if *deleted[i].Topic != create.Topics[i].Topic {
+			t.Errorf("answer %d is %s's, want %s's", i, *deleted[i].Topic, create.Topics[i].Topic)
+		}
+	}
+	if left := h.topics.AllTopics(); len(left) > 0 {
+		t.Errorf("%d topics are left", len(left))
+	}
+}
+
 func TestDeleteTopicsAndCreatePartitions(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)

@@ -50,13 +50,44 @@ func (b *Broker) checkCollision(name string) error {
 	if !strings.ContainsAny(name, "._") {
 		return nil
 	}
-	plain := strings.ReplaceAll(name, ".", "_")
 	for _, t := range b.topics.AllTopics() {
-		if t.Name != name && strings.ReplaceAll(t.Name, ".", "_") == plain {
+		if t.Name != name && sameMetric(t.Name, name) {
 			return fmt.Errorf("%w: %q collides with topic %q", errInvalidTopic, name, t.Name)
 		}
 	}
 	return nil
+}
+
+// sameMetric reports whether names differ in nothing but dots for underscores. It allocates nothing: every
+// topic is looked at for each that is created.
+func sameMetric(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if x, y := a[i], b[i]; x != y && (x != '.' && x != '_' || y != '.' && y != '_') {
+			return false
+		}
+	}
+	return true
+}
+
+// changesTogether is how many changes of one request are decided at once: as many as the quorum takes into one
+// write. One after another, each waits for an fsync of its own.
+const changesTogether = 64
+
+// changeTogether calls change with 0 to n-1, several at once, and returns when all are done.
+func changeTogether(n int, change func(i int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, changesTogether)
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			change(i)
+		})
+	}
+	wg.Wait()
 }
 
 // leadership returns who leads a partition.
