@@ -52,6 +52,7 @@ type history struct {
 
 	mu         sync.Mutex
 	count      int
+	started    int // requests; every other one lends its goroutine to the log
 	sent       []*sent
 	byValue    map[string]*sent
 	partitions map[ident.TopicPartition]*seen
@@ -161,9 +162,10 @@ func (r *rig) encode(s *sent) storage.PartitionAppend {
 
 // start sends batches in one request and does not wait. A batch may be sent again.
 func (r *rig) start(batches ...*sent) {
-	req := &storage.AppendRequest{}
 	h := r.history
 	h.mu.Lock()
+	h.started++
+	req := &storage.AppendRequest{Lend: !r.holdsSyncs && h.started%2 == 0}
 	for _, s := range batches {
 		req.Partitions = append(req.Partitions, r.encode(s))
 		s.outcome, s.done = pending, make(chan struct{})

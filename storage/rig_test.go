@@ -46,16 +46,18 @@ func inBubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
 // rig is a broker's storage over a disk that forgets, a bucket that fails and a real state
 // machine: all that outlives a process. It runs in a synctest bubble.
 type rig struct {
-	t        testing.TB
-	cfg      storage.Config
-	quorum   *quorum
-	objects  *mem.Bucket   // what the bucket really holds
-	bucket   *fault.Bucket // as the broker sees it
-	disk     *crashfs.FS
-	process  *process    // nil while the broker is down
-	previous *crashfs.FS // the disk as the process before saw it
-	history  *history
-	topics   uint8
+	t       testing.TB
+	cfg     storage.Config
+	quorum  *quorum
+	objects *mem.Bucket   // what the bucket really holds
+	bucket  *fault.Bucket // as the broker sees it
+	disk    *crashfs.FS
+	// holdsSyncs: the test holds syncs until after a send, so nobody who sends may wait for one.
+	holdsSyncs bool
+	process    *process    // nil while the broker is down
+	previous   *crashfs.FS // the disk as the process before saw it
+	history    *history
+	topics     uint8
 	// onCreate, if set, is called before an object goes to the bucket.
 	onCreate func(key string)
 }

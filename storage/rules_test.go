@@ -716,6 +716,7 @@ func TestE26_UnpersistedIsNotFlushed(t *testing.T) {
 		tp := r.mustCreate("t", 1, nil)[0]
 		r.mustSend(r.plain(tp, 1))
 		release := make(chan struct{})
+		r.holdsSyncs = true
 		r.disk0().SetHook(func(c crashfs.Call) error {
 			if c.Op == "datasync" {
 				<-release
@@ -917,6 +918,7 @@ func TestI11_DuplicateWaitsForItsOriginal(t *testing.T) {
 		tp := r.mustCreate("t", 1, nil)[0]
 		r.mustSend(r.batch(tp, 1, 40, 1))
 		release := make(chan struct{})
+		r.holdsSyncs = true
 		r.disk0().SetHook(func(c crashfs.Call) error {
 			if c.Op == "datasync" {
 				<-release
