@@ -77,15 +77,18 @@ func open(value []byte) (envelope, bool) {
 	return peek(value), true
 }
 
-// poolCount is how many different payloads there are, as in OMB.
-const poolCount = 1000
+// poolCount is how many different payloads there are, as in OMB. Of large ones there are fewer.
+const (
+	poolCount = 1000
+	poolBytes = 64 * mib
+)
 
 // newPool makes payload bodies of which a share is random and the rest zeros.
 func newPool(size int, ratio float64, seed uint64) [][]byte {
 	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24)})
 	random := min(int(float64(size+EnvelopeBytes)*ratio), size)
-	all := make([]byte, poolCount*size)
-	pool := make([][]byte, poolCount)
+	pool := make([][]byte, min(poolCount, max(1, poolBytes/max(1, size))))
+	all := make([]byte, len(pool)*size)
 	for i := range pool {
 		pool[i] = all[i*size : (i+1)*size]
 		_, _ = rng.Read(pool[i][:random]) // it never fails

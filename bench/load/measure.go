@@ -267,7 +267,7 @@ func (m *measurement) sustained(publishRate, consumeRate float64) {
 	if n := float64(f.w.Subscriptions); n > 0 {
 		behind := n*float64(m.end.acknowledged) - float64(m.end.received)
 		r.Figures["backlog_records"] = max(0, behind)
-		if f.paced && f.w.BacklogBytes == 0 && consumeRate < sustainedShare*n*publishRate && behind > controlBacklog*n {
+		if f.w.Rate > 0 && !f.w.FindMax && f.w.BacklogBytes == 0 && consumeRate < sustainedShare*n*publishRate && behind > controlBacklog*n {
 			r.NotReached = fmt.Sprintf("consumers fell behind: %.0f records/s read, %.0f came", consumeRate, n*publishRate)
 		}
 	}
@@ -292,7 +292,7 @@ func (m *measurement) drainBacklog(ctx context.Context) error {
 	waited := m.begin.acknowledged - before
 	s.paused.open()
 	err := m.until(ctx, math.MaxInt64, func(c counts) bool { return c.acknowledged-s.received.Load() <= controlBacklog })
-	seconds := float64(m.f.now()-begin) / 1e9
+	seconds := float64(max(1, m.f.now()-begin)) / 1e9
 	size := float64(m.f.w.RecordBytes) / mib
 	fig := m.r.Figures
 	fig["backlog_mib"] = float64(waited) * size

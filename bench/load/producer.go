@@ -49,6 +49,7 @@ type failedRecord struct {
 const (
 	inFlightRecords = 50_000
 	inFlightBytes   = 128 * mib
+	inFlightLeast   = 64
 	recordsMade     = 64 // at a time
 	wakeRecords     = 1024
 )
@@ -58,7 +59,7 @@ func newProducer(f *flow, number int) (*producer, error) {
 	p := &producer{number: number, f: f, recorder: f.recorder.shard(number), failed: make(map[failedRecord]bool)}
 	p.done = p.acked
 	p.wake.L = &p.mu
-	p.limit = min(inFlightRecords, max(512, inFlightBytes/w.Producers/w.RecordBytes))
+	p.limit = min(inFlightRecords, max(inFlightLeast, inFlightBytes/w.Producers/w.RecordBytes))
 	p.enough = min(wakeRecords, p.limit/8)
 	seed := rand.New(rand.NewPCG(uint64(f.run), uint64(number)))
 	for i, name := range f.names {
