@@ -7,32 +7,59 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
 )
 
-// readCold reads from the bucket: find the range, read its index, read the batches in
-// one run, verify each. One range per call: the consumer asks again for the next.
+// readCold reads from the bucket: find the range, read its index, read the batches in one run, verify each. Where
+// that is little it goes on with the next range: a bundle that many partitions share has a little of each.
 func (e *Engine) readCold(ctx context.Context, q *FetchPartition, end ident.Offset, limit int, atLeastOne bool) error {
-	return e.replanning(ctx, q.Partition, func(head *catalog.Head) error {
-		r, err := e.findRange(ctx, head, q.Offset)
-		if err != nil || r == nil {
+	next := q.Offset
+	for n := 0; n < rangesPerRead && next < end && q.Bytes < cache.BlockBytes; n++ {
+		from := next
+		err := e.replanning(ctx, q.Partition, func(head *catalog.Head) (err error) {
+			next, err = e.readRange(ctx, head, q, from, end, limit-q.Bytes, atLeastOne && q.Bytes == 0)
+			return err
+		})
+		if err != nil && q.Bytes == 0 {
 			return err
 		}
-		section, err := e.section(ctx, q.Partition, r)
-		if err != nil {
-			return err
+		if err != nil || next == from {
+			return nil // whoever asks for the next batch is told
 		}
-		first := object.Find(section.Index, q.Offset)
-		if first >= len(section.Index) {
-			return fmt.Errorf("%w: object %s names [%d,%d) of %s and does not hold offset %d", ErrCorrupt, r.Object, r.Start, r.End, q.Partition, q.Offset)
-		}
-		entries := pickEntries(section.Index[first:], end, limit, atLeastOne)
-		if len(entries) == 0 {
-			return nil
-		}
-		return e.readEntries(ctx, q, r, entries)
-	})
+	}
+	return nil
+}
+
+// rangesPerRead bounds how many GETs, one after another, a reader waits for.
+const rangesPerRead = 4
+
+// readRange reads from the range that holds offset; next is where what was read ends.
+func (e *Engine) readRange(ctx context.Context, head *catalog.Head, q *FetchPartition, offset, end ident.Offset, limit int, atLeastOne bool) (next ident.Offset, err error) {
+	if offset > q.Offset && offset >= head.CommittedEnd {
+		return offset, nil // the rest is in memory
+	}
+	r, err := e.findRange(ctx, head, offset)
+	if err != nil || r == nil {
+		return offset, err
+	}
+	section, err := e.section(ctx, q.Partition, r)
+	if err != nil {
+		return offset, err
+	}
+	first := object.Find(section.Index, offset)
+	if first >= len(section.Index) {
+		return offset, fmt.Errorf("%w: object %s names [%d,%d) of %s and does not hold offset %d", ErrCorrupt, r.Object, r.Start, r.End, q.Partition, offset)
+	}
+	entries := pickEntries(section.Index[first:], end, limit, atLeastOne)
+	if len(entries) == 0 {
+		return offset, nil
+	}
+	if err := e.readEntries(ctx, q, r, entries); err != nil {
+		return offset, err
+	}
+	return entries[len(entries)-1].End, nil
 }
 
 // pickEntries returns the batches to serve: whole ones below end, as many as limit allows.
@@ -50,25 +77,57 @@ func pickEntries(index []object.IndexEntry, end ident.Offset, limit int, atLeast
 
 // readEntries reads neighbouring batches in one run and verifies every one of them (trap 21).
 func (e *Engine) readEntries(ctx context.Context, q *FetchPartition, r *catalog.Range, entries []object.IndexEntry) error {
-	from := entries[0].Position
-	last := &entries[len(entries)-1]
+	from, last := entries[0].Position, &entries[len(entries)-1]
 	size := last.Position + int64(last.Bytes) - from
-	batches := make([][]byte, len(entries))
-	err := e.readVerified(ctx, e.rangeObject(r), from, size, func(run []byte) error {
-		for i := range entries {
-			b := run[entries[i].Position-from:][:entries[i].Bytes]
-			if err := object.VerifyBatch(&entries[i], b); err != nil {
-				return err
-			}
-			batches[i] = b
+	o := e.rangeObject(r)
+	var batches [][]byte
+	err := e.verified(o, func() error {
+		pieces, err := e.cache.Pieces(ctx, o, from, size)
+		if err != nil {
+			return err
 		}
-		return nil
+		batches, err = cutBatches(entries, pieces)
+		return misfit(err)
 	})
 	if err != nil {
 		return fmt.Errorf("batches of [%d,%d) of %s: %w", entries[0].Start, last.End, q.Partition, err)
 	}
-	q.Batches, q.Bytes, q.cold = batches, int(size), true
+	q.Batches, q.Bytes, q.cold = append(q.Batches, batches...), q.Bytes+int(size), true
 	return nil
+}
+
+// cutBatches finds the batches in the pieces of their run and verifies them. A batch inside a piece stays
+// where it is; one that lies across a border is put together.
+func cutBatches(entries []object.IndexEntry, pieces [][]byte) ([][]byte, error) {
+	batches := make([][]byte, len(entries))
+	begin := entries[0].Position // of pieces[0]
+	for i := range entries {
+		at := entries[i].Position - begin
+		for at >= int64(len(pieces[0])) {
+			at -= int64(len(pieces[0]))
+			begin += int64(len(pieces[0]))
+			pieces = pieces[1:]
+		}
+		b := whole(pieces, at, int64(entries[i].Bytes))
+		if err := object.VerifyBatch(&entries[i], b); err != nil {
+			return nil, err
+		}
+		batches[i] = b
+	}
+	return batches, nil
+}
+
+// whole returns n bytes from at, which lies in the first piece.
+func whole(pieces [][]byte, at, n int64) []byte {
+	if at+n <= int64(len(pieces[0])) {
+		return pieces[0][at:][:n]
+	}
+	b := make([]byte, 0, n)
+	for _, p := range pieces {
+		b = append(b, p[at:min(int64(len(p)), at+n-int64(len(b)))]...)
+		at = 0
+	}
+	return b
 }
 
 // replanning runs do on the partition's head. An object that is not there was perhaps

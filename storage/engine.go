@@ -33,6 +33,7 @@ type Engine struct {
 	budget       budget
 	hot          hotTail
 	cache        *cache.Cache
+	ahead        *readAhead
 	decoded      *decodedCache
 	manifests    *manifests
 	objects      *objectIDs
@@ -90,6 +91,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	e.budget.bytesMax, e.budget.batchesMax = cfg.WALBudgetBytes, cfg.UnflushedBatchesMax
 	e.hot.bytesMax = cfg.HotBytes
 	e.cache = cache.New(cfg.CacheBytes, deps.Bucket.ReadAt)
+	e.ahead = newReadAhead(cfg.CacheBytes/2, deps.Now)
 	e.decoded, e.manifests = newDecodedCache(), &manifests{e}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := e.recover(ctx); err != nil {
@@ -106,6 +108,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 func (e *Engine) Close() error {
 	e.cancel()
 	e.work.Wait()
+	e.ahead.close()
 	var errs []error
 	if e.wal != nil {
 		errs = append(errs, e.wal.Close())

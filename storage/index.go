@@ -132,23 +132,46 @@ func (e *Engine) rangeObject(r *catalog.Range) cache.Object {
 // readVerified reads a run of an object through the block cache and has it checked. What does
 // not fit is forgotten and read once more, since the block may have been damaged on its way here; then it is damage.
 func (e *Engine) readVerified(ctx context.Context, o cache.Object, pos, n int64, check func([]byte) error) error {
-	for again := false; ; again = true {
+	return e.verified(o, func() error {
 		b, err := e.cache.Get(ctx, o, pos, n)
+		if err != nil {
+			return err
+		}
+		return misfit(check(b))
+	})
+}
+
+// verified runs read, and once more if what it read does not fit its checksums (misfitError).
+func (e *Engine) verified(o cache.Object, read func() error) error {
+	for again := false; ; again = true {
+		err := read()
+		var bad *misfitError
 		switch {
 		case errors.Is(err, bucket.ErrNotFound):
 			return &missingError{o.ID, err}
-		case err != nil:
+		case !errors.As(err, &bad):
 			return err
-		}
-		if err = check(b); err == nil {
-			return nil
 		}
 		e.cache.Forget(o.ID)
 		if again {
-			return fmt.Errorf("%w: object %s: %w", ErrCorrupt, o.ID, err)
+			return fmt.Errorf("%w: object %s: %w", ErrCorrupt, o.ID, bad.err)
 		}
-		e.log.Warn("damaged block: reading it once more", "object", o.ID, "err", err)
+		e.log.Warn("damaged block: reading it once more", "object", o.ID, "err", bad.err)
 	}
+}
+
+// misfitError says that bytes came and are not those that were stored.
+type misfitError struct{ err error }
+
+func (e *misfitError) Error() string { return e.err.Error() }
+func (e *misfitError) Unwrap() error { return e.err }
+
+// misfit marks an error of a check; nil stays nil.
+func misfit(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &misfitError{err}
 }
 
 // missingError says which object was not in the bucket.

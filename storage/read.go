@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
@@ -54,8 +55,20 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 			empty = false
 			left -= q.Bytes
 		}
+		if q.cold && q.Bytes > 0 {
+			e.goAhead(q.Partition, q.Offset, endOf(q.Batches[len(q.Batches)-1]))
+		}
 	}
 	e.meter.read(f)
+}
+
+// endOf returns where a batch ends that was verified.
+func endOf(batch []byte) ident.Offset {
+	h, err := protocol.ParseBatchHeader(batch)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: a batch that fits its checksum has no header: %v", err))
+	}
+	return ident.Offset(h.End())
 }
 
 // readBehind reads several partitions of a request from the bucket at once, so that a request takes one
@@ -226,39 +239,51 @@ func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atL
 		p.mu.Unlock()
 		return e.readCold(ctx, q, end, limit, atLeastOne)
 	}
-	picked := p.pickLocked(q.Offset, p.readEndLocked(q.Isolation), limit, atLeastOne)
+	behind := p.pickLocked(q, limit, atLeastOne)
 	p.mu.Unlock()
-	for i := range picked {
-		bytes, err := picked[i].load()
+	for i := range behind {
+		bytes, err := behind[i].batch.load()
 		if err != nil {
 			return err
 		}
-		q.Batches = append(q.Batches, bytes)
-		q.Bytes += len(bytes)
-		if picked[i].bytes == nil {
-			q.fromWAL += len(bytes)
-		}
+		q.Batches[behind[i].at] = bytes
+		q.fromWAL += len(bytes)
 	}
 	return nil
 }
 
-// pickLocked copies the batches to serve: whole ones, from the one that holds offset, below end.
-func (p *partition) pickLocked(offset, end ident.Offset, limit int, atLeastOne bool) []batch {
-	var picked []batch
-	size := 0
-	for i := p.log.search(offset); i < p.log.len(); i++ {
+// behindBatch is a batch that is not in memory any more, and its place in FetchPartition.Batches.
+type behindBatch struct {
+	at    int
+	batch batch
+}
+
+// pickLocked picks the batches to serve: whole ones, from the one that holds the offset, below the end that the
+// reader may see. It returns those whose bytes have to be read.
+func (p *partition) pickLocked(q *FetchPartition, limit int, atLeastOne bool) (behind []behindBatch) {
+	end, from := p.readEndLocked(q.Isolation), p.log.search(q.Offset)
+	for i := from; i < p.log.len(); i++ {
 		b := p.log.at(i)
 		if b.end > end {
 			break // I5
 		}
-		if size+int(b.size) > limit && (!atLeastOne || len(picked) > 0) {
+		if q.Bytes+int(b.size) > limit && (!atLeastOne || i > from) {
 			break
 		}
-		size += int(b.size)
-		picked = append(picked, *b)
+		if i == from {
+			q.Batches = make([][]byte, 0, min(p.log.len()-from, max(limit, 0)/int(b.size)+1, pickedMax))
+		}
+		if b.bytes == nil {
+			behind = append(behind, behindBatch{len(q.Batches), *b})
+		}
+		q.Batches = append(q.Batches, b.bytes)
+		q.Bytes += int(b.size)
 	}
-	return picked
+	return behind
 }
+
+// pickedMax is for how many batches room is made at once: a mebibyte of the smallest.
+const pickedMax = 8192
 
 // Watch has c signalled (without blocking) whenever one of the partitions moves. The returned func ends it.
 func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func()) {

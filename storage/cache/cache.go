@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -98,6 +99,18 @@ func (c *Cache) Close() error {
 // Get returns n bytes of an object from pos on. They are read-only and may be
 // shared with other readers. A run inside one block is not copied.
 func (c *Cache) Get(ctx context.Context, o Object, pos, n int64) ([]byte, error) {
+	pieces, err := c.Pieces(ctx, o, pos, n)
+	if err != nil || len(pieces) == 0 {
+		return nil, err
+	}
+	if len(pieces) == 1 {
+		return pieces[0], nil
+	}
+	return slices.Concat(pieces...), nil
+}
+
+// Pieces is Get without a copy: the bytes come in order, cut where one block ends and the next one begins.
+func (c *Cache) Pieces(ctx context.Context, o Object, pos, n int64) ([][]byte, error) {
 	if pos < 0 || n < 0 || pos > o.Bytes-n {
 		return nil, fmt.Errorf("read [%d,+%d) of object %s: it has %d bytes", pos, n, o.ID, o.Bytes)
 	}
@@ -118,23 +131,17 @@ func (c *Cache) Get(ctx context.Context, o Object, pos, n int64) ([]byte, error)
 		}
 		waits = append(waits, w)
 	}
-	if first == last {
-		b, err := waits[0].get(ctx)
+	pieces := make([][]byte, len(waits))
+	for i := range waits {
+		b, err := waits[i].get(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return b[pos-first*BlockBytes:][:n:n], nil
+		begin := (first + int64(i)) * BlockBytes
+		from, to := max(0, pos-begin), min(int64(len(b)), pos+n-begin)
+		pieces[i] = b[from:to:to]
 	}
-	run := make([]byte, 0, n)
-	for i, w := range waits {
-		b, err := w.get(ctx)
-		if err != nil {
-			return nil, err
-		}
-		from := max(0, pos-(first+int64(i))*BlockBytes)
-		run = append(run, b[from:min(int64(len(b)), from+n-int64(len(run)))]...)
-	}
-	return run, nil
+	return pieces, nil
 }
 
 // wait is one reader's claim on one block: its bytes, or a flight.
@@ -193,7 +200,7 @@ func (c *Cache) startLocked(o Object, id blockID) *flight {
 func (c *Cache) fly(ctx context.Context, o Object, id blockID, f *flight) {
 	defer f.cancel()
 	pos := id.number * BlockBytes
-	b := make([]byte, min(BlockBytes, o.Bytes-pos))
+	b := makeUnzeroed(min(BlockBytes, o.Bytes-pos))
 	c.reads.Add(1)
 	err := c.read(ctx, o.Key, b, pos)
 	if err != nil {
