@@ -20,7 +20,7 @@ func startWorkloads() []Workload {
 			func(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
 				return runColdStart(ctx, t, w, o, 0)
 			}),
-		raw("cold-start-wal", startPartitions, "The same with 256 MiB written before each kill -9. How much of it the broker has to read again is its own affair: hold its flush back (SLUICE_FLUSH_INTERVAL=1h SLUICE_FLUSH_BYTES=4GiB) to have it all in the log. Wants --exec.",
+		raw("cold-start-wal", startPartitions, "The same with 256 MiB written before each kill -9. How much of it the broker has to read again is its own affair: hold its flush back (SLUICE_FLUSH_INTERVAL=1h SLUICE_FLUSH_BYTES=4GiB) to have it all in the log, which then has 256 MiB at the first of the five and 1.25 GiB at the last. Wants --exec.",
 			func(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
 				return runColdStart(ctx, t, w, o, startWALBytes)
 			}),
@@ -105,7 +105,7 @@ func ackOne(ctx context.Context, t Target, topic rawTopic) error {
 		return err
 	}
 	defer p.c.close()
-	_, err = p.produce()
+	_, err = p.produce(ctx)
 	return err
 }
 
@@ -124,7 +124,7 @@ func openProducer(ctx context.Context, t Target, s rawShape) (*rawProducer, erro
 	if err != nil {
 		return nil, err
 	}
-	p, err := newRawProducer(c, s)
+	p, err := newRawProducer(ctx, c, s)
 	if err != nil {
 		c.close()
 		return nil, err
@@ -143,7 +143,7 @@ func fillTopic(ctx context.Context, t Target, topic rawTopic, bytes int) error {
 	}
 	defer p.c.close()
 	for sent := 0; sent < bytes; sent += len(p.c.out) {
-		if _, err := p.produce(); err != nil {
+		if _, err := p.produce(ctx); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,7 @@ func idleWorkloads() []Workload {
 	idle.Duration = idleWatch
 	return []Workload{
 		idle,
-		raw("idle-connections", 16, "10,000 connections, each of which asked ApiVersions and Metadata of a topic of 16 partitions and then says nothing: memory per connection, CPU while they idle.", runIdleConnections),
+		raw("idle-connections", 16, "10,000 connections, each of which asked ApiVersions and Metadata of a topic of 16 partitions and then says nothing: memory per connection, CPU while they idle. The broker must allow as many from one address (Sluice: max.connections.per.ip).", runIdleConnections),
 		raw("idle-partitions", 1000, "10 topics of 1,000 partitions: memory per partition after creating them, and again after one batch of one 1 KiB record was written to each.", runIdlePartitions),
 	}
 }
@@ -120,7 +120,7 @@ func openIdle(ctx context.Context, t Target, topic rawTopic, n int) ([]*rawConn,
 	for i := range n {
 		c, err := openRaw(ctx, t.Seeds)
 		if err != nil {
-			return conns, fmt.Errorf("connection %d: %w", i+1, err)
+			return conns, fmt.Errorf("connection %d (does the broker allow so many from one address?): %w", i+1, err)
 		}
 		conns = append(conns, c)
 		if _, err := c.metadata(topic.name); err != nil {

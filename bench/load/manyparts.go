@@ -74,7 +74,7 @@ func (m *many) produceToAll(ctx context.Context, t Target) (time.Duration, error
 			return 0, err
 		}
 		for range manyPerTopic / manyPerRequest {
-			if _, err = p.produce(); err != nil {
+			if _, err = p.produce(ctx); err != nil {
 				break
 			}
 		}

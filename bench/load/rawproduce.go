@@ -1,12 +1,15 @@
 package load
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluicemq/sluice/protocol"
@@ -31,8 +34,8 @@ type rawProducer struct {
 }
 
 // newRawProducer takes over the connection, which must lead to the topic's leader.
-func newRawProducer(c *rawConn, s rawShape) (*rawProducer, error) {
-	id, epoch, err := c.producerID()
+func newRawProducer(ctx context.Context, c *rawConn, s rawShape) (*rawProducer, error) {
+	id, epoch, err := c.awaitProducerID(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +44,20 @@ func newRawProducer(c *rawConn, s rawShape) (*rawProducer, error) {
 		return nil, err
 	}
 	return &rawProducer{c: c, shape: s, batch: batch, records: records, req: rawProduceRequest(s, batch)}, nil
+}
+
+// awaitProducerID asks until the broker gives an id: one that has just started has first to load what it knows of producers.
+func (c *rawConn) awaitProducerID(ctx context.Context) (id int64, epoch int16, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rawPatience)
+	defer cancel()
+	for {
+		if id, epoch, err = c.producerID(); !kerr.IsRetriable(err) {
+			return id, epoch, err
+		}
+		if ended := wait(ctx, rawPoll); ended != nil {
+			return 0, 0, errors.Join(ended, err)
+		}
+	}
 }
 
 func (c *rawConn) producerID() (id int64, epoch int16, err error) {
@@ -106,14 +123,34 @@ func halfRandom(bytes int) []byte {
 
 // produce sends the next request and waits for its answer. The time is from the first byte's way out to the last
 // byte's way in: making the request and reading the answer are the client's own affair.
-func (p *rawProducer) produce() (time.Duration, error) {
+//
+// The first request to a partition is sent again while the broker says so: Apache Kafka names a new partition's leader
+// before that leader knows it. What it took of the request already it recognises by its sequence.
+func (p *rawProducer) produce(ctx context.Context) (time.Duration, error) {
+	took, err := p.once()
+	for p.inFirstRound() && kerr.IsRetriable(err) {
+		if ended := wait(ctx, rawPoll); ended != nil {
+			return 0, errors.Join(ended, err)
+		}
+		took, err = p.once()
+	}
+	if err != nil {
+		return 0, err
+	}
+	p.next++
+	return took, nil
+}
+
+// inFirstRound reports whether there are partitions that no request was acknowledged for.
+func (p *rawProducer) inFirstRound() bool { return p.next*p.shape.perRequest < p.shape.partitions }
+
+func (p *rawProducer) once() (time.Duration, error) {
 	p.prepare()
 	start := time.Now()
 	if err := p.c.exchange(); err != nil {
 		return 0, fmt.Errorf("produce to %s: %w", p.shape.name, err)
 	}
 	took := time.Since(start)
-	p.next++
 	return took, p.judge()
 }
 

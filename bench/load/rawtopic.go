@@ -21,6 +21,8 @@ const (
 	rawOffsetsVersion  = 4
 )
 
+const rawPoll = 3 * time.Millisecond // between two questions whether it is done
+
 const rawPatience = 60 * time.Second // for what a broker is asked to do for us; the longest is 10,000 partitions
 
 // rawTopic is a topic to be created. Its retention keeps the disk small where the broker acts on it.
@@ -121,7 +123,7 @@ func (c *rawConn) awaitLeaders(ctx context.Context, t rawTopic) (string, error) 
 		if ready {
 			return brokerAddress(resp, leader)
 		}
-		if err := wait(ctx, 3*time.Millisecond); err != nil {
+		if err := wait(ctx, rawPoll); err != nil {
 			return "", fmt.Errorf("topic %s has no leader for each of its %d partitions: %w", t.name, t.partitions, err)
 		}
 	}

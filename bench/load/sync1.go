@@ -112,7 +112,7 @@ func openRawLoad(ctx context.Context, t Target, shapes ...rawShape) (*rawLoad, e
 	}
 	l := &rawLoad{c: c, took: make([][]time.Duration, len(shapes))}
 	for i, s := range shapes {
-		p, err := newRawProducer(c, s)
+		p, err := newRawProducer(ctx, c, s)
 		if err != nil {
 			l.close()
 			return nil, err
@@ -154,10 +154,11 @@ func (l *rawLoad) close() {
 	l.c.close()
 }
 
-// run produces for warm-up and duration. Every request carries this many bytes.
+// run produces for warm-up, until every partition has been written to at least, and duration. Every request carries
+// this many bytes.
 func (l *rawLoad) run(ctx context.Context, t Target, o Options, requestBytes int) (figures, error) {
 	warm := time.Now().Add(o.Warmup)
-	for time.Now().Before(warm) {
+	for time.Now().Before(warm) || slices.ContainsFunc(l.producers, (*rawProducer).inFirstRound) {
 		if err := l.turns(ctx, false); err != nil {
 			return nil, err
 		}
@@ -183,7 +184,7 @@ func (l *rawLoad) run(ctx context.Context, t Target, o Options, requestBytes int
 func (l *rawLoad) turns(ctx context.Context, count bool) error {
 	for i, p := range l.producers {
 		for range rawTurn {
-			took, err := p.produce()
+			took, err := p.produce(ctx)
 			if err != nil {
 				return errors.Join(err, ctx.Err())
 			}
