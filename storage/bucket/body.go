@@ -104,7 +104,8 @@ func (b Body) sum() uint32 {
 var errReleased = errors.New("bucket: body was released")
 
 // sendBytes is about how much Send takes at once: enough that a call costs little beside the copying, and
-// little enough that it is still in the processor's cache when it is copied after it was checked.
+// little enough that it is still in the processor's cache when it is copied after it was checked. Into a new file on ext4
+// (6.18) a vector of 4 MiB and more costs twice the CPU time as well: 1.1 s per GiB in the kernel, against 0.4 in pieces of this size.
 const sendBytes = 256 << 10
 
 // BodyReader reads a body's parts without joining them. Each part is checked against Body.PartCRCs right before its bytes go out.

@@ -8,7 +8,7 @@
 //
 // The types to know are [Config] and [Bucket]. A Create of a large body has up to
 // partsInFlight goroutines, which end before it returns. There are no locks but
-// those of the connection pool.
+// those of the connection pool and of a body's reader, which send.go hands past the SDK to the socket.
 //
 // The outcome of each request is classified in classify.go alone.
 // Keys: docs/formats/bucket.md. Imports: storage/bucket.
