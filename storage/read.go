@@ -38,7 +38,8 @@ const (
 func (e *Engine) Read(ctx context.Context, f *Fetch) {
 	ctx, cancel := context.WithTimeout(ctx, bucketWait)
 	defer cancel()
-	done := e.readBehind(ctx, f)
+	parts := e.resolveFetch(f)
+	done := e.readBehind(ctx, f, parts)
 	left, empty := f.MaxBytes, true
 	for i := range f.Partitions {
 		q := &f.Partitions[i]
@@ -47,9 +48,9 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 		case done != nil && done[i]:
 			q.cut(limit, empty)
 		case !empty && limit <= 0:
-			e.position(q)
+			parts[i].position(q)
 		default:
-			e.readPartition(ctx, q, limit, empty)
+			e.readPartition(ctx, parts[i], q, limit, empty)
 		}
 		if q.Bytes > 0 {
 			empty = false
@@ -60,6 +61,23 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 		}
 	}
 	e.meter.read(f)
+}
+
+// resolveFetch finds the partitions of a request; nil where there is none. A request lists them by topic.
+func (e *Engine) resolveFetch(f *Fetch) []*partition {
+	parts := make([]*partition, len(f.Partitions))
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var topic ident.TopicID
+	var ofTopic []*partition
+	for i := range f.Partitions {
+		tp := f.Partitions[i].Partition
+		if i == 0 || tp.Topic != topic {
+			topic, ofTopic = tp.Topic, e.topics[tp.Topic]
+		}
+		parts[i] = partitionAt(ofTopic, tp.Index)
+	}
+	return parts
 }
 
 // endOf returns where a batch ends that was verified.
@@ -74,10 +92,10 @@ func endOf(batch []byte) ident.Offset {
 // readBehind reads several partitions of a request from the bucket at once, so that a request takes one
 // GET's time and not one per partition. It says which ones it read; they may hold more than the
 // limits allow together: at most a block each, of coldParallel ones.
-func (e *Engine) readBehind(ctx context.Context, f *Fetch) (done []bool) {
+func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition) (done []bool) {
 	var behind []int
 	for i := range f.Partitions {
-		if e.isBehind(&f.Partitions[i]) {
+		if parts[i].isBehind(&f.Partitions[i]) {
 			behind = append(behind, i)
 		}
 	}
@@ -98,7 +116,7 @@ func (e *Engine) readBehind(ctx context.Context, f *Fetch) (done []bool) {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			q := &f.Partitions[i]
-			e.readPartition(ctx, q, min(q.MaxBytes, share), true)
+			e.readPartition(ctx, parts[i], q, min(q.MaxBytes, share), true)
 			got.Add(int64(q.Bytes))
 		})
 	}
@@ -107,8 +125,7 @@ func (e *Engine) readBehind(ctx context.Context, f *Fetch) (done []bool) {
 }
 
 // isBehind reports that what is asked for lies in the bucket only.
-func (e *Engine) isBehind(q *FetchPartition) bool {
-	p := e.partition(q.Partition)
+func (p *partition) isBehind(q *FetchPartition) bool {
 	if p == nil {
 		return false
 	}
@@ -136,24 +153,23 @@ func (q *FetchPartition) cut(limit int, atLeastOne bool) {
 }
 
 // position fills in watermarks without reading.
-func (e *Engine) position(q *FetchPartition) {
-	if p := e.lookup(q); p != nil {
+func (p *partition) position(q *FetchPartition) {
+	if q.begin(p) {
 		p.mu.Lock()
 		p.positionLocked(q)
 		p.mu.Unlock()
 	}
 }
 
-// lookup finds the partition or says why not.
-func (e *Engine) lookup(q *FetchPartition) *partition {
+// begin empties the answer and reports whether there is such a partition.
+func (q *FetchPartition) begin(p *partition) bool {
 	q.Err, q.HighWatermark, q.LastStable, q.LogStart = nil, -1, -1, -1
 	q.Batches, q.Bytes, q.fromWAL, q.cold = nil, 0, 0, false
 	q.Current = Leader{Broker: -1, Epoch: ident.NoEpoch}
-	p := e.partition(q.Partition)
 	if p == nil {
 		q.Err = ErrUnknownPartition
 	}
-	return p
+	return p != nil
 }
 
 // positionLocked checks the request against the partition and fills in its watermarks.
@@ -188,9 +204,9 @@ func (p *partition) checkEpochLocked(epoch ident.Epoch) error {
 }
 
 // readPartition reads one partition; what moves while it is read is planned anew.
-func (e *Engine) readPartition(ctx context.Context, q *FetchPartition, limit int, atLeastOne bool) {
+func (e *Engine) readPartition(ctx context.Context, p *partition, q *FetchPartition, limit int, atLeastOne bool) {
 	for attempt := 1; ; attempt++ {
-		err := e.readOnce(ctx, q, limit, atLeastOne)
+		err := e.readOnce(ctx, p, q, limit, atLeastOne)
 		if err == nil {
 			return
 		}
@@ -224,9 +240,8 @@ func readError(err error) error {
 }
 
 // readOnce plans under the lock and reads without it.
-func (e *Engine) readOnce(ctx context.Context, q *FetchPartition, limit int, atLeastOne bool) error {
-	p := e.lookup(q)
-	if p == nil {
+func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, limit int, atLeastOne bool) error {
+	if !q.begin(p) {
 		return nil
 	}
 	p.mu.Lock()
