@@ -13,7 +13,7 @@
 //
 // Goroutines: the WAL's own call [Engine.durable] in WAL order; one flusher for
 // all partitions and one for those of class object; one housekeeper (retention,
-// manifests, deletion). A partition's mutex guards memory only; several are taken in
+// manifests, deletion); one per reader of the bucket while it is read ahead of (ahead.go). A partition's mutex guards memory only; several are taken in
 // id order (E8); the catalog is never called under one.
 //
 // What is measured: metrics.go; no decision depends on it. Imports: ident, catalog, protocol, vfs, wal, storage/{bucket,object,cache,pstate}.

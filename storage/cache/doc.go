@@ -7,6 +7,8 @@
 // issued once, so an entry can never stand for other content (trap 42). The cache
 // does not know what the bytes mean: callers verify checksums, and on a misfit call [Cache.Forget].
 //
+// [Cache.Pieces] copies nothing; [Cache.Get] copies where a run crosses blocks.
+//
 // Type to know: [Cache]. Its mutex guards memory only and is never held during a read.
 // Each block on its way has one goroutine, which [Cache.Close] ends and waits for.
 // Kept blocks stay within the budget; blocks on their way come on top, and
