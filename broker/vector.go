@@ -23,6 +23,7 @@ const (
 type vector struct {
 	entries [vectorMax][]byte
 	count   int
+	peak    int // the most entries since it was taken
 	scratch [scratchBytes]byte
 	used    int  // of scratch
 	open    bool // the last entry ends at scratch[:used]
@@ -115,6 +116,7 @@ func (v *vector) push(b []byte) bool {
 	}
 	v.entries[v.count] = b
 	v.count++
+	v.peak = max(v.peak, v.count)
 	return true
 }
 
@@ -127,7 +129,7 @@ func (v *vector) flush(nc net.Conn) error {
 
 // free lets go of the bytes and keeps the memory.
 func (v *vector) free() {
-	clear(v.entries[:])
-	v.count, v.used, v.open = 0, 0, false
+	clear(v.entries[:v.peak])
+	v.count, v.peak, v.used, v.open = 0, 0, 0, false
 	vectors.Put(v)
 }

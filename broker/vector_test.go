@@ -82,6 +82,22 @@ func TestWriteVectorJoins(t *testing.T) {
 	}
 }
 
+// A vector that is put away holds on to nobody's bytes.
+func TestWriteVectorLetsGo(t *testing.T) {
+	v := new(vector)
+	for range 3 * vectorMax {
+		if !v.add(make([]byte, joinBelow)) {
+			v.count = 0 // as after a write that failed
+		}
+	}
+	v.free()
+	for i, b := range v.entries {
+		if b != nil {
+			t.Fatalf("entry %d holds %d bytes", i, len(b))
+		}
+	}
+}
+
 // A connection that ends in the middle is told.
 func TestWriteVectorFails(t *testing.T) {
 	here, there := net.Pipe()
