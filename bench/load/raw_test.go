@@ -74,7 +74,11 @@ func (b *rawBroker) target() Target {
 // runRaw runs a workload of ours shortly and small.
 func runRaw(t testing.TB, name string, target Target, scale float64) *Result {
 	t.Helper()
-	w := rawNamed(t, name)
+	return runRawWorkload(t, rawNamed(t, name), target, scale)
+}
+
+func runRawWorkload(t testing.TB, w Workload, target Target, scale float64) *Result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), rawTestPatience)
 	defer cancel()
 	r, err := Run(ctx, target, w, Options{Warmup: -1, Duration: 50 * time.Millisecond, Scale: scale})
@@ -111,11 +115,20 @@ func TestRaw_SyncAndParts(t *testing.T) {
 		t.Error("no CPU per request of the broker")
 	}
 	for _, name := range []string{"parts-request-1", "parts-request-100", "parts-request-1000", "parts-used-1000"} {
-		r := runRaw(t, name, target, 1)
+		w := rawNamed(t, name)
+		if name == "parts-used-1000" {
+			w.Partitions = 30 // each is written to before anything counts
+		}
+		r := runRawWorkload(t, w, target, 1)
 		positive(t, r, "ack_p50_ms", "one_partition_ack_p50_ms", "p50_ratio")
 		if err := r.Verdict(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	w := rawNamed(t, "parts-request-100")
+	w.Partitions = 150
+	if _, err := Run(t.Context(), target, w, Options{}); !errors.Is(err, ErrWorkload) {
+		t.Errorf("error %v, want that 100 does not divide 150", err)
 	}
 }
 

@@ -71,6 +71,9 @@ func runSync1(ctx context.Context, t Target, w Workload, o Options) (figures, er
 
 // runParts measures requests of several partitions beside requests of one, in one run.
 func runParts(ctx context.Context, t Target, w Workload, o Options, perRequest int) (figures, error) {
+	if w.Partitions < perRequest || w.Partitions%perRequest != 0 {
+		return nil, fmt.Errorf("%w: %d partitions cannot be written to in requests of %d", ErrWorkload, w.Partitions, perRequest)
+	}
 	many := rawShape{rawTopic{rawName(w.Name), w.Partitions}, perRequest, rawTotalBytes / perRequest}
 	one := rawShape{rawTopic{rawName(w.Name + "-one"), 1}, 1, rawTotalBytes}
 	l, err := openRawLoad(ctx, t, many, one)
