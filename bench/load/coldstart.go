@@ -16,11 +16,11 @@ const (
 
 func startWorkloads() []Workload {
 	return []Workload{
-		raw("cold-start", startPartitions, "Starts the broker five times after a clean stop and five times after kill -9 with little in its log: from exec to the first answer (ApiVersions) and to the first acknowledged record. Wants --exec, with the broker not running; the first start (an empty folder) is told apart.",
+		raw("cold-start", startPartitions, "starts the broker five times after a clean stop and five times after kill -9 with little in its log: from exec to the first answer (ApiVersions) and to the first acknowledged record. Wants --exec, with the broker not running; the first start (an empty folder) is told apart",
 			func(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
 				return runColdStart(ctx, t, w, o, 0)
 			}),
-		raw("cold-start-wal", startPartitions, "The same with 256 MiB written before each kill -9. How much of it the broker has to read again is its own affair: hold its flush back (SLUICE_FLUSH_INTERVAL=1h SLUICE_FLUSH_BYTES=4GiB) to have it all in the log, which then has 256 MiB at the first of the five and 1.25 GiB at the last. Wants --exec.",
+		raw("cold-start-wal", startPartitions, "the same with 256 MiB written before each kill -9. How much of it the broker has to read again is its own affair: hold its flush back (SLUICE_FLUSH_INTERVAL=1h SLUICE_FLUSH_BYTES=4GiB) to have it all in the log, which then has 256 MiB at the first of the five and 1.25 GiB at the last. Wants --exec",
 			func(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
 				return runColdStart(ctx, t, w, o, startWALBytes)
 			}),

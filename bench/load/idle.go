@@ -21,17 +21,20 @@ const (
 )
 
 func idleWorkloads() []Workload {
-	idle := raw("idle", 0, "Nothing: CPU, context switches and memory of the named processes over 120 s.", runIdle)
+	idle := raw("idle", 0, "nothing: CPU, context switches and memory of the named processes over 120 s", runIdle)
 	idle.Duration = idleWatch
 	return []Workload{
 		idle,
-		raw("idle-connections", 16, "10,000 connections, each of which asked ApiVersions and Metadata of a topic of 16 partitions and then says nothing: memory per connection, CPU while they idle. The broker must allow as many from one address (Sluice: max.connections.per.ip).", runIdleConnections),
-		raw("idle-partitions", 1000, "10 topics of 1,000 partitions: memory per partition after creating them, and again after one batch of one 1 KiB record was written to each.", runIdlePartitions),
+		raw("idle-connections", 16, "10,000 connections, each of which asked ApiVersions and Metadata of a topic of 16 partitions and then says nothing: memory per connection, CPU while they idle. The broker must allow as many from one address (Sluice: max.connections.per.ip)", runIdleConnections),
+		raw("idle-partitions", 1000, "10 topics of 1,000 partitions: memory per partition after creating them, and again after one batch of one 1 KiB record was written to each", runIdlePartitions),
 	}
 }
 
 func runIdle(ctx context.Context, t Target, _ Workload, o Options) (figures, error) {
 	if err := t.needProcesses(); err != nil {
+		return nil, err
+	}
+	if err := wait(ctx, o.Warmup); err != nil { // what a start has left to do
 		return nil, err
 	}
 	f := make(figures)
@@ -52,7 +55,7 @@ func (t Target) needProcesses() error {
 	return nil
 }
 
-// watchIdle adds what the processes do while nobody asks them anything.
+// watchIdle adds what the processes do while nobody asks them anything; no rates, if there is no time to watch.
 func watchIdle(ctx context.Context, t Target, f figures, d time.Duration) error {
 	before, err := sampleProcesses(t.Processes)
 	if err != nil {
@@ -68,9 +71,12 @@ func watchIdle(ctx context.Context, t Target, f figures, d time.Duration) error 
 	}
 	seconds := time.Since(start).Seconds()
 	for i, p := range t.Processes {
+		f["rss_mib."+p.Name] = after[i].rssBytes / mib
+		if d == 0 {
+			continue
+		}
 		f["idle_cpu_percent."+p.Name] = 100 * (after[i].cpuSeconds - before[i].cpuSeconds) / seconds
 		f["idle_switches_per_second."+p.Name] = (after[i].switches - before[i].switches) / seconds
-		f["rss_mib."+p.Name] = after[i].rssBytes / mib
 	}
 	return nil
 }

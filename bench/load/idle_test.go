@@ -28,6 +28,18 @@ func TestIdle_Workloads(t *testing.T) {
 	}
 }
 
+func TestIdle_NoTimeNoRate(t *testing.T) {
+	target := Target{Processes: []Process{{"broker", os.Getpid()}}}
+	r, err := Run(t.Context(), target, rawNamed(t, "idle"), Options{Warmup: -1, Duration: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	positive(t, r, "rss_mib.broker")
+	if cpu, there := r.Figures["idle_cpu_percent.broker"]; there {
+		t.Errorf("%v %% of a core over no time", cpu)
+	}
+}
+
 func TestIdle_WantsProcesses(t *testing.T) {
 	for _, name := range []string{"idle", "idle-connections", "idle-partitions"} {
 		_, err := Run(t.Context(), Target{Seeds: []string{"127.0.0.1:1"}}, rawNamed(t, name), Options{})

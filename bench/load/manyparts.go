@@ -13,7 +13,7 @@ const (
 )
 
 func manyWorkloads() []Workload {
-	const help = "Creates %d partitions (topics of 1,000), writes one record of 1 KiB to each in requests of 100 partitions, twice, and, where the broker can be started (--exec), does so again after a clean stop and after kill -9. Figures in µs per partition."
+	const help = "creates %d partitions (topics of 1,000), writes one record of 1 KiB to each in requests of 100 partitions, twice, and, where the broker can be started (--exec), does so again after a clean stop and after kill -9. Figures in µs per partition"
 	return []Workload{
 		raw("many-partitions-1k", 1000, fmt.Sprintf(help, 1000), runManyPartitions),
 		raw("many-partitions-10k", 10_000, fmt.Sprintf(help, 10_000), runManyPartitions),

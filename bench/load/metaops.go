@@ -14,7 +14,7 @@ const (
 )
 
 func metaWorkloads() []Workload {
-	return []Workload{raw("meta-ops", 1, "Creates and deletes topics one by one and 100 per request, and asks for Metadata while 10,000 partitions exist: of one topic of 16 partitions, and of everything.", runMetaOps)}
+	return []Workload{raw("meta-ops", 1, "creates and deletes topics one by one and 100 per request, and asks for Metadata while 10,000 partitions exist: of one topic of 16 partitions, and of everything", runMetaOps)}
 }
 
 func runMetaOps(ctx context.Context, t Target, _ Workload, o Options) (figures, error) {

@@ -15,7 +15,7 @@ const rawTotalBytes = 100 << 10
 // rawWorkloads are the workloads of one connection and one goroutine, and those of what idles, starts or is many.
 func rawWorkloads() []Workload {
 	ws := []Workload{
-		raw("sync-1", 16, "One record of 1 KiB per request, 16 partitions in turn, the next when the last is acknowledged: the floor of latency.", runSync1),
+		raw("sync-1", 16, "one record of 1 KiB per request, 16 partitions in turn, the next when the last is acknowledged: the floor of latency", runSync1),
 		parts("parts-request-1", 1, 1),
 		parts("parts-request-100", 100, 100),
 		parts("parts-request-1000", 1000, 1000),
@@ -44,7 +44,7 @@ type figures map[string]float64
 type figuresFunc func(ctx context.Context, t Target, w Workload, o Options) (figures, error)
 
 func parts(name string, partitions, perRequest int) Workload {
-	help := fmt.Sprintf("Requests of 100 KiB to %d of a topic's %d partitions, one at a time, ten and ten in turn with requests of the same bytes to one partition: p50_ratio compares the two.", perRequest, partitions)
+	help := fmt.Sprintf("requests of 100 KiB to %d of a topic's %d partitions, one at a time, ten and ten in turn with requests of the same bytes to one partition: p50_ratio compares the two", perRequest, partitions)
 	return raw(name, partitions, help, func(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
 		return runParts(ctx, t, w, o, perRequest)
 	})
