@@ -20,10 +20,9 @@ type subscription struct {
 	errors    atomic.Int64
 	paused    gate
 
-	mu       sync.Mutex
-	assigned map[string]int // partitions by topic that members have
-	changed  chan struct{}  // holds one when assigned changed
-	reason   error          // the first
+	mu      sync.Mutex
+	changed chan struct{} // holds one when a consumer's assigned changed
+	reason  error         // the first
 }
 
 // consumer is one client and goroutine of a subscription.
@@ -32,6 +31,8 @@ type consumer struct {
 	client   *kgo.Client
 	recorder *shard
 	wire     wireCounter
+	fair     int // partitions that it has when its group is complete, or one more
+	assigned int // partitions that it has, under s.mu
 }
 
 // fetchBytes is OMB's max.partition.fetch.bytes of the Kafka drivers.
@@ -39,8 +40,7 @@ const fetchBytes = 10 * mib
 
 func newSubscription(f *flow, number int) (*subscription, error) {
 	w := &f.w
-	s := &subscription{number: number, f: f, checker: newChecker(f.run, len(f.names)*w.Partitions),
-		assigned: make(map[string]int), changed: make(chan struct{}, 1)}
+	s := &subscription{number: number, f: f, checker: newChecker(f.run, len(f.names)*w.Partitions), changed: make(chan struct{}, 1)}
 	if w.OwnTopic { // a consumer has one topic
 		for i, name := range f.names {
 			for n := range w.Consumers {
@@ -62,7 +62,7 @@ func newSubscription(f *flow, number int) (*subscription, error) {
 // add starts a consumer, the nth of its group.
 func (s *subscription) add(group string, topics []string, n int) error {
 	w := &s.f.w
-	c := &consumer{s: s, recorder: s.f.recorder.shard(s.number + n)}
+	c := &consumer{s: s, recorder: s.f.recorder.shard(s.number + n), fair: len(topics) * w.Partitions / w.Consumers}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(s.f.t.Seeds...), kgo.ClientID("bench"), kgo.WithHooks(&c.wire), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxPartitionBytes(fetchBytes), kgo.FetchMaxBytes(50 * mib),
@@ -70,10 +70,17 @@ func (s *subscription) add(group string, topics []string, n int) error {
 	if w.Direct {
 		opts = append(opts, kgo.ConsumePartitions(share(topics, w.Partitions, n, w.Consumers)))
 	} else {
-		opts = append(opts, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topics...),
-			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.assign(m, 1) }),
-			kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.assign(m, -1) }),
-			kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { s.assign(m, -1) }))
+		// Blocking a rebalance while records are looked at, and committing before partitions go, makes a rebalance
+		// repeat nothing: what comes twice is the cluster's doing.
+		opts = append(opts, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topics...), kgo.BlockRebalanceOnPoll(),
+			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.assign(m, 1) }),
+			kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, m map[string][]int32) {
+				if err := cl.CommitUncommittedOffsets(ctx); err != nil {
+					s.note(fmt.Errorf("commit before partitions go: %w", err))
+				}
+				c.assign(m, -1)
+			}),
+			kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.assign(m, -1) }))
 	}
 	var err error
 	if c.client, err = kgo.NewClient(opts...); err != nil {
@@ -97,39 +104,40 @@ func share(topics []string, partitions, n, of int) map[string]map[int32]kgo.Offs
 	return offsets
 }
 
-func (s *subscription) assign(m map[string][]int32, sign int) {
-	s.mu.Lock()
-	for t, ps := range m {
-		s.assigned[t] += sign * len(ps)
+func (c *consumer) assign(m map[string][]int32, sign int) {
+	c.s.mu.Lock()
+	for _, ps := range m {
+		c.assigned += sign * len(ps)
 	}
-	s.mu.Unlock()
+	c.s.mu.Unlock()
 	select {
-	case s.changed <- struct{}{}:
+	case c.s.changed <- struct{}{}:
 	default:
 	}
 }
 
-// ready waits until every partition has a reader.
+// ready waits until every partition has a reader and every reader its share: the groups are complete.
 func (s *subscription) ready(ctx context.Context) error {
-	if s.f.w.Direct {
-		return nil
-	}
-	for {
+	for want := len(s.f.names) * s.f.w.Partitions; !s.f.w.Direct; {
 		s.mu.Lock()
-		sum, want := 0, len(s.f.names)*s.f.w.Partitions
-		for _, n := range s.assigned {
-			sum += n
+		sum, short := 0, 0
+		for _, c := range s.consumers {
+			sum += c.assigned
+			if c.assigned < c.fair {
+				short++
+			}
 		}
 		s.mu.Unlock()
-		if sum == want {
+		if sum == want && short == 0 {
 			return nil
 		}
 		select {
 		case <-s.changed:
 		case <-ctx.Done():
-			return fmt.Errorf("subscription %d: %d of %d partitions are assigned: %w", s.number, sum, want, ctx.Err())
+			return fmt.Errorf("subscription %d: %d of %d partitions are assigned, %d consumers wait for their share: %w", s.number, sum, want, short, ctx.Err())
 		}
 	}
+	return nil
 }
 
 // run reads until the context ends.
@@ -143,6 +151,7 @@ func (c *consumer) run(ctx context.Context) {
 			}
 		})
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) { c.take(&p, now) })
+		c.client.AllowRebalance()
 	}
 }
 

@@ -263,4 +263,8 @@ func TestWorkloadsHaveNamesAndScale(t *testing.T) {
 	if s := scaled(w, Options{Scale: 0.5}); s.Rate != 100_000 || s.BacklogBytes != 256*gib {
 		t.Errorf("half of it is %v records/s, %d bytes", s.Rate, s.BacklogBytes)
 	}
+	w, _ = Named("omb-fanout-10")
+	if s := scaled(w, Options{Scale: 0.05}); s.Rate != 7500 || s.Topics != 5 || s.Producers != 5 || s.Consumers != 1 {
+		t.Errorf("a twentieth is %v records/s in %d topics of %d producers", s.Rate, s.Topics, s.Producers)
+	}
 }

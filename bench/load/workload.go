@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -120,12 +121,18 @@ func Named(name string) (Workload, bool) {
 	return ws[i], true
 }
 
-// scaled fits a workload to a smaller machine.
+// scaled fits a workload to a smaller machine. Where every topic has its own clients there are fewer topics, each with
+// the rate that it has in the large.
 func scaled(w Workload, o Options) Workload {
 	if o.Scale == 0 || o.Scale == 1 {
 		return w
 	}
 	w.Rate *= o.Scale
+	if w.OwnTopic {
+		topics := w.Topics
+		w.Topics = max(1, int(math.Round(float64(topics)*o.Scale)))
+		w.Producers = max(1, w.Producers*w.Topics/topics)
+	}
 	w.BacklogBytes = int64(float64(w.BacklogBytes) * o.Scale)
 	w.FillBytes = int64(float64(w.FillBytes) * o.Scale)
 	return w
