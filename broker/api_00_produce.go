@@ -51,10 +51,12 @@ type produceCall struct {
 
 	seen map[ident.TopicID][]uint64 // target.seen of every topic so far; nil for a request of one partition
 
-	// holders of the memory budget and of space: the answer, and the log until Done.
+	// holders of the memory budget and of space: the answer, the reader until it has placed, and the log until Done.
 	holders   atomic.Int32
 	space     *produceSpace
 	abandoned bool // the connection ended, perhaps in the middle of the answer: space is not used again
+
+	lent bool // the reader lends itself and answers; guarded by conn.mu, changed by the reader only
 
 	// Guarded by conn.mu. Once settled, append belongs to us again. A call
 	// that timed out is answered without a look at append, which the log still has.
@@ -275,12 +277,14 @@ func (p *produceCall) refuse(out *protocol.ProducedPartition, topic *catalog.Top
 func (p *produceCall) place(b *Broker) {
 	p.seen = nil
 	if len(p.append.Partitions) == 0 {
-		p.settled = true // nobody else knows of the call yet
+		p.conn.mu.Lock()
+		p.settled = true
+		p.conn.mu.Unlock()
 		return
 	}
 	p.holders.Add(1)
 	p.append.Done = p.done
-	p.append.Lend = !p.conn.moreIsThere()
+	p.append.Lend = p.lent
 	b.log.Append(&p.append)
 }
 
@@ -288,7 +292,9 @@ func (p *produceCall) place(b *Broker) {
 func (p *produceCall) done(*storage.AppendRequest) {
 	p.conn.mu.Lock()
 	p.settled = true
-	p.conn.changed.Broadcast()
+	if !p.lent {
+		p.conn.changed.Broadcast()
+	}
 	p.conn.mu.Unlock()
 	p.release()
 }

@@ -5,8 +5,8 @@
 //  2. It takes one whole frame off the socket: key and version are looked at
 //     first, the bytes are reserved in the broker's budget, then read under a deadline.
 //  3. Produce is placed at once and goes into the queue; so consecutive
-//     Produce requests overlap. If it is settled when the place returns and nothing is before it, it is answered on the spot: so it
-//     is where the peer has sent nothing more, and the log uses the reader's goroutine for the sync.
+//     Produce requests overlap. If nothing is before it and the peer has sent nothing more, the reader lends itself to the log for
+//     the sync and answers on the spot; the alarm sees to it that a sync which hangs does not hold up REQUEST_TIMED_OUT.
 //  4. Any other request waits until the queue is empty, which is when all
 //     before it are published and answered, and runs in the reader.
 //  5. The writer, which is started by the first Produce that has to wait,
@@ -69,7 +69,7 @@ type conn struct {
 	queue      []*produceCall // placed, in order; an entry stays until its answer is written
 	queueBytes int
 	hasWriter  bool
-	alarm      *time.Timer // wakes the writer when the head's time is over
+	alarm      *time.Timer // wakes the writer, or starts it, when the head's time is over
 	mutedUntil time.Time   // begin no frame before
 	stopping   bool        // read no further request
 	err        error       // set once: the connection is of no use any more
@@ -397,33 +397,75 @@ func (c *conn) moreIsThere() bool {
 	return err == nil && n > 0
 }
 
-// place hands a Produce request to the log and puts it into the queue, unless it can be answered on the spot.
+// place puts a Produce request into the queue and hands it to the log. A lent one is answered by the reader, unless its time is
+// over before.
 func (c *conn) place(call *call) error {
 	p := call.row.place(c.b, call)
 	p.conn = c
+	p.holders.Add(1) // the connection may fail at any moment from here on, and lets go of what is in its queue
+	defer p.release()
+	if err := c.enqueue(p, !c.moreIsThere()); err != nil {
+		p.release()
+		return err
+	}
 	p.place(c.b)
-
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		p.release()
-		return c.err
+		return c.err // fail has released it
 	}
-	if p.settled && len(c.queue) == 0 {
+	if p.lent && p.settled && !p.timedOut {
+		c.queue, c.queueBytes = slices.Delete(c.queue, 0, 1), 0 // nothing was before it, and only we add
 		c.mu.Unlock()
 		defer p.release()
 		return c.answer(p)
 	}
-	c.queue = append(c.queue, p)
-	c.queueBytes += p.bytes
-	if !c.hasWriter {
-		c.hasWriter = true
-		c.alarm = time.AfterFunc(time.Hour, c.wake)
-		c.writers.Go(c.writeLoop)
-	}
+	p.lent = false
+	c.startWriterLocked()
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	return nil
+}
+
+// enqueue puts a call at the queue's end. It is lent if it may be and nothing is before it.
+func (c *conn) enqueue(p *produceCall, mayLend bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	p.lent = mayLend && len(c.queue) == 0
+	c.queue = append(c.queue, p)
+	c.queueBytes += p.bytes
+	if p.lent && !p.deadline.IsZero() {
+		c.setAlarmLocked(time.Until(p.deadline))
+	}
+	return nil
+}
+
+func (c *conn) startWriterLocked() {
+	if !c.hasWriter {
+		c.hasWriter = true
+		c.writers.Go(c.writeLoop)
+	}
+}
+
+func (c *conn) setAlarmLocked(d time.Duration) {
+	if c.alarm == nil {
+		c.alarm = time.AfterFunc(d, c.overdue)
+		return
+	}
+	c.alarm.Reset(d)
+}
+
+// overdue is called when the head's time may be over.
+func (c *conn) overdue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && len(c.queue) > 0 {
+		c.startWriterLocked()
+	}
+	c.changed.Broadcast()
 }
 
 func (c *conn) wake() {
@@ -510,12 +552,15 @@ func (c *conn) nextSettled() []*produceCall {
 // settledLocked reports whether a call can be answered: its outcome is there, or its time is
 // over. Only the head's time counts, as answers leave in order; the alarm is set for it.
 func (c *conn) settledLocked(p *produceCall) bool {
+	if p.settled && !p.lent {
+		return true
+	}
 	if p.settled || p.deadline.IsZero() {
-		return p.settled
+		return false
 	}
 	left := time.Until(p.deadline)
 	if left > 0 {
-		c.alarm.Reset(left)
+		c.setAlarmLocked(left)
 		return false
 	}
 	p.timedOut = true

@@ -27,6 +27,7 @@ type memoryLog struct {
 	topics   *memoryTopics
 
 	hold      bool                     // place, but do not settle
+	stuck     chan struct{}            // a request that lends its goroutine waits for it, if not nil, before it is settled
 	held      []*storage.AppendRequest // in order of arrival
 	arrived   chan struct{}            // one signal per Append, if not nil
 	fail      error                    // refuse every partition with it
@@ -67,9 +68,20 @@ func (l *memoryLog) Append(req *storage.AppendRequest) {
 		}
 		return
 	}
+	if stuck := l.stuck; stuck != nil && req.Lend {
+		l.mu.Unlock()
+		<-stuck // as a sync of a disk that hangs
+		l.mu.Lock()
+	}
 	l.settleLocked(req)
 	l.mu.Unlock()
 	req.Done(req)
+}
+
+func (l *memoryLog) setStuck(c chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stuck = c
 }
 
 func (l *memoryLog) Throttle() time.Duration {

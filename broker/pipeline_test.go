@@ -196,6 +196,65 @@ func TestE20_TimeoutIsHonoured(t *testing.T) {
 	})
 }
 
+// TestE20_TimeoutIsHonouredWhileLent: the reader is in a sync that hangs. Its request is answered in time all the same, once,
+// and the connection goes on when the sync ends.
+func TestE20_TimeoutIsHonouredWhileLent(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		c := dial()
+		ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, "x")), 9)
+		for range 2 { // the writer is started by the first
+			stuck := make(chan struct{})
+			h.log.setStuck(stuck)
+			req := produceRequest("t", plainBatch(t, "x"))
+			req.TimeoutMillis = 1500
+			began := time.Now()
+			resp := ask[*kmsg.ProduceResponse](c, req, 9)
+			if waited := time.Since(began); waited != 1500*time.Millisecond {
+				t.Errorf("answered after %v, want 1.5s", waited)
+			}
+			wantCode(t, "lent", resp.Topics[0].Partitions[0].ErrorCode, protocol.CodeRequestTimedOut)
+			if h.memory.available() == h.cfg.MemoryBytesMax {
+				t.Error("memory was given back while the log still has the batch")
+			}
+			c.expectSilence(time.Minute)
+			h.log.setStuck(nil)
+			close(stuck)
+			synctest.Wait()
+			if h.memory.available() != h.cfg.MemoryBytesMax {
+				t.Error("memory was not given back when the log let go of the batch")
+			}
+			resp = ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, "y")), 9)
+			wantCode(t, "after", resp.Topics[0].Partitions[0].ErrorCode, protocol.CodeNone)
+		}
+	})
+}
+
+// TestFailsWhileLent: the connection ends while its reader is in a sync; nothing is given back twice.
+func TestFailsWhileLent(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		stuck := make(chan struct{})
+		h.log.setStuck(stuck)
+		c := dial()
+		req := produceRequest("t", plainBatch(t, "x"))
+		req.TimeoutMillis = 1500
+		c.send(req, 9)
+		synctest.Wait()
+		_ = c.nc.Close()
+		time.Sleep(2 * time.Second) // the writer cannot write its answer
+		synctest.Wait()
+		if h.memory.available() == h.cfg.MemoryBytesMax {
+			t.Error("memory was given back while the log still has the batch")
+		}
+		close(stuck)
+		synctest.Wait()
+		if h.memory.available() != h.cfg.MemoryBytesMax {
+			t.Errorf("%d of %d bytes of memory are free", h.memory.available(), h.cfg.MemoryBytesMax)
+		}
+	})
+}
+
 // TestInlineThenQueued: an answer given by the reader on the spot, then one by the writer, which starts only now.
 func TestInlineThenQueued(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
