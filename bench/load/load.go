@@ -49,11 +49,15 @@ func Run(ctx context.Context, t Target, w Workload, o Options) (*Result, error) 
 	if run == nil {
 		run = runFlow
 	}
+	begin := time.Now()
 	r, err := run(ctx, t, w, o)
 	if err != nil {
 		return nil, fmt.Errorf("workload %s: %w", w.Name, err)
 	}
-	r.Workload = w.Name
+	r.Workload, r.Shape = w.Name, w
+	if r.Begin.IsZero() { // it has no phases
+		r.Begin, r.End = begin, time.Now()
+	}
 	return r, nil
 }
 
