@@ -21,6 +21,7 @@ type Cell struct {
 	Rounds           int                // at most; 0: of the options
 	Extra            time.Duration      // beyond warm-up and duration, for the plan
 	warmsItself      bool               // its warm-up is at full speed: a JVM needs no other
+	settings         []string           // of Sluice, for this cell
 	run              func(*stage) error // nil: the load, once
 }
 
@@ -159,8 +160,8 @@ var Cells = []Cell{
 		Systems:  []string{"sluice-file"},
 		Measures: []Measure{{"idle_cpu_percent.broker", "CPU", "% of a core", false}, brokerRSS}},
 	{Name: "idle-connections", Title: "Idle connections", Load: "idle-connections", Rounds: 1, Warmup: -1, Duration: -1, Extra: 20 * time.Second,
-		Help:     "Slope from none to 10,000 connections, each of which has asked for ApiVersions and Metadata.",
-		Systems:  []string{"sluice-file"},
+		Help:    "Slope from none to 10,000 connections, each of which has asked for ApiVersions and Metadata.",
+		Systems: []string{"sluice-file"}, settings: []string{"max.connections=20000", "max.connections.per.ip=20000"},
 		Measures: []Measure{{"rss_kib_per_connection.broker", "RSS per connection", "KiB", false}}},
 	{Name: "idle-partitions", Title: "Idle partitions", Load: "idle-partitions", Rounds: 1, Warmup: -1, Duration: -1, Extra: 30 * time.Second,
 		Help:    "Slope from none to 10,000 partitions.",
@@ -169,10 +170,16 @@ var Cells = []Cell{
 			{"rss_kib_per_partition_written_once.broker", "RSS per partition, written once", "KiB", false}}},
 	{Name: "many-partitions-1k", Title: "1,000 partitions on one broker", Load: "many-partitions-1k", Rounds: 1, Warmup: -1, Duration: -1, Extra: 10 * time.Second, run: restarts,
 		Help:    "Created, produced to, and the broker started again.",
-		Systems: []string{"sluice-file"}},
+		Systems: []string{"sluice-file"},
+		Measures: []Measure{{"create_us_per_partition", "create", "µs each", false}, {"first_produce_us_per_partition", "first record to all", "µs each", false},
+			{"second_produce_us_per_partition", "second record", "µs each", false}, {"clean_first_answer_ms", "restart: first answer", "ms", false},
+			{"clean_restart_to_all_us_per_partition", "restart to a record in all", "µs each", false}, {"killed_restart_to_all_us_per_partition", "the same after kill -9", "µs each", false}}},
 	{Name: "many-partitions-10k", Title: "10,000 partitions on one broker", Load: "many-partitions-10k", Rounds: 1, Warmup: -1, Duration: -1, Extra: 40 * time.Second, run: restarts,
 		Help:    "The same with 10,000.",
-		Systems: []string{"sluice-file"}},
+		Systems: []string{"sluice-file"},
+		Measures: []Measure{{"create_us_per_partition", "create", "µs each", false}, {"first_produce_us_per_partition", "first record to all", "µs each", false},
+			{"second_produce_us_per_partition", "second record", "µs each", false}, {"clean_first_answer_ms", "restart: first answer", "ms", false},
+			{"clean_restart_to_all_us_per_partition", "restart to a record in all", "µs each", false}, {"killed_restart_to_all_us_per_partition", "the same after kill -9", "µs each", false}}},
 	{Name: "soak", Title: "Half an hour at 60 % of the maximum", Load: "omb-latency", Change: produceOnly(4, fixed(0)), Rounds: 1,
 		FullSystems: []string{"sluice-file"}, Warmup: time.Minute, Duration: 30 * time.Minute, Extra: 45 * time.Second, run: soak,
 		Help: "With uploads to a folder, one consumer, and retention that keeps 4 GiB; first and last third of the time. " +

@@ -164,3 +164,28 @@ func busySeconds(stat string) float64 {
 	}
 	return sum / ticksPerSecond
 }
+
+// others tells what the rest of the machine uses during a step. Every process that the step starts has ended
+// and was waited for when it is over, so that the kernel counts it as ours.
+type others struct {
+	at            time.Time
+	machine, ours float64
+}
+
+func sampleOthers() others {
+	return others{time.Now(), machineSeconds(), usage(unix.RUSAGE_SELF) + usage(unix.RUSAGE_CHILDREN)}
+}
+
+// foreign is in cores, since the sample.
+func (o others) foreign() float64 {
+	now := sampleOthers()
+	return max(0, (now.machine-o.machine)-(now.ours-o.ours)) / now.at.Sub(o.at).Seconds()
+}
+
+func usage(who int) float64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(who, &u); err != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}

@@ -44,3 +44,16 @@ func TestProc_OfThisMachine(t *testing.T) {
 		t.Errorf("the host's name is in %+v", m)
 	}
 }
+
+// What a child used counts as ours once it has ended.
+func TestOthers_ChildrenAreOurs(t *testing.T) {
+	before := sampleOthers()
+	p, err := launch([]string{"sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.done
+	if used := sampleOthers().ours - before.ours; used < 0.02 {
+		t.Errorf("a child that counted to 300,000 used %.3f s", used)
+	}
+}

@@ -77,7 +77,7 @@ func buildRows() []row {
 			row{Measure: "publish p99 at " + rate + " MiB/s", Than: "÷ minimal WAL's maximum", of: of(cell, "sluice", p99),
 				to: []term{{1, operand{cell, "wal", p99, true}}}, Aim: "≤ 1"})
 	}
-	return append(rs,
+	rs = append(rs,
 		ratio("publish p50 at 100 MiB/s", "latency-100", p50, "sluice", "kafka-fsync", "Kafka with fsync", "≤ 0.5"),
 		ratio("publish p99 at 100 MiB/s", "latency-100", p99, "sluice", "kafka-fsync", "Kafka with fsync", "≤ 0.3"),
 		ratio("publish p50 at 100 MiB/s", "latency-100", p50, "sluice", "kafka", "Kafka (acknowledges from memory)", ""),
@@ -103,6 +103,13 @@ func buildRows() []row {
 		value("RSS per idle connection", "idle-connections", "sluice-file", "rss_kib_per_connection.broker", "KiB", "≤ 10 KiB"),
 		value("RSS per idle partition", "idle-partitions", "sluice-file", "rss_kib_per_partition_never_written.broker", "KiB", "≤ 4 KiB"),
 	)
+	for _, f := range []struct{ figure, what string }{{"create", "time per partition, create"}, {"first_produce", "time per partition, first record"},
+		{"clean_restart_to_all", "time per partition, restart to a record in all"}} {
+		figure := f.figure + "_us_per_partition"
+		rs = append(rs, row{Measure: f.what, Than: "10,000 ÷ 1,000", of: of("many-partitions-10k", "sluice-file", figure),
+			to: over(of("many-partitions-1k", "sluice-file", figure)), Aim: "flat"})
+	}
+	return rs
 }
 
 // source finds the result that a cell is taken from.

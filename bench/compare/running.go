@@ -118,6 +118,9 @@ func (r *running) startBroker(ctx context.Context) error {
 
 // stopBroker ends it as its operator would, and waits.
 func (r *running) stopBroker() error {
+	if r.broker == nil {
+		return nil
+	}
 	err := r.broker.stop(stopLimit)
 	r.broker = nil
 	return err

@@ -32,7 +32,14 @@ func play(ctx context.Context, o *Options, s step) (figures []map[string]float64
 	if run == nil {
 		run = plainLoad
 	}
+	before := sampleOthers()
 	err = run(st)
+	foreign := before.foreign()
+	for _, f := range st.figures {
+		if _, ok := f["foreign_cores"]; !ok {
+			f["foreign_cores"] = foreign
+		}
+	}
 	return st.figures, err
 }
 
@@ -61,10 +68,13 @@ func (st *stage) retention() int64 {
 	return st.system.retention
 }
 
-// settings let Kafka delete during a run with --full. Otherwise it has its defaults.
+// settings are the cell's; Kafka's let it delete during a run with --full, otherwise it has its defaults.
 func (st *stage) settings() []string {
 	if st.o.Full && st.system.jvm {
 		return []string{"log.segment.bytes=268435456", "log.retention.check.interval.ms=1000", "log.segment.delete.delay.ms=1000"}
+	}
+	if st.system.own() {
+		return st.cell.settings
 	}
 	return nil
 }
