@@ -138,6 +138,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 	n.setPhase("")
 	n.work.Go(n.checkBucket)
 	n.work.Go(func() { n.newFlushWatch().run(n.ctx) })
+	n.work.Go(func() { newMemoryWatch().run(n.ctx) })
 	return n, nil
 }
 

@@ -1,0 +1,68 @@
+package node
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// memoryInterval lies between two looks at the heap.
+	memoryInterval = 10 * time.Second
+	// idleBytesMax is what may be allocated between two looks by a broker that counts as idle.
+	idleBytesMax = 1 << 20
+	// spareBytesMin is how much there must be to give back, and spareOfLive how large a part of what is in use: a collection has its price.
+	spareBytesMin = 8 << 20
+	spareOfLive   = 4
+)
+
+// heapFigures is what is known of the heap without stopping anybody.
+type heapFigures struct {
+	allocated uint64 // since the process began
+	live      uint64 // after the last collection
+	spare     uint64 // garbage since then, and free memory that the system has not got back
+}
+
+func readHeap() heapFigures {
+	s := [...]metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(s[:])
+	f := heapFigures{allocated: s[0].Value.Uint64(), live: s[1].Value.Uint64(), spare: s[3].Value.Uint64()}
+	if objects := s[2].Value.Uint64(); objects > f.live {
+		f.spare += objects - f.live
+	}
+	return f
+}
+
+// returns reports whether it is time to give memory back: before is the last look.
+func (f heapFigures) returns(before heapFigures) bool {
+	return f.allocated-before.allocated <= idleBytesMax && f.spare >= max(spareBytesMin, f.live/spareOfLive)
+}
+
+// memoryWatch gives memory back to the system when the broker has become idle. The collector lets as much garbage gather as
+// there is in use, and with nothing allocated any more it stays: 10,000 partitions that were written to once
+// held 60 MB above the 30 in use.
+type memoryWatch struct {
+	read    func() heapFigures
+	release func()
+}
+
+func newMemoryWatch() *memoryWatch { return &memoryWatch{readHeap, debug.FreeOSMemory} }
+
+// run looks until ctx ends.
+func (w *memoryWatch) run(ctx context.Context) {
+	before := w.read()
+	for pause(ctx, memoryInterval) {
+		now := w.read()
+		if now.returns(before) {
+			w.release()
+			now = w.read()
+		}
+		before = now
+	}
+}

@@ -1,0 +1,75 @@
+package node
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+)
+
+// Memory is given back once when the broker becomes idle, and not while it works.
+func TestMemoryGoesBackWhenIdle(t *testing.T) {
+	const mib = 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		looks := []struct {
+			allocated, live, spare uint64
+			released               int // by then
+		}{
+			{0, 10 * mib, 0, 0},
+			{100 * mib, 10 * mib, 50 * mib, 0},  // works
+			{101 * mib, 10 * mib, 50 * mib, 1},  // idle
+			{101 * mib, 10 * mib, 1 * mib, 1},   // read after it
+			{102 * mib, 10 * mib, 7 * mib, 1},   // not worth it
+			{103 * mib, 100 * mib, 20 * mib, 1}, // nor this, beside 100 MiB
+			{104 * mib, 100 * mib, 25 * mib, 2},
+			{104 * mib, 100 * mib, 0, 2},
+		}
+		released, at := 0, 0
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &memoryWatch{
+			read: func() heapFigures {
+				l := looks[at]
+				if released > l.released {
+					t.Errorf("look %d: released %d times, want %d", at, released, l.released)
+				}
+				if at++; at == len(looks) {
+					cancel()
+				}
+				return heapFigures{l.allocated, l.live, l.spare}
+			},
+			release: func() {
+				if released++; looks[at-1].released != released {
+					t.Errorf("look %d: released for the %dth time", at-1, released)
+				}
+			},
+		}
+		w.run(ctx)
+		if released != 2 || at != len(looks) {
+			t.Errorf("released %d times in %d looks, want 2 in %d", released, at, len(looks))
+		}
+	})
+}
+
+var ballast []byte
+
+// What is read of the real heap: garbage is spare until it is given back.
+func TestReadHeap(t *testing.T) {
+	w := newMemoryWatch()
+	w.release()
+	before := w.read()
+	ballast = make([]byte, 64<<20)
+	runtime.GC()
+	used := w.read()
+	if grown := used.live - before.live; grown < 60<<20 || used.allocated-before.allocated < 64<<20 {
+		t.Errorf("64 MiB more in use are read as %d, of %d allocated", grown, used.allocated-before.allocated)
+	}
+	ballast = nil
+	runtime.GC()
+	if garbage := w.read(); !garbage.returns(garbage) {
+		t.Errorf("64 MiB of garbage are not worth returning: %+v", garbage)
+	}
+	w.release()
+	if after := w.read(); after.returns(after) {
+		t.Errorf("after they were returned: %+v", after)
+	}
+}
