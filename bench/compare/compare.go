@@ -39,10 +39,10 @@ func Compare(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	failed, err := r.playAll(ctx, &o, steps, out)
-	if err != nil {
-		return out, err
+	if len(r.Runs) > 0 { // also of a run that was interrupted
+		err = errors.Join(err, Report([]string{out}, out))
 	}
-	if err := Report([]string{out}, out); err != nil {
+	if err != nil {
 		return out, err
 	}
 	if failed > 0 {

@@ -155,4 +155,7 @@ func TestCompare_Interrupted(t *testing.T) {
 	if len(r.Runs) != 1 {
 		t.Errorf("%d runs kept, want the one that was done", len(r.Runs))
 	}
+	if _, err := os.Stat(filepath.Join(out, "index.html")); err != nil {
+		t.Errorf("no page of what was done: %v", err)
+	}
 }
