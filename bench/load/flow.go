@@ -276,7 +276,7 @@ func (f *flow) stopConsumers() {
 	f.reading.Wait()
 	for _, s := range f.subscriptions {
 		for _, c := range s.consumers {
-			c.client.Close()
+			c.client.CloseAllowingRebalance()
 		}
 	}
 	f.stopReading = nil
