@@ -58,7 +58,7 @@ test-long: build
 bench: build
 	if [ "$$(id -u)" = 0 ]; then scripts/tools.sh; else scripts/tools.sh --check || true; fi
 	$(GO) build -trimpath -o bin/bench ./bench
-	bin/bench compare $(ARGS)
+	bin/bench compare $(or $(ARGS),--within 75m)
 
 bench-micro: build
 	for m in $(MODULES); do (cd $$m && $(GO) test -run '^$$' -bench . -benchmem ./...); done

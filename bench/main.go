@@ -65,6 +65,7 @@ func runCompare(ctx context.Context, args []string) error {
 	f.BoolVar(&o.Full, "full", false, "long rounds: a minute of warm-up and five minutes that count")
 	f.DurationVar(&o.Warmup, "warmup", 10*time.Second, "time before counting, per cell and round; some cells have their own")
 	f.DurationVar(&o.Duration, "duration", 20*time.Second, "time that counts, likewise")
+	f.DurationVar(&o.Within, "within", 0, "leave out what would end later than this after the start; 0: nothing")
 	f.BoolVar(&o.PlanOnly, "plan", false, "print the plan and its time, and end")
 	f.BoolVar(&o.Verbose, "v", false, "print what the load says each second")
 	f.StringVar(&o.Tools.Sluice, "sluice", "bin/sluice", "the broker's `binary`")

@@ -55,6 +55,10 @@ func Compare(ctx context.Context, o Options) (string, error) {
 func (r *Result) playAll(ctx context.Context, o *Options, steps []step, out string) (failed int, err error) {
 	for i, s := range steps {
 		at := time.Since(r.Started)
+		if o.Within > 0 && at+s.estimate > o.Within {
+			o.Say(fmt.Sprintf("%3d/%d  %-18s %-15s round %d   left out: it would end after %s", i+1, len(steps), s.cell.Name, s.system, s.round+1, o.Within))
+			continue
+		}
 		debug.FreeOSMemory() // the client begins each run with the same heap
 		figures, err := play(ctx, o, s)
 		if ctx.Err() != nil {

@@ -159,3 +159,17 @@ func TestCompare_Interrupted(t *testing.T) {
 		t.Errorf("no page of what was done: %v", err)
 	}
 }
+
+// What would end too late is left out, and said.
+func TestCompare_Within(t *testing.T) {
+	dir := t.TempDir()
+	var said []string
+	o := Options{Only: "throughput-1/null", Rounds: 2, Warmup: 50 * time.Millisecond, Duration: 100 * time.Millisecond, Within: time.Millisecond,
+		Tools: self(t), Out: filepath.Join(dir, "out"), Dir: dir, Say: func(s string) { said = append(said, s) }}
+	if _, err := Compare(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != 3 || !strings.Contains(said[1], "left out") || !strings.Contains(said[2], "left out") {
+		t.Errorf("said %q, want the plan and two runs left out", said)
+	}
+}

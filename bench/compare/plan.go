@@ -12,9 +12,10 @@ type Options struct {
 	Only             string // patterns of cells, or cell/system, separated by commas; "": all
 	Rounds           int
 	Warmup, Duration time.Duration
-	Full             bool // long rounds for those who doubt: a minute of warm-up and five minutes
-	PlanOnly         bool // say the plan and end
-	Verbose          bool // say what the load says, each second
+	Full             bool          // long rounds for those who doubt: a minute of warm-up and five minutes
+	Within           time.Duration // what would end later is left out; 0: nothing is
+	PlanOnly         bool          // say the plan and end
+	Verbose          bool          // say what the load says, each second
 	Tools            Tools
 	Out              string // folder of results
 	Dir              string // folder for the systems' data; "": the temporary one
