@@ -101,7 +101,8 @@ func buildRows() []row {
 		value("RSS, idle", "idle", "sluice-file", "rss_mib.broker", "MiB", "≤ 60 MiB"),
 		value("CPU, idle", "idle", "sluice-file", "idle_cpu_percent.broker", "% of a core", "≤ 0.3 %"),
 		value("RSS per idle connection", "idle-connections", "sluice-file", "rss_kib_per_connection.broker", "KiB", "≤ 10 KiB"),
-		value("RSS per idle partition", "idle-partitions", "sluice-file", "rss_kib_per_partition_never_written.broker", "KiB", "≤ 4 KiB"),
+		value("RSS per idle partition, never written", "idle-partitions", "sluice-file", "rss_kib_per_partition_never_written.broker", "KiB", "≤ 4 KiB"),
+		value("RSS per idle partition, written once", "idle-partitions", "sluice-file", "rss_kib_per_partition_written_once.broker", "KiB", "≤ 4 KiB"),
 	)
 	for _, f := range []struct{ figure, what string }{{"create", "time per partition, create"}, {"first_produce", "time per partition, first record"},
 		{"clean_restart_to_all", "time per partition, restart to a record in all"}} {
