@@ -1,0 +1,109 @@
+package wal_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/sluicemq/sluice/vfs"
+	"github.com/sluicemq/sluice/vfs/crashfs"
+	"github.com/sluicemq/sluice/wal"
+)
+
+// E29: there is no room for the next segment. Commit does not wait for it; a trim lets the committer go on, and Commit after it.
+func TestE29_InlineOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		c := openedWriter(t, func(call crashfs.Call) error {
+			if full.Load() && (call.Op == "allocate" || call.Op == "create") {
+				return vfs.ErrNoSpace
+			}
+			return nil
+		})
+		for c.w.Stats().Allocated == 0 {
+			c.append()
+			synctest.Wait()
+		}
+		full.Store(true)
+		for before := -1; before != c.durableCount(); synctest.Wait() {
+			before = c.durableCount()
+			c.queue()
+			c.w.Commit()
+		}
+		waiting := len(c.appended) - c.durableCount()
+		if waiting == 0 {
+			t.Fatal("a segment was made of no room")
+		}
+		c.queue()
+		c.w.Commit() // behind those that wait
+		if got := len(c.appended) - c.durableCount(); got != waiting+1 {
+			t.Errorf("%d wait, want %d", got, waiting+1)
+		}
+		must(t, c.w.Trim(c.w.Durable()))
+		synctest.Wait()
+		if n := c.durableCount(); n != len(c.appended) {
+			t.Errorf("%d of %d durable after the trim", n, len(c.appended))
+		}
+		inline := c.w.Stats().Inline
+		c.queue()
+		c.w.Commit()
+		if c.w.Stats().Inline == inline {
+			synctest.Wait() // it rolled again
+		}
+		if n := c.durableCount(); n != len(c.appended) {
+			t.Errorf("%d of %d durable at the end", n, len(c.appended))
+		}
+		must(t, c.w.Close())
+		c.check(t)
+	})
+}
+
+// Close waits for a caller of Commit that is in its write or its sync, and for what it reports; what has gathered meanwhile is
+// drained, and the log is sealed behind it (I6).
+func TestI6_CloseDuringInlineCommit(t *testing.T) {
+	for _, op := range []string{"datasync", "write"} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := newDisk(t, 1)
+			c := new(client)
+			w, err := wal.Create(small, c.deps(disk), inc)
+			must(t, err)
+			c.w = w
+			synctest.Wait()
+			hold := make(chan struct{})
+			var held atomic.Bool
+			disk.SetHook(func(call crashfs.Call) error {
+				if call.Op == op && held.CompareAndSwap(false, true) {
+					<-hold
+				}
+				return nil
+			})
+			c.queue()
+			var work sync.WaitGroup
+			work.Go(w.Commit)
+			synctest.Wait()
+			c.append()
+			c.queue() // its Commit comes after Close began
+			closed := make(chan error, 1)
+			go func() { closed <- w.Close() }()
+			synctest.Wait()
+			if c.queue() {
+				t.Error("taken after Close began")
+			}
+			w.Commit()
+			select {
+			case err := <-closed:
+				t.Fatalf("closed before the sync has ended: %v", err)
+			default:
+			}
+			close(hold)
+			work.Wait()
+			must(t, <-closed)
+			if n := c.durableCount(); n != 3 {
+				t.Errorf("%d of 3 durable", n)
+			}
+			c.check(t)
+			checkDisk(t, c, disk.Crash(), true)
+		})
+	}
+}
