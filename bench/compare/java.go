@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicemq/sluice/bench/load"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -110,12 +111,13 @@ type reading struct {
 	at                            time.Time
 	records                       int64
 	broker, client, self, machine float64 // CPU seconds
+	kernel                        map[string]float64
 }
 
 func takeReading(ctx context.Context, cl *kgo.Client, r *running, tool *process) (reading, error) {
 	records, err := endOffsets(ctx, cl)
 	return reading{at: time.Now(), records: records, broker: cpuSeconds(r.broker.pid()), client: cpuSeconds(tool.pid()),
-		self: cpuSeconds(os.Getpid()), machine: machineSeconds()}, err
+		self: cpuSeconds(os.Getpid()), machine: machineSeconds(), kernel: load.KernelThreads()}, err
 }
 
 func (st *stage) watchJava(cl *kgo.Client, r *running, tool *process, recordBytes int) (map[string]float64, error) {
@@ -144,10 +146,11 @@ func javaFigures(first, last reading, recordBytes int) (map[string]float64, erro
 	}
 	gib := records * float64(recordBytes) / (1 << 30)
 	broker, client := last.broker-first.broker, last.client-first.client
+	kernel := load.KernelUsed(first.kernel, last.kernel)
 	return map[string]float64{
 		"mib_per_second": gib * 1024 / seconds, "records_per_second": records / seconds,
 		"cpu_s_per_gib.broker": broker / gib, "cpu_s_per_gib.client": client / gib,
-		"foreign_cores": max(0, (last.machine-first.machine-broker-client-(last.self-first.self))/seconds),
+		"kernel_cores": kernel / seconds, "foreign_cores": max(0, last.machine-first.machine-broker-client-kernel-(last.self-first.self)) / seconds,
 	}, nil
 }
 

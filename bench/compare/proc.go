@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicemq/sluice/bench/load"
 	"golang.org/x/sys/unix"
 )
 
@@ -170,16 +171,17 @@ func busySeconds(stat string) float64 {
 type others struct {
 	at            time.Time
 	machine, ours float64
+	kernel        map[string]float64
 }
 
 func sampleOthers() others {
-	return others{time.Now(), machineSeconds(), usage(unix.RUSAGE_SELF) + usage(unix.RUSAGE_CHILDREN)}
+	return others{time.Now(), machineSeconds(), usage(unix.RUSAGE_SELF) + usage(unix.RUSAGE_CHILDREN), load.KernelThreads()}
 }
 
 // foreign is in cores, since the sample.
 func (o others) foreign() float64 {
 	now := sampleOthers()
-	return max(0, (now.machine-o.machine)-(now.ours-o.ours)) / now.at.Sub(o.at).Seconds()
+	return max(0, now.machine-o.machine-(now.ours-o.ours)-load.KernelUsed(o.kernel, now.kernel)) / now.at.Sub(o.at).Seconds()
 }
 
 func usage(who int) float64 {

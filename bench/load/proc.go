@@ -76,7 +76,8 @@ type usage struct {
 	process map[string]float64 // CPU seconds, without those that cannot be read
 	client  float64
 	machine float64
-	ok      bool // client and machine are known
+	kernel  map[string]float64 // CPU seconds of its threads
+	ok      bool               // client and machine are known
 }
 
 func sampleUsage(ps []Process) usage {
@@ -89,6 +90,7 @@ func sampleUsage(ps []Process) usage {
 	var ok1, ok2 bool
 	u.client, ok1 = processCPU(os.Getpid())
 	u.machine, ok2 = machineCPU()
+	u.kernel = KernelThreads()
 	u.ok = ok1 && ok2
 	return u
 }
@@ -113,6 +115,7 @@ func (u *usage) figures(before *usage, seconds, gibs, requests float64, into map
 	}
 	if u.ok && before.ok {
 		tell("client", u.client-before.client)
-		into["foreign_cores"] = max(0, foreign/seconds)
+		kernel := KernelUsed(before.kernel, u.kernel)
+		into["kernel_cores"], into["foreign_cores"] = kernel/seconds, max(0, foreign-kernel)/seconds
 	}
 }
