@@ -63,12 +63,14 @@ type conn struct {
 	raw      syscall.RawConn // nil if nc has none
 
 	writers sync.WaitGroup
+	ended   chan struct{} // closed when nothing is left of it
 
 	mu         sync.Mutex
 	changed    sync.Cond      // on mu: anything below
 	queue      []*produceCall // placed, in order; an entry stays until its answer is written
 	queueBytes int
 	hasWriter  bool
+	lent       bool        // the reader is with the log, which may take as long as the disk does
 	alarm      *time.Timer // wakes the writer, or starts it, when the head's time is over
 	mutedUntil time.Time   // begin no frame before
 	stopping   bool        // read no further request
@@ -76,7 +78,7 @@ type conn struct {
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{b: b, nc: nc, in: bufio.NewReaderSize(nc, inBufferBytes)}
+	c := &conn{b: b, nc: nc, in: bufio.NewReaderSize(nc, inBufferBytes), ended: make(chan struct{})}
 	if sc, ok := nc.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn()
 	}
@@ -129,6 +131,13 @@ func (c *conn) stop() {
 	c.stopping = true
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
 	c.changed.Broadcast()
+}
+
+// isLent reports that the reader is with the log. A connection that has failed does not become it any more.
+func (c *conn) isLent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lent
 }
 
 func (c *conn) isStopping() bool {
@@ -410,6 +419,7 @@ func (c *conn) place(call *call) error {
 	}
 	p.place(c.b)
 	c.mu.Lock()
+	c.lent = false
 	if c.err != nil {
 		c.mu.Unlock()
 		return c.err // fail has released it
@@ -435,6 +445,7 @@ func (c *conn) enqueue(p *produceCall, mayLend bool) error {
 		return c.err
 	}
 	p.lent = mayLend && len(c.queue) == 0
+	c.lent = p.lent
 	c.queue = append(c.queue, p)
 	c.queueBytes += p.bytes
 	if p.lent && !p.deadline.IsZero() {

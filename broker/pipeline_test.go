@@ -230,6 +230,26 @@ func TestE20_TimeoutIsHonouredWhileLent(t *testing.T) {
 	})
 }
 
+// TestStopsWhileLent: StopTimeout holds though a reader is in a sync that hangs for longer.
+func TestStopsWhileLent(t *testing.T) {
+	virtually(t, Config{StopTimeout: 3 * time.Second}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		stuck := make(chan struct{})
+		h.log.setStuck(stuck)
+		c := dial()
+		c.send(produceRequest("t", plainBatch(t, "x")), 9)
+		other := dial()
+		ask[*kmsg.MetadataResponse](other, kmsg.NewPtrMetadataRequest(), 9)
+		time.AfterFunc(time.Minute, func() { close(stuck) })
+		began := time.Now()
+		h.stop()
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("stopped after %v, want 3s", took)
+		}
+		time.Sleep(2 * time.Minute) // the goroutine of the sync ends with it
+	})
+}
+
 // TestFailsWhileLent: the connection ends while its reader is in a sync; nothing is given back twice.
 func TestFailsWhileLent(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {

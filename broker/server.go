@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -58,8 +60,7 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 
 // server is what one Serve owns: the set of its connections.
 type server struct {
-	b  *Broker
-	wg sync.WaitGroup
+	b *Broker
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -115,11 +116,12 @@ func (s *server) start(nc net.Conn, listener string) {
 	}
 	open := s.b.meter.connections.WithLabelValues(listener)
 	open.Inc()
-	s.wg.Go(func() {
+	go func() {
+		defer close(c.ended)
 		defer open.Dec()
 		defer s.remove(c, ip)
 		c.serve()
-	})
+	}()
 }
 
 func remoteIP(nc net.Conn) netip.Addr {
@@ -150,22 +152,34 @@ func (s *server) remove(c *conn, ip netip.Addr) {
 	}
 }
 
-// stop ends all connections: gracefully until StopTimeout, then at once.
+// stop ends all connections: gracefully until StopTimeout, then at once. Who is in a sync that hangs is then left to the log's Close.
 func (s *server) stop() {
-	s.each((*conn).stop)
+	all := s.all()
+	for _, c := range all {
+		c.stop()
+	}
 	hard := time.AfterFunc(s.b.cfg.StopTimeout, func() {
 		s.b.cancel()
-		s.each(func(c *conn) { c.fail(errStopped) })
+		for _, c := range all {
+			c.fail(errStopped)
+		}
 	})
 	defer hard.Stop()
-	s.wg.Wait()
+	for _, c := range all {
+		select {
+		case <-c.ended:
+		case <-s.b.ctx.Done():
+			if c.fail(errStopped); !c.isLent() {
+				<-c.ended
+			}
+		}
+	}
 	s.b.cancel()
 }
 
-func (s *server) each(f func(*conn)) {
+// all returns the connections that there are. Nobody accepts any more when it is called.
+func (s *server) all() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
-		f(c)
-	}
+	return slices.Collect(maps.Keys(s.conns))
 }

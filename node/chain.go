@@ -36,22 +36,31 @@ type keeper struct {
 // linksKept is how many of its own links a directory leaves in the bucket. Restore reads the newest; the others are for people.
 const linksKept = 8
 
+// ownLinks is links.json.
+type ownLinks struct {
+	Directory string   `json:"directory_uuid"` // whose they are: a file that somebody left here means nothing
+	Links     []uint64 `json:"links"`
+}
+
 // readOwn takes up the links that earlier processes of this directory have stored. A file that is missing
 // or damaged costs nothing but their litter, and so it is not synced either.
 func (k *keeper) readOwn() {
+	var own ownLinks
 	b, err := os.ReadFile(k.own)
 	if err == nil {
-		err = json.Unmarshal(b, &k.mine)
+		err = json.Unmarshal(b, &own)
+	}
+	if err == nil && own.Directory == k.directory {
+		k.mine = own.Links
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		k.mine = nil
 		k.log.Warn("old metadata snapshots stay in the bucket: the list of them cannot be read", "file", k.own, "err", err)
 	}
 }
 
 // writeOwn replaces the list.
 func (k *keeper) writeOwn(links []uint64) error {
-	b, err := json.Marshal(links)
+	b, err := json.Marshal(ownLinks{k.directory, links})
 	if err != nil {
 		return err
 	}
@@ -132,6 +141,9 @@ func (k *keeper) prune(ctx context.Context, stored uint64) {
 		k.log.Warn("metadata snapshots will stay in the bucket after a restart: the list of them cannot be written", "file", k.own, "err", err)
 	}
 	for _, n := range old {
+		if n+linksKept > stored {
+			continue // whatever the list says: among the newest
+		}
 		if err := k.bucket.Delete(ctx, metadata.LinkKey(n)); err != nil {
 			k.log.Warn("an old metadata snapshot stays in the bucket", "key", metadata.LinkKey(n), "err", err)
 		}

@@ -96,6 +96,28 @@ func TestE22_PrunedChain(t *testing.T) {
 	r.end()
 }
 
+// TestE22_LeftoverLinks: a list of links that another life of the directory has left is not believed.
+func TestE22_LeftoverLinks(t *testing.T) {
+	for _, left := range []string{`[1,2,3,4,5,6,7,8]`, `{"directory_uuid":"another","links":[1,2,3,4,5,6,7,8]}`} {
+		b := &changes{Bucket: mem.New()}
+		dir := filepath.Join(t.TempDir(), "first")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "links.json"), []byte(left), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, dir, b)
+		r.create("t", 1, nil)
+		r.snapshot()
+		if links := r.links(); len(links) == 0 {
+			t.Error("the only snapshot was deleted")
+		}
+		r.kill()
+		start(t, dir, b).end()
+	}
+}
+
 // TestE22_PrunedAcrossStarts: the chain does not grow with each start either, nor does a damaged list of links stop one.
 func TestE22_PrunedAcrossStarts(t *testing.T) {
 	b := &changes{Bucket: mem.New()}

@@ -1,6 +1,7 @@
 package wal_test
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,95 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 	"github.com/sluicemq/sluice/wal"
 )
+
+// A trim poisons the log while a caller of Commit is in its write or its sync: all that was taken is reported
+// failed then, without another append or Close.
+func TestPoisonedDuringInlineCommit(t *testing.T) {
+	for _, op := range []string{"datasync", "write"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := newDisk(t, 1)
+				c := new(client)
+				w, err := wal.Create(small, c.deps(disk), inc)
+				must(t, err)
+				c.w = w
+				for range 10 { // some segments
+					c.append()
+					synctest.Wait()
+				}
+				hold := make(chan struct{})
+				var held atomic.Bool
+				disk.SetHook(func(call crashfs.Call) error {
+					switch call.Op {
+					case op:
+						if (call.Op == "datasync" || call.Pos > 0) && held.CompareAndSwap(false, true) {
+							<-hold
+						}
+					case "rename", "remove":
+						return errors.New("bad disk")
+					}
+					return nil
+				})
+				c.queue()
+				var work sync.WaitGroup
+				work.Go(w.Commit)
+				synctest.Wait() // it hangs
+				if err := w.Trim(w.Durable()); err == nil || !errors.Is(w.Ready(), wal.ErrPoisoned) {
+					t.Fatalf("not poisoned: %v", err)
+				}
+				synctest.Wait()
+				close(hold)
+				work.Wait()
+				synctest.Wait()
+				c.mu.Lock()
+				if c.failure == nil || len(c.failed) != 1 {
+					t.Errorf("poisoned, and nobody is told: %d of %d neither durable nor failed", len(c.appended)-len(c.durable)-len(c.failed), len(c.appended))
+				}
+				c.mu.Unlock()
+				_ = w.Close()
+				c.check(t)
+			})
+		})
+	}
+}
+
+// Close is called while an inline write hangs and the log is poisoned: it returns.
+func TestCloseDuringInlineWriteOfAPoisonedLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newDisk(t, 1)
+		c := new(client)
+		w, err := wal.Create(small, c.deps(disk), inc)
+		must(t, err)
+		c.w = w
+		for range 10 {
+			c.append()
+			synctest.Wait()
+		}
+		hold := make(chan struct{})
+		var held atomic.Bool
+		disk.SetHook(func(call crashfs.Call) error {
+			switch call.Op {
+			case "write":
+				if (call.Op == "datasync" || call.Pos > 0) && held.CompareAndSwap(false, true) {
+					<-hold
+				}
+			case "rename", "remove":
+				return errors.New("bad disk")
+			}
+			return nil
+		})
+		c.queue()
+		var work sync.WaitGroup
+		work.Go(w.Commit)
+		synctest.Wait()
+		_ = w.Trim(w.Durable())
+		work.Go(func() { _ = w.Close() })
+		synctest.Wait()
+		close(hold)
+		work.Wait()
+		c.check(t)
+	})
+}
 
 // E29: there is no room for the next segment. Commit does not wait for it; a trim lets the committer go on, and Commit after it.
 func TestE29_InlineOnAFullDisk(t *testing.T) {

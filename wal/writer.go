@@ -319,6 +319,7 @@ func (w *Writer) writeLocked(g *group) bool {
 	}
 	if w.poison != nil {
 		w.lost = append(w.lost, g)
+		w.toCommitter.Signal() // it may have waited for this write
 		return false
 	}
 	return true
