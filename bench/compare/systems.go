@@ -41,8 +41,10 @@ type launchPlan struct {
 var (
 	// Retention and deletion run often, so that a run at full speed fits the disk.
 	housekeeping = []string{"log.retention.check.interval.ms=1000", "sluice.delete.delay=2s", "sluice.snapshot.interval=2s"}
-	// Uploads wait: produce alone is measured. What retention passes in the meantime is never uploaded.
-	withoutUpload = append([]string{"sluice.flush.interval=1h", "sluice.flush.bytes=5GiB", "sluice.wal.budget.bytes=64GiB"}, housekeeping...)
+	// Uploads wait: produce alone is measured. What retention passes in the meantime is never uploaded, and gives its segments of the WAL
+	// back; it runs often, so that as little of the WAL is in use as when uploads do that, and segments are used again while they are in memory.
+	withoutUpload = []string{"sluice.flush.interval=1h", "sluice.flush.bytes=5GiB", "sluice.wal.budget.bytes=64GiB",
+		"log.retention.check.interval.ms=100", "sluice.delete.delay=2s", "sluice.snapshot.interval=2s"}
 )
 
 // Systems are all that can be compared, in the order of tables and charts.
@@ -57,7 +59,7 @@ var Systems = []System{
 		Help: "The overlapped WAL that also PUTs every byte to the null bucket, in objects of Sluice's size."},
 	{Name: "fetch", Title: "fetch from memory", minimal: true, startTakes: 200 * time.Millisecond, command: limit("fetch"),
 		Help: "Keeps what is produced in memory and serves it by reference with writev; checks nothing."},
-	{Name: "sluice", Title: "Sluice", startTakes: 500 * time.Millisecond, retention: 32 << 20, command: sluice(withoutUpload),
+	{Name: "sluice", Title: "Sluice", startTakes: 500 * time.Millisecond, retention: 8 << 20, command: sluice(withoutUpload),
 		Help: "One broker. Uploads are put off, so that the path of a produce is seen alone. An acknowledgement means on disk (fdatasync)."},
 	{Name: "sluice-upload", Title: "Sluice, null bucket", bucket: "null", startTakes: time.Second, command: sluice(housekeeping),
 		Help: "One broker that uploads as it does by default, into the null bucket. An acknowledgement means on disk; the object follows within 10 s."},
