@@ -41,8 +41,9 @@ const (
 	unansweredMax      = 64       // E20
 	unansweredBytesMax = 32 * mib // E20
 
-	// firstReadBytes is what a frame is given before its bytes arrive: a claim alone costs no more.
-	firstReadBytes = mib
+	// firstReadBytes is what a frame is given before its bytes arrive, out of what it has reserved in the budget. Memory that is not
+	// zeroed is hardly touched before, and what had been read into less would be copied.
+	firstReadBytes = 32 * mib
 	// transferBytesPerSecond is the slowest that a peer may be, beside StallTimeout.
 	transferBytesPerSecond = 512 * kib
 	// inBufferBytes holds a small request in one read; an idle connection keeps no more than this.

@@ -34,20 +34,31 @@ func (e *Engine) housekeeping() {
 	}
 }
 
+// retainParallel is how many partitions' log starts move at once: the quorum takes several with one write.
+const retainParallel = 64
+
 // Retain applies retention to every partition once: log starts move in the quorum
 // first, and what they have passed is released from manifests after.
 func (e *Engine) Retain(ctx context.Context) error {
-	var errs []error
 	now := e.deps.Now().UnixMilli()
-	for _, p := range e.all() {
-		p.expireProducers(now - e.cfg.ProducerExpiry.Milliseconds())
-		if err := e.retain(ctx, p, now); err != nil {
-			errs = append(errs, fmt.Errorf("retention of %s: %w", p.id, err))
-		}
+	parts := e.all()
+	errs := make([]error, len(parts))
+	slots := make(chan struct{}, retainParallel)
+	var wg sync.WaitGroup
+	for i, p := range parts {
 		if ctx.Err() != nil {
 			break
 		}
+		p.expireProducers(now - e.cfg.ProducerExpiry.Milliseconds())
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := e.retain(ctx, p, now); err != nil {
+				errs[i] = fmt.Errorf("retention of %s: %w", p.id, err)
+			}
+		})
 	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 

@@ -200,7 +200,7 @@ func (c *Cache) startLocked(o Object, id blockID) *flight {
 func (c *Cache) fly(ctx context.Context, o Object, id blockID, f *flight) {
 	defer f.cancel()
 	pos := id.number * BlockBytes
-	b := makeUnzeroed(min(BlockBytes, o.Bytes-pos))
+	b := Unzeroed(min(BlockBytes, o.Bytes-pos))
 	c.reads.Add(1)
 	err := c.read(ctx, o.Key, b, pos)
 	if err != nil {
