@@ -142,8 +142,8 @@ var Cells = []Cell{
 		Systems: []string{"sluice"}, FullSystems: []string{"wal", "kafka"},
 		Measures: []Measure{{"ack_p50_ms", "ack p50", "ms", false}, {"one_partition_ack_p50_ms", "one partition", "ms", false}, {"p50_ratio", "ratio", "", false}}},
 	{Name: "fetch-hot", Title: "Fetch, hot", Load: "fetch-hot", Warmup: 5 * time.Second, Duration: 15 * time.Second, Extra: 4 * time.Second,
-		Help:     "1.5 GiB, read again and again by one consumer. Sluice keeps it in memory, Kafka in the page cache.",
-		Systems:  []string{"fetch", "sluice", "kafka"},
+		Help:    "1.5 GiB, read again and again by one consumer. Sluice keeps it in memory, Kafka in the page cache.",
+		Systems: []string{"fetch", "sluice", "kafka"}, settings: []string{"sluice.hot.bytes=2GiB"},
 		Measures: []Measure{throughput, brokerCPU}},
 	{Name: "fetch-cold", Title: "Fetch, cold", Load: "fetch-cold", Rounds: 1, Extra: 75 * time.Second, Warmup: -1, Duration: -1,
 		Help: "More than 4 GiB in a file bucket (Kafka: its log), the broker restarted, the page cache dropped, then read once from the start. " +

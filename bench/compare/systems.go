@@ -44,7 +44,7 @@ var (
 	// Uploads wait: produce alone is measured. What retention passes in the meantime is never uploaded, and gives its segments of the WAL
 	// back; it runs often, so that as little of the WAL is in use as when uploads do that, and segments are used again while they are in memory.
 	withoutUpload = []string{"sluice.flush.interval=1h", "sluice.flush.bytes=5GiB", "sluice.wal.budget.bytes=64GiB",
-		"log.retention.check.interval.ms=100", "sluice.delete.delay=2s", "sluice.snapshot.interval=2s"}
+		"log.retention.check.interval.ms=250", "sluice.delete.delay=2s", "sluice.snapshot.interval=2s"}
 )
 
 // Systems are all that can be compared, in the order of tables and charts.
