@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	_ "net/http/pprof" // for --admin
 	"os"
 	"os/exec"
 	"os/signal"
@@ -67,6 +69,7 @@ func runCompare(ctx context.Context, args []string) error {
 	f.DurationVar(&o.Duration, "duration", 20*time.Second, "time that counts, likewise")
 	f.DurationVar(&o.Within, "within", 0, "leave out what would end later than this after the start; 0: nothing")
 	f.BoolVar(&o.PlanOnly, "plan", false, "print the plan and its time, and end")
+	f.BoolVar(&o.Profile, "profile", false, "take a CPU profile of Sluice and of the limits while each cell counts (costs about a hundredth)")
 	f.BoolVar(&o.Verbose, "v", false, "print what the load says each second")
 	f.StringVar(&o.Tools.Sluice, "sluice", "bin/sluice", "the broker's `binary`")
 	f.StringVar(&o.Tools.Kafka, "kafka", "bench/kafka/run", "the `script` that starts Apache Kafka")
@@ -137,8 +140,16 @@ func runLimit(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:0", "`host:port`; port 0 is a free one")
 	f.StringVar(&c.Dir, "dir", "", "`folder` for the ring of the WAL")
 	f.StringVar(&c.BucketURL, "bucket", "", "`URL` of the bucket that wal-upload puts to")
+	admin := f.String("admin", "", "`host:port` for /debug/pprof/; none by default")
 	if err := f.Parse(args[1:]); err != nil {
 		return flag.ErrHelp
+	}
+	if *admin != "" {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", *admin)
+		if err != nil {
+			return err
+		}
+		go func() { _ = http.Serve(l, nil) }() // until the process ends
 	}
 	return limits.Serve(ctx, limits.Kind(args[0]), c, func(a net.Addr) { fmt.Fprintln(out, "listening", a) })
 }

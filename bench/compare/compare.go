@@ -38,6 +38,9 @@ func Compare(ctx context.Context, o Options) (string, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return "", err
 	}
+	if o.Profile {
+		o.profiles = filepath.Join(out, profilesDir)
+	}
 	failed, err := r.playAll(ctx, &o, steps, out)
 	if len(r.Runs) > 0 { // also of a run that was interrupted
 		err = errors.Join(err, Report([]string{out}, out))

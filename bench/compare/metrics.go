@@ -14,8 +14,8 @@ import (
 // metricsTimeout bounds one look at a broker's metrics or a bucket's counts.
 const metricsTimeout = 5 * time.Second
 
-func get(ctx context.Context, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
+func get(ctx context.Context, url string, limit time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -43,6 +43,18 @@ func metric(text []byte, series string) (float64, bool) {
 	return 0, false
 }
 
+// metricSum adds up all series that begin as given.
+func metricSum(text []byte, prefix string) float64 {
+	sum := 0.0
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, prefix) {
+			v, _ := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), 64)
+			sum += v
+		}
+	}
+	return sum
+}
+
 // lag watches what a Sluice broker has not uploaded, while it is under load: at the end of the run its topics are gone.
 type lag struct {
 	ctx       context.Context
@@ -52,7 +64,7 @@ type lag struct {
 }
 
 func (l *lag) look() {
-	text, err := get(l.ctx, l.url)
+	text, err := get(l.ctx, l.url, metricsTimeout)
 	if err != nil {
 		return // a broker that is too busy to say is seen by its figures
 	}
@@ -69,11 +81,7 @@ func (l *lag) note(figures map[string]float64) {
 }
 
 // gcFigures are the garbage collector's pauses since the broker's start.
-func gcFigures(ctx context.Context, url string, figures map[string]float64) {
-	text, err := get(ctx, url)
-	if err != nil {
-		return
-	}
+func gcFigures(text []byte, figures map[string]float64) {
 	for series, name := range map[string]string{
 		`go_gc_duration_seconds{quantile="0.5"}`: "gc_pause_p50_ms", `go_gc_duration_seconds{quantile="1"}`: "gc_pause_max_ms"} {
 		if v, ok := metric(text, series); ok {
@@ -87,7 +95,7 @@ func gcFigures(ctx context.Context, url string, figures map[string]float64) {
 
 // countFigures are what the null bucket was asked. Warm-up and metadata are in it: a ratio of sums.
 func countFigures(ctx context.Context, url string, figures map[string]float64) error {
-	b, err := get(ctx, url)
+	b, err := get(ctx, url, metricsTimeout)
 	if err != nil {
 		return err
 	}
@@ -95,6 +103,21 @@ func countFigures(ctx context.Context, url string, figures map[string]float64) e
 	if err := json.Unmarshal(b, &counts); err != nil {
 		return fmt.Errorf("counts of the null bucket: %w", err)
 	}
+	requestFigures(counts, figures)
+	return nil
+}
+
+// askedFigures are the same of a bucket that does not count: what the broker has asked it for, retries included.
+func askedFigures(text []byte, figures map[string]float64) {
+	counts := make(map[string]float64)
+	for kind, op := range map[string]string{"puts": "create", "gets": "read", "deletes": "delete", "lists": "list"} {
+		counts[kind] = metricSum(text, fmt.Sprintf(`sluice_bucket_requests_total{op=%q,`, op))
+	}
+	counts["put_bytes"], _ = metric(text, `sluice_bucket_bytes_total{op="create"}`)
+	requestFigures(counts, figures)
+}
+
+func requestFigures(counts, figures map[string]float64) {
 	for _, kind := range []string{"puts", "gets", "deletes", "lists"} {
 		figures[kind] = counts[kind]
 	}
@@ -103,5 +126,4 @@ func countFigures(ctx context.Context, url string, figures map[string]float64) e
 		figures["put_per_gib"] = counts["puts"] / (put / (1 << 30))
 		figures["delete_per_gib"] = counts["deletes"] / (put / (1 << 30))
 	}
-	return nil
 }

@@ -15,11 +15,14 @@ type Options struct {
 	Full             bool          // long rounds for those who doubt: a minute of warm-up and five minutes
 	Within           time.Duration // what would end later is left out; 0: nothing is
 	PlanOnly         bool          // say the plan and end
+	Profile          bool          // take CPU profiles of Sluice and the limits: into the folder profiles beside the result
 	Verbose          bool          // say what the load says, each second
 	Tools            Tools
 	Out              string // folder of results
 	Dir              string // folder for the systems' data; "": the temporary one
 	Say              func(string)
+
+	profiles string // folder for them; "": none
 }
 
 // step is one cell on one system in one round.

@@ -40,6 +40,9 @@ func (r *running) target() load.Target {
 	return t
 }
 
+// metrics is where a Sluice broker has them.
+func (r *running) metrics() string { return "http://" + r.plan.admin + "/metrics" }
+
 func (r *running) kill() {
 	r.broker.kill()
 	r.bucket.kill()

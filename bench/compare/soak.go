@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,27 +42,13 @@ func soak(st *stage) error {
 	read(1)(&w)
 	w.Rate = soakShare * maximum.Figures["records_per_second"]
 	g := &growth{st: st, r: r}
-	o := st.options()
-	say := o.Progress
-	o.Progress = func(line string) {
-		g.look()
-		if say != nil {
-			say(line)
-		}
-	}
-	result, err := load.Run(st.ctx, r.target(), w, o)
+	result, err := load.Run(st.ctx, r.target(), w, st.optionsThat(g.look))
 	if err != nil {
 		return err
 	}
-	figures := result.Figures
-	figures["maximum_mib_per_second"] = maximum.Figures["mib_per_second"]
-	g.note(figures)
-	gcFigures(st.ctx, "http://"+r.plan.admin+"/metrics", figures)
-	st.figures = append(st.figures, figures)
-	if err := result.Verdict(); err != nil && !errors.Is(err, load.ErrNotSustained) {
-		return err
-	}
-	return nil
+	result.Figures["maximum_mib_per_second"] = maximum.Figures["mib_per_second"]
+	g.note(result.Figures)
+	return st.note(r, result)
 }
 
 // growth is what was seen of a broker over time, by figure.
@@ -91,7 +76,7 @@ func (g *growth) look() {
 		add(name+"_files", files)
 		add(name+"_mib", bytes/(1<<20))
 	}
-	text, err := get(g.st.ctx, "http://"+g.r.plan.admin+"/metrics")
+	text, err := get(g.st.ctx, g.r.metrics(), metricsTimeout)
 	if err != nil {
 		return
 	}

@@ -122,34 +122,51 @@ func (st *stage) warm(r *running) error {
 
 // load runs a workload and notes its figures, with what broker and bucket say themselves.
 func (st *stage) load(r *running, w load.Workload) error {
-	o, metrics := st.options(), "http://"+r.plan.admin+"/metrics"
-	l := &lag{ctx: st.ctx, url: metrics}
+	l := &lag{ctx: st.ctx, url: r.metrics()}
+	o := st.options()
 	if st.system.uploads() {
-		say := o.Progress
-		o.Progress = func(line string) {
-			l.look()
-			if say != nil {
-				say(line)
-			}
-		}
+		o = st.optionsThat(l.look)
 	}
+	p := st.profile(r)
 	result, err := load.Run(st.ctx, r.target(), w, o)
-	if err != nil {
+	if err = errors.Join(err, p.wait()); err != nil {
 		return err
 	}
-	figures := result.Figures
-	l.note(figures)
-	if st.system.own() {
-		gcFigures(st.ctx, metrics, figures)
-	}
+	l.note(result.Figures)
 	if r.counts != "" {
-		if err := countFigures(st.ctx, r.counts, figures); err != nil {
+		if err := countFigures(st.ctx, r.counts, result.Figures); err != nil {
 			return err
 		}
 	}
-	st.figures = append(st.figures, figures)
+	return st.note(r, result)
+}
+
+// optionsThat look at something each second.
+func (st *stage) optionsThat(look func()) load.Options {
+	o := st.options()
+	say := o.Progress
+	o.Progress = func(line string) {
+		look()
+		if say != nil {
+			say(line)
+		}
+	}
+	return o
+}
+
+// note keeps the figures of a load, with what the broker says itself, also of a broker that failed.
+func (st *stage) note(r *running, result *load.Result) error {
+	if st.system.own() {
+		if text, err := get(st.ctx, r.metrics(), metricsTimeout); err == nil {
+			gcFigures(text, result.Figures)
+			if r.bucket != nil && r.counts == "" {
+				askedFigures(text, result.Figures)
+			}
+		}
+	}
+	st.figures = append(st.figures, result.Figures)
 	if err := result.Verdict(); err != nil && !errors.Is(err, load.ErrNotSustained) {
-		return err // beside the figures: they are of a broker that failed
+		return err
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func systemNamed(name string) *System {
 
 func limit(kind string) func(*Tools, launchPlan) []string {
 	return func(t *Tools, p launchPlan) []string {
-		words := []string{t.Self, "limit", kind, "--listen", p.addr, "--dir", p.dir}
+		words := []string{t.Self, "limit", kind, "--listen", p.addr, "--dir", p.dir, "--admin", p.admin}
 		if p.bucketURL != "" {
 			words = append(words, "--bucket", p.bucketURL)
 		}

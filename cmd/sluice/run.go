@@ -50,8 +50,13 @@ func run(ctx context.Context, s *settings, hello func(address string) string, ou
 	if hello != nil {
 		_, _ = fmt.Fprint(out, hello(clients[0].Addr().String())) // to someone who may not look
 	}
-	defer context.AfterFunc(ctx, func() { s.tellStopping(log) })()
-	return n.Serve(ctx)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, func() {
+		s.tellStopping(log) // before anything that stopping says
+		stop()
+	})()
+	defer stop()
+	return n.Serve(serving)
 }
 
 // tellStopping says what the first signal began.

@@ -1,0 +1,75 @@
+package compare
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+const (
+	profilesDir   = "profiles" // in the folder of a result
+	profileLines  = 60         // functions that are listed
+	profileWithin = 15 * time.Second
+)
+
+// profiling is a CPU profile of a Sluice broker or a limit that is being taken while the load counts.
+type profiling struct {
+	done chan error
+}
+
+// profile begins one if profiles are asked for: it waits for the end of the warm-up and ends before the load does. It goes
+// into a file that is named by cell and system, beside a list of what takes the most; a later round replaces it.
+func (st *stage) profile(r *running) *profiling {
+	warmup, duration := times(st.o, st.cell)
+	seconds := int((duration - time.Second) / time.Second)
+	if st.o.profiles == "" || st.system.jvm || seconds < 1 {
+		return nil
+	}
+	p := &profiling{done: make(chan error, 1)}
+	file := filepath.Join(st.o.profiles, st.cell.Name+"-"+st.system.Name+".pprof")
+	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.plan.admin, seconds)
+	go func() {
+		timer := time.NewTimer(max(0, warmup))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			p.done <- saveProfile(st.ctx, url, file, time.Duration(seconds)*time.Second+profileWithin)
+		case <-st.ctx.Done():
+			p.done <- st.ctx.Err()
+		}
+	}()
+	return p
+}
+
+// wait returns when the profile is written, or could not be taken.
+func (p *profiling) wait() error {
+	if p == nil {
+		return nil
+	}
+	if err := <-p.done; err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	return nil
+}
+
+// saveProfile takes a profile from a process, and lists it by the time spent in each function itself.
+func saveProfile(ctx context.Context, url, file string, limit time.Duration) error {
+	b, err := get(ctx, url, limit)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", fmt.Sprintf("-nodecount=%d", profileLines), file).Output()
+	if err != nil {
+		return fmt.Errorf("list %s: %w", file, err)
+	}
+	return os.WriteFile(file[:len(file)-len(".pprof")]+".txt", out, 0o644)
+}
