@@ -69,7 +69,7 @@ func runCompare(ctx context.Context, args []string) error {
 	f.DurationVar(&o.Duration, "duration", 20*time.Second, "time that counts, likewise")
 	f.DurationVar(&o.Within, "within", 0, "leave out what would end later than this after the start; 0: nothing")
 	f.BoolVar(&o.PlanOnly, "plan", false, "print the plan and its time, and end")
-	f.BoolVar(&o.Profile, "profile", false, "take a CPU profile of Sluice and of the limits while each cell counts (costs about a hundredth)")
+	f.BoolVar(&o.Profile, "profile", false, "take a CPU profile of Sluice and of the limits in the first round, while each cell counts (costs about a hundredth)")
 	f.BoolVar(&o.Verbose, "v", false, "print what the load says each second")
 	f.StringVar(&o.Tools.Sluice, "sluice", "bin/sluice", "the broker's `binary`")
 	f.StringVar(&o.Tools.Kafka, "kafka", "bench/kafka/run", "the `script` that starts Apache Kafka")

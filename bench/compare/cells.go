@@ -131,7 +131,7 @@ var Cells = []Cell{
 		Measures: []Measure{afterAckP50, afterAckP99, publishP50}},
 	{Name: "sync-1", Title: "One record at a time", Load: "sync-1", Warmup: 2 * time.Second, Duration: 5 * time.Second,
 		Help:    "A raw client of one goroutine sends a record of 1 KiB, waits for its acknowledgement, and sends the next.",
-		Systems: []string{"null", "sluice", "kafka"}, FullSystems: []string{"wal", "kafka-fsync"},
+		Systems: []string{"null", "wal", "sluice", "kafka"}, FullSystems: []string{"kafka-fsync"},
 		Measures: []Measure{{"ack_p50_ms", "ack p50", "ms", false}, {"ack_p99_ms", "ack p99", "ms", false}}},
 	{Name: "parts-request-100", Title: "Requests of 100 partitions", Load: "parts-request-100", Warmup: 2 * time.Second, Duration: 5 * time.Second,
 		Help:    "A raw client of one goroutine; each request is followed by one of equal bytes for one partition.",

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -20,12 +21,12 @@ type profiling struct {
 	done chan error
 }
 
-// profile begins one if profiles are asked for: it waits for the end of the warm-up and ends before the load does. It goes
-// into a file that is named by cell and system, beside a list of what takes the most; a later round replaces it.
+// profile begins one if profiles are asked for and this is the first round: it waits for the end of the warm-up and ends before
+// the load does. It goes into a file that is named by cell and system, beside a list of what takes the most.
 func (st *stage) profile(r *running) *profiling {
 	warmup, duration := times(st.o, st.cell)
 	seconds := int((duration - time.Second) / time.Second)
-	if st.o.profiles == "" || st.system.jvm || seconds < 1 {
+	if st.o.profiles == "" || st.round > 0 || st.system.jvm || seconds < 1 {
 		return nil
 	}
 	p := &profiling{done: make(chan error, 1)}
@@ -55,7 +56,7 @@ func (p *profiling) wait() error {
 	return nil
 }
 
-// saveProfile takes a profile from a process, and lists it by the time spent in each function itself.
+// saveProfile takes a profile from a process, and lists it: by the time spent in each function itself, and with what it calls.
 func saveProfile(ctx context.Context, url, file string, limit time.Duration) error {
 	b, err := get(ctx, url, limit)
 	if err != nil {
@@ -67,9 +68,13 @@ func saveProfile(ctx context.Context, url, file string, limit time.Duration) err
 	if err := os.WriteFile(file, b, 0o644); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", fmt.Sprintf("-nodecount=%d", profileLines), file).Output()
-	if err != nil {
-		return fmt.Errorf("list %s: %w", file, err)
+	var text []byte
+	for _, order := range []string{"-flat", "-cum"} {
+		out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", order, fmt.Sprintf("-nodecount=%d", profileLines), file).Output()
+		if err != nil {
+			return fmt.Errorf("list %s: %w", file, err)
+		}
+		text = append(append(text, out...), '\n')
 	}
-	return os.WriteFile(file[:len(file)-len(".pprof")]+".txt", out, 0o644)
+	return os.WriteFile(strings.TrimSuffix(file, ".pprof")+".txt", text, 0o644)
 }

@@ -15,6 +15,7 @@ type stage struct {
 	o       *Options
 	cell    *Cell
 	system  *System
+	round   int    // from 0
 	dir     string // empty at the beginning, deleted at the end
 	figures []map[string]float64
 }
@@ -27,7 +28,7 @@ func play(ctx context.Context, o *Options, s step) (figures []map[string]float64
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	quiet(ctx)
-	st := &stage{ctx: ctx, o: o, cell: s.cell, system: systemNamed(s.system), dir: dir}
+	st := &stage{ctx: ctx, o: o, cell: s.cell, system: systemNamed(s.system), round: s.round, dir: dir}
 	run := s.cell.run
 	if run == nil {
 		run = plainLoad
