@@ -320,7 +320,7 @@ func (e *Engine) durable(group []*wal.Append) {
 		for i := range a.Entries {
 			size += int64(len(a.Entries[i].Payload))
 			freed = e.publish(freed[:0], placed.parts[i], &a.Entries[i], now)
-			hot = append(hot, hotBatch{placed.parts[i].partition, a.Entries[i].End, int64(len(a.Entries[i].Payload)) + batchOverhead})
+			hot = append(hot, hotBatch{placed.parts[i].partition, placed.parts[i].number, int64(len(a.Entries[i].Payload)) + batchOverhead})
 			acknowledge(freed)
 			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -71,20 +70,13 @@ func (p *partition) expireProducers(before int64) {
 }
 
 func (e *Engine) retain(ctx context.Context, p *partition, now int64) error {
-	config := p.facts.Load().config
-	var unflushed []batch
-	var hw ident.Offset
-	limited := config.CleanupPolicy.Delete && (config.RetentionMs >= 0 || config.RetentionBytes >= 0)
-	if limited {
-		unflushed, hw = p.unflushedUnits() // before the head: what is committed between the two is in both, not in neither
-	}
+	facts := p.facts.Load()
 	head, ok := e.deps.Catalog.Head(p.id)
 	if !ok {
 		return nil // deleted meanwhile
 	}
-	if limited {
-		unflushed = slices.DeleteFunc(unflushed, func(b batch) bool { return b.end <= head.CommittedEnd })
-		start, err := e.retained(ctx, &head, unflushed, hw, newRetention(&config, now))
+	if !facts.keeps() {
+		start, err := e.retained(ctx, &head, p, newRetention(&facts.config, now))
 		if err != nil {
 			return err
 		}
@@ -126,13 +118,11 @@ func (r *retention) drops(unitBytes, total, maxTimestamp int64) bool {
 
 // retained walks a partition from its oldest range to its newest batch and returns the new
 // log start. What is not flushed yet and the last range expire like the rest.
-func (e *Engine) retained(ctx context.Context, head *catalog.Head, unflushed []batch, hw ident.Offset, r retention) (ident.Offset, error) {
-	total := head.Manifest.DataBytes
+func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition, r retention) (ident.Offset, error) {
+	total, hw := p.shownAbove(head.CommittedEnd)
+	total += head.Manifest.DataBytes
 	for i := range head.Ranges {
 		total += head.Ranges[i].Bytes
-	}
-	for i := range unflushed {
-		total += int64(unflushed[i].size)
 	}
 	start := head.LogStart
 	drop := func(end ident.Offset, bytes, maxTimestamp int64) bool {
@@ -159,25 +149,39 @@ func (e *Engine) retained(ctx context.Context, head *catalog.Head, unflushed []b
 			return start, nil
 		}
 	}
-	for i := range unflushed {
-		if b := &unflushed[i]; !drop(b.end, int64(b.size), b.maxTimestamp) {
-			break
-		}
-	}
+	p.walkAbove(head.CommittedEnd, func(b *batch) bool { return drop(b.end, int64(b.size), b.maxTimestamp) })
 	return start, nil
 }
 
-// unflushedUnits copies what is known of the batches that are not in the bucket, and the high watermark.
-func (p *partition) unflushedUnits() ([]batch, ident.Offset) {
+// shownAbove returns the size of what is shown and not in the bucket by the word of a head that was read before, and the high
+// watermark. What has been committed since that head counts nowhere, so that retention deletes later, never earlier.
+// It looks only at what is in flight, not at every batch: there may be a million.
+func (p *partition) shownAbove(committed ident.Offset) (bytes int64, hw ident.Offset) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var units []batch
-	for i := p.log.search(p.committed); i < p.log.len() && p.log.at(i).end <= p.hw; i++ {
-		b := *p.log.at(i)
-		b.bytes = nil
-		units = append(units, b)
+	if p.hw <= committed {
+		return 0, p.hw
 	}
-	return units, p.hw
+	bytes = p.unflushed
+	for i := p.log.search(p.committed); i < p.log.len() && p.log.at(i).end <= committed; i++ {
+		bytes -= int64(p.log.at(i).size)
+	}
+	for i := p.log.len(); i > 0 && p.log.at(i-1).end > max(p.hw, p.committed); i-- {
+		bytes -= int64(p.log.at(i - 1).size)
+	}
+	return bytes, p.hw
+}
+
+// walkAbove visits the batches that are not in the bucket by a head's word, oldest first, as long as visit says so. If more has been
+// committed since, some of them may have left the log, and it visits none: nothing young is skipped on the way to something old.
+func (p *partition) walkAbove(committed ident.Offset, visit func(*batch) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.committed > committed {
+		return
+	}
+	for i := p.log.search(committed); i < p.log.len() && visit(p.log.at(i)); i++ {
+	}
 }
 
 const (
