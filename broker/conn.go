@@ -19,7 +19,6 @@
 package broker
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,10 +28,7 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sluicemq/sluice/protocol"
 )
@@ -46,8 +42,6 @@ const (
 	firstReadBytes = 32 * mib
 	// transferBytesPerSecond is the slowest that a peer may be, beside StallTimeout.
 	transferBytesPerSecond = 512 * kib
-	// inBufferBytes holds a small request in one read; an idle connection keeps no more than this.
-	inBufferBytes = 512
 )
 
 var (
@@ -59,9 +53,8 @@ var (
 type conn struct {
 	b        *Broker
 	nc       net.Conn
-	listener string          // the name of the one that it came by
-	in       *bufio.Reader   // the reader's
-	raw      syscall.RawConn // nil if nc has none
+	listener string   // the name of the one that it came by
+	in       *inbound // the reader's
 
 	writers sync.WaitGroup
 	ended   chan struct{} // closed when nothing is left of it
@@ -79,10 +72,7 @@ type conn struct {
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{b: b, nc: nc, in: bufio.NewReaderSize(nc, inBufferBytes), ended: make(chan struct{})}
-	if sc, ok := nc.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn()
-	}
+	c := &conn{b: b, nc: nc, in: newInbound(nc), ended: make(chan struct{})}
 	c.changed.L = &c.mu
 	return c
 }
@@ -238,7 +228,7 @@ func (c *conn) peekPrefix() ([]byte, error) {
 		if err := c.setReadDeadline(c.b.cfg.IdleTimeout); err != nil {
 			return nil, err
 		}
-		prefix, err := c.in.Peek(n)
+		prefix, err := c.in.peek(n)
 		if err == nil {
 			return prefix, nil
 		}
@@ -281,10 +271,8 @@ func (c *conn) waitUnmuted() error {
 }
 
 func (c *conn) readBody(size int) ([]byte, error) {
-	if _, err := c.in.Discard(protocol.FrameLengthBytes); err != nil {
-		return nil, err
-	}
-	if c.in.Buffered() < size {
+	c.in.discard(protocol.FrameLengthBytes)
+	if c.in.buffered() < size {
 		if err := c.setReadDeadline(c.b.cfg.StallTimeout + transferTime(size)); err != nil {
 			return nil, err
 		}
@@ -379,8 +367,8 @@ func (c *conn) forgetReadDeadline() error {
 // watchPeer returns when the peer has left, the broker stops, or over is closed. What the peer sends
 // meanwhile stays in the buffer; if that is full, its leaving is noticed later.
 func (c *conn) watchPeer(over <-chan struct{}) error {
-	for c.in.Buffered() < c.in.Size() {
-		if _, err := c.in.Peek(c.in.Buffered() + 1); err != nil {
+	for c.in.buffered() < inboundBytes {
+		if _, err := c.in.peek(c.in.buffered() + 1); err != nil {
 			return err
 		}
 	}
@@ -392,21 +380,6 @@ func (c *conn) watchPeer(over <-chan struct{}) error {
 	}
 }
 
-// moreIsThere reports whether the peer has sent anything after the present request. What cannot be
-// told counts as nothing: only speed hangs on it.
-func (c *conn) moreIsThere() bool {
-	if c.in.Buffered() > 0 || c.raw == nil {
-		return c.in.Buffered() > 0
-	}
-	n := 0
-	err := c.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return true
-	})
-	return err == nil && n > 0
-}
-
 // place puts a Produce request into the queue and hands it to the log. A lent one is answered by the reader, unless its time is
 // over before.
 func (c *conn) place(call *call) error {
@@ -414,7 +387,7 @@ func (c *conn) place(call *call) error {
 	p.conn = c
 	p.holders.Add(1) // the connection may fail at any moment from here on, and lets go of what is in its queue
 	defer p.release()
-	if err := c.enqueue(p, !c.moreIsThere()); err != nil {
+	if err := c.enqueue(p, !c.in.mayHaveMore()); err != nil {
 		p.release()
 		return err
 	}
