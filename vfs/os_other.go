@@ -22,3 +22,6 @@ func (f *osFile) Datasync() error { return f.Sync() }
 
 // Allocate is not there on this platform.
 func (f *osFile) Allocate(int64) error { return f.pathError("allocate", errors.ErrUnsupported) }
+
+// ReadDirect leaves everything to ReadAt.
+func (f *osFile) ReadDirect([]byte, int64) int { return 0 }

@@ -41,6 +41,10 @@ type FS interface {
 // File is an open file. ReadAt may be called concurrently with everything.
 type File interface {
 	ReadAt(p []byte, pos int64) (int, error)
+	// ReadDirect reads from pos on past the page cache and returns how much of p it filled: perhaps nothing, as where
+	// most of it is in the page cache, or where platform, file system or alignment do not allow it. It says no error: who
+	// asks ReadAt for the rest meets it again. No other call on this File may be made meanwhile.
+	ReadDirect(p []byte, pos int64) int
 	WriteAt(p []byte, pos int64) (int, error)
 	// WriteVec writes the buffers one after another at pos with as few calls
 	// as the platform allows, and returns the number of bytes written and of write calls made.

@@ -239,7 +239,12 @@ func (b *Bucket) readAt(ctx context.Context, key string, p []byte, pos int64) er
 	if err != nil {
 		return known(err)
 	}
-	n, err := f.ReadAt(p, pos)
+	n := f.ReadDirect(p, pos)
+	if n < len(p) {
+		var m int
+		m, err = f.ReadAt(p[n:], pos+int64(n))
+		n += m
+	}
 	cerr := f.Close()
 	switch {
 	case n == len(p): // io.ReaderAt may say EOF with the last bytes
