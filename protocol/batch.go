@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/sluicemq/sluice/internal/crc32c"
 )
 
 // Record batch v2, big-endian (KIP-98):
@@ -106,7 +108,7 @@ func VerifyCRC(batch []byte) error {
 		return fmt.Errorf("%w: %d bytes", ErrCorruptBatch, len(batch))
 	}
 	want := binary.BigEndian.Uint32(batch[17:])
-	if got := crc32.Checksum(batch[crcFrom:], Castagnoli); got != want {
+	if got := crc32c.Checksum(batch[crcFrom:]); got != want {
 		return fmt.Errorf("%w: crc %08x, says %08x", ErrCorruptBatch, got, want)
 	}
 	return nil

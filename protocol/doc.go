@@ -5,5 +5,5 @@
 // It promises that decoding never panics, never allocates by a length that it has not
 // checked against the bytes at hand, and aliases its input where it says so.
 //
-// Layout of a batch: batch.go. Imports: ident, kmsg, compression libraries; no net.
+// Layout of a batch: batch.go. Imports: ident, internal/crc32c, kmsg, compression libraries; no net.
 package protocol

@@ -3,13 +3,11 @@ package bucket
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"sync"
-)
 
-// castagnoli is the polynomial of CRC32C, which S3 and our formats share.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	"github.com/sluicemq/sluice/internal/crc32c"
+)
 
 // Body is what an object shall hold: the parts one after another. Nobody may
 // write to them while a Create has the body.
@@ -68,7 +66,7 @@ func (b Body) verifyPart(i int) error {
 	if b.PartCRCs == nil {
 		return nil
 	}
-	if got := crc32.Checksum(b.Parts[i], castagnoli); got != b.PartCRCs[i] {
+	if got := crc32c.Checksum(b.Parts[i]); got != b.PartCRCs[i] {
 		return &DamagedPartError{Part: i, Got: got, Want: b.PartCRCs[i]}
 	}
 	return nil
@@ -95,7 +93,7 @@ func (b Body) Slice(pos, bytes int64) Body {
 func (b Body) sum() uint32 {
 	var crc uint32
 	for _, p := range b.Parts {
-		crc = crc32.Update(crc, castagnoli, p)
+		crc = crc32c.Update(crc, p)
 	}
 	return crc
 }

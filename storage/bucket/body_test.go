@@ -42,7 +42,7 @@ func TestBodySliceAndSum(t *testing.T) {
 func withPartCRCs(b Body) Body {
 	b.PartCRCs = make([]uint32, len(b.Parts))
 	for i, p := range b.Parts {
-		b.PartCRCs[i] = crc32.Checksum(p, castagnoli)
+		b.PartCRCs[i] = crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli))
 	}
 	return b
 }

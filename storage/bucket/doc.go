@@ -14,5 +14,5 @@
 // There are no goroutines here; all methods may be called concurrently. A mutex
 // guards the retry budget alone.
 //
-// Keys: key.go and docs/formats/bucket.md. What is measured: metrics.go. Imports: nothing of ours.
+// Keys: key.go and docs/formats/bucket.md. What is measured: metrics.go. Imports: internal/crc32c.
 package bucket

@@ -1,0 +1,31 @@
+package crc32c
+
+import "hash/crc32"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// runBytes is how long each of the three runs is that Update hashes side by side. The processor's own prefetcher follows each run
+// as far as its page, so that runs of a page read memory well and those of hash/crc32, a third of that, do not. Of 1, 2, 4 and 8 KiB
+// this was the best for whole batches (350 KiB) and the longest that gains something at 16 KiB.
+const (
+	runLog   = 12
+	runBytes = 1 << runLog
+)
+
+// Checksum returns the CRC-32C of p.
+func Checksum(p []byte) uint32 { return Update(0, p) }
+
+// Update returns the CRC-32C of what has the checksum crc and then p.
+func Update(crc uint32, p []byte) uint32 {
+	if hasTriple && len(p) >= 3*runBytes {
+		state := ^crc // checksums are inverted before and after
+		shift := &shiftTables[runLog]
+		for len(p) >= 3*runBytes {
+			first, second, third := triple(state, (*[3 * runBytes]byte)(p))
+			state = shift.times(shift.times(first)^second) ^ third
+			p = p[3*runBytes:]
+		}
+		crc = ^state
+	}
+	return crc32.Update(crc, castagnoli, p)
+}
