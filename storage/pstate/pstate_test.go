@@ -81,6 +81,26 @@ func TestI11_Sequences(t *testing.T) {
 	}
 }
 
+// Every batch of an idempotent producer is checked: that allocates nothing unless it is a duplicate.
+func TestCheckAllocatesNothing(t *testing.T) {
+	table := NewTable()
+	next := int32(0)
+	for ; next < RecentMax; next++ {
+		table.Apply(batchOf(7, 0, next, ident.Offset(next), 1))
+	}
+	n := testing.AllocsPerRun(100, func() {
+		b := batchOf(7, 0, next, ident.Offset(next), 1)
+		if dup, err := table.Check(b); dup != nil || err != nil {
+			t.Fatalf("sequence %d: %v, %v", next, dup, err)
+		}
+		table.Apply(b)
+		next++
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}
+
 // I12: a stale producer epoch never succeeds after a newer one.
 func TestI12_Epochs(t *testing.T) {
 	ok := func(b Batch) step { return step{b, nil, -1} }

@@ -67,14 +67,14 @@ type producer struct {
 
 func (p *producer) last() BatchMeta { return p.recent[p.count-1] }
 
-// find returns the remembered batch with exactly these sequences.
-func (p *producer) find(first, last int32) *BatchMeta {
+// find returns where in recent the batch with exactly these sequences is, -1 if it is not remembered.
+func (p *producer) find(first, last int32) int {
 	for i := range p.recent[:p.count] {
-		if m := p.recent[i]; m.FirstSequence == first && m.LastSequence() == last {
-			return &m
+		if m := &p.recent[i]; m.FirstSequence == first && m.LastSequence() == last {
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 func (p *producer) push(m BatchMeta) {
@@ -130,8 +130,9 @@ func (t *Table) Check(b Batch) (dup *BatchMeta, err error) {
 	case b.Epoch > p.epoch:
 		return nil, nil
 	}
-	if dup := p.find(b.FirstSequence, last); dup != nil {
-		return dup, nil // I11
+	if i := p.find(b.FirstSequence, last); i >= 0 {
+		original := p.recent[i] // only a duplicate costs an allocation
+		return &original, nil   // I11
 	}
 	if want := LastSequence(p.last().LastSequence(), 1); b.FirstSequence != want {
 		return nil, fmt.Errorf("%w: producer %d epoch %d sends sequence %d, want %d", ErrOutOfOrder, b.Producer, b.Epoch, b.FirstSequence, want)
