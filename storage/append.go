@@ -23,7 +23,7 @@ import (
 //                  an indefinite error.
 //  2. persist      package wal: one write and one fdatasync per group (I1), in the caller's goroutine if it lends it.
 //  3. replicate    no peers yet: an entry is durable when this disk has it.
-//  4. publish      Engine.durable, in WAL order: the high watermark moves, readers wake.
+//  4. publish      Engine.durable, in WAL order: the high watermark moves, readers wake when all of the group is shown.
 //                  Class object waits for its commit instead (flush.go).
 //  5. acknowledge  AppendRequest.Done, when every partition of the request is shown.
 //
@@ -310,6 +310,7 @@ func (e *Engine) durable(group []*wal.Append) {
 	now := e.deps.Now().Sub(e.openedAt)
 	var freed []ack // one buffer for the whole group
 	hot := e.hot.group()
+	e.woken.group++
 	for _, a := range group {
 		placed, ok := a.Owner.(*placed)
 		if !ok {
@@ -325,6 +326,7 @@ func (e *Engine) durable(group []*wal.Append) {
 			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}
 	}
+	e.woken.signal()
 	e.hot.add(hot)
 	e.meter.persisted(count, size)
 	e.persistedMore(size)
@@ -349,7 +351,32 @@ func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, now 
 		e.wakeUrgent(p)
 		return freed
 	}
-	return p.showLocked(freed, p.persisted)
+	e.woken.gather(p.watchers)
+	return p.moveLocked(freed, p.persisted)
+}
+
+// wakers are those who wait for what a group shows. They are woken once, when all of it is shown: a consumer
+// of many partitions that wakes for the first one fetches the others one by one. Only the WAL's goroutine uses it.
+type wakers struct {
+	group    uint64 // number of the one that is being shown
+	gathered []*watcher
+}
+
+func (w *wakers) gather(watchers []*watcher) {
+	for _, one := range watchers {
+		if one.group != w.group {
+			one.group = w.group
+			w.gathered = append(w.gathered, one)
+		}
+	}
+}
+
+func (w *wakers) signal() {
+	for _, one := range w.gathered {
+		signal(one.c)
+	}
+	clear(w.gathered)
+	w.gathered = w.gathered[:0]
 }
 
 // acknowledge answers producers whose batches are shown (I1: durable by their class's rule).

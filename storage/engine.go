@@ -43,6 +43,7 @@ type Engine struct {
 	tails  []*source                      // sealed, oldest first
 
 	unflushed atomic.Int64 // bytes persisted since the last flush began
+	woken     wakers       // by the group that is being published
 	published atomic.Int64 // ident.Position: end of the last batch published
 	trimmedTo atomic.Int64 // ident.Position: everything below is committed or void
 	trimTurn  turn         // one trim at a time; guards boundary

@@ -64,7 +64,7 @@ type partition struct {
 	acks      []ack         // by end
 	acksSpace [2]ack        // for acks, as long as no more wait
 	noted     ident.Epoch   // the newest in epochs
-	watchers  []chan<- struct{}
+	watchers  []*watcher
 
 	flush flushState
 }
@@ -101,19 +101,30 @@ func (p walPlace) before(q walPlace) bool {
 // no transactions yet, so the last stable offset is the high watermark.
 func (p *partition) readEndLocked(Isolation) ident.Offset { return p.hw }
 
+// watcher is somebody who waits for partitions to move.
+type watcher struct {
+	c     chan<- struct{}
+	group uint64 // the last one that gathered it; only Engine.durable uses it
+}
+
 // wakeLocked signals everyone who waits for the partition to move.
 func (p *partition) wakeLocked() {
-	for _, c := range p.watchers {
-		select {
-		case c <- struct{}{}:
-		default: // it has a signal that it has not read yet
-		}
+	for _, w := range p.watchers {
+		signal(w.c) // or it has a signal that it has not read yet
 	}
 }
 
-// showLocked moves the high watermark and appends the answers that it frees to freed.
-// It is the one place where something becomes visible (I5).
+// showLocked moves the high watermark, wakes who waits for that, and appends the answers that it frees to freed.
 func (p *partition) showLocked(freed []ack, hw ident.Offset) []ack {
+	if hw > p.hw {
+		p.wakeLocked() // they read after this lock is released
+	}
+	return p.moveLocked(freed, hw)
+}
+
+// moveLocked is showLocked for who wakes by itself, without fail.
+// It is the one place where something becomes visible (I5).
+func (p *partition) moveLocked(freed []ack, hw ident.Offset) []ack {
 	if hw > p.persisted {
 		panic("BUG: high watermark above what is durable") // I5
 	}
@@ -121,7 +132,6 @@ func (p *partition) showLocked(freed []ack, hw ident.Offset) []ack {
 		return freed
 	}
 	p.hw = hw
-	p.wakeLocked()
 	n := 0
 	for n < len(p.acks) && p.acks[n].end <= hw {
 		n++

@@ -302,11 +302,12 @@ const pickedMax = 8192
 
 // Watch has c signalled (without blocking) whenever one of the partitions moves. The returned func ends it.
 func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func()) {
+	w := &watcher{c: c}
 	watched := make([]*partition, 0, len(ids))
 	for _, id := range ids {
 		if p := e.partition(id); p != nil {
 			p.mu.Lock()
-			p.watchers = append(p.watchers, c)
+			p.watchers = append(p.watchers, w)
 			p.mu.Unlock()
 			watched = append(watched, p)
 		}
@@ -314,7 +315,7 @@ func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func
 	return func() {
 		for _, p := range watched {
 			p.mu.Lock()
-			if i := slices.Index(p.watchers, c); i >= 0 {
+			if i := slices.Index(p.watchers, w); i >= 0 {
 				p.watchers = slices.Delete(p.watchers, i, i+1)
 			}
 			p.mu.Unlock()

@@ -224,6 +224,33 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// Who watches several partitions is woken once by a group that shows something in each of them, and then finds all of it.
+func TestWatchIsWokenOncePerGroup(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1)
+		a, b := r.newLog("a", nil), r.newLog("b", nil)
+		moved := make(chan struct{}, 4) // a long poll's has room for one: it would not show how often it is woken
+		defer r.engine().Watch([]ident.TopicPartition{a.tp, b.tp}, moved)()
+		for round := range ident.Offset(3) {
+			batches := []*sent{r.batch(a.tp, 1, 40, -1), r.batch(b.tp, 1, 40, -1)}
+			r.start(batches...)
+			if !r.wait(batches...) {
+				t.Fatal("not acknowledged")
+			}
+			synctest.Wait()
+			if n := len(moved); n != 1 {
+				t.Fatalf("round %d: woken %d times", round, n)
+			}
+			<-moved
+			for _, m := range []*modelLog{a, b} {
+				if q := r.fetch(m.tp, round, 100); q.Err != nil || q.HighWatermark != round+1 || len(q.Batches) != 1 {
+					t.Errorf("round %d: %+v", round, q)
+				}
+			}
+		}
+	})
+}
+
 // I5: what is durable and not shown yet is neither read nor found, though its neighbour in memory is.
 func TestI5_NothingAboveTheHighWatermark(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
