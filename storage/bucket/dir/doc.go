@@ -8,6 +8,9 @@
 // deletes what is there: of two processes on one folder the later start may so break a
 // Create of the other, which then says ErrUnavailable and is tried again.
 //
+// A read whose range is not in the page cache goes past it as far as alignment allows: blocks of objects have a cache of
+// their own above, and filling pages cost four times what the disk's own way into memory does. All of a read is from one open file.
+//
 // The type to know is [Bucket]. It has no goroutines; a mutex guards the set of folders
 // that are known to be durable. Layout: docs/formats/bucket.md. Imports: storage/bucket, vfs.
 package dir
