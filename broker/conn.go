@@ -406,9 +406,20 @@ func (c *conn) place(call *call) error {
 	}
 	p.lent = false
 	c.startWriterLocked()
-	c.changed.Broadcast()
+	c.noteWaitingLocked(p)
 	c.mu.Unlock()
 	return nil
+}
+
+// noteWaitingLocked does what the writer has to know of a call that it will answer. It is not woken before the outcome is there: all
+// that it would do is to set the alarm, as it does itself for a call that comes to the head later.
+func (c *conn) noteWaitingLocked(p *produceCall) {
+	switch {
+	case p.settled:
+		c.changed.Broadcast()
+	case len(c.queue) > 0 && c.queue[0] == p && !p.deadline.IsZero():
+		c.setAlarmLocked(time.Until(p.deadline))
+	}
 }
 
 // enqueue puts a call at the queue's end. It is lent if it may be and nothing is before it.

@@ -576,3 +576,36 @@ func TestProduceAnswersEveryPartitionOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestE20_TimeoutIsHonouredBehindAnIdleWriter: requests that came together are not lent, and the writer, which had answered all
+// before, is not woken for them. The first is answered in time all the same, and then the second.
+func TestE20_TimeoutIsHonouredBehindAnIdleWriter(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		c := dial()
+		first := produceRequest("t", plainBatch(t, "x"))
+		first.TimeoutMillis = 1000
+		wantCode(t, "starts the writer", ask[*kmsg.ProduceResponse](c, first, 9).Topics[0].Partitions[0].ErrorCode, protocol.CodeRequestTimedOut)
+		h.log.release(1)
+		synctest.Wait()
+		began := time.Now()
+		var frames []byte
+		for _, timeout := range []int32{1500, 2500} {
+			req := produceRequest("t", plainBatch(t, "y"))
+			req.SetVersion(9)
+			req.TimeoutMillis = timeout
+			c.next++
+			frames = append(frames, requestFrame(req, c.next, "raw")...)
+		}
+		c.write(frames)
+		_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute)) // an answer that never comes fails the test
+		for i, timeout := range []time.Duration{1500 * time.Millisecond, 2500 * time.Millisecond} {
+			resp := c.receive(first, int32(2+i)).(*kmsg.ProduceResponse)
+			if waited := time.Since(began); waited != timeout {
+				t.Errorf("answered after %v, want %v", waited, timeout)
+			}
+			wantCode(t, "not lent", resp.Topics[0].Partitions[0].ErrorCode, protocol.CodeRequestTimedOut)
+		}
+	})
+}
