@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 )
 
@@ -94,6 +95,7 @@ func TestE17_UnreadableManifestKeepsNothingElse(t *testing.T) {
 				}
 			}
 		}
+		r.restart() // who has written it knows it
 		for range r.cfg.ManifestAt {
 			r.mustSend(r.batch(tp, 1, 40, 1))
 			r.mustFlush()
@@ -102,6 +104,30 @@ func TestE17_UnreadableManifestKeepsNothingElse(t *testing.T) {
 			t.Fatalf("the danger was not there: %+v", h.Manifest)
 		}
 		r.roll(busy)
+	})
+}
+
+// TestE17_AbsorbReadsNothing: who has written a manifest goes on with it without reading it again; after a restart it is read once.
+func TestE17_AbsorbReadsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tp := r.mustCreate("t", 1, nil)[0]
+		reads := func() int {
+			before, version := r.bucket.Calls(bucket.OpReadAt), r.head(tp).Manifest.Version
+			for r.head(tp).Manifest.Version < version+3 {
+				r.mustSend(r.batch(tp, 1, 40, 1))
+				r.mustFlush()
+			}
+			return r.bucket.Calls(bucket.OpReadAt) - before
+		}
+		if n := reads(); n != 0 {
+			t.Errorf("%d reads of manifests that were just written, want none", n)
+		}
+		r.restart()
+		if n := reads(); n != 1 {
+			t.Errorf("%d reads after a restart, want one", n)
+		}
+		r.check()
 	})
 }
 
