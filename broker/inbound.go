@@ -12,8 +12,9 @@ import (
 const (
 	// inboundBytes is what a connection keeps for itself, idle or not.
 	inboundBytes = 512
-	// borrowedBytes is what one read may take: a small request whole, and those behind it.
-	borrowedBytes = 16 * kib
+	// borrowedBytes is what one read may take: a small request whole, and those behind it. What of a large one comes this way is
+	// copied once more; with 16 KiB that was seen at 100 MiB/s (3 % of the broker's CPU).
+	borrowedBytes = 4 * kib
 )
 
 // inbound is what has arrived on a connection and was not taken yet. Its buffer is borrowed when the socket has something, and
