@@ -406,34 +406,27 @@ func (c *conn) place(call *call) error {
 	}
 	p.lent = false
 	c.startWriterLocked()
-	c.noteWaitingLocked(p)
+	if p.settled { // else its outcome wakes the writer, or the alarm does
+		c.changed.Broadcast()
+	}
 	c.mu.Unlock()
 	return nil
 }
 
-// noteWaitingLocked does what the writer has to know of a call that it will answer. It is not woken before the outcome is there: all
-// that it would do is to set the alarm, as it does itself for a call that comes to the head later.
-func (c *conn) noteWaitingLocked(p *produceCall) {
-	switch {
-	case p.settled:
-		c.changed.Broadcast()
-	case len(c.queue) > 0 && c.queue[0] == p && !p.deadline.IsZero():
-		c.setAlarmLocked(time.Until(p.deadline))
-	}
-}
-
-// enqueue puts a call at the queue's end. It is lent if it may be and nothing is before it.
+// enqueue puts a call at the queue's end. It is lent if it may be and nothing is before it. The alarm is set for it then, lent or not:
+// placing it may hang with the disk. For a call that comes to the head later the writer sets it.
 func (c *conn) enqueue(p *produceCall, mayLend bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return c.err
 	}
-	p.lent = mayLend && len(c.queue) == 0
+	isHead := len(c.queue) == 0
+	p.lent = mayLend && isHead
 	c.lent = p.lent
 	c.queue = append(c.queue, p)
 	c.queueBytes += p.bytes
-	if p.lent && !p.deadline.IsZero() {
+	if isHead && !p.deadline.IsZero() {
 		c.setAlarmLocked(time.Until(p.deadline))
 	}
 	return nil

@@ -64,7 +64,7 @@ func (in *inbound) peek(n int) ([]byte, error) {
 // discard takes n bytes that are there.
 func (in *inbound) discard(n int) {
 	in.left = in.left[n:]
-	if len(in.left) == 0 {
+	if len(in.left) == 0 || in.borrowed != nil && len(in.left) <= len(in.own) {
 		in.giveBack()
 	}
 }
@@ -86,7 +86,9 @@ func (in *inbound) fill() error {
 	in.giveBack()
 	if in.raw == nil {
 		n, err := in.nc.Read(in.own[len(in.left):])
-		in.left = in.own[:len(in.left)+n]
+		if in.left = in.own[:len(in.left)+n]; n > 0 {
+			return nil // an error beside bytes comes again with the next read
+		}
 		return err
 	}
 	in.err = nil

@@ -136,3 +136,24 @@ func TestInboundKnowsWhetherMoreIsThere(t *testing.T) {
 	noError(t, err)
 	check(t, !in.mayHaveMore(), "something is seen where nothing is")
 }
+
+// bytesAndEnd is a connection without a file whose last read brings bytes and the end together, as crypto/tls's may.
+type bytesAndEnd struct {
+	net.Conn
+	left []byte
+}
+
+func (c *bytesAndEnd) Read(p []byte) (int, error) {
+	n := copy(p, c.left)
+	c.left = c.left[n:]
+	return n, io.EOF
+}
+
+func TestInbound_BytesBesideTheEnd(t *testing.T) {
+	in := newInbound(&bytesAndEnd{left: []byte("the last request")})
+	b, err := in.peek(16)
+	check(t, err == nil && string(b) == "the last request", "%q, %v", b, err)
+	in.discard(16)
+	_, err = in.peek(1)
+	check(t, errors.Is(err, io.EOF), "then %v, want the end", err)
+}

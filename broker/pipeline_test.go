@@ -609,3 +609,27 @@ func TestE20_TimeoutIsHonouredBehindAnIdleWriter(t *testing.T) {
 		}
 	})
 }
+
+// TestE20_TimeoutIsHonouredWhilePlacingHangs: a request that is not lent, as another came with it, and whose append itself takes a minute.
+func TestE20_TimeoutIsHonouredWhilePlacingHangs(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		h.log.arrived = make(chan struct{}) // an append waits until this is taken
+		c := dial()
+		req := produceRequest("t", plainBatch(t, "x"))
+		req.SetVersion(9)
+		req.TimeoutMillis = 1500
+		began := time.Now()
+		c.write(append(requestFrame(req, 0, "raw"), requestFrame(req, 1, "raw")...))
+		time.AfterFunc(time.Minute, func() { <-h.log.arrived; <-h.log.arrived })
+		_ = c.nc.SetReadDeadline(time.Now().Add(2 * time.Minute)) // an answer that never comes fails the test
+		resp := c.receive(req, 0).(*kmsg.ProduceResponse)
+		if waited := time.Since(began); waited != 1500*time.Millisecond {
+			t.Errorf("answered after %v", waited)
+		}
+		wantCode(t, "placing", resp.Topics[0].Partitions[0].ErrorCode, protocol.CodeRequestTimedOut)
+		c.receive(req, 1)
+		synctest.Wait()
+	})
+}
