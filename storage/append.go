@@ -356,7 +356,7 @@ func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, now 
 }
 
 // wakers are those who wait for what a group shows. They are woken once, when all of it is shown: a consumer
-// of many partitions that wakes for the first one fetches the others one by one. Only the WAL's goroutine uses it.
+// of many partitions that wakes for the first one fetches the others one by one. Only Engine.durable uses it, in one goroutine at a time.
 type wakers struct {
 	group    uint64 // number of the one that is being shown
 	gathered []*watcher

@@ -21,7 +21,7 @@ type hotTail struct {
 	queue []hotBatch // oldest first
 	head  int
 
-	spare []hotBatch // what group returns; only the WAL's goroutine uses it
+	spare []hotBatch // what group returns; only Engine.durable uses it
 }
 
 type hotBatch struct {

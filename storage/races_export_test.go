@@ -26,8 +26,8 @@ func (e *Engine) PlaceAdmitted(req *AppendRequest) {
 	req.settle()
 }
 
-// TestRetentionDropsInOrder: what was committed after the head was read is neither counted nor skipped: nothing
-// young stays behind something old that goes, and no size is held against a partition twice.
+// TestRetentionDropsInOrder: what was committed after the head was read is neither counted nor passed over: nothing
+// young goes because something old behind it is due, and no size is held against a partition twice.
 func TestRetentionDropsInOrder(t *testing.T) {
 	head := &catalog.Head{CommittedEnd: 20, Ranges: []catalog.Range{
 		{Start: 0, End: 10, Bytes: 100, MaxTimestamp: 1}, {Start: 10, End: 20, Bytes: 100, MaxTimestamp: 9},
