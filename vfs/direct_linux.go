@@ -18,7 +18,7 @@ func (f *osFile) ReadDirect(p []byte, pos int64) (n int) {
 		return 0
 	}
 	_ = f.raw.Control(func(fd uintptr) {
-		if mostlyCached(fd, pos, len(p)) {
+		if mostlyCached(fd, pos, len(p)) || overlaid(fd) {
 			return
 		}
 		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
@@ -41,6 +41,13 @@ func mostlyCached(fd uintptr, pos int64, n int) bool {
 		return true
 	}
 	return stat.Cache*uint64(os.Getpagesize()) >= uint64(n)/2
+}
+
+// overlaid reports that the file is on an overlay, as a container's own folders are: its pages belong to a file below, of
+// which cachestat tells nothing, so that even what is in memory would be read from the disk.
+func overlaid(fd uintptr) bool {
+	var stat unix.Statfs_t
+	return unix.Fstatfs(int(fd), &stat) != nil || stat.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 // preadAligned reads until p is full, the file ends or something fails. What follows a read that ended

@@ -39,7 +39,7 @@ func coldFile(t *testing.T) (f File, content []byte, direct bool) {
 		return f, content, false
 	}
 	probe.Close()
-	return f, content, !mostlyCached(uintptr(fd), 0, len(content))
+	return f, content, !mostlyCached(uintptr(fd), 0, len(content)) && cachedPages(t, f) == 0 && !overlaid(uintptr(fd))
 }
 
 func cachedPages(t *testing.T, f File) uint64 {
