@@ -20,7 +20,7 @@ const (
 
 var (
 	oldBytes = bytes.Repeat([]byte("old."), 3000)
-	newBytes = bytes.Repeat([]byte("new."), 5000) // several blocks, so that a crash can tear them
+	newBytes = bytes.Repeat([]byte("new."), (syncEvery+syncEvery/4)/4) // several blocks, so that a crash can tear them, and a sync on the way
 )
 
 // scene is a disk with one durable object.
@@ -43,7 +43,7 @@ func life(ctx context.Context, disk *crashfs.FS) error {
 	if err != nil {
 		return err
 	}
-	return b.Create(ctx, newKey, bucket.NewBody(newBytes[:7000], newBytes[7000:]))
+	return b.Create(ctx, newKey, bucket.NewBody(newBytes[:700_000], newBytes[700_000:]))
 }
 
 // callCount is the number of file system calls before and after one undisturbed life.
@@ -68,7 +68,7 @@ func audit(t *testing.T, disk *crashfs.FS, err error) {
 	if got, rerr := bucket.ReadAll(t.Context(), b, oldKey, 1<<20); rerr != nil || !bytes.Equal(got, oldBytes) {
 		t.Fatalf("the old object has changed: %d bytes, %v", len(got), rerr)
 	}
-	got, rerr := bucket.ReadAll(t.Context(), b, newKey, 1<<20)
+	got, rerr := bucket.ReadAll(t.Context(), b, newKey, 2*syncEvery)
 	switch {
 	case rerr == nil && !bytes.Equal(got, newBytes):
 		t.Fatalf("the new object is there, but not whole: %d bytes (create said: %v)", len(got), err)

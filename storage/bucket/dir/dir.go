@@ -143,15 +143,23 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 	return nil
 }
 
+// syncEvery is how much of an object is written between two syncs. One sync at the end would hold up those of the write-ahead log, which
+// mostly lies on the same disk, for as long as four objects of a flush take: acknowledgements stood still for 100–160 ms.
+const syncEvery = 1 << 20
+
 func (b *Bucket) writeTemporary(tmp string, body bucket.Body) error {
 	f, err := b.fs.Create(tmp)
 	if err != nil {
 		return unmade(err)
 	}
-	reader, pos := bucket.NewBodyReader(body), int64(0)
+	reader, pos, synced := bucket.NewBodyReader(body), int64(0), int64(0)
 	_, err = reader.Send(body.Size(), func(bufs [][]byte) (int64, error) {
 		n, _, err := f.WriteVec(bufs, pos)
 		pos += n
+		if err == nil && pos-synced >= syncEvery {
+			synced = pos
+			err = f.Datasync()
+		}
 		return n, err
 	})
 	if err == nil {

@@ -64,3 +64,30 @@ func TestLayout(t *testing.T) {
 		t.Fatalf("listed %q", keys)
 	}
 }
+
+// A large object never has much that is written and not synced: its syncs would hold up others on the same disk.
+func TestLargeObjectIsSyncedOnTheWay(t *testing.T) {
+	disk := crashfs.New(1)
+	b, err := Open(disk, "/data/bucket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(disk.Calls())
+	const size = 5*syncEvery + 17
+	if err := b.Create(t.Context(), "c1/ab/large", bucket.NewBody(make([]byte, size))); err != nil {
+		t.Fatal(err)
+	}
+	written, unsynced, most := int64(0), int64(0), int64(0)
+	for _, c := range disk.Calls()[before:] {
+		switch c.Op {
+		case "write":
+			written, unsynced = written+c.Len, unsynced+c.Len
+			most = max(most, unsynced)
+		case "sync", "datasync":
+			unsynced = 0
+		}
+	}
+	if written != size || unsynced != 0 || most > syncEvery+syncEvery/2 {
+		t.Errorf("%d bytes written, %d at the end and up to %d not synced; want %d, 0 and about %d", written, unsynced, most, size, syncEvery)
+	}
+}
