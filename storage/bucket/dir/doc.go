@@ -4,6 +4,8 @@
 // power cut; what it failed for, or was killed in, is absent or whole, never half (E29). Unlike
 // an object store a folder cannot hold both an object "a" and an object "a/b": the second is ErrDenied.
 //
+// An object is synced as it is written, a MiB at a time: the write-ahead log mostly lies on the same disk.
+//
 // Half-written objects live in the folder "~tmp", a name that no key can have. Open
 // deletes what is there: of two processes on one folder the later start may so break a
 // Create of the other, which then says ErrUnavailable and is tried again.
