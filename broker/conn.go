@@ -30,6 +30,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicemq/sluice/internal/unzeroed"
 	"github.com/sluicemq/sluice/protocol"
 )
 
@@ -277,13 +278,13 @@ func (c *conn) readBody(size int) ([]byte, error) {
 			return nil, err
 		}
 	}
-	b := makeUnzeroed(min(size, firstReadBytes))
+	b := unzeroed.Make(min(size, firstReadBytes))
 	if _, err := io.ReadFull(c.in, b); err != nil {
 		return nil, err
 	}
 	if size > len(b) {
 		first := b
-		b = makeUnzeroed(size)
+		b = unzeroed.Make(size)
 		if _, err := io.ReadFull(c.in, b[copy(b, first):]); err != nil {
 			return nil, err
 		}

@@ -14,18 +14,6 @@ func randomBytes(rng *rand.Rand, n int) []byte {
 	return b
 }
 
-func TestCombineCRC(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
-		b := randomBytes(rng, rng.IntN(5000))
-		cut := rng.IntN(len(b) + 1)
-		got := CombineCRC(crc32.Checksum(b[:cut], Castagnoli), crc32.Checksum(b[cut:], Castagnoli), int64(len(b)-cut))
-		if want := crc32.Checksum(b, Castagnoli); got != want {
-			t.Fatalf("%d and %d bytes: %08x, want %08x", cut, len(b)-cut, got, want)
-		}
-	}
-}
-
 func TestWholeCRC(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, n := range []int{1, combineFromBytes / 2, combineFromBytes, 3 * combineFromBytes, 1 << 20} {

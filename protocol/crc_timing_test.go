@@ -5,6 +5,8 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/sluicemq/sluice/internal/crc32c"
 )
 
 // BenchmarkWholeCRC shows from which size on combining beats hashing: combineFromBytes.
@@ -20,7 +22,7 @@ func BenchmarkWholeCRC(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("combine/%d", n), func(b *testing.B) {
 			for b.Loop() {
-				CombineCRC(crc32.Checksum(p[:crcFrom], Castagnoli), rest, int64(n-crcFrom))
+				crc32c.Combine(crc32.Checksum(p[:crcFrom], Castagnoli), rest, int64(n-crcFrom))
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/internal/unzeroed"
 	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
@@ -122,7 +123,7 @@ func whole(pieces [][]byte, at, n int64) []byte {
 	if at+n <= int64(len(pieces[0])) {
 		return pieces[0][at:][:n]
 	}
-	b := cache.Unzeroed(n)[:0] // made of zeros it was an eighth of what a cold fetch of large batches cost
+	b := unzeroed.Make(int(n))[:0] // made of zeros it was an eighth of what a cold fetch of large batches cost
 	for _, p := range pieces {
 		b = append(b, p[at:min(int64(len(p)), at+n-int64(len(b)))]...)
 		at = 0

@@ -10,8 +10,8 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/internal/unzeroed"
 	"github.com/sluicemq/sluice/storage/bucket"
-	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
 )
@@ -498,7 +498,7 @@ func (b *batch) load() ([]byte, error) {
 	if b.bytes != nil {
 		return b.bytes, nil
 	}
-	bytes := cache.Unzeroed(int64(b.size))
+	bytes := unzeroed.Make(int(b.size))
 	if err := b.source.read(bytes, b.position, b.crc); err != nil {
 		return nil, err
 	}

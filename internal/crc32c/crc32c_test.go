@@ -73,3 +73,30 @@ func TestCombine(t *testing.T) {
 		}
 	}
 }
+
+// TestCombine_Lengths: every length up to a few words, pieces without bytes, zeros, whose own checksums are not 0, and pieces
+// far larger than any object, whose checksum of zeros follows by doubling.
+func TestCombine_Lengths(t *testing.T) {
+	sum := func(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+	for first := range 40 {
+		for second := range 70 {
+			a, b := bytes.Repeat([]byte{0xa5}, first), make([]byte, second)
+			if got, want := Combine(sum(a), sum(b), int64(second)), sum(append(bytes.Clone(a), b...)); got != want {
+				t.Fatalf("%d and %d bytes: %08x, want %08x", first, second, got, want)
+			}
+		}
+	}
+	// The checksum of 2n zeros is that of n zeros and n zeros; 2^40 zeros are reached by two ways.
+	double := sum([]byte{0})
+	for n := int64(1); n < 1<<40; n *= 2 {
+		double = Combine(double, double, n)
+	}
+	mib := sum(make([]byte, 1<<20))
+	byMiB := mib
+	for n := int64(1); n < 1<<20; n *= 2 {
+		byMiB = Combine(byMiB, byMiB, n<<20)
+	}
+	if double != byMiB {
+		t.Errorf("2^40 zeros have the checksums %08x and %08x", double, byMiB)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/internal/unzeroed"
 )
 
 // BlockBytes is the size of a block; blocks begin at its multiples. A GET of 1
@@ -200,7 +201,7 @@ func (c *Cache) startLocked(o Object, id blockID) *flight {
 func (c *Cache) fly(ctx context.Context, o Object, id blockID, f *flight) {
 	defer f.cancel()
 	pos := id.number * BlockBytes
-	b := Unzeroed(min(BlockBytes, o.Bytes-pos))
+	b := unzeroed.Make(int(min(BlockBytes, o.Bytes-pos)))
 	c.reads.Add(1)
 	err := c.read(ctx, o.Key, b, pos)
 	if err != nil {

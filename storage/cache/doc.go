@@ -14,5 +14,5 @@
 // Kept blocks stay within the budget; blocks on their way come on top, and
 // are bounded by how many readers the caller lets in.
 //
-// Imports: ident.
+// Imports: ident, internal/unzeroed.
 package cache

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
-	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/internal/crc32c"
 )
 
 // BatchRef is one whole batch as it shall be stored. The bundle refers to Bytes
@@ -102,7 +102,7 @@ func (b *Bundle) writeKnown(p []byte, crc uint32) {
 	b.parts = append(b.parts, p)
 	b.partCRCs = append(b.partCRCs, crc)
 	b.position += int64(len(p))
-	b.crc = protocol.CombineCRC(b.crc, crc, int64(len(p)))
+	b.crc = crc32c.Combine(b.crc, crc, int64(len(p)))
 }
 
 // Bytes returns how large the object is so far, without index and footer.

@@ -15,5 +15,5 @@
 // No goroutine and no lock: values belong to their caller.
 //
 // Formats: bundle_format.go with docs/formats/bundle.md, manifest_format.go with
-// docs/formats/manifest.md. Imports: ident, catalog, protocol.
+// docs/formats/manifest.md. Imports: ident, catalog, protocol, internal/crc32c.
 package object

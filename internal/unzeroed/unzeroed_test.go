@@ -1,10 +1,10 @@
-package broker
+package unzeroed
 
 import "testing"
 
-func TestMakeUnzeroed(t *testing.T) {
-	for _, n := range []int{0, 1, unzeroedMin - 1, unzeroedMin, unzeroedMin + 1, 1 << 20, 7_500_001} {
-		b := makeUnzeroed(n)
+func TestMake(t *testing.T) {
+	for _, n := range []int{0, 1, leastBytes - 1, leastBytes, leastBytes + 1, 1 << 20, 7_500_001} {
+		b := Make(n)
 		if len(b) != n {
 			t.Fatalf("%d bytes asked for, %d given", n, len(b))
 		}
@@ -19,11 +19,11 @@ func TestMakeUnzeroed(t *testing.T) {
 	}
 }
 
-func BenchmarkMakeUnzeroed(b *testing.B) {
+func BenchmarkMake(b *testing.B) {
 	for _, x := range []struct {
 		name string
 		of   func(int) []byte
-	}{{"make", func(n int) []byte { return make([]byte, n) }}, {"unzeroed", makeUnzeroed}} {
+	}{{"make", func(n int) []byte { return make([]byte, n) }}, {"unzeroed", Make}} {
 		b.Run(x.name, func(b *testing.B) {
 			b.SetBytes(4 << 20)
 			for b.Loop() {
