@@ -1,11 +1,11 @@
 package pstate
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"math"
 	"slices"
 
@@ -95,24 +95,36 @@ var le = binary.LittleEndian
 
 // EncodeBase appends the whole state to dst as a base block.
 func EncodeBase(dst []byte, s *State) []byte {
-	return encode(dst, s, KindBase, noTime, slices.Sorted(maps.Keys(s.Producers.producers)))
+	return encode(dst, s, KindBase, noTime, slices.SortedFunc(s.Producers.all(), byID))
 }
 
 // EncodeDelta appends what changed since the table's last MarkBase. The block
 // may be laid over that base or over a newer one, up to its own end: it sets
 // values and never adds to them.
 func EncodeDelta(dst []byte, s *State) []byte {
-	var ids []ident.ProducerID
-	for id, p := range s.Producers.producers {
+	var changed []*producer
+	for p := range s.Producers.all() {
 		if p.changed {
-			ids = append(ids, id)
+			changed = append(changed, p)
 		}
 	}
-	slices.Sort(ids)
-	return encode(dst, s, KindDelta, s.Producers.floor, ids)
+	slices.SortFunc(changed, byID)
+	return encode(dst, s, KindDelta, s.Producers.floor, changed)
 }
 
-func encode(dst []byte, s *State, kind Kind, floor int64, ids []ident.ProducerID) []byte {
+func byID(a, b *producer) int { return cmp.Compare(a.id, b.id) }
+
+// blockBytes is how long a block of these producers becomes: it is made in one piece.
+func blockBytes(s *State, producers []*producer) int {
+	n := headerBytes + len(s.Epochs)*epochBytes + len(producers)*producerBytes
+	for _, p := range producers {
+		n += int(p.count) * batchBytes
+	}
+	return n
+}
+
+func encode(dst []byte, s *State, kind Kind, floor int64, producers []*producer) []byte {
+	dst = slices.Grow(dst, blockBytes(s, producers))
 	from := len(dst)
 	dst = le.AppendUint32(dst, blockMagic)
 	dst = le.AppendUint16(dst, blockVersion)
@@ -122,35 +134,34 @@ func encode(dst []byte, s *State, kind Kind, floor int64, ids []ident.ProducerID
 	dst = le.AppendUint64(dst, uint64(s.LogStart))
 	dst = le.AppendUint64(dst, uint64(floor))
 	dst = le.AppendUint32(dst, uint32(len(s.Epochs)))
-	dst = le.AppendUint32(dst, uint32(len(ids)))
+	dst = le.AppendUint32(dst, uint32(len(producers)))
 	dst = le.AppendUint64(dst, 0) // open and aborted transactions
 	for _, e := range s.Epochs {
 		dst = le.AppendUint32(dst, uint32(e.Epoch))
 		dst = le.AppendUint64(dst, uint64(e.Start))
 	}
-	for _, id := range ids {
-		p := s.Producers.producers[id]
-		dst = appendProducer(dst, id, &p)
+	for _, p := range producers {
+		dst = appendProducer(dst, p)
 	}
 	block := dst[from:]
-	if len(block) > BlockBytesMax || len(s.Epochs) > epochsMax || len(ids) > producersMax {
-		panic(fmt.Sprintf("BUG: partition state of %d bytes, %d epochs, %d producers: the caller must cap them", len(block), len(s.Epochs), len(ids)))
+	if len(block) > BlockBytesMax || len(s.Epochs) > epochsMax || len(producers) > producersMax {
+		panic(fmt.Sprintf("BUG: partition state of %d bytes, %d epochs, %d producers: the caller must cap them", len(block), len(s.Epochs), len(producers)))
 	}
 	le.PutUint32(block[8:], uint32(len(block)))
 	le.PutUint32(block[12:], checksum(block))
 	return dst
 }
 
-func appendProducer(dst []byte, id ident.ProducerID, p *producer) []byte {
-	dst = le.AppendUint64(dst, uint64(id))
+func appendProducer(dst []byte, p *producer) []byte {
+	dst = le.AppendUint64(dst, uint64(p.id))
 	dst = le.AppendUint16(dst, uint16(p.epoch))
 	dst = append(dst, p.count, 0)
 	dst = le.AppendUint64(dst, uint64(p.timestamp))
-	for _, m := range p.recent[:p.count] {
-		dst = le.AppendUint32(dst, uint32(m.FirstSequence))
-		dst = le.AppendUint32(dst, uint32(m.End-m.Start-1))
-		dst = le.AppendUint64(dst, uint64(m.Start))
-		dst = le.AppendUint64(dst, uint64(m.AppendTime))
+	for _, r := range p.recent[:p.count] {
+		dst = le.AppendUint32(dst, uint32(r.firstSequence))
+		dst = le.AppendUint32(dst, uint32(r.lastOffsetDelta))
+		dst = le.AppendUint64(dst, uint64(r.start))
+		dst = le.AppendUint64(dst, uint64(r.appendTime))
 	}
 	return dst
 }
@@ -205,13 +216,13 @@ func Decode(base, delta []byte) (*State, error) {
 	return s, nil
 }
 
-// overlay lays a delta's producers over t, which a base gave.
+// overlay lays a delta's producers over t, which a base gave. They are t's from then on.
 func (t *Table) overlay(delta *Table, floor int64) {
 	t.Expire(floor)
 	t.floor = floor
-	for id, p := range delta.producers {
+	for p := range delta.all() {
 		p.changed = true
-		t.producers[id] = p
+		t.put(p)
 	}
 }
 
@@ -265,18 +276,21 @@ func (s *State) decodeProducers(b []byte, count uint32) error {
 	if count > producersMax || int64(count)*(producerBytes+batchBytes) > int64(len(b)) {
 		return fmt.Errorf("%w: %d producers in %d bytes", ErrCorrupt, count, len(b))
 	}
-	s.Producers = &Table{producers: make(map[ident.ProducerID]producer, count), floor: noTime}
+	s.Producers = NewTable()
+	if count > 1 {
+		s.Producers.more = make(map[ident.ProducerID]*producer, count)
+	}
 	before := ident.NoProducer
 	for range count {
-		id, p, n, err := decodeProducer(b)
+		p, n, err := decodeProducer(b)
 		if err != nil {
 			return err
 		}
-		if id <= before {
-			return fmt.Errorf("%w: producer %d after %d", ErrCorrupt, id, before)
+		if p.id <= before {
+			return fmt.Errorf("%w: producer %d after %d", ErrCorrupt, p.id, before)
 		}
-		s.Producers.producers[id] = p
-		before, b = id, b[n:]
+		s.Producers.put(p)
+		before, b = p.id, b[n:]
 	}
 	if len(b) > 0 {
 		return fmt.Errorf("%w: %d bytes after the last producer", ErrCorrupt, len(b))
@@ -285,25 +299,24 @@ func (s *State) decodeProducers(b []byte, count uint32) error {
 }
 
 // decodeProducer reads one producer and returns how many bytes it took.
-func decodeProducer(b []byte) (id ident.ProducerID, p producer, n int, err error) {
+func decodeProducer(b []byte) (p *producer, n int, err error) {
 	if len(b) < producerBytes {
-		return 0, p, 0, fmt.Errorf("%w: producer cut off", ErrCorrupt)
+		return nil, 0, fmt.Errorf("%w: producer cut off", ErrCorrupt)
 	}
-	id = ident.ProducerID(le.Uint64(b))
-	p = producer{epoch: int16(le.Uint16(b[8:])), timestamp: int64(le.Uint64(b[12:]))}
+	p = &producer{id: ident.ProducerID(le.Uint64(b)), epoch: int16(le.Uint16(b[8:])), timestamp: int64(le.Uint64(b[12:]))}
 	count := int(b[10])
 	n = producerBytes + count*batchBytes
 	if count < 1 || count > RecentMax || n > len(b) || b[11] != 0 {
-		return 0, p, 0, fmt.Errorf("%w: producer %d with %d batches", ErrCorrupt, id, count)
+		return nil, 0, fmt.Errorf("%w: producer %d with %d batches", ErrCorrupt, p.id, count)
 	}
 	for at := producerBytes; at < n; at += batchBytes {
 		m, err := decodeBatch(b[at:])
 		if err != nil {
-			return 0, p, 0, fmt.Errorf("producer %d: %w", id, err)
+			return nil, 0, fmt.Errorf("producer %d: %w", p.id, err)
 		}
 		p.push(m)
 	}
-	return id, p, n, nil
+	return p, n, nil
 }
 
 func decodeBatch(b []byte) (BatchMeta, error) {

@@ -308,8 +308,16 @@ func TestI11_I12_TableIsTheModel(t *testing.T) {
 				old.Apply(batchOf(2, 9, 0, end, 1)) // nobody sees it
 			},
 			"": func(t *rapid.T) {
-				if !slices.Equal(slices.Sorted(maps.Keys(naive)), slices.Sorted(maps.Keys(table.producers))) || table.Len() != len(naive) {
-					t.Fatalf("producers %v, want %v", table.producers, naive)
+				var ids []ident.ProducerID
+				for p := range table.all() {
+					ids = append(ids, p.id)
+				}
+				slices.Sort(ids)
+				if !slices.Equal(slices.Sorted(maps.Keys(naive)), ids) || table.Len() != len(naive) {
+					t.Fatalf("producers %v, want %v", ids, naive)
+				}
+				if (table.only != nil) != (len(ids) == 1) || (table.more != nil) != (len(ids) > 1) {
+					t.Fatalf("%d producers are held as %+v", len(ids), table)
 				}
 			},
 		})

@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"testing"
+	"unsafe"
 
 	"github.com/sluicemq/sluice/ident"
 )
@@ -98,6 +99,20 @@ func TestCheckAllocatesNothing(t *testing.T) {
 	})
 	if n != 0 {
 		t.Errorf("%v allocations a batch", n)
+	}
+}
+
+// Most partitions have one producer, and hold it twice: as placed and as committed.
+func TestOneProducerIsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(producer{}); n > 144 {
+		t.Errorf("a producer takes %d bytes", n)
+	}
+	n := testing.AllocsPerRun(100, func() {
+		var table Table
+		table.Apply(batchOf(7, 0, 0, 0, 1))
+	})
+	if n > 1 {
+		t.Errorf("%v allocations for one producer", n)
 	}
 }
 

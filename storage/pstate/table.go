@@ -3,6 +3,7 @@ package pstate
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 
@@ -43,34 +44,49 @@ type BatchMeta struct {
 	AppendTime    int64 // -1: the client's timestamps stand
 }
 
-// LastSequence returns the sequence of the batch's last record.
-func (m BatchMeta) LastSequence() int32 {
-	return LastSequence(m.FirstSequence, int32(m.End-m.Start-1))
-}
-
 // LastSequence returns the sequence of the record lastOffsetDelta after first,
 // with the step from 2147483647 to 0.
 func LastSequence(first, lastOffsetDelta int32) int32 {
 	return int32((int64(first) + int64(lastOffsetDelta)) & sequenceMask)
 }
 
-// producer is one producer id on one partition.
+// producer is one producer id on one partition, in 144 bytes: a partition that was written to holds at
+// least two of them (as placed, as committed), and there may be many such partitions.
 type producer struct {
+	id ident.ProducerID
 	// timestamp is the largest of all its batches, so that it never goes back:
 	// the expiry floor of a delta relies on that.
 	timestamp int64
 	epoch     int16
-	changed   bool                 // since the last MarkBase
-	count     uint8                // of recent in use
-	recent    [RecentMax]BatchMeta // oldest first; all of this epoch; never empty in a table
+	changed   bool                  // since the last MarkBase
+	count     uint8                 // of recent in use
+	recent    [RecentMax]remembered // oldest first; all of this epoch; never empty in a table
 }
 
-func (p *producer) last() BatchMeta { return p.recent[p.count-1] }
+// remembered is a BatchMeta without what can be computed.
+type remembered struct {
+	start           ident.Offset
+	appendTime      int64
+	firstSequence   int32
+	lastOffsetDelta int32
+}
+
+func (m BatchMeta) packed() remembered {
+	return remembered{start: m.Start, appendTime: m.AppendTime, firstSequence: m.FirstSequence, lastOffsetDelta: int32(m.End - m.Start - 1)}
+}
+
+func (r *remembered) meta() BatchMeta {
+	return BatchMeta{FirstSequence: r.firstSequence, Start: r.start, End: r.start + ident.Offset(r.lastOffsetDelta) + 1, AppendTime: r.appendTime}
+}
+
+func (r *remembered) lastSequence() int32 { return LastSequence(r.firstSequence, r.lastOffsetDelta) }
+
+func (p *producer) last() *remembered { return &p.recent[p.count-1] }
 
 // find returns where in recent the batch with exactly these sequences is, -1 if it is not remembered.
 func (p *producer) find(first, last int32) int {
 	for i := range p.recent[:p.count] {
-		if m := &p.recent[i]; m.FirstSequence == first && m.LastSequence() == last {
+		if r := &p.recent[i]; r.firstSequence == first && r.lastSequence() == last {
 			return i
 		}
 	}
@@ -82,30 +98,65 @@ func (p *producer) push(m BatchMeta) {
 		copy(p.recent[:], p.recent[1:])
 		p.count--
 	}
-	p.recent[p.count] = m
+	p.recent[p.count] = m.packed()
 	p.count++
 }
 
-// Table is the producers of one partition. Not safe for concurrent use.
+// Table is the producers of one partition. Not safe for concurrent use. It may be
+// moved by assignment; only Clone makes a second one.
 type Table struct {
-	producers map[ident.ProducerID]producer
+	// only is the one producer that most partitions have: a map of one took 640 bytes. more holds two and above; then only is nil.
+	only *producer
+	more map[ident.ProducerID]*producer
 	// floor is the highest time given to Expire since the last MarkBase: what the
 	// base holds below it, and no delta repeats, is gone.
 	floor int64
 }
 
 // NewTable returns a table without producers.
-func NewTable() *Table {
-	return &Table{producers: make(map[ident.ProducerID]producer), floor: noTime}
-}
+func NewTable() *Table { return &Table{floor: noTime} }
 
 // Len returns how many producers are remembered. The caller holds its cap against it (E11).
-func (t *Table) Len() int { return len(t.producers) }
+func (t *Table) Len() int {
+	if t.only != nil {
+		return 1
+	}
+	return len(t.more)
+}
 
 // Has reports whether the producer is remembered.
-func (t *Table) Has(id ident.ProducerID) bool {
-	_, ok := t.producers[id]
-	return ok
+func (t *Table) Has(id ident.ProducerID) bool { return t.get(id) != nil }
+
+// get returns a producer, nil if it is not remembered.
+func (t *Table) get(id ident.ProducerID) *producer {
+	if t.only != nil {
+		if t.only.id == id {
+			return t.only
+		}
+		return nil
+	}
+	return t.more[id]
+}
+
+// put adds a producer, or takes the place of the one with its id.
+func (t *Table) put(p *producer) {
+	switch {
+	case t.more != nil:
+		t.more[p.id] = p
+	case t.only == nil || t.only.id == p.id:
+		t.only = p
+	default:
+		t.more = map[ident.ProducerID]*producer{t.only.id: t.only, p.id: p}
+		t.only = nil
+	}
+}
+
+// all yields the producers in no order.
+func (t *Table) all() iter.Seq[*producer] {
+	if t.only == nil {
+		return maps.Values(t.more)
+	}
+	return func(yield func(*producer) bool) { yield(t.only) }
 }
 
 // Check judges a batch that a client sent, in Kafka's order: duplicate, epoch,
@@ -117,8 +168,8 @@ func (t *Table) Check(b Batch) (dup *BatchMeta, err error) {
 	if b.Producer < 0 {
 		return nil, nil
 	}
-	p, ok := t.producers[b.Producer]
-	if !ok {
+	p := t.get(b.Producer)
+	if p == nil {
 		return nil, nil
 	}
 	last := LastSequence(b.FirstSequence, int32(b.End-b.Start-1))
@@ -131,10 +182,10 @@ func (t *Table) Check(b Batch) (dup *BatchMeta, err error) {
 		return nil, nil
 	}
 	if i := p.find(b.FirstSequence, last); i >= 0 {
-		original := p.recent[i] // only a duplicate costs an allocation
-		return &original, nil   // I11
+		original := p.recent[i].meta() // only a duplicate costs an allocation
+		return &original, nil          // I11
 	}
-	if want := LastSequence(p.last().LastSequence(), 1); b.FirstSequence != want {
+	if want := LastSequence(p.last().lastSequence(), 1); b.FirstSequence != want {
 		return nil, fmt.Errorf("%w: producer %d epoch %d sends sequence %d, want %d", ErrOutOfOrder, b.Producer, b.Epoch, b.FirstSequence, want)
 	}
 	return nil, nil
@@ -147,45 +198,59 @@ func (t *Table) Apply(b Batch) {
 	if b.Producer < 0 {
 		return
 	}
-	p, ok := t.producers[b.Producer]
+	p := t.get(b.Producer)
 	switch {
-	case !ok:
-		p = producer{epoch: b.Epoch, timestamp: b.Timestamp}
+	case p == nil:
+		p = &producer{id: b.Producer, epoch: b.Epoch, timestamp: b.Timestamp}
+		t.put(p)
 	case b.Epoch < p.epoch:
 		return
 	case b.Epoch > p.epoch:
-		p = producer{epoch: b.Epoch, timestamp: p.timestamp}
+		*p = producer{id: b.Producer, epoch: b.Epoch, timestamp: p.timestamp}
 	}
 	p.push(BatchMeta{FirstSequence: b.FirstSequence, Start: b.Start, End: b.End, AppendTime: b.AppendTime})
 	p.timestamp = max(p.timestamp, b.Timestamp)
 	p.changed = true
-	t.producers[b.Producer] = p
 }
 
 // Expire forgets the producers whose newest timestamp lies below before
 // (milliseconds) and returns how many they were.
 func (t *Table) Expire(before int64) int {
-	n := len(t.producers)
-	maps.DeleteFunc(t.producers, func(_ ident.ProducerID, p producer) bool { return p.timestamp < before })
-	if n > len(t.producers) {
+	n := t.Len()
+	if t.only != nil && t.only.timestamp < before {
+		t.only = nil
+	}
+	maps.DeleteFunc(t.more, func(_ ident.ProducerID, p *producer) bool { return p.timestamp < before })
+	if len(t.more) < 2 {
+		for p := range t.all() {
+			t.only = p
+		}
+		t.more = nil
+	}
+	if n > t.Len() {
 		t.floor = max(t.floor, before)
 	}
-	return n - len(t.producers)
+	return n - t.Len()
 }
 
 // MarkBase says that the table as it is now stands in a base block: deltas
 // from here on list what changes after it.
 func (t *Table) MarkBase() {
-	for id, p := range t.producers {
-		if p.changed {
-			p.changed = false
-			t.producers[id] = p
-		}
+	for p := range t.all() {
+		p.changed = false
 	}
 	t.floor = noTime
 }
 
 // Clone returns a copy that shares nothing.
 func (t *Table) Clone() *Table {
-	return &Table{producers: maps.Clone(t.producers), floor: t.floor}
+	c := &Table{floor: t.floor}
+	if t.more != nil {
+		c.more = make(map[ident.ProducerID]*producer, len(t.more))
+	}
+	for p := range t.all() {
+		own := *p
+		c.put(&own)
+	}
+	return c
 }
