@@ -88,7 +88,7 @@ func (e *Engine) Append(req *AppendRequest) {
 		return
 	}
 	parts := e.resolve(req)
-	locked := lockInOrder(parts)
+	locked := lockInOrder(req, parts)
 	e.place(req, parts)
 	for _, p := range locked {
 		p.mu.Unlock()
@@ -146,9 +146,9 @@ func (e *Engine) resolve(req *AppendRequest) []*partition {
 }
 
 // lockInOrder locks each partition once, in id order (E8).
-func lockInOrder(parts []*partition) []*partition {
+func lockInOrder(req *AppendRequest, parts []*partition) []*partition {
 	locked := parts
-	if !inOrder(parts) {
+	if !inOrder(req, parts) {
 		locked = slices.DeleteFunc(slices.Clone(parts), func(p *partition) bool { return p == nil })
 		slices.SortFunc(locked, func(a, b *partition) int { return a.id.Compare(b.id) })
 		locked = slices.Compact(locked)
@@ -168,15 +168,15 @@ func fetchAhead(locked []*partition) {
 	}
 	var sum int64
 	for _, p := range locked {
-		sum += int64(p.end) + int64(len(p.acks)) + int64(p.noted) + p.log.nextLine()
+		sum += int64(len(p.acks)) + p.unflushed + int64(len(p.watchers)) + p.log.nextLine()
 	}
 	runtime.KeepAlive(sum)
 }
 
-// inOrder reports whether partitions can be locked as they are.
-func inOrder(parts []*partition) bool {
+// inOrder reports whether partitions can be locked as they are. It looks at the request, not at them: each is in nobody's cache yet.
+func inOrder(req *AppendRequest, parts []*partition) bool {
 	for i, p := range parts {
-		if p == nil || i > 0 && parts[i-1].id.Compare(p.id) >= 0 {
+		if p == nil || i > 0 && req.Partitions[i-1].Partition.Compare(req.Partitions[i].Partition) >= 0 {
 			return false
 		}
 	}
@@ -201,7 +201,7 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 		count++
 		var entry *wal.Entry
 		appends, entry = add(appends, placedBatch{p, p.log.end() - 1}, len(b.bytes), len(parts)-i, e.appendBytesMax)
-		entry.Kind, entry.Partition, entry.Epoch = wal.KindBatch, p.id, b.epoch
+		entry.Kind, entry.Partition, entry.Epoch = wal.KindBatch, item.Partition, b.epoch
 		entry.Start, entry.End, entry.Payload = b.start, b.end, b.bytes
 		entry.CRC = protocol.WholeCRC(b.bytes)
 	}
@@ -295,13 +295,13 @@ func (p *partition) waitLocked(req *AppendRequest, item int, end ident.Offset) {
 
 // noteEpochLocked keeps the history of leader epochs: an epoch under which nothing was written leaves no trace.
 func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
-	if epoch == p.noted && len(p.epochs) > 0 {
+	if epoch == p.noted {
 		return // without a look at the history, which is not in anybody's cache
 	}
 	if n := len(p.epochs); n == 0 || p.epochs[n-1].Epoch < epoch {
 		p.epochs = append(p.epochs, pstate.EpochStart{Epoch: epoch, Start: start})
+		p.noted = epoch
 	}
-	p.noted = epoch
 }
 
 // durable is the step "publish" (and "acknowledge"). The WAL calls it once per group, in WAL order.

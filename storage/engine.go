@@ -209,7 +209,7 @@ func (e *Engine) TopicCreated(t *catalog.Topic) {
 		p := e.partitionLocked(id)
 		if p == nil {
 			p = newPartition(id, facts)
-			p.leader = t.Partitions[i]
+			p.leader = leaderOf(t.Partitions[i])
 			p.noteEpochLocked(p.leader.Epoch, 0)
 			p.status = serving
 			e.topics[id.Topic] = append(e.topics[id.Topic], p)
@@ -301,12 +301,14 @@ func (e *Engine) all() []*partition {
 }
 
 func newPartition(id ident.TopicPartition, facts *topicFacts) *partition {
-	p := &partition{id: id, producers: pstate.NewTable()}
+	p := &partition{id: id, noted: ident.NoEpoch, producers: *pstate.NewTable()}
 	p.acks = p.acksSpace[:0]
-	p.flush.producers = pstate.NewTable()
+	p.flush.producers = *pstate.NewTable()
 	p.facts.Store(facts)
 	return p
 }
+
+func leaderOf(l catalog.Leadership) Leader { return Leader{Broker: l.Broker, Epoch: l.Epoch} }
 
 // newFacts reads a topic's configs. They were validated before they were stored.
 func newFacts(t *catalog.Topic, defaults *catalog.TopicDefaults) *topicFacts {

@@ -42,46 +42,51 @@ type ack struct {
 
 // partition is the one owner of a partition's offsets, producers and
 // watermarks on this broker.
+//
+// A request of many partitions finds each of them in no cache. What place and publish touch
+// stands in the first four cache lines, and the whole is a multiple of a line, so that an allocated one begins with a line.
 type partition struct {
-	id    ident.TopicPartition
+	mu    sync.Mutex // guards memory only; several are taken in id order (E8)
 	facts atomic.Pointer[topicFacts]
-
-	mu sync.Mutex // guards memory only; several are taken in id order (E8)
 	// The offsets rise in this order: logStart ≤ committed ≤ persisted ≤ end,
 	// and logStart ≤ hw ≤ persisted (I5).
+	leader    Leader
 	status    status
-	leader    catalog.Leadership
+	noted     ident.Epoch // the newest in epochs; NoEpoch: it is empty
 	logStart  ident.Offset
-	committed ident.Offset // end of what is in the bucket, by the quorum's word
 	persisted ident.Offset // end of what is durable in the WAL
 	hw        ident.Offset // end of what is shown
 	end       ident.Offset // next offset to place
-	log       batchLog     // batches not committed, and committed ones still in memory
-	unflushed int64        // bytes of those not committed
-	published timeline     // when offsets became durable, for those who measure
-	epochs    []pstate.EpochStart
-	producers *pstate.Table // as placed
-	acks      []ack         // by end
-	acksSpace [2]ack        // for acks, as long as no more wait
-	noted     ident.Epoch   // the newest in epochs
-	watchers  []*watcher
 
-	flush flushState
+	log  batchLog // batches not committed, and committed ones still in memory
+	acks []ack    // by end
+
+	unflushed int64    // bytes of what is not committed
+	acksSpace [2]ack   // for acks, as long as no more wait
+	published timeline // when offsets became durable, for those who measure
+
+	watchers  []*watcher
+	producers pstate.Table // as placed
+
+	id        ident.TopicPartition
+	committed ident.Offset // end of what is in the bucket, by the quorum's word
+	epochs    []pstate.EpochStart
+	flush     flushState
 }
 
 // flushState is what the flush path knows of a partition; guarded by partition.mu.
 type flushState struct {
-	busy      bool             // chosen by a running flush
-	producers *pstate.Table    // as of stateEnd
+	producers pstate.Table     // as of stateEnd
 	stateEnd  ident.Offset     // every batch with an end at or below it is reflected
 	base      catalog.StateRef // newest base block in the bucket; zero: the next section writes one
 	baseBytes int
 	// Where the newest state records lie in the WAL: a base, and perhaps a delta
 	// after it. A record that is missing or lies in what is to be trimmed is written again first (E24).
 	baseAt, deltaAt walPlace
-	walBase         bool // the base record is no older than the bucket's base: deltas build on both
-	recordsInFlight int  // handed to the WAL, not durable
-	needRecord      bool // the committed end has moved since the newest record
+	recordsInFlight int32 // handed to the WAL, not durable
+	walBase         bool  // the base record is no older than the bucket's base: deltas build on both
+	needRecord      bool  // the committed end has moved since the newest record
+	busy            bool  // chosen by a running flush
 }
 
 // walPlace is a place in the WAL or in a sealed tail.

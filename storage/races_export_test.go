@@ -18,7 +18,7 @@ func (e *Engine) Section(ctx context.Context, tp ident.TopicPartition, r *catalo
 func (e *Engine) PlaceAdmitted(req *AppendRequest) {
 	req.pending.waiting.Store(1)
 	parts := e.resolve(req)
-	locked := lockInOrder(parts)
+	locked := lockInOrder(req, parts)
 	e.place(req, parts)
 	for _, p := range locked {
 		p.mu.Unlock()

@@ -144,7 +144,7 @@ func (p *partition) encodeRecord(due func(*partition) bool) (entry wal.Entry, is
 		return entry, false, false
 	}
 	f := &p.flush
-	state := &pstate.State{End: f.stateEnd, LogStart: p.logStart, Epochs: epochHistoryAt(p.epochs, p.committed), Producers: f.producers}
+	state := &pstate.State{End: f.stateEnd, LogStart: p.logStart, Epochs: epochHistoryAt(p.epochs, p.committed), Producers: &f.producers}
 	block, isBase := encodeState(state, !f.walBase, f.baseBytes)
 	f.walBase = true
 	f.needRecord = false

@@ -239,7 +239,7 @@ func (e *Engine) openPartitions(scan *scan) error {
 
 // openPartition sets a partition up from its head and what the tails hold of it.
 func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error {
-	p.leader = head.Leader
+	p.leader = leaderOf(head.Leader)
 	p.logStart, p.committed = head.LogStart, head.CommittedEnd
 	p.end = head.CommittedEnd
 	if n := len(f.batches); n > 0 {
@@ -279,14 +279,17 @@ func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) 
 	if !joins(state.End, p.committed, batches) {
 		return fmt.Errorf("%w: the state record reflects %d, the bucket holds up to %d, and the write-ahead log does not join them", ErrCorrupt, state.End, p.committed)
 	}
-	p.epochs, p.flush.producers, p.flush.stateEnd = state.Epochs, state.Producers, state.End
+	p.epochs, p.flush.producers, p.flush.stateEnd = state.Epochs, *state.Producers, state.End
+	if n := len(p.epochs); n > 0 {
+		p.noted = p.epochs[n-1].Epoch
+	}
 	for i := range batches {
 		if b := &batches[i]; b.end > state.End && b.end <= p.committed {
 			p.flush.producers.Apply(b.state())
 			p.flush.stateEnd = b.end
 		}
 	}
-	p.producers = p.flush.producers.Clone()
+	p.producers = *p.flush.producers.Clone()
 	for i := range batches {
 		b := &batches[i]
 		if b.end <= state.End {

@@ -13,8 +13,8 @@ const (
 
 // timeline remembers when a partition's offsets became durable, the coarser the longer ago. Times are since the engine opened.
 type timeline struct {
-	samples []timeSample  // by offset and time
 	next    time.Duration // no sample before: almost every call ends without a look at the samples
+	samples []timeSample  // by offset and time
 }
 
 // timeSample says when a batch that begins at offset became durable.
