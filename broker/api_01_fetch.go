@@ -118,6 +118,7 @@ func (f *fetchCall) add(topic *catalog.Topic, err error, rp *kmsg.FetchRequestTo
 		Offset:       ident.Offset(rp.FetchOffset),
 		MaxBytes:     int(rp.PartitionMaxBytes),
 		CurrentEpoch: requestEpoch(rp.CurrentLeaderEpoch),
+		Split:        true,
 		Isolation:    isolation(f.req.IsolationLevel),
 	})
 	return nil

@@ -75,17 +75,27 @@ type FetchPartition struct {
 	MaxBytes     int         // of this partition
 	CurrentEpoch ident.Epoch // NoEpoch: no check
 	Isolation    Isolation
+	// Split says that the caller only passes the bytes on: a batch that lies across two blocks of the cache may be two slices then,
+	// and is not copied. Otherwise each slice is a batch.
+	Split bool
 
 	Err           error
 	HighWatermark ident.Offset // -1 if not known
 	LastStable    ident.Offset
 	LogStart      ident.Offset
-	Batches       [][]byte // whole batches, ascending; read-only; the first may begin below Offset
+	Batches       [][]byte // whole batches, ascending (see Split); read-only; the first may begin below Offset
 	Bytes         int
 	Current       Leader // set with ErrFencedLeaderEpoch and ErrNotLeader where known
 
-	fromWAL int  // of Bytes: read from a file of the WAL
-	cold    bool // Bytes come from the bucket or its cache
+	fromWAL int         // of Bytes: read from a file of the WAL
+	cold    []coldBatch // the batches, if they come from the bucket or its cache
+}
+
+// coldBatch is what an index entry tells of a batch in FetchPartition.Batches.
+type coldBatch struct {
+	end    ident.Offset
+	bytes  int
+	slices int // of Batches: more than one if it is split
 }
 
 // Leader names a leader for KIP-951.

@@ -82,51 +82,64 @@ func (e *Engine) readEntries(ctx context.Context, q *FetchPartition, r *catalog.
 	size := last.Position + int64(last.Bytes) - from
 	o := e.rangeObject(r)
 	var batches [][]byte
+	var cold []coldBatch
 	err := e.verified(o, func() error {
 		pieces, err := e.cache.Pieces(ctx, o, from, size)
 		if err != nil {
 			return err
 		}
-		batches, err = cutBatches(entries, pieces)
+		batches, cold, err = cutBatches(entries, pieces, q.Split)
 		return misfit(err)
 	})
 	if err != nil {
 		return fmt.Errorf("batches of [%d,%d) of %s: %w", entries[0].Start, last.End, q.Partition, err)
 	}
-	q.Batches, q.Bytes, q.cold = append(q.Batches, batches...), q.Bytes+int(size), true
+	q.Batches, q.cold, q.Bytes = append(q.Batches, batches...), append(q.cold, cold...), q.Bytes+int(size)
 	return nil
 }
 
 // cutBatches finds the batches in the pieces of their run and verifies them. A batch inside a piece stays
-// where it is; one that lies across a border is put together.
-func cutBatches(entries []object.IndexEntry, pieces [][]byte) ([][]byte, error) {
-	batches := make([][]byte, len(entries))
+// where it is; one that lies across a border is put together, unless it may stay split.
+func cutBatches(entries []object.IndexEntry, pieces [][]byte, split bool) (batches [][]byte, cold []coldBatch, err error) {
+	batches = make([][]byte, 0, len(entries)+len(pieces)-1) // each border splits one batch at most
+	cold = make([]coldBatch, len(entries))
 	begin := entries[0].Position // of pieces[0]
 	for i := range entries {
-		at := entries[i].Position - begin
+		entry, n := &entries[i], len(batches)
+		at := entry.Position - begin
 		for at >= int64(len(pieces[0])) {
 			at -= int64(len(pieces[0]))
 			begin += int64(len(pieces[0]))
 			pieces = pieces[1:]
 		}
-		b := whole(pieces, at, int64(entries[i].Bytes))
-		if err := object.VerifyBatch(&entries[i], b); err != nil {
-			return nil, err
+		batches = appendRun(batches, pieces, at, int64(entry.Bytes))
+		if err := object.VerifyBatch(entry, batches[n:]...); err != nil {
+			return nil, nil, err
 		}
-		batches[i] = b
+		if !split && len(batches) > n+1 {
+			batches = append(batches[:n], join(batches[n:], int(entry.Bytes)))
+		}
+		cold[i] = coldBatch{end: entry.End, bytes: int(entry.Bytes), slices: len(batches) - n}
 	}
-	return batches, nil
+	return batches, cold, nil
 }
 
-// whole returns n bytes from at, which lies in the first piece.
-func whole(pieces [][]byte, at, n int64) []byte {
-	if at+n <= int64(len(pieces[0])) {
-		return pieces[0][at:][:n]
+// appendRun appends the slices that n bytes are from at, which lies in the first piece.
+func appendRun(slices, pieces [][]byte, at, n int64) [][]byte {
+	for n > 0 {
+		p := pieces[0][at:]
+		p = p[:min(n, int64(len(p)))]
+		slices = append(slices, p)
+		pieces, at, n = pieces[1:], 0, n-int64(len(p))
 	}
-	b := unzeroed.Make(int(n))[:0] // made of zeros it was an eighth of what a cold fetch of large batches cost
-	for _, p := range pieces {
-		b = append(b, p[at:min(int64(len(p)), at+n-int64(len(b)))]...)
-		at = 0
+	return slices
+}
+
+// join copies slices of n bytes in all into one.
+func join(slices [][]byte, n int) []byte {
+	b := unzeroed.Make(n)[:0] // made of zeros it was an eighth of what a cold fetch of large batches cost
+	for _, s := range slices {
+		b = append(b, s...)
 	}
 	return b
 }

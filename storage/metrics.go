@@ -87,7 +87,7 @@ func (m *meter) read(f *Fetch) {
 	var fromMemory, fromWAL, fromObject int
 	for i := range f.Partitions {
 		q := &f.Partitions[i]
-		if q.cold {
+		if q.cold != nil {
 			fromObject += q.Bytes
 			continue
 		}

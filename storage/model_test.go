@@ -131,7 +131,7 @@ func (r *rig) fetch(tp ident.TopicPartition, offset ident.Offset, limit int) *st
 }
 
 // holds checks an answer that must have data: whole batches, the first holds the offset, the rest follow, every
-// record is the model's. It returns where the answer ends.
+// record is the model's. It puts batches together that are split, and returns where the answer ends.
 func (m *modelLog) holds(t testing.TB, q *storage.FetchPartition) ident.Offset {
 	t.Helper()
 	if q.Err != nil {
@@ -139,6 +139,9 @@ func (m *modelLog) holds(t testing.TB, q *storage.FetchPartition) ident.Offset {
 	}
 	if q.HighWatermark != m.end() || q.LastStable != m.end() || q.LogStart != m.start {
 		t.Fatalf("fetch %s at %d: high %d stable %d start %d, want %d and %d", m.tp, q.Offset, q.HighWatermark, q.LastStable, q.LogStart, m.end(), m.start)
+	}
+	if q.Split {
+		q.Batches = putTogether(t, q.Batches)
 	}
 	next, size := q.Offset, 0
 	for i, b := range q.Batches {
@@ -160,6 +163,19 @@ func (m *modelLog) holds(t testing.TB, q *storage.FetchPartition) ident.Offset {
 		t.Fatalf("fetch %s at %d: %d bytes, says %d", m.tp, q.Offset, size, q.Bytes)
 	}
 	return next
+}
+
+// putTogether returns one slice per batch.
+func putTogether(t testing.TB, split [][]byte) (batches [][]byte) {
+	t.Helper()
+	for all := slices.Concat(split...); len(all) > 0; {
+		h, err := protocol.ParseBatchHeader(all)
+		if err != nil || h.Bytes > len(all) {
+			t.Fatalf("batch %d of %d bytes: %+v, %v", len(batches), len(all), h, err)
+		}
+		batches, all = append(batches, all[:h.Bytes]), all[h.Bytes:]
+	}
+	return batches
 }
 
 func (m *modelLog) sameRecords(t testing.TB, b []byte, h *protocol.BatchHeader) {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/sluicemq/sluice/ident"
-	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
@@ -56,8 +55,8 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 			empty = false
 			left -= q.Bytes
 		}
-		if q.cold && q.Bytes > 0 {
-			e.goAhead(q.Partition, q.Offset, endOf(q.Batches[len(q.Batches)-1]))
+		if n := len(q.cold); n > 0 {
+			e.goAhead(q.Partition, q.Offset, q.cold[n-1].end)
 		}
 	}
 	e.meter.read(f)
@@ -78,15 +77,6 @@ func (e *Engine) resolveFetch(f *Fetch) []*partition {
 		parts[i] = partitionAt(ofTopic, tp.Index)
 	}
 	return parts
-}
-
-// endOf returns where a batch ends that was verified.
-func endOf(batch []byte) ident.Offset {
-	h, err := protocol.ParseBatchHeader(batch)
-	if err != nil {
-		panic(fmt.Sprintf("BUG: a batch that fits its checksum has no header: %v", err))
-	}
-	return ident.Offset(h.End())
 }
 
 // readBehind reads several partitions of a request from the bucket at once, so that a request takes one
@@ -144,12 +134,30 @@ func (p *partition) memoryStartLocked() ident.Offset {
 
 // cut keeps as many batches as the limit allows, the first one anyhow if at least one is due.
 func (q *FetchPartition) cut(limit int, atLeastOne bool) {
+	if q.Bytes <= limit {
+		return
+	}
+	if q.cold != nil {
+		q.cutCold(limit, atLeastOne)
+		return
+	}
 	n, size := 0, 0
 	for n < len(q.Batches) && (size+len(q.Batches[n]) <= limit || atLeastOne && n == 0) {
 		size += len(q.Batches[n])
 		n++
 	}
 	q.Batches, q.Bytes = q.Batches[:n], size
+}
+
+// cutCold is cut where a batch may be several slices.
+func (q *FetchPartition) cutCold(limit int, atLeastOne bool) {
+	n, slices, size := 0, 0, 0
+	for n < len(q.cold) && (size+q.cold[n].bytes <= limit || atLeastOne && n == 0) {
+		size += q.cold[n].bytes
+		slices += q.cold[n].slices
+		n++
+	}
+	q.Batches, q.cold, q.Bytes = q.Batches[:slices], q.cold[:n], size
 }
 
 // position fills in watermarks without reading.
@@ -164,7 +172,7 @@ func (p *partition) position(q *FetchPartition) {
 // begin empties the answer and reports whether there is such a partition.
 func (q *FetchPartition) begin(p *partition) bool {
 	q.Err, q.HighWatermark, q.LastStable, q.LogStart = nil, -1, -1, -1
-	q.Batches, q.Bytes, q.fromWAL, q.cold = nil, 0, 0, false
+	q.Batches, q.Bytes, q.fromWAL, q.cold = nil, 0, 0, nil
 	q.Current = Leader{Broker: -1, Epoch: ident.NoEpoch}
 	if p == nil {
 		q.Err = ErrUnknownPartition
@@ -213,7 +221,7 @@ func (e *Engine) readPartition(ctx context.Context, p *partition, q *FetchPartit
 		if attempt < replansMax && movedOn(err) {
 			continue
 		}
-		q.Batches, q.Bytes = nil, 0
+		q.Batches, q.Bytes, q.cold = nil, 0, nil
 		q.Err = readError(err)
 		if errors.Is(q.Err, ErrCorrupt) {
 			e.log.Error("damaged data is not served", "partition", q.Partition, "offset", q.Offset, "err", err)

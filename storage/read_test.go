@@ -113,6 +113,7 @@ func fetchLimits(t *testing.T, r *rig, logs []*modelLog, random *rand.Rand) {
 		asked = append(asked, m)
 		f.Partitions = append(f.Partitions, storage.FetchPartition{
 			Partition: m.tp, Offset: ident.Offset(random.Int64N(int64(m.end()) + 1)), MaxBytes: random.IntN(1500), CurrentEpoch: ident.NoEpoch,
+			Split: random.IntN(2) == 0,
 		})
 	}
 	r.engine().Read(t.Context(), &f)
