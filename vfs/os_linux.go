@@ -3,6 +3,8 @@ package vfs
 import (
 	"errors"
 	"io"
+	"io/fs"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,4 +73,11 @@ func (f *osFile) Datasync() error {
 			return f.pathError("fdatasync", err)
 		}
 	}
+}
+
+func osLinks(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(stat.Nlink)
+	}
+	return 0
 }

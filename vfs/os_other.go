@@ -2,7 +2,10 @@
 
 package vfs
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 // WriteVec makes one call per buffer: this platform has no positioned vector write that we use.
 func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err error) {
@@ -25,3 +28,5 @@ func (f *osFile) Allocate(int64) error { return f.pathError("allocate", errors.E
 
 // ReadDirect leaves everything to ReadAt.
 func (f *osFile) ReadDirect([]byte, int64) int { return 0 }
+
+func osLinks(fs.FileInfo) uint64 { return 0 }

@@ -61,3 +61,14 @@ type File interface {
 	Size() (int64, error)
 	Close() error
 }
+
+// LinkCount is what the Sys of another disk's FileInfo may be; see [Links].
+type LinkCount uint64
+
+// Links returns how many names a file has, 0 if that is not known.
+func Links(info fs.FileInfo) uint64 {
+	if n, ok := info.Sys().(LinkCount); ok {
+		return uint64(n)
+	}
+	return osLinks(info)
+}

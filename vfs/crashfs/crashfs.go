@@ -344,7 +344,7 @@ func (d *FS) Stat(name string) (fs.FileInfo, error) {
 		if err != nil {
 			return err
 		}
-		i = info{name: path.Base(name), size: int64(len(n.cache)), dir: n.isDir()}
+		i = info{name: path.Base(name), size: int64(len(n.cache)), dir: n.isDir(), links: links(d.root, n)}
 		return nil
 	})
 	if err != nil {
@@ -404,16 +404,28 @@ func split(name string) []string {
 
 // info is what Stat tells.
 type info struct {
-	name string
-	size int64
-	dir  bool
+	name  string
+	size  int64
+	dir   bool
+	links vfs.LinkCount
+}
+
+// links counts the names of a node at and below a folder.
+func links(at, n *node) (count vfs.LinkCount) {
+	for _, child := range at.names {
+		if child == n {
+			count++
+		}
+		count += links(child, n)
+	}
+	return count
 }
 
 func (i info) Name() string       { return i.name }
 func (i info) Size() int64        { return i.size }
 func (i info) ModTime() time.Time { return time.Time{} }
 func (i info) IsDir() bool        { return i.dir }
-func (i info) Sys() any           { return nil }
+func (i info) Sys() any           { return i.links }
 func (i info) Mode() fs.FileMode {
 	if i.dir {
 		return fs.ModeDir | 0o755

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/vfs"
@@ -31,13 +32,15 @@ type Bucket struct {
 	life string        // random, in the names of this life's temporaries
 	temp atomic.Uint64 // number of the last temporary
 
+	shrinking chan struct{} // holds a token while a deleted object gives its room back
+
 	mu      sync.Mutex
 	durable map[string]bool // folders below root whose names were synced by this life
 }
 
 // Open makes the folder if it is absent, and deletes what earlier lives left half-written (E29).
 func Open(fsys vfs.FS, root string) (*Bucket, error) {
-	b := &Bucket{fs: fsys, root: path.Clean(root), durable: map[string]bool{}}
+	b := &Bucket{fs: fsys, root: path.Clean(root), shrinking: make(chan struct{}, 1), durable: map[string]bool{}}
 	if err := b.open(); err != nil {
 		return nil, fmt.Errorf("dir: open %s: %w", root, err)
 	}
@@ -120,7 +123,7 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 			return err
 		}
 	}
-	tmp := path.Join(b.root, tmpName, fmt.Sprintf("%s-%d", b.life, b.temp.Add(1)))
+	tmp := b.temporary()
 	if err := b.writeTemporary(tmp, body); err != nil {
 		return err
 	}
@@ -141,6 +144,11 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 		return unknown(err)
 	}
 	return nil
+}
+
+// temporary is a name that nobody else has.
+func (b *Bucket) temporary() string {
+	return path.Join(b.root, tmpName, fmt.Sprintf("%s-%d", b.life, b.temp.Add(1)))
 }
 
 // syncEvery is how much of an object is written between two syncs. One sync at the end would hold up those of the write-ahead log, which
@@ -297,17 +305,83 @@ func (b *Bucket) delete(ctx context.Context, key string) error {
 	if err == nil && info.IsDir() {
 		return nil // a folder is no object
 	}
+	if err == nil && info.Size() > shrinkStep {
+		return b.deleteLarge(ctx, key)
+	}
 	if err == nil {
 		err = b.fs.Remove(b.path(key))
 	}
+	return b.deleted(key, err)
+}
+
+// deleted makes durable that the key has no file any more. Also if it was absent: an earlier Delete may have failed before this.
+func (b *Bucket) deleted(key string, err error) error {
 	if err != nil && !absent(err) {
 		return known(err)
 	}
-	// Also if it was absent: an earlier Delete may have failed before this.
 	if err := b.fs.SyncDir(path.Dir(b.path(key))); err != nil && !absent(err) {
 		return known(err)
 	}
 	return nil
+}
+
+// deleteLarge goes through these steps: move the object's file to the temporaries → sync the key's folder, from where on
+// it is deleted → shrink the file, then remove it. A kill between them leaves the object whole, or a temporary that the next Open removes.
+func (b *Bucket) deleteLarge(ctx context.Context, key string) error {
+	tmp := b.temporary()
+	err := b.fs.Rename(b.path(key), tmp)
+	if errors.Is(err, syscall.EXDEV) { // the key's folder is a disk of its own
+		return b.deleted(key, b.fs.Remove(b.path(key)))
+	}
+	if serr := b.deleted(key, err); serr != nil || err != nil {
+		return serr
+	}
+	if err := errors.Join(b.shrink(ctx, tmp), b.fs.Remove(tmp)); err != nil && !absent(err) {
+		return fmt.Errorf("%w (it is deleted; its room is taken until the next start)", known(err))
+	}
+	return nil
+}
+
+// shrinkStep is how much of a deleted object goes at once.
+const shrinkStep = 1 << 20
+
+// shrink gives a file's room back a step at a time, and rests as long as each step took: a file system that tells its disk at once what is free (ext4
+// mounted with "discard") else holds up the write-ahead log's syncs for as long as the whole object takes, 20 ms for 16 MiB on
+// a virtual disk, times the objects that retention deletes in one pass.
+// A file that has another name, of a backup by links, is left alone.
+func (b *Bucket) shrink(ctx context.Context, name string) error {
+	info, err := b.fs.Stat(name)
+	if err != nil || vfs.Links(info) != 1 {
+		return err
+	}
+	select {
+	case b.shrinking <- struct{}{}:
+		defer func() { <-b.shrinking }()
+	case <-ctx.Done():
+		return nil
+	}
+	f, err := b.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	for size := info.Size() - shrinkStep; size > 0 && err == nil && ctx.Err() == nil; size -= shrinkStep {
+		begun := time.Now()
+		err = f.Truncate(size)
+		rest(ctx, time.Since(begun))
+	}
+	return errors.Join(err, f.Close())
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // Close implements bucket.Bucket; there is nothing to free.

@@ -4,9 +4,9 @@
 // power cut; what it failed for, or was killed in, is absent or whole, never half (E29). Unlike
 // an object store a folder cannot hold both an object "a" and an object "a/b": the second is ErrDenied.
 //
-// An object is synced as it is written, a MiB at a time: the write-ahead log mostly lies on the same disk.
+// An object is synced as it is written, a MiB at a time, and when it is deleted its room goes a MiB at a time: the write-ahead log mostly lies on the same disk.
 //
-// Half-written objects live in the folder "~tmp", a name that no key can have. Open
+// Half-written and half-deleted objects live in the folder "~tmp", a name that no key can have. Open
 // deletes what is there: of two processes on one folder the later start may so break a
 // Create of the other, which then says ErrUnavailable and is tried again.
 //
@@ -14,5 +14,5 @@
 // their own above, and filling pages cost four times what the disk's own way into memory does. All of a read is from one open file.
 //
 // The type to know is [Bucket]. It has no goroutines; a mutex guards the set of folders
-// that are known to be durable. Layout: docs/formats/bucket.md. Imports: storage/bucket, vfs.
+// that are known to be durable, and one deleted object shrinks at a time. Layout: docs/formats/bucket.md. Imports: storage/bucket, vfs.
 package dir
