@@ -87,7 +87,7 @@ func (g *growth) look() {
 	}
 }
 
-// note gives of each figure the medians of the first third after the very first looks, and of the last.
+// note gives of each figure the medians of the three thirds of the time after the very first looks: what drifts grows in both steps.
 func (g *growth) note(figures map[string]float64) {
 	for name, values := range g.seen {
 		values = values[min(len(values), 3):] // what starts is not yet what stays
@@ -96,6 +96,7 @@ func (g *growth) note(figures map[string]float64) {
 			continue
 		}
 		figures[name+"_first_third"] = spread(values[:third]).Median
+		figures[name+"_middle_third"] = spread(values[third : 2*third]).Median
 		figures[name+"_last_third"] = spread(values[len(values)-third:]).Median
 		figures[name+"_max"] = slices.Max(values)
 	}

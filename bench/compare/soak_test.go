@@ -13,8 +13,8 @@ func TestSoak_ThirdsShowGrowth(t *testing.T) {
 	}}
 	figures := make(map[string]float64)
 	g.note(figures)
-	if len(figures) != 3 || figures["rss_mib_first_third"] != 55 || figures["rss_mib_last_third"] != 85 || figures["rss_mib_max"] != 90 {
-		t.Errorf("figures %v, want 55, 85 and 90, and nothing of what was seen too rarely", figures)
+	if len(figures) != 4 || figures["rss_mib_first_third"] != 55 || figures["rss_mib_middle_third"] != 70 || figures["rss_mib_last_third"] != 85 || figures["rss_mib_max"] != 90 {
+		t.Errorf("figures %v, want 55, 70, 85 and 90, and nothing of what was seen too rarely", figures)
 	}
 }
 
