@@ -139,10 +139,12 @@ func (p *partition) moveLocked(freed []ack, hw ident.Offset) []ack {
 	p.hw = hw
 	n := 0
 	for n < len(p.acks) && p.acks[n].end <= hw {
+		freed = append(freed, p.acks[n])
 		n++
 	}
-	freed = append(freed, p.acks[:n]...)
-	p.acks = slices.Delete(p.acks, 0, n)
+	if n > 0 {
+		p.acks = slices.Delete(p.acks, 0, n)
+	}
 	return freed
 }
 
