@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"testing"
 
@@ -94,11 +95,22 @@ func TestE29_DeleteLargeAtEveryCall(t *testing.T) {
 			disk := largeScene(t, seed)
 			disk.FailAt(n, crashfs.EIO)
 			err := deletingLife(t.Context(), disk)
-			if !errors.Is(err, crashfs.EIO) || !errors.Is(err, bucket.ErrUnavailable) {
-				t.Fatalf("call %d (%v) failed with %v, delete with %v", n, disk.Calls()[n-1], crashfs.EIO, err)
+			call := disk.Calls()[n-1]
+			whole := err == nil && (call.Op == "link" || call.Op == "stat" || call.Op == "open" || call.Op == "truncate") // it goes whole then
+			if !whole && (!errors.Is(err, crashfs.EIO) || !errors.Is(err, bucket.ErrUnavailable)) {
+				t.Fatalf("call %d (%v) failed with %v, delete with %v", n, call, crashfs.EIO, err)
 			}
+			noTemporariesUnless(t, disk, call)
 			auditDeleted(t, disk.Crash(), err)
 		})
+	}
+}
+
+// noTemporariesUnless checks that a failed delete takes no room, other than of a temporary whose remove it was that failed.
+func noTemporariesUnless(t *testing.T, disk *crashfs.FS, failed crashfs.Call) {
+	t.Helper()
+	if failed.Op != "remove" || path.Base(path.Dir(failed.Name)) != tmpName {
+		noTemporaries(t, disk)
 	}
 }
 
@@ -154,5 +166,55 @@ func TestDeleteLargeKeepsBackup(t *testing.T) {
 	}
 	if names, err := os.ReadDir(filepath.Join(folder, tmpName)); err != nil || len(names) > 0 {
 		t.Errorf("temporaries %v, %v", names, err)
+	}
+}
+
+// An object that is a symbolic link is deleted, and never a byte of the file it leads to.
+func TestDeleteLargeKeepsLinkedTo(t *testing.T) {
+	folder, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	b, err := Open(vfs.OS(), folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(elsewhere, largeBytes, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(folder, "x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Delete(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(elsewhere); err != nil || !bytes.Equal(got, largeBytes) {
+		t.Errorf("what it led to has %d bytes, %v", len(got), err)
+	}
+	if names, err := os.ReadDir(filepath.Join(folder, tmpName)); err != nil || len(names) > 0 {
+		t.Errorf("temporaries %v, %v", names, err)
+	}
+	if _, err := os.Lstat(filepath.Join(folder, "x")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the key has a file: %v", err)
+	}
+}
+
+// Without the folder of temporaries, or without room for a name there, an object is deleted all the same.
+func TestDeleteLargeWithoutTemporary(t *testing.T) {
+	for name, hinder := range map[string]func(*crashfs.FS) error{
+		"no folder": func(d *crashfs.FS) error { return d.RemoveAll(root + "/" + tmpName) },
+		"full disk": func(d *crashfs.FS) error { d.FailAt(len(d.Calls())+2, vfs.ErrNoSpace); return nil }, // after the Stat
+	} {
+		disk := largeScene(t, 1)
+		b, err := Open(disk, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hinder(disk); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Delete(t.Context(), largeKey); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := b.Stat(t.Context(), largeKey); !errors.Is(err, bucket.ErrNotFound) {
+			t.Errorf("%s: delete said success, then stat says %v", name, err)
+		}
 	}
 }

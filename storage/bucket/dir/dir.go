@@ -325,21 +325,23 @@ func (b *Bucket) deleted(key string, err error) error {
 	return nil
 }
 
-// deleteLarge goes through these steps: move the object's file to the temporaries → sync the key's folder, from where on
-// it is deleted → shrink the file, then remove it. A kill between them leaves the object whole, or a temporary that the next Open removes.
+// deleteLarge goes through these steps: link the object's file to a temporary → remove it from its key and sync the key's folder, from where on
+// it is deleted → shrink the file, then remove it. A kill between them leaves the object whole or absent, and a temporary that the next Open removes.
+// Whatever hinders the link, as a full disk or a folder on a disk of its own, the object goes whole.
 func (b *Bucket) deleteLarge(ctx context.Context, key string) error {
 	tmp := b.temporary()
-	err := b.fs.Rename(b.path(key), tmp)
-	if errors.Is(err, syscall.EXDEV) { // the key's folder is a disk of its own
-		return b.deleted(key, b.fs.Remove(b.path(key)))
+	lerr := b.fs.Link(b.path(key), tmp)
+	info, serr := b.fs.Stat(tmp)
+	// It has these two names and no other. Of a symbolic link the second name is the link's, and the count that of the file it leads to, which is not ours.
+	ours := lerr == nil && serr == nil && vfs.Links(info) == 2
+	err := b.deleted(key, b.fs.Remove(b.path(key)))
+	if ours && err == nil {
+		b.shrink(ctx, tmp)
 	}
-	if serr := b.deleted(key, err); serr != nil || err != nil {
-		return serr
+	if rerr := b.fs.Remove(tmp); rerr != nil && !absent(rerr) && err == nil {
+		return fmt.Errorf("%w (it is deleted; its room is taken until the next start)", known(rerr))
 	}
-	if err := errors.Join(b.shrink(ctx, tmp), b.fs.Remove(tmp)); err != nil && !absent(err) {
-		return fmt.Errorf("%w (it is deleted; its room is taken until the next start)", known(err))
-	}
-	return nil
+	return err
 }
 
 // shrinkStep is how much of a deleted object goes at once.
@@ -348,28 +350,28 @@ const shrinkStep = 1 << 20
 // shrink gives a file's room back a step at a time, and rests as long as each step took: a file system that tells its disk at once what is free (ext4
 // mounted with "discard") else holds up the write-ahead log's syncs for as long as the whole object takes, 20 ms for 16 MiB on
 // a virtual disk, times the objects that retention deletes in one pass.
-// A file that has another name, of a backup by links, is left alone.
-func (b *Bucket) shrink(ctx context.Context, name string) error {
-	info, err := b.fs.Stat(name)
-	if err != nil || vfs.Links(info) != 1 {
-		return err
-	}
+// A file that has another name, of a backup by links, is left alone. A failure is nobody's: what is left of the file goes at once with its name.
+func (b *Bucket) shrink(ctx context.Context, name string) {
 	select {
 	case b.shrinking <- struct{}{}:
 		defer func() { <-b.shrinking }()
 	case <-ctx.Done():
-		return nil
+		return
+	}
+	info, err := b.fs.Stat(name)
+	if err != nil || vfs.Links(info) != 1 {
+		return
 	}
 	f, err := b.fs.Open(name)
 	if err != nil {
-		return err
+		return // we may not write it, say
 	}
+	defer func() { _ = f.Close() }()
 	for size := info.Size() - shrinkStep; size > 0 && err == nil && ctx.Err() == nil; size -= shrinkStep {
 		begun := time.Now()
 		err = f.Truncate(size)
 		rest(ctx, time.Since(begun))
 	}
-	return errors.Join(err, f.Close())
 }
 
 func rest(ctx context.Context, d time.Duration) {
