@@ -344,10 +344,12 @@ func (b *Bucket) deleteLarge(ctx context.Context, key string) error {
 	return err
 }
 
-// shrinkStep is how much of a deleted object goes at once.
-const shrinkStep = 1 << 20
+const (
+	shrinkStep = 2 << 20          // of a deleted object go at once
+	restMax    = time.Millisecond // between two steps; longer rests, or smaller steps, and deletes fall behind what is produced
+)
 
-// shrink gives a file's room back a step at a time, and rests as long as each step took: a file system that tells its disk at once what is free (ext4
+// shrink gives a file's room back a step at a time, with rests: a file system that tells its disk at once what is free (ext4
 // mounted with "discard") else holds up the write-ahead log's syncs for as long as the whole object takes, 20 ms for 16 MiB on
 // a virtual disk, times the objects that retention deletes in one pass.
 // A file that has another name, of a backup by links, is left alone. A failure is nobody's: what is left of the file goes at once with its name.
@@ -370,7 +372,7 @@ func (b *Bucket) shrink(ctx context.Context, name string) {
 	for size := info.Size() - shrinkStep; size > 0 && err == nil && ctx.Err() == nil; size -= shrinkStep {
 		begun := time.Now()
 		err = f.Truncate(size)
-		rest(ctx, time.Since(begun))
+		rest(ctx, min(time.Since(begun), restMax))
 	}
 }
 

@@ -4,7 +4,7 @@
 // power cut; what it failed for, or was killed in, is absent or whole, never half (E29). Unlike
 // an object store a folder cannot hold both an object "a" and an object "a/b": the second is ErrDenied.
 //
-// An object is synced as it is written, a MiB at a time, and when it is deleted its room goes a MiB at a time: the write-ahead log mostly lies on the same disk.
+// An object is synced as it is written, a MiB at a time, and when it is deleted its room goes in steps too: the write-ahead log mostly lies on the same disk.
 //
 // Half-written and half-deleted objects live in the folder "~tmp", a name that no key can have. Open
 // deletes what is there: of two processes on one folder the later start may so break a
