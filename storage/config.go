@@ -22,7 +22,7 @@ type Config struct {
 	WALBudgetBytes int64
 	// HotBytes bounds the batches kept in memory for tailing readers; default 256 MiB.
 	HotBytes int64
-	// CacheBytes bounds the blocks of objects kept in memory; default 128 MiB.
+	// CacheBytes bounds the blocks of objects kept in memory; default 256 MiB: its half, what is read ahead, is 8 MiB for each of 16 readers.
 	CacheBytes int64
 	// UnflushedBatchesMax bounds the in-memory index of what is not in the bucket (about 128 bytes a batch); default 4 Mi.
 	UnflushedBatchesMax int64
@@ -66,7 +66,7 @@ func (c Config) withDefaults() Config {
 	def(&c.WALSegmentBytes, 64<<20)
 	def(&c.WALBudgetBytes, 4<<30)
 	def(&c.HotBytes, 256<<20)
-	def(&c.CacheBytes, 128<<20)
+	def(&c.CacheBytes, 256<<20)
 	def(&c.UnflushedBatchesMax, 4<<20)
 	dur(&c.FlushInterval, 10*time.Second)
 	def(&c.FlushBytes, 16<<20)

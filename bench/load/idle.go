@@ -18,6 +18,10 @@ const (
 	idleSettleStep  = time.Second
 	idleSettleSteps = 5     // so many steps in a row
 	idleSettlePart  = 0.005 // change by less than this
+
+	// idleRest is how long partitions that were written to lie still before their memory counts: a broker may upload
+	// what it has 10 s later, and needs to have seen for a while that it is idle before it gives back what that took.
+	idleRest = 25 * time.Second
 )
 
 func idleWorkloads() []Workload {
@@ -162,6 +166,9 @@ func runIdlePartitions(ctx context.Context, t Target, w Workload, o Options) (fi
 		return nil, err
 	}
 	if _, err := m.produceToAll(ctx, t); err != nil {
+		return nil, err
+	}
+	if err := wait(ctx, time.Duration(o.Scale*float64(idleRest))); err != nil {
 		return nil, err
 	}
 	if err := f.slopes(ctx, t, o, before, "partition_written_once", m.partitions()); err != nil {

@@ -120,7 +120,7 @@ var actingKeys = []Key{
 	acts("sluice.flush.bytes", Size, "16MiB", "About the size of a bundle; four of them start a flush before the interval.").between(1<<10, 5<<30),
 	acts("sluice.upload.parallel", Int, "4", "Bundles uploaded at once; each is in memory meanwhile.").from(1),
 	acts("sluice.hot.bytes", Size, "256MiB", "Memory for the newest batches, which tailing readers get without a read."),
-	acts("sluice.cache.bytes", Size, "128MiB", "Memory for blocks read from the bucket."),
+	acts("sluice.cache.bytes", Size, "256MiB", "Memory for blocks read from the bucket; half of it is for reading ahead, up to 8 MiB a reader."),
 	acts("sluice.unflushed.batches.max", Size, "4194304", "Batches that may wait for the bucket; about 128 bytes of memory each."),
 	acts("sluice.request.memory.bytes", Size, "512MiB", "Memory for Produce requests in flight; at the bound producers are not read. At least socket.request.max.bytes."),
 	acts("sluice.delete.delay", Duration, "1m", "How long an unreferenced object stays; longer than any reader keeps a plan."),
