@@ -218,3 +218,21 @@ func TestDeleteLargeWithoutTemporary(t *testing.T) {
 		}
 	}
 }
+
+// Who reads a large object while it is deleted is told that it is gone, as if the read had come later, and not that it is damaged (E16).
+func TestE16_ReadOfWhatIsDeletedMeanwhile(t *testing.T) {
+	disk := &replacingFS{FS: vfs.OS()}
+	b, err := Open(disk, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Create(t.Context(), largeKey, bucket.NewBody(largeBytes)); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 4096)
+	end := int64(len(largeBytes) - len(p))
+	disk.replace = func() error { return b.Delete(t.Context(), largeKey) }
+	if err := b.ReadAt(t.Context(), largeKey, p, end); disk.err != nil || !errors.Is(err, bucket.ErrNotFound) {
+		t.Errorf("read %v, deleted %v; want %v", err, disk.err, bucket.ErrNotFound)
+	}
+}

@@ -266,6 +266,9 @@ func (b *Bucket) readAt(ctx context.Context, key string, p []byte, pos int64) er
 	case n == len(p): // io.ReaderAt may say EOF with the last bytes
 		return known(cerr)
 	case err == nil || errors.Is(err, io.EOF):
+		if _, err := b.fs.Stat(b.path(key)); absent(err) {
+			return known(err) // deleteLarge has taken its end away meanwhile
+		}
 		return fmt.Errorf("%w: it has %d bytes from there", bucket.ErrShort, n)
 	}
 	return known(err)
