@@ -100,19 +100,45 @@ func TestFetchLimits(t *testing.T) {
 			logs = append(logs, m)
 		}
 		for range 400 {
-			fetchLimits(t, r, logs, random)
+			fetchLimits(t, r, logs, random, 3000)
 		}
 	})
 }
 
-func fetchLimits(t *testing.T, r *rig, logs []*modelLog, random *rand.Rand) {
-	f := storage.Fetch{MaxBytes: random.IntN(3000)}
+// The same where batches lie across blocks of the cache.
+func TestFetchLimitsAcrossBlocks(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		random := rand.New(rand.NewPCG(seed(t), 3))
+		r := newRig(t, 1, func(c *storage.Config) { c.HotBytes = 1; c.FlushBytes = 4 << 20; c.WALSegmentBytes = 4 << 20 })
+		var logs []*modelLog
+		for _, name := range []string{"a", "b", "c"} {
+			m := r.newLog(name, nil)
+			for range 5 {
+				r.fill(m, 1, 300+random.IntN(600), 500)
+			}
+			logs = append(logs, m)
+		}
+		r.mustFlush()
+		r.restart()
+		split := 0
+		for range 300 {
+			split += fetchLimits(t, r, logs, random, 3<<20)
+		}
+		if split == 0 {
+			t.Error("no batch was split")
+		}
+	})
+}
+
+// fetchLimits reads with limits of up to bytesMax in all, half of that for a partition; it returns how many slices more than batches came.
+func fetchLimits(t *testing.T, r *rig, logs []*modelLog, random *rand.Rand, bytesMax int) (split int) {
+	f := storage.Fetch{MaxBytes: random.IntN(bytesMax)}
 	var asked []*modelLog
 	for _, i := range random.Perm(len(logs))[:1+random.IntN(len(logs))] {
 		m := logs[i]
 		asked = append(asked, m)
 		f.Partitions = append(f.Partitions, storage.FetchPartition{
-			Partition: m.tp, Offset: ident.Offset(random.Int64N(int64(m.end()) + 1)), MaxBytes: random.IntN(1500), CurrentEpoch: ident.NoEpoch,
+			Partition: m.tp, Offset: ident.Offset(random.Int64N(int64(m.end()) + 1)), MaxBytes: random.IntN(bytesMax / 2), CurrentEpoch: ident.NoEpoch,
 			Split: random.IntN(2) == 0,
 		})
 	}
@@ -120,7 +146,9 @@ func fetchLimits(t *testing.T, r *rig, logs []*modelLog, random *rand.Rand) {
 	left, empty := f.MaxBytes, true
 	for i := range f.Partitions {
 		q, m := &f.Partitions[i], asked[i]
+		slices := len(q.Batches)
 		end := m.holds(t, q)
+		split += slices - len(q.Batches)
 		limit := min(q.MaxBytes, left)
 		switch {
 		case q.Offset == m.end():
@@ -141,6 +169,7 @@ func fetchLimits(t *testing.T, r *rig, logs []*modelLog, random *rand.Rand) {
 			left -= q.Bytes
 		}
 	}
+	return split
 }
 
 func TestFetchErrors(t *testing.T) {
