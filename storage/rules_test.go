@@ -21,6 +21,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 	"github.com/sluicemq/sluice/storage/object"
+	"github.com/sluicemq/sluice/storage/pstate"
 	"github.com/sluicemq/sluice/vfs/crashfs"
 	"github.com/sluicemq/sluice/wal"
 )
@@ -252,6 +253,40 @@ func (r *rig) check0(tp ident.TopicPartition) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	r.t.Fatalf("%s cannot be read", tp)
+}
+
+// TestI11_PlacedAndCommittedShareNoProducer: what a partition knows as placed and as committed begin as one at a
+// start. A flush must not note in the first what is new in the second: the oldest of five batches would be forgotten.
+func TestI11_PlacedAndCommittedShareNoProducer(t *testing.T) {
+	for producers := range int64(3) {
+		t.Run(fmt.Sprintf("%d before the restart", producers), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, seed(t), byHand)
+				tp := r.mustCreate("t", 1, nil)[0]
+				for id := range producers {
+					r.mustSend(r.batch(tp, 1, 40, id))
+				}
+				r.mustFlush()
+				r.restart()
+				var batches []*sent
+				for range pstate.RecentMax {
+					for id := range int64(2) {
+						b := r.batch(tp, 1, 40, id)
+						r.mustSend(b)
+						batches = append(batches, b)
+					}
+					r.mustFlush()
+				}
+				for _, b := range batches {
+					base := b.base
+					if r.mustSend(b); b.base != base {
+						t.Errorf("sent again it has offset %d, not %d: %s", b.base, base, b)
+					}
+				}
+				r.check()
+			})
+		})
+	}
 }
 
 // TestE11_ExpiredUnflushedAndDiskLost: records expired before they were ever flushed, then the disk is lost: the

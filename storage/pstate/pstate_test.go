@@ -145,6 +145,9 @@ func TestExpire(t *testing.T) {
 	late := batchOf(0, 0, 1, 3, 1)
 	late.Timestamp = 50 // a producer's time does not go back
 	table.Apply(late)
+	bump := batchOf(1, 1, 0, 4, 1)
+	bump.Timestamp = 60 // nor with a new epoch
+	table.Apply(bump)
 	if n := table.Expire(200); n != 1 || table.Len() != 2 || table.Has(0) || !table.Has(1) {
 		t.Errorf("Expire(200) = %d, %d left", n, table.Len())
 	}
