@@ -121,7 +121,7 @@ func TestFetchLimitsAcrossBlocks(t *testing.T) {
 		r.mustFlush()
 		r.restart()
 		split := 0
-		for range 300 {
+		for range 120 {
 			split += fetchLimits(t, r, logs, random, 3<<20)
 		}
 		if split == 0 {
