@@ -22,6 +22,16 @@ func (e *Engine) FindRange(ctx context.Context, tp ident.TopicPartition, offset 
 	return r, err
 }
 
+// Decoded counts the indexes and manifests that are kept decoded.
+func (e *Engine) Decoded() int {
+	e.decoded.mu.Lock()
+	defer e.decoded.mu.Unlock()
+	if len(e.decoded.items) != e.decoded.order.Len() {
+		panic("items and their order differ")
+	}
+	return len(e.decoded.items)
+}
+
 // PickEntries is what a cold read serves of an index.
 var PickEntries = pickEntries
 

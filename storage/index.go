@@ -112,11 +112,25 @@ func (c *decodedCache) add(item *decodedItem) {
 	c.items[item.key] = c.order.PushFront(item)
 	c.bytes += item.bytes
 	for c.bytes > decodedBytesMax && c.order.Len() > 1 {
-		last := c.order.Back()
-		old := c.order.Remove(last).(*decodedItem)
-		delete(c.items, old.key)
-		c.bytes -= old.bytes
+		c.removeLocked(c.order.Back())
 	}
+}
+
+// forget lets go of manifests that a newer version has replaced: each change of a manifest makes one, and they would fill the cache.
+func (c *decodedCache) forget(manifests []ident.ObjectID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range manifests {
+		if el := c.items[decodedKey{object: id}]; el != nil {
+			c.removeLocked(el)
+		}
+	}
+}
+
+func (c *decodedCache) removeLocked(el *list.Element) {
+	item := c.order.Remove(el).(*decodedItem)
+	delete(c.items, item.key)
+	c.bytes -= item.bytes
 }
 
 // objectKey names an object of this cluster in the bucket.

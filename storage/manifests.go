@@ -173,6 +173,9 @@ func (m *manifests) absorb(ctx context.Context, h *catalog.Head) error {
 		Partition: h.Partition, Incarnation: m.e.incarnation, OldVersion: h.Manifest.Version,
 		New: next, Absorbed: take, NewObjects: ids, Dropped: plan.Dropped,
 	})
+	if err == nil {
+		m.e.decoded.forget(plan.Dropped)
+	}
 	return ignoreLostRace(err)
 }
 
@@ -202,6 +205,7 @@ func (m *manifests) release(ctx context.Context, h *catalog.Head) error {
 		if err != nil {
 			return ignoreLostRace(err)
 		}
+		m.e.decoded.forget(plan.Dropped)
 		h.Manifest = next
 	}
 	return nil

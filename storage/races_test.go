@@ -131,6 +131,31 @@ func TestE17_AbsorbReadsNothing(t *testing.T) {
 	})
 }
 
+// What a newer version of a manifest has replaced is not kept decoded, whether ranges came or went: every few seconds of
+// a partition's life make a version.
+func TestE17_ReplacedManifestsAreForgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		m := r.newLog("t", nil)
+		released := 0
+		for r.head(m.tp).Manifest.Version < 12 {
+			r.fillFlushed(m, 1)
+			if end := m.end(); end > 8 && r.head(m.tp).Manifest.RangeCount > 1 {
+				before := r.head(m.tp).Manifest.RangeCount
+				r.advanceLog(m, end-4)
+				r.retain(m)
+				if r.head(m.tp).Manifest.RangeCount < before {
+					released++
+				}
+			}
+		}
+		if n := r.engine().Decoded(); n > 1 || released == 0 {
+			t.Errorf("%d manifests are kept after version %d and %d releases, want the newest", n, r.head(m.tp).Manifest.Version, released)
+		}
+		r.settled()
+	})
+}
+
 // TestE18_UrgentAfterARestart: what waited for its commit when the broker died is committed at once after the next start, not
 // with the next flush of everything: its producer repeats it and waits.
 func TestE18_UrgentAfterARestart(t *testing.T) {
