@@ -93,12 +93,8 @@ func (p *partition) forgetNumber(number int64) {
 	}
 }
 
-// forgetLocked drops a batch's bytes, and the batch itself once it is in the bucket. Those before it keep their bytes or
-// are not in the bucket, or else they had gone already: only for the first one is it worth a look, which is at a cold cache line.
+// forgetLocked drops a batch's bytes, and the batch itself once it is in the bucket.
 func (p *partition) forgetLocked(i int) {
 	p.log.at(i).bytes = nil
-	if i > 0 {
-		return
-	}
 	p.log.dropFront(func(b *batch) bool { return b.end <= p.committed && b.bytes == nil })
 }

@@ -139,12 +139,10 @@ func (p *partition) moveLocked(freed []ack, hw ident.Offset) []ack {
 	p.hw = hw
 	n := 0
 	for n < len(p.acks) && p.acks[n].end <= hw {
-		freed = append(freed, p.acks[n])
 		n++
 	}
-	if n > 0 {
-		p.acks = slices.Delete(p.acks, 0, n)
-	}
+	freed = append(freed, p.acks[:n]...)
+	p.acks = slices.Delete(p.acks, 0, n)
 	return freed
 }
 
