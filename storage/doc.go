@@ -12,8 +12,8 @@
 // record, trim. Reading is in read.go (hot tail, WAL file) and cold.go (objects).
 //
 // Goroutines: the WAL's own call [Engine.durable] in WAL order; one flusher for
-// all partitions and one for those of class object; one housekeeper (retention,
-// manifests, deletion); one per reader of the bucket while it is read ahead of (ahead.go). A partition's mutex guards memory only; several are taken in
+// all partitions and one for those of class object; one for retention, manifests and trim; one
+// that deletes (it may take long, and nothing waits for it); one per reader of the bucket while it is read ahead of (ahead.go). A partition's mutex guards memory only; several are taken in
 // id order (E8); the catalog is never called under one.
 //
 // What is measured: metrics.go; no decision depends on it. Imports: ident, catalog, protocol, vfs, wal, storage/{bucket,object,cache,pstate}.

@@ -100,7 +100,8 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	}
 	e.work.Go(e.flushLoop)
 	e.work.Go(e.urgentLoop)
-	e.work.Go(e.housekeeping)
+	e.work.Go(e.retaining)
+	e.work.Go(e.collecting)
 	return e, nil
 }
 

@@ -11,23 +11,29 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// housekeeping applies retention, keeps manifests in order and deletes garbage, at its own pace.
-func (e *Engine) housekeeping() {
-	retention := time.NewTicker(e.cfg.RetentionInterval)
-	defer retention.Stop()
-	collect := time.NewTicker(max(e.cfg.DeleteDelay/2, 10*time.Millisecond))
-	defer collect.Stop()
+// retaining applies retention and keeps manifests in order, at its own pace.
+func (e *Engine) retaining() {
+	e.turns(e.cfg.RetentionInterval, func(ctx context.Context) error {
+		return errors.Join(e.Retain(ctx), e.trim(ctx)) // what expired unflushed needs its segments no more
+	})
+}
+
+// collecting deletes garbage at its own pace: a bucket that deletes slowly must not keep the log from getting its segments back.
+func (e *Engine) collecting() {
+	e.turns(max(e.cfg.DeleteDelay/2, 10*time.Millisecond), e.Collect)
+}
+
+// turns calls turn at every interval, one call at a time, until the engine closes.
+func (e *Engine) turns(interval time.Duration, turn func(context.Context) error) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
 	for {
-		var err error
 		select {
 		case <-e.ctx.Done():
 			return
-		case <-retention.C:
-			err = errors.Join(e.Retain(e.ctx), e.trim(e.ctx)) // what expired unflushed needs its segments no more
-		case <-collect.C:
-			err = e.Collect(e.ctx)
+		case <-ticker.C:
 		}
-		if err != nil && e.ctx.Err() == nil {
+		if err := turn(e.ctx); err != nil && e.ctx.Err() == nil {
 			e.log.Warn("housekeeping failed; trying again at its next turn", "err", err)
 		}
 	}

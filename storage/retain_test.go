@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -595,6 +596,42 @@ func TestExpiredUnflushedIsTrimmed(t *testing.T) {
 		r.kill()
 		r.mustOpen()
 		r.sees(m)
+	})
+}
+
+// A bucket that deletes slowly, or not at all, keeps the log from nothing: retention moves on, and segments come back.
+func TestRetentionBesideHungDeletes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval, c.FlushBytes, c.RetentionInterval, c.DeleteDelay = 1000*time.Hour, 1<<30, 2*time.Second, time.Second
+		})
+		m := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"})
+		r.fillFlushed(m, 12)
+		r.advanceLog(m, 11)
+		r.retain(m)
+		r.snapshot()
+		r.bucket.Script(bucket.OpDelete, slices.Repeat([]fault.Fault{fault.Hang}, 100)...)
+		time.Sleep(time.Minute)
+		if r.bucket.Calls(bucket.OpDelete) == 0 {
+			t.Fatal("nothing is being deleted")
+		}
+		before := r.head(m.tp).LogStart
+		for range 100 {
+			r.fill(m, 10, 2, 500)
+			time.Sleep(2 * time.Second)
+		}
+		synctest.Wait()
+		if now := r.head(m.tp).LogStart; now < before+900 {
+			t.Errorf("log start went from %d to %d while 1,000 batches came", before, now)
+		}
+		if n := r.walBytes(); n > 4*int(r.cfg.WALSegmentBytes) {
+			t.Errorf("the WAL has %d bytes on the disk, in segments of %d", n, r.cfg.WALSegmentBytes)
+		}
+		r.bucket.Heal()
+		r.kill()
+		r.mustOpen()
+		r.sees(m)
+		r.settled()
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 // leaves a longer WAL and nothing else.
 
 // trim frees what it can of the own WAL and of the sealed tails. flushLoop, Flush and
-// housekeeping call it, in turn.
+// retaining call it, in turn.
 func (e *Engine) trim(ctx context.Context) error {
 	if err := e.trimTurn.take(ctx); err != nil {
 		return err
