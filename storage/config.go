@@ -28,8 +28,8 @@ type Config struct {
 	UnflushedBatchesMax int64
 	// FlushInterval is the longest that persisted data stays out of the bucket; default 10 s.
 	FlushInterval time.Duration
-	// FlushBytes is about the size of a bundle; default 16 MiB. Four of them start a flush before the interval, fewer (down to
-	// one) where HotBytes or WALBudgetBytes are small.
+	// FlushBytes is about the size of a bundle; default 16 MiB. Four of them start a flush before the interval, unless retention
+	// has passed half of them by then; fewer (down to one) do where HotBytes or WALBudgetBytes are small.
 	FlushBytes int64
 	// UploadParallel is the number of bundles uploaded at once; default 4.
 	UploadParallel int

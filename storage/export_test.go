@@ -44,3 +44,9 @@ func (e *Engine) IndexedBatches() (n int) {
 	}
 	return n
 }
+
+// HoldTrim keeps every trim waiting until what it returns is called.
+func (e *Engine) HoldTrim() func() {
+	_ = e.trimTurn.take(e.ctx)
+	return e.trimTurn.give
+}

@@ -112,12 +112,34 @@ func (e *Engine) flushLoop() {
 		case <-e.ctx.Done():
 			return
 		case <-e.flushNow:
+			if !e.worthFlushing() {
+				continue
+			}
 		case <-timer.C:
 		}
 		e.unflushed.Store(0)
 		_ = e.retry(e.ctx, "flush", e.flushAll)
 		timer.Reset(e.cfg.FlushInterval)
 	}
+}
+
+// worthFlushing gives back what it can of the log, and reports whether half of what started a flush is left in it. If retention has
+// passed it, or class object has brought it to the bucket, the count goes on with the rest: what is deleted before the interval ends is
+// never uploaded. One old record that stays holds back all of the log behind it, and is flushed with it.
+func (e *Engine) worthFlushing() bool {
+	if e.unflushed.Load() < e.cfg.flushAt() {
+		return false // a signal from before the last flush
+	}
+	if e.trim(e.ctx) != nil {
+		return true // the flush trims too, and tries again
+	}
+	counted := e.unflushed.Load() // after the trim, before what is left: nothing counts twice, nothing is missed
+	left := e.budget.span.Load() + e.budget.tailBytes.Load()
+	if left >= e.cfg.flushAt()/2 {
+		return true
+	}
+	e.unflushed.Add(left - counted)
+	return false
 }
 
 // flushAll repeats pass and trim as long as a pass leaves something that was there when it began.

@@ -13,18 +13,18 @@ import (
 
 // retaining applies retention and keeps manifests in order, at its own pace.
 func (e *Engine) retaining() {
-	e.turns(e.cfg.RetentionInterval, func(ctx context.Context) error {
+	e.turns("retention", e.cfg.RetentionInterval, func(ctx context.Context) error {
 		return errors.Join(e.Retain(ctx), e.trim(ctx)) // what expired unflushed needs its segments no more
 	})
 }
 
 // collecting deletes garbage at its own pace: a bucket that deletes slowly must not keep the log from getting its segments back.
 func (e *Engine) collecting() {
-	e.turns(max(e.cfg.DeleteDelay/2, 10*time.Millisecond), e.Collect)
+	e.turns("deletion", max(e.cfg.DeleteDelay/2, 10*time.Millisecond), e.Collect)
 }
 
 // turns calls turn at every interval, one call at a time, until the engine closes.
-func (e *Engine) turns(interval time.Duration, turn func(context.Context) error) {
+func (e *Engine) turns(what string, interval time.Duration, turn func(context.Context) error) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -34,7 +34,7 @@ func (e *Engine) turns(interval time.Duration, turn func(context.Context) error)
 		case <-ticker.C:
 		}
 		if err := turn(e.ctx); err != nil && e.ctx.Err() == nil {
-			e.log.Warn("housekeeping failed; trying again at its next turn", "err", err)
+			e.log.Warn(what+" failed; trying again at its next turn", "err", err)
 		}
 	}
 }
@@ -196,13 +196,14 @@ const (
 )
 
 // Collect deletes objects that nothing refers to and nothing can refer to any more (I10). The quorum
-// says which; a key that is gone already counts as deleted.
+// says which; a key that is gone already counts as deleted. As long as there is more than one step takes it goes on with
+// whole steps: deletes that never catch up hold back no deleted topic's objects.
 func (e *Engine) Collect(ctx context.Context) error {
-	if err := e.deps.Catalog.ExpireObjects(ctx); err != nil {
-		return err
-	}
-	released := e.releaseDeleted(ctx) // a manifest that cannot be read keeps nothing else from going
 	for {
+		if err := e.deps.Catalog.ExpireObjects(ctx); err != nil {
+			return err
+		}
+		released := e.releaseDeleted(ctx) // a manifest that cannot be read keeps nothing else from going
 		dead := e.deps.Catalog.Deletable(deletesPerTurn)
 		gone, err := e.deleteObjects(ctx, dead)
 		if len(gone) > 0 {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -599,6 +598,129 @@ func TestExpiredUnflushedIsTrimmed(t *testing.T) {
 	})
 }
 
+// Retention passes everything before the interval ends: nothing is uploaded, and the log gets its room back all the same. One
+// record that stays holds the log, so it is uploaded when the log is as long as what starts a flush.
+func TestFlushesWhatIsLeft(t *testing.T) {
+	expires := map[string]string{catalog.ConfigRetentionBytes: "6000"}
+	for name, c := range map[string]struct {
+		config map[string]string
+		stays  bool // beside a record that does
+		none   bool // nothing is uploaded
+	}{
+		"expires":                          {expires, false, true},
+		"expires, beside one that stays":   {expires, true, false},
+		"class object":                     {classObject, false, false},
+		"class object, beside one of disk": {classObject, true, false},
+		"stays":                            {nil, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, 1, func(c *storage.Config) {
+					c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 256<<10, 2*time.Second
+				})
+				m, other := r.newLog("a", c.config), r.newLog("b", nil)
+				if c.stays {
+					r.fill(other, 1, 1, 10)
+				}
+				for range 200 {
+					r.fill(m, 10, 2, 500)
+					time.Sleep(2 * time.Second)
+				}
+				synctest.Wait()
+				if c.none && len(r.keys()) > 0 {
+					t.Errorf("uploaded: %v", r.keys())
+				}
+				if c.stays && r.head(other.tp).CommittedEnd == 0 {
+					t.Error("what stays was not uploaded")
+				}
+				if n := r.walBytes(); n > 16*int(r.cfg.WALSegmentBytes) {
+					t.Errorf("the WAL has %d bytes on the disk, in segments of %d", n, r.cfg.WALSegmentBytes)
+				}
+				r.kill()
+				r.mustOpen()
+				r.sees(m)
+				r.sees(other)
+			})
+		})
+	}
+}
+
+// A flush that is not worth it forgets nothing: it comes when as much as starts one has gathered with what was left.
+func TestFlushCountsWhatIsLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 256<<10, 2*time.Second
+		})
+		expires, stays := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"}), r.newLog("b", nil)
+		add := func(m *modelLog, n int) {
+			r.fill(m, n, 1, 10_000) // 12 KiB of the log each
+			time.Sleep(5 * time.Second)
+		}
+		wants := func(flushed bool, when string) {
+			t.Helper()
+			if got := r.head(stays.tp).CommittedEnd > 0; got != flushed {
+				t.Fatalf("%s: flushed: %v, want %v", when, got, flushed)
+			}
+		}
+		add(expires, 20)
+		add(stays, 6)
+		wants(false, "260 KB came, 7 batches are left: 84 KiB")
+		add(stays, 8)
+		wants(false, "84 KiB and 80 KB")
+		add(stays, 13)
+		wants(true, "84 KiB and 210 KB")
+		r.kill()
+		r.mustOpen()
+		r.sees(expires)
+		r.sees(stays)
+	})
+}
+
+// Groups that come while a flush is being decided signal it once more: that starts no second one of half its size.
+func TestFlushSignalledTwice(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval, c.FlushBytes = 1000*time.Hour, 256<<10 })
+		m := r.newLog("a", nil)
+		r.bucket.SetSlow(5 * time.Second)
+		r.bucket.Chance(bucket.OpCreate, fault.Slow, 1)
+		trims := r.engine().HoldTrim()
+		r.fill(m, 265, 1, 1000)
+		synctest.Wait()
+		r.fill(m, 1, 1, 1000)
+		synctest.Wait()
+		trims()
+		synctest.Wait()
+		r.fill(m, 150, 1, 1000) // while the first uploads
+		time.Sleep(time.Minute)
+		if end := r.head(m.tp).CommittedEnd; end != 266 {
+			t.Errorf("uploaded up to %d, want 266", end)
+		}
+	})
+}
+
+// A log that was left by the last life fills the budget as well: traffic that needs no flush itself starts one.
+func TestFlushesTailBesideClassObject(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval, c.FlushBytes, c.WALBudgetBytes = 1000*time.Hour, 10<<20, 2<<20
+		})
+		disk, urgent := r.newLog("disk", nil), r.newLog("object", classObject)
+		r.fill(disk, 98, 1, 12_000)
+		r.cfg.FlushBytes = 64 << 10
+		r.restart()
+		if r.tails() == 0 || r.engine().Throttle() == 0 {
+			t.Fatal("the last life's log is not near the budget: the test needs another")
+		}
+		for range 100 {
+			r.fill(urgent, 1, 1, 7_900)
+			time.Sleep(2 * time.Second)
+		}
+		if n := r.tails(); n > 0 || r.engine().Throttle() > 0 {
+			t.Errorf("%d tails are left, throttled by %v", n, r.engine().Throttle())
+		}
+	})
+}
+
 // A bucket that deletes slowly, or not at all, keeps the log from nothing: retention moves on, and segments come back.
 func TestRetentionBesideHungDeletes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -610,7 +732,7 @@ func TestRetentionBesideHungDeletes(t *testing.T) {
 		r.advanceLog(m, 11)
 		r.retain(m)
 		r.snapshot()
-		r.bucket.Script(bucket.OpDelete, slices.Repeat([]fault.Fault{fault.Hang}, 100)...)
+		r.bucket.Chance(bucket.OpDelete, fault.Hang, 1)
 		time.Sleep(time.Minute)
 		if r.bucket.Calls(bucket.OpDelete) == 0 {
 			t.Fatal("nothing is being deleted")
@@ -621,16 +743,53 @@ func TestRetentionBesideHungDeletes(t *testing.T) {
 			time.Sleep(2 * time.Second)
 		}
 		synctest.Wait()
-		if now := r.head(m.tp).LogStart; now < before+900 {
-			t.Errorf("log start went from %d to %d while 1,000 batches came", before, now)
+		if now := r.head(m.tp).LogStart; now < before+1900 {
+			t.Errorf("log start went from %d to %d while 2,000 records came", before, now)
 		}
-		if n := r.walBytes(); n > 4*int(r.cfg.WALSegmentBytes) {
+		if n := r.walBytes(); n > 6*int(r.cfg.WALSegmentBytes) {
 			t.Errorf("the WAL has %d bytes on the disk, in segments of %d", n, r.cfg.WALSegmentBytes)
 		}
 		r.bucket.Heal()
 		r.kill()
 		r.mustOpen()
 		r.sees(m)
+		r.settled()
+	})
+}
+
+// E30: a topic deleted while there is more to delete than one step takes is let go of at the next step, not when all is done.
+func TestE30_DeletedTopicBesideManyDeletes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, func(c *storage.Config) { c.DeleteDelay, c.FlushInterval = time.Minute, 1000*time.Hour })
+		m, doomed := r.newLog("a", nil), r.newLog("doomed", nil)
+		r.fillFlushed(doomed, 12)
+		r.fillFlushed(m, 700)
+		r.advanceLog(m, 699)
+		r.retain(m)
+		r.snapshot()
+		r.bucket.SetSlow(5 * time.Second)
+		r.bucket.Chance(bucket.OpDelete, fault.Slow, 1)
+		before := r.bucket.Calls(bucket.OpDelete)
+		deletes := func() int { return r.bucket.Calls(bucket.OpDelete) - before }
+		for deletes() < 100 { // a step of everything is on its way
+			time.Sleep(time.Second)
+		}
+		r.deleteTopic(doomed.tp.Topic)
+		released := func() (n int) {
+			r.quorum.view(func(s *metadata.State) { n = len(s.Released(10)) })
+			return n
+		}
+		if released() == 0 {
+			t.Fatal("the topic had no manifest: the test needs another")
+		}
+		time.Sleep(250 * time.Second)
+		if n := deletes(); n <= 256 || n >= 690 {
+			t.Fatalf("%d deletes: want some of the second step", n)
+		}
+		if released() > 0 {
+			t.Error("the deleted topic still names its objects while others are deleted")
+		}
+		r.bucket.Heal()
 		r.settled()
 	})
 }

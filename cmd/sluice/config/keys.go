@@ -117,7 +117,7 @@ var actingKeys = []Key{
 	acts("sluice.wal.budget.bytes", Size, "4GiB", "Disk for what is not in the bucket yet. At 70 % producers are slowed, at 85 % hard, at 95 % refused with a retriable error.").from(128 << 10),
 	acts("sluice.wal.segment.bytes", Size, "64MiB", "One file of the write-ahead log; also the largest batch. Smaller ones are freed sooner and rolled more often.").between(64<<10, 1<<30),
 	acts("sluice.flush.interval", Duration, "10s", "Longest time that acknowledged data is only on this disk. Shorter: more and smaller objects."),
-	acts("sluice.flush.bytes", Size, "16MiB", "About the size of a bundle; four of them start a flush before the interval.").between(1<<10, 5<<30),
+	acts("sluice.flush.bytes", Size, "16MiB", "About the size of a bundle; when the log holds four of them, a flush starts before the interval.").between(1<<10, 5<<30),
 	acts("sluice.upload.parallel", Int, "4", "Bundles uploaded at once; each is in memory meanwhile.").from(1),
 	acts("sluice.hot.bytes", Size, "256MiB", "Memory for the newest batches, which tailing readers get without a read."),
 	acts("sluice.cache.bytes", Size, "256MiB", "Memory for blocks read from the bucket; half of it is for reading ahead, up to 8 MiB a reader."),
