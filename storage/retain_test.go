@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -577,150 +576,6 @@ func TestSoakStaysFlat(t *testing.T) {
 	})
 }
 
-// What expires before it was ever flushed gives its segments back without a flush.
-func TestExpiredUnflushedIsTrimmed(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) {
-			c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 1<<30, 2*time.Second
-		})
-		m := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"})
-		for range 100 {
-			r.fill(m, 10, 2, 500)
-			time.Sleep(2 * time.Second)
-		}
-		synctest.Wait()
-		if n := r.walBytes(); n > 4*int(r.cfg.WALSegmentBytes) {
-			t.Errorf("the WAL has %d bytes on the disk, in segments of %d", n, r.cfg.WALSegmentBytes)
-		}
-		r.kill()
-		r.mustOpen()
-		r.sees(m)
-	})
-}
-
-// Retention passes everything before the interval ends: nothing is uploaded, and the log gets its room back all the same. One
-// record that stays holds the log, so it is uploaded when the log is as long as what starts a flush.
-func TestFlushesWhatIsLeft(t *testing.T) {
-	expires := map[string]string{catalog.ConfigRetentionBytes: "6000"}
-	for name, c := range map[string]struct {
-		config map[string]string
-		stays  bool // beside a record that does
-		none   bool // nothing is uploaded
-	}{
-		"expires":                          {expires, false, true},
-		"expires, beside one that stays":   {expires, true, false},
-		"class object":                     {classObject, false, false},
-		"class object, beside one of disk": {classObject, true, false},
-		"stays":                            {nil, true, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
-				r := newRig(t, 1, func(c *storage.Config) {
-					c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 256<<10, 2*time.Second
-				})
-				m, other := r.newLog("a", c.config), r.newLog("b", nil)
-				if c.stays {
-					r.fill(other, 1, 1, 10)
-				}
-				for range 200 {
-					r.fill(m, 10, 2, 500)
-					time.Sleep(2 * time.Second)
-				}
-				synctest.Wait()
-				if c.none && len(r.keys()) > 0 {
-					t.Errorf("uploaded: %v", r.keys())
-				}
-				if c.stays && r.head(other.tp).CommittedEnd == 0 {
-					t.Error("what stays was not uploaded")
-				}
-				if n := r.walBytes(); n > 16*int(r.cfg.WALSegmentBytes) {
-					t.Errorf("the WAL has %d bytes on the disk, in segments of %d", n, r.cfg.WALSegmentBytes)
-				}
-				r.kill()
-				r.mustOpen()
-				r.sees(m)
-				r.sees(other)
-			})
-		})
-	}
-}
-
-// A flush that is not worth it forgets nothing: it comes when as much as starts one has gathered with what was left.
-func TestFlushCountsWhatIsLeft(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) {
-			c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 256<<10, 2*time.Second
-		})
-		expires, stays := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"}), r.newLog("b", nil)
-		add := func(m *modelLog, n int) {
-			r.fill(m, n, 1, 10_000) // 12 KiB of the log each
-			time.Sleep(5 * time.Second)
-		}
-		wants := func(flushed bool, when string) {
-			t.Helper()
-			if got := r.head(stays.tp).CommittedEnd > 0; got != flushed {
-				t.Fatalf("%s: flushed: %v, want %v", when, got, flushed)
-			}
-		}
-		add(expires, 20)
-		add(stays, 6)
-		wants(false, "260 KB came, 7 batches are left: 84 KiB")
-		add(stays, 8)
-		wants(false, "84 KiB and 80 KB")
-		add(stays, 13)
-		wants(true, "84 KiB and 210 KB")
-		r.kill()
-		r.mustOpen()
-		r.sees(expires)
-		r.sees(stays)
-	})
-}
-
-// Groups that come while a flush is being decided signal it once more: that starts no second one of half its size.
-func TestFlushSignalledTwice(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval, c.FlushBytes = 1000*time.Hour, 256<<10 })
-		m := r.newLog("a", nil)
-		r.bucket.SetSlow(5 * time.Second)
-		r.bucket.Chance(bucket.OpCreate, fault.Slow, 1)
-		trims := r.engine().HoldTrim()
-		r.fill(m, 265, 1, 1000)
-		synctest.Wait()
-		r.fill(m, 1, 1, 1000)
-		synctest.Wait()
-		trims()
-		synctest.Wait()
-		r.fill(m, 150, 1, 1000) // while the first uploads
-		time.Sleep(time.Minute)
-		if end := r.head(m.tp).CommittedEnd; end != 266 {
-			t.Errorf("uploaded up to %d, want 266", end)
-		}
-	})
-}
-
-// A log that was left by the last life fills the budget as well: traffic that needs no flush itself starts one.
-func TestFlushesTailBesideClassObject(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) {
-			c.FlushInterval, c.FlushBytes, c.WALBudgetBytes = 1000*time.Hour, 10<<20, 2<<20
-		})
-		disk, urgent := r.newLog("disk", nil), r.newLog("object", classObject)
-		r.fill(disk, 98, 1, 12_000)
-		r.cfg.FlushBytes = 64 << 10
-		r.restart()
-		if r.tails() == 0 || r.engine().Throttle() == 0 {
-			t.Fatal("the last life's log is not near the budget: the test needs another")
-		}
-		for range 100 {
-			r.fill(urgent, 1, 1, 7_900)
-			time.Sleep(2 * time.Second)
-		}
-		if n := r.tails(); n > 0 || r.engine().Throttle() > 0 {
-			t.Errorf("%d tails are left, throttled by %v", n, r.engine().Throttle())
-		}
-	})
-}
-
 // A bucket that deletes slowly, or not at all, keeps the log from nothing: retention moves on, and segments come back.
 func TestRetentionBesideHungDeletes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -814,22 +669,4 @@ func (r *rig) soakSize(logs ...*modelLog) soakSize {
 		s.known = c.Live + c.Unreferenced // what is prepared goes by the hour
 	})
 	return s
-}
-
-// walBytes is what the WAL has on the disk.
-func (r *rig) walBytes() (sum int) {
-	incarnations, err := r.disk.List(r.cfg.WALDir)
-	for _, inc := range incarnations {
-		dir := filepath.Join(r.cfg.WALDir, inc)
-		files, _ := r.disk.List(dir)
-		for _, f := range files {
-			if info, err := r.disk.Stat(filepath.Join(dir, f)); err == nil {
-				sum += int(info.Size())
-			}
-		}
-	}
-	if err != nil || sum == 0 {
-		r.t.Fatalf("the WAL has %d bytes on the disk: %v", sum, err)
-	}
-	return sum
 }

@@ -1,0 +1,265 @@
+package storage_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/bucket/fault"
+	"github.com/sluicemq/sluice/vfs/crashfs"
+)
+
+// roll rolls and trims WAL segments by writing to other partitions.
+func (r *rig) roll(tp ident.TopicPartition) {
+	r.t.Helper()
+	for range 6 {
+		for range 8 {
+			r.mustSend(r.batch(tp, 1, 8<<10, -1))
+		}
+		r.mustFlush()
+	}
+	r.checkTrimmed()
+}
+
+// checkTrimmed makes sure that the danger was there: the first segments of the own WAL are gone.
+func (r *rig) checkTrimmed() {
+	r.t.Helper()
+	names, err := r.disk0().List(fmt.Sprintf("%s/%s", r.cfg.WALDir, r.engine().Incarnation()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "0000000000000000") {
+			r.t.Fatalf("the first segment was not trimmed: %v", names)
+		}
+	}
+}
+
+func (r *rig) disk0() *crashfs.FS { return r.process.disk }
+
+// TestE24_KilledBetweenCommitAndRecord: the commit is known to the quorum and to nobody else; the bucket is away. The next
+// start needs nothing but the disk.
+func TestE24_KilledBetweenCommitAndRecord(t *testing.T) {
+	for _, before := range []int{0, 1} {
+		t.Run(fmt.Sprintf("after %d flushes", before), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, seed(t), byHand)
+				tps := r.mustCreate("t", 2, nil)
+				for range before {
+					r.mustSend(r.batch(tps[0], 2, 40, 1), r.batch(tps[1], 1, 40, 2))
+					r.mustFlush()
+				}
+				r.mustSend(r.batch(tps[0], 2, 40, 1), r.batch(tps[1], 1, 40, 2))
+				r.quorum.decide(losing("CommitFlush", killAfter, once()))
+				if r.flush() {
+					t.Fatal("the process was to die in its flush")
+				}
+				r.kill()
+				r.bucket.Away(fault.Refused)
+				r.mustOpen()
+				began := time.Now()
+				r.resume()
+				if d := time.Since(began); d > time.Second {
+					t.Errorf("produce took %v from the start", d)
+				}
+				r.bucket.Away(fault.None)
+				r.mustFlush()
+				r.check()
+				r.restart()
+				r.check()
+				r.resume()
+			})
+		})
+	}
+}
+
+// TestE24_KilledAtEveryCallOfATrim: between record and trim, and within the trim.
+func TestE24_KilledAtEveryCallOfATrim(t *testing.T) {
+	prepare := func(t *testing.T) *rig {
+		r := newRig(t, seed(t), byHand)
+		idle, busy := r.mustCreate("idle", 1, nil)[0], r.mustCreate("busy", 1, nil)[0]
+		r.mustSend(r.batch(idle, 1, 40, 5))
+		r.mustFlush()
+		for range 10 {
+			r.mustSend(r.batch(busy, 1, 8<<10, 6))
+		}
+		return r
+	}
+	from, to := 0, 0
+	inBubble(t, func(t *testing.T) {
+		r := prepare(t)
+		from = len(r.disk0().Calls())
+		r.mustFlush()
+		to = len(r.disk0().Calls())
+		r.checkTrimmed()
+	})
+	for n := from + 1; n <= to; n++ {
+		t.Run(fmt.Sprintf("call%d", n-from), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := prepare(t)
+				r.disk0().KillAt(n)
+				r.flush()
+				r.end(n%2 == 0)
+				r.bucket.Away(fault.Refused)
+				r.mustOpen()
+				r.resume()
+				r.bucket.Away(fault.None)
+				r.check()
+			})
+		})
+	}
+}
+
+// TestE24_KilledBetweenTrimAndRetirement: the own log is trimmed, and the process dies before it lets go of a sealed tail
+// that holds the same partition. The next start finds the tail, then a gap, then what followed the trim: all in the gap
+// is committed. Of a deleted topic there may be such a gap too.
+func TestE24_KilledBetweenTrimAndRetirement(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("deleted=%t", deleted), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, seed(t), byHand)
+				tp := r.mustCreate("t", 1, nil)[0]
+				r.mustSend(r.batch(tp, 3, 40, 1))
+				r.restart() // those are in a sealed tail now
+				for range 20 {
+					r.mustSend(r.batch(tp, 1, 8<<10, 1))
+				}
+				r.quorum.decide(losing("RetireTail", killBefore, once()))
+				own := r.engine().Incarnation()
+				if r.flush() {
+					t.Fatal("the process was to die when it lets go of the tail")
+				}
+				r.kill()
+				names, err := r.disk.List(fmt.Sprintf("%s/%s", r.cfg.WALDir, own))
+				if err != nil || len(names) == 0 || strings.HasPrefix(names[0], "0000000000000000") {
+					t.Fatalf("the first segment was not trimmed: %v, %v", names, err)
+				}
+				if deleted {
+					if res := r.quorum.apply(metadata.NewDeleteTopic(tp.Topic)); res.Err != nil {
+						t.Fatal(res.Err)
+					}
+					r.mustOpen()
+					return
+				}
+				r.bucket.Away(fault.Refused)
+				r.mustOpen()
+				r.resume()
+				r.bucket.Away(fault.None)
+				r.mustFlush()
+				r.check()
+			})
+		})
+	}
+}
+
+// TestE24_RecordIsCarriedForward: an idle partition's record lies in segments that go, again and again.
+func TestE24_RecordIsCarriedForward(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		idle, busy := r.mustCreate("idle", 1, nil)[0], r.mustCreate("busy", 1, nil)[0]
+		r.mustSend(r.batch(idle, 1, 40, 5))
+		r.mustFlush()
+		for range 3 {
+			r.roll(busy)
+			r.bucket.Away(fault.Refused)
+			r.restart()
+			end := r.head(idle).CommittedEnd
+			again := r.history.newest()[0]
+			r.mustSend(again)
+			if got := r.head(idle).CommittedEnd; got != end {
+				t.Errorf("the idle partition's end went from %d to %d", end, got)
+			}
+			r.bucket.Away(fault.None)
+		}
+		r.check()
+	})
+}
+
+// TestE12_VoidInASealedTail: a topic goes, and a log start passes, whose batches lie in a sealed tail. The tail is not kept for them.
+func TestE12_VoidInASealedTail(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		doomed, kept := r.mustCreate("doomed", 1, nil)[0], r.mustCreate("kept", 2, nil)
+		r.mustSend(r.plain(doomed, 2), r.batch(kept[0], 2, 40, 1), r.plain(kept[1], 3))
+		r.restart()
+		r.deleteTopic(doomed.Topic)
+		r.advance(kept[1], 3)
+		r.mustFlush()
+		if n := r.tails(); n != 0 {
+			t.Errorf("%d sealed tails are kept for what is void", n)
+		}
+		r.check()
+		r.restart()
+		r.check()
+		r.resume()
+	})
+}
+
+// TestE24_RecordLeavesARetiredTail: an idle partition's record lies in a sealed tail; the tail goes with the next flush.
+func TestE24_RecordLeavesARetiredTail(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		idle, busy := r.mustCreate("idle", 1, nil)[0], r.mustCreate("busy", 1, nil)[0]
+		r.mustSend(r.batch(idle, 1, 40, 5))
+		r.mustFlush()
+		for range 3 {
+			r.restart()
+			r.mustSend(r.plain(busy, 1))
+			r.mustFlush()
+			if n := r.tails(); n != 0 {
+				t.Fatalf("%d tails are left", n)
+			}
+		}
+		r.bucket.Away(fault.Refused)
+		r.restart()
+		r.resume()
+		r.bucket.Away(fault.None)
+		r.check()
+	})
+}
+
+// What expires before it was ever flushed gives its segments back without a flush.
+func TestExpiredUnflushedIsTrimmed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 1<<30, 2*time.Second
+		})
+		m := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"})
+		for range 100 {
+			r.fill(m, 10, 2, 500)
+			time.Sleep(2 * time.Second)
+		}
+		synctest.Wait()
+		if n := r.walBytes(); n > 4*int(r.cfg.WALSegmentBytes) {
+			t.Errorf("the WAL has %d bytes on the disk, in segments of %d", n, r.cfg.WALSegmentBytes)
+		}
+		r.kill()
+		r.mustOpen()
+		r.sees(m)
+	})
+}
+
+// walBytes is what the WAL has on the disk.
+func (r *rig) walBytes() (sum int) {
+	incarnations, err := r.disk.List(r.cfg.WALDir)
+	for _, inc := range incarnations {
+		dir := filepath.Join(r.cfg.WALDir, inc)
+		files, _ := r.disk.List(dir)
+		for _, f := range files {
+			if info, err := r.disk.Stat(filepath.Join(dir, f)); err == nil {
+				sum += int(info.Size())
+			}
+		}
+	}
+	if err != nil || sum == 0 {
+		r.t.Fatalf("the WAL has %d bytes on the disk: %v", sum, err)
+	}
+	return sum
+}
