@@ -51,11 +51,11 @@ func (r *rig) tryPut(m *modelLog, spec modelBatch) error {
 	records := make([]protocol.Record, len(spec.times))
 	base := m.end()
 	for i, ts := range spec.times {
-		v := fmt.Sprintf("%s/%d ", m.tp, base+ident.Offset(i))
+		v := fmt.Appendf(nil, "%s/%d ", m.tp, base+ident.Offset(i))
 		for len(v) < spec.bytes {
-			v += string(rune('a' + len(v)*7%26))
+			v = append(v, byte('a'+len(v)*7%26))
 		}
-		records[i] = protocol.Record{Timestamp: ts, Value: []byte(v)}
+		records[i] = protocol.Record{Timestamp: ts, Value: v}
 	}
 	header := protocol.NoProducerSpec
 	header.Attributes = protocol.Attributes(spec.codec)

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/pb"
 	"github.com/sluicemq/sluice/storage"
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 	"github.com/sluicemq/sluice/vfs/crashfs"
@@ -114,6 +116,70 @@ func TestE24_KilledAtEveryCallOfATrim(t *testing.T) {
 				r.check()
 			})
 		})
+	}
+}
+
+// TestI9_KilledBetweenRetentionAndTrim: the log start passes what was never uploaded, and its segments go. The process dies before and
+// after each command to the quorum and each call of the disk between the two. An idle partition's state record lies in the segments that go, and its record in those that stay.
+func TestI9_KilledBetweenRetentionAndTrim(t *testing.T) {
+	type death struct {
+		call    int // of the disk
+		command int // to the quorum
+		fate    fate
+	}
+	life := func(t *testing.T, at death) (calls, commands int) {
+		r := newRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 1<<30, time.Minute
+		})
+		idle, m := r.newLog("idle", nil), r.newLog("busy", map[string]string{catalog.ConfigRetentionBytes: "6000"})
+		r.fill(idle, 1, 1, 40)
+		r.mustFlush()
+		r.fill(m, 40, 1, 8<<10)
+		r.fill(idle, 1, 1, 40) // stays, and with it the segments from here on
+		r.fill(m, 20, 1, 8<<10)
+		call, command, size := len(r.disk0().Calls()), r.quorum.commands(), r.walBytes()
+		if at.call > 0 {
+			r.disk0().KillAt(call + at.call)
+		}
+		r.quorum.decide(func(n int, _ *pb.Command) fate {
+			if at.command > 0 && n == command+at.command {
+				return at.fate
+			}
+			return carried
+		})
+		time.Sleep(r.cfg.RetentionInterval + time.Second)
+		synctest.Wait()
+		calls, commands = len(r.disk0().Calls())-call, r.quorum.commands()-command
+		if at == (death{}) && r.walBytes() >= size {
+			t.Error("nothing was trimmed: the test needs another log")
+		}
+		r.quorum.decide(nil)
+		r.end((at.call+at.command)%2 == 0)
+		r.mustOpen()
+		r.sees(m)
+		r.sees(idle)
+		r.fill(m, 3, 1, 40)
+		r.fill(idle, 3, 1, 40)
+		m.checkFetch(r, rand.New(rand.NewPCG(1, 1)))
+		idle.checkFetch(r, rand.New(rand.NewPCG(1, 1)))
+		return calls, commands
+	}
+	calls, commands := 0, 0
+	inBubble(t, func(t *testing.T) { calls, commands = life(t, death{}) })
+	if calls == 0 || commands == 0 {
+		t.Fatalf("%d calls, %d commands", calls, commands)
+	}
+	for n := 1; n <= calls; n++ {
+		t.Run(fmt.Sprintf("call%d", n), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) { life(t, death{call: n}) })
+		})
+	}
+	for n := 1; n <= commands; n++ {
+		for _, f := range []fate{killBefore, killAfter} {
+			t.Run(fmt.Sprintf("command%d_%d", n, f), func(t *testing.T) {
+				inBubble(t, func(t *testing.T) { life(t, death{command: n, fate: f}) })
+			})
+		}
 	}
 }
 
