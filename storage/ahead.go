@@ -213,7 +213,7 @@ func (e *Engine) fetchRuns(runs []aheadRun) {
 		}
 		wg.Go(func() {
 			defer func() { <-e.ahead.running }()
-			_, _ = e.cache.Pieces(ctx, run.object, run.pos, run.bytes) // who asks for it meets the error again
+			_ = e.cache.Ahead(ctx, run.object, run.pos, run.bytes) // the reader meets the error again
 		})
 	}
 	wg.Wait()

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -39,10 +38,9 @@ type Stats struct {
 	Bytes         int64 // kept now
 }
 
-// Cache is a block cache with a budget; the least recently used block goes first.
+// Cache is a block cache with a budget. What stays is decided by the policy in policy.go.
 type Cache struct {
-	read     ReadFunc
-	bytesMax int64
+	read ReadFunc
 
 	ctx    context.Context // of reads: ends with Close
 	cancel context.CancelFunc
@@ -52,25 +50,14 @@ type Cache struct {
 
 	mu      sync.Mutex // guards what follows; never held during a read
 	closed  bool
-	bytes   int64
-	blocks  map[blockID]*list.Element
-	order   list.List // of *block, newest first
+	kept    policy
 	flights map[blockID]*flight
-}
-
-type blockID struct {
-	object ident.ObjectID
-	number int64
-}
-
-type block struct {
-	id    blockID
-	bytes []byte
 }
 
 // flight is a block on its way.
 type flight struct {
-	waiters int // guarded by Cache.mu; at 0 the read is ended
+	waiters int  // guarded by Cache.mu; at 0 the read is ended
+	ahead   bool // guarded by Cache.mu; nobody but read-ahead wants the block yet
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when bytes and err are set
 	bytes   []byte
@@ -80,8 +67,7 @@ type flight struct {
 // New returns a cache that keeps up to bytesMax bytes.
 func New(bytesMax int64, read ReadFunc) *Cache {
 	c := &Cache{
-		read: read, bytesMax: bytesMax,
-		blocks: make(map[blockID]*list.Element), flights: make(map[blockID]*flight),
+		read: read, kept: newPolicy(bytesMax), flights: make(map[blockID]*flight),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -112,6 +98,16 @@ func (c *Cache) Get(ctx context.Context, o Object, pos, n int64) ([]byte, error)
 
 // Pieces is Get without a copy: the bytes come in order, cut where one block ends and the next one begins.
 func (c *Cache) Pieces(ctx context.Context, o Object, pos, n int64) ([][]byte, error) {
+	return c.pieces(ctx, o, pos, n, false)
+}
+
+// Ahead brings n bytes of an object from pos on into the cache for a reader who will ask for them.
+func (c *Cache) Ahead(ctx context.Context, o Object, pos, n int64) error {
+	_, err := c.pieces(ctx, o, pos, n, true)
+	return err
+}
+
+func (c *Cache) pieces(ctx context.Context, o Object, pos, n int64, ahead bool) ([][]byte, error) {
 	if pos < 0 || n < 0 || pos > o.Bytes-n {
 		return nil, fmt.Errorf("read [%d,+%d) of object %s: it has %d bytes", pos, n, o.ID, o.Bytes)
 	}
@@ -126,7 +122,7 @@ func (c *Cache) Pieces(ctx context.Context, o Object, pos, n int64) ([][]byte, e
 		}
 	}()
 	for number := first; number <= last; number++ { // all set out before any is waited for
-		w, err := c.join(o, number)
+		w, err := c.join(o, number, ahead)
 		if err != nil {
 			return nil, err
 		}
@@ -165,25 +161,29 @@ func (w *wait) get(ctx context.Context) ([]byte, error) {
 }
 
 // join finds a block, or boards its flight, or starts one. Each join is left once.
-func (c *Cache) join(o Object, number int64) (wait, error) {
+func (c *Cache) join(o Object, number int64, ahead bool) (wait, error) {
 	id := blockID{o.ID, number}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return wait{}, ErrClosed
 	}
-	if el := c.blocks[id]; el != nil {
+	if b := c.kept.blocks[id]; b != nil {
 		c.hits.Add(1)
-		c.order.MoveToFront(el)
-		return wait{id: id, bytes: el.Value.(*block).bytes}, nil
+		if !ahead {
+			c.kept.use(b)
+		}
+		return wait{id: id, bytes: b.bytes}, nil
 	}
 	f := c.flights[id]
 	if f == nil {
 		c.misses.Add(1)
 		f = c.startLocked(o, id)
+		f.ahead = ahead
 	} else {
 		c.hits.Add(1)
 	}
+	f.ahead = f.ahead && ahead
 	f.waiters++
 	return wait{id: id, flight: f}, nil
 }
@@ -226,21 +226,9 @@ func (c *Cache) land(id blockID, f *flight) {
 		return // everyone left, or the object was forgotten: it may be read again by now
 	}
 	delete(c.flights, id)
-	if f.err != nil || int64(len(f.bytes)) > c.bytesMax {
-		return
+	if f.err == nil {
+		c.evicted.Add(int64(c.kept.add(&block{id: id, bytes: f.bytes, ahead: f.ahead})))
 	}
-	c.blocks[id] = c.order.PushFront(&block{id, f.bytes})
-	c.bytes += int64(len(f.bytes))
-	for c.bytes > c.bytesMax {
-		c.dropLocked(c.order.Back())
-		c.evicted.Add(1)
-	}
-}
-
-func (c *Cache) dropLocked(el *list.Element) {
-	b := c.order.Remove(el).(*block)
-	delete(c.blocks, b.id)
-	c.bytes -= int64(len(b.bytes))
 }
 
 // leave ends a reader's claim. The last one to leave a flight that has not landed ends its read.
@@ -262,9 +250,9 @@ func (c *Cache) leave(w wait) {
 func (c *Cache) Forget(object ident.ObjectID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, el := range c.blocks {
+	for id, b := range c.kept.blocks {
 		if id.object == object {
-			c.dropLocked(el)
+			c.kept.remove(b)
 		}
 	}
 	for id := range c.flights {
@@ -277,7 +265,7 @@ func (c *Cache) Forget(object ident.ObjectID) {
 // Stats returns the counters.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
-	bytes := c.bytes
+	bytes := c.kept.bytes()
 	c.mu.Unlock()
 	return Stats{
 		Hits: c.hits.Load(), Misses: c.misses.Load(), Reads: c.reads.Load(), Failed: c.failed.Load(),

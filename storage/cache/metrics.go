@@ -18,6 +18,6 @@ func (c *Cache) Metrics() []prometheus.Collector {
 		}, func() float64 { return float64(c.Stats().Bytes) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sluice_cache_limit_bytes", Help: "Bytes of objects that may be kept in memory.",
-		}, func() float64 { return float64(c.bytesMax) }),
+		}, func() float64 { return float64(c.kept.bytesMax) }),
 	}
 }
