@@ -8,7 +8,7 @@
 // gets through [Catalog] and never decides itself.
 //
 // The path that matters is in append.go: place, persist, replicate, publish,
-// acknowledge. The path to the bucket is in flush.go: prepare, upload, commit,
+// acknowledge. The path to the bucket is in flush.go: plan, upload, commit,
 // record, trim. Reading is in read.go (hot tail, WAL file) and cold.go (objects).
 //
 // Goroutines: the WAL's own call [Engine.durable] in WAL order; one flusher for

@@ -13,6 +13,9 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
+// absorbParallel is how many manifests are written at once.
+const absorbParallel = 16
+
 // manifests reads and replaces the objects that hold the ranges which heads do not (E17).
 type manifests struct{ e *Engine }
 

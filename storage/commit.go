@@ -1,0 +1,158 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluicemq/sluice/catalog"
+)
+
+// The step "commit": the quorum judges what was uploaded, and partitions follow its verdicts.
+
+// sectionsPerCommitMax keeps the command of a commit under 1 MiB.
+const sectionsPerCommitMax = 3000
+
+// errRefused sends a flush back to planning (E28).
+var errRefused = errors.New("the quorum refused part of a commit")
+
+// commitAll commits bundles in order, as many to a command as its size allows.
+func (e *Engine) commitAll(ctx context.Context, bundles []*bundle) error {
+	for len(bundles) > 0 {
+		n, sections := 0, 0
+		for n < len(bundles) && (n == 0 || sections+len(bundles[n].sections) <= sectionsPerCommitMax) {
+			sections += len(bundles[n].sections)
+			n++
+		}
+		if err := e.commit(ctx, bundles[:n]); err != nil {
+			return err
+		}
+		bundles = bundles[n:]
+	}
+	return nil
+}
+
+// commit makes bundles live and publishes what waited for it.
+func (e *Engine) commit(ctx context.Context, bundles []*bundle) error {
+	c := catalog.Commit{Incarnation: e.incarnation}
+	for _, b := range bundles {
+		c.Bundles = append(c.Bundles, e.commitBundle(b))
+	}
+	result, err := e.propose(ctx, c)
+	if err != nil {
+		return err
+	}
+	refused := 0
+	for i, b := range bundles {
+		for j, s := range b.sections {
+			switch v := result.Verdicts[i][j]; v {
+			case catalog.Committed:
+				acknowledge(e.committed(s, &c.Bundles[i].Ranges[j]))
+			case catalog.Void: // the topic's deletion or the log start has told the partition already
+			default:
+				refused++
+				acknowledge(e.reconcile(s.p))
+			}
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("%w: %d ranges", errRefused, refused)
+	}
+	return nil
+}
+
+// propose numbers a commit and repeats it under its number until the outcome is known (E28). Where
+// the caller gave up before that, the next commit first waits until the last is settled.
+func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error) {
+	if err := e.commitTurn.take(ctx); err != nil {
+		return catalog.CommitResult{}, err
+	}
+	defer e.commitTurn.give()
+	if e.commitInDoubt {
+		if err := e.deps.Catalog.Barrier(ctx); err != nil {
+			return catalog.CommitResult{}, err
+		}
+		e.commitInDoubt = false
+	}
+	c.Number = e.deps.Catalog.LastCommit(e.incarnation) + 1
+	var result catalog.CommitResult
+	var refusal error
+	err := e.retry(ctx, "commit", func(ctx context.Context) (err error) {
+		result, err = e.deps.Catalog.Commit(ctx, c)
+		if errors.Is(err, catalog.ErrUnavailable) {
+			e.commitInDoubt = true
+			return err
+		}
+		e.commitInDoubt = false
+		refusal = err
+		return nil
+	})
+	if errors.Is(refusal, catalog.ErrFenced) {
+		e.fail(fmt.Errorf("commit: %w", refusal)) // I4
+	}
+	return result, errors.Join(err, refusal)
+}
+
+// reconcile follows the quorum where a commit was refused: perhaps an earlier one,
+// whose outcome nobody waited for, has moved the committed end.
+func (e *Engine) reconcile(p *partition) []ack {
+	head, ok := e.deps.Catalog.Head(p.id)
+	if !ok {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == gone {
+		return nil
+	}
+	p.forgetBaseLocked() // the head's is not known for certain, and may be why it was refused
+	if !p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
+		return nil
+	}
+	if p.facts.Load().afterCommit {
+		return p.showLocked(nil, max(p.hw, p.committed))
+	}
+	return nil
+}
+
+// committed takes note of a range that is live, and shows what waited for it.
+func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
+	p := s.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == gone {
+		return nil
+	}
+	p.advanceCommittedLocked(s.end(), e.uncount)
+	switch {
+	case !s.isBase:
+	case p.flush.stateEnd == s.end():
+		p.flush.base, p.flush.baseBytes = r.State, len(s.state)
+		p.flush.producers.MarkBase()
+		p.flush.walBase = false
+	default: // log start was faster (E12): a delta on this base would miss what lies between
+		p.forgetBaseLocked()
+	}
+	if p.facts.Load().afterCommit {
+		return p.showLocked(nil, max(p.hw, p.committed))
+	}
+	return nil
+}
+
+// forgetBaseLocked makes the next section and the next record write bases.
+func (p *partition) forgetBaseLocked() {
+	p.flush.base = catalog.StateRef{}
+	p.flush.walBase = false
+}
+
+// commitBundle says what a bundle makes live.
+func (e *Engine) commitBundle(b *bundle) catalog.CommitBundle {
+	out := catalog.CommitBundle{Object: b.id, Bytes: b.built.Bytes}
+	for i, s := range b.sections {
+		ref := &b.built.Sections[i]
+		out.Ranges = append(out.Ranges, catalog.CommitRange{
+			Partition: s.p.id, Range: ref.Range, WALEnd: s.walEnd(), State: ref.State, Base: s.base,
+		})
+	}
+	return out
+}

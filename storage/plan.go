@@ -1,0 +1,167 @@
+package storage
+
+import (
+	"slices"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/storage/pstate"
+)
+
+// The step "plan": what is persisted and uncommitted becomes sections, and sections become bundles. Nothing here does I/O.
+
+const (
+	sectionsPerBundleMax = 1500      // keeps a bundle's part of the command under catalog.CommitPartBytesMax (E17)
+	passBytesMax         = 256 << 20 // one pass plans at most this much
+	passBatchesMax       = 256 << 10 // and this many batches; the next pass takes the rest
+)
+
+// plan plans bundles and marks the partitions that it chose.
+func (e *Engine) plan(parts []*partition) (bundles []*bundle, chosen []*partition, count int, more bool) {
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b *partition) int { return a.id.Compare(b.id) })
+	parts = keepersFirst(parts)
+	sectionsMax := catalog.RangesPerHeadMax - e.cfg.ManifestAt
+	var sections []*section
+	bytes := int64(0)
+	for _, p := range parts {
+		if bytes >= passBytesMax || count >= passBatchesMax {
+			more = true
+			break
+		}
+		cut, rest := p.plan(e.cfg.FlushBytes, sectionsMax, passBatchesMax-count)
+		more = more || rest
+		if cut == nil {
+			continue
+		}
+		chosen = append(chosen, p)
+		for _, s := range cut {
+			count += len(s.batches)
+			bytes += s.bytes
+		}
+		sections = append(sections, cut...)
+	}
+	return pack(sections, e.cfg.FlushBytes), chosen, count, more
+}
+
+// keepersFirst puts the partitions of topics that keep everything before the others.
+func keepersFirst(parts []*partition) []*partition {
+	keepers, others := make([]*partition, 0, len(parts)), make([]*partition, 0, len(parts))
+	for _, p := range parts {
+		if p.facts.Load().keeps() {
+			keepers = append(keepers, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return append(keepers, others...)
+}
+
+// plan cuts what is persisted and uncommitted of one partition into sections and marks it
+// busy; nil if there is nothing or another pass has it. rest says that limits left batches out.
+func (p *partition) plan(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
+	p.mu.Lock()
+	if p.status != serving || p.flush.busy || p.committed >= p.persisted {
+		p.mu.Unlock()
+		return nil, false
+	}
+	sections, rest = p.cutLocked(sectionBytesMax, sectionsMax, batchesMax)
+	if sections == nil {
+		p.mu.Unlock()
+		return nil, rest
+	}
+	p.flush.busy = true
+	producers, stateEnd := p.flush.producers.Clone(), p.flush.stateEnd
+	epochs := slices.Clone(p.epochs)
+	base, baseBytes := p.flush.base, p.flush.baseBytes
+	p.mu.Unlock()
+	for _, s := range sections {
+		for i := range s.batches {
+			if b := &s.batches[i]; b.end > stateEnd {
+				producers.Apply(b.state())
+				stateEnd = b.end
+			}
+		}
+		state := &pstate.State{End: s.end(), LogStart: s.logStart, Epochs: epochHistoryAt(epochs, s.end()), Producers: producers}
+		s.state, s.isBase = encodeState(state, base.Object == 0, baseBytes)
+		if s.isBase {
+			base = catalog.StateRef{} // until it is committed, later sections write bases too
+		}
+		s.base = base
+	}
+	return sections, rest
+}
+
+// cutLocked copies the persisted, uncommitted batches (E18, E26), cut where incarnation or epoch changes and at a size.
+func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
+	facts := p.facts.Load()
+	for i := p.log.search(p.committed); i < p.log.len() && p.log.at(i).end <= p.persisted; { // E26
+		if batchesMax == 0 || len(sections) == sectionsMax {
+			return sections, true
+		}
+		first := p.log.at(i)
+		s := &section{p: p, facts: facts, logStart: p.logStart, source: first.source, epoch: first.epoch}
+		from := i
+		for ; i < p.log.len() && i-from < batchesMax; i++ {
+			b := p.log.at(i)
+			if b.end > p.persisted || b.source != s.source || b.epoch != s.epoch || i > from && s.bytes+int64(b.size) > sectionBytesMax {
+				break
+			}
+			s.bytes += int64(b.size)
+		}
+		s.batches = p.log.copy(from, i)
+		batchesMax -= i - from
+		sections = append(sections, s)
+	}
+	return sections, false
+}
+
+// deltaFloor is how large a delta may be whatever the size of its base.
+const deltaFloor = 512
+
+// encodeState writes a delta, or a base when one is due: deltas have outgrown half of it (E11).
+func encodeState(s *pstate.State, wantBase bool, baseBytes int) (block []byte, isBase bool) {
+	if !wantBase {
+		block = pstate.EncodeDelta(nil, s)
+		if len(block) <= max(deltaFloor, baseBytes/2) {
+			return block, false
+		}
+	}
+	return pstate.EncodeBase(nil, s), true
+}
+
+// pack puts sections into bundles one after another, so that a partition's stay in order. What never expires gets bundles of its
+// own: a few committed offsets would keep the megabytes beside them, which expire, in the bucket.
+func pack(sections []*section, bundleBytes int64) (bundles []*bundle) {
+	for len(sections) > 0 {
+		n := 1
+		for n < len(sections) && sections[n].facts.keeps() == sections[0].facts.keeps() {
+			n++
+		}
+		bundles = append(bundles, packEvenly(sections[:n], bundleBytes)...)
+		sections = sections[n:]
+	}
+	return bundles
+}
+
+// packEvenly makes as many bundles as bundleBytes goes into the whole, rounded, and of about one size: a section goes where its
+// middle lies. Filling one bundle after the other would leave the room of half a section in each, a quarter of all where few
+// partitions are written to, and the store asks a price for each request.
+func packEvenly(sections []*section, bundleBytes int64) (bundles []*bundle) {
+	total := int64(0)
+	for _, s := range sections {
+		total += s.bytes
+	}
+	count := max(1, (total+bundleBytes/2)/bundleBytes)
+	last, before := int64(-1), int64(0)
+	for _, s := range sections {
+		at := (before + s.bytes/2) * count / max(total, 1)
+		before += s.bytes
+		if n := len(bundles); at != last || len(bundles[n-1].sections) >= sectionsPerBundleMax {
+			bundles = append(bundles, &bundle{})
+			last = at
+		}
+		b := bundles[len(bundles)-1]
+		b.sections = append(b.sections, s)
+	}
+	return bundles
+}

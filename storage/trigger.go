@@ -1,0 +1,160 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// What starts a flush: enough has gathered, the interval has passed, a partition of class object has
+// something durable, or Flush was called. Each starts passes (flush.go) over the partitions that concern it.
+
+// heldPause is how long a flush waits that found its partitions held by another.
+const heldPause = 5 * time.Millisecond
+
+// A flush that size starts brings this many bundles: each flush adds a range to every partition that it takes, and a range costs
+// its part of a command, a state record and its part of a manifest. With a flush for each bundle, 16 partitions and 100 MiB/s,
+// manifests came to as many requests as bundles.
+const bundlesPerFlush = 4
+
+// flushAt returns how many unflushed bytes start a flush before its time: so many that its bundles fill the
+// upload slots, but not so many that they fall out of memory and have to be read again, or use up the WAL's budget.
+func (c *Config) flushAt() int64 {
+	return max(c.FlushBytes, min(bundlesPerFlush*c.FlushBytes, c.HotBytes/4, c.WALBudgetBytes/8))
+}
+
+// Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends.
+func (e *Engine) Flush(ctx context.Context) error {
+	for {
+		n, _, err := e.pass(ctx, e.all())
+		again := errors.Is(err, errRefused) || errors.Is(err, errLost) && movedOn(err)
+		if err != nil && !again {
+			return err
+		}
+		if n == 0 && e.Unflushed() == 0 {
+			return e.trim(ctx)
+		}
+		if n == 0 || again { // another pass holds the partitions, or it has to be planned again
+			if err := sleep(ctx, heldPause); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// flushLoop flushes every partition when enough has gathered or enough time has passed.
+func (e *Engine) flushLoop() {
+	timer := time.NewTimer(e.cfg.FlushInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.flushNow:
+			if !e.worthFlushing() {
+				continue
+			}
+		case <-timer.C:
+		}
+		e.unflushed.Store(0)
+		_ = e.retry(e.ctx, "flush", e.flushAll)
+		timer.Reset(e.cfg.FlushInterval)
+	}
+}
+
+// worthFlushing gives back what it can of the log, and reports whether half of what started a flush is left in it. If retention has
+// passed it, or class object has brought it to the bucket, the count goes on with the rest: what is deleted before the interval ends is
+// never uploaded. One old record that stays holds back all of the log behind it, and is flushed with it.
+func (e *Engine) worthFlushing() bool {
+	if e.unflushed.Load() < e.cfg.flushAt() {
+		return false // a signal from before the last flush
+	}
+	if e.trim(e.ctx) != nil {
+		return true // the flush trims too, and tries again
+	}
+	counted := e.unflushed.Load() // after the trim, before what is left: nothing counts twice, nothing is missed
+	left := e.budget.span.Load() + e.budget.tailBytes.Load()
+	if left >= e.cfg.flushAt()/2 {
+		return true
+	}
+	e.unflushed.Add(left - counted)
+	return false
+}
+
+// flushAll repeats pass and trim as long as a pass leaves something that was there when it began.
+func (e *Engine) flushAll(ctx context.Context) error {
+	for {
+		_, more, err := e.pass(ctx, unhurried(e.all()))
+		// What one partition lacks does not keep the others' segments from going.
+		if err = errors.Join(err, e.trim(ctx)); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// unhurried leaves out the partitions of class object: urgentLoop flushes them at once, and the
+// many bundles of a regular pass must not hold them up (E18).
+func unhurried(parts []*partition) []*partition {
+	return slices.DeleteFunc(parts, func(p *partition) bool { return p.facts.Load().afterCommit })
+}
+
+// urgentSet gathers partitions of class object that have something to flush at once.
+type urgentSet struct {
+	wake  chan struct{}
+	mu    sync.Mutex
+	parts map[*partition]struct{}
+}
+
+func (e *Engine) wakeUrgent(p *partition) {
+	e.urgent.mu.Lock()
+	if e.urgent.parts == nil {
+		e.urgent.parts = make(map[*partition]struct{})
+	}
+	e.urgent.parts[p] = struct{}{}
+	e.urgent.mu.Unlock()
+	signal(e.urgent.wake)
+}
+
+func (u *urgentSet) take() []*partition {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	out := make([]*partition, 0, len(u.parts))
+	for p := range u.parts {
+		out = append(out, p)
+	}
+	u.parts = nil
+	return out
+}
+
+// urgentLoop flushes partitions of class object at once, and only them (E18).
+func (e *Engine) urgentLoop() {
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.urgent.wake:
+		}
+		parts := e.urgent.take()
+		planned := 0
+		_ = e.retry(e.ctx, "flush of class object", func(ctx context.Context) (err error) {
+			planned, _, err = e.pass(ctx, parts)
+			return err
+		})
+		for _, p := range parts { // those that another pass held, or that have more already
+			if p.uncommitted() {
+				e.wakeUrgent(p)
+			}
+		}
+		if planned == 0 {
+			_ = sleep(e.ctx, heldPause)
+		}
+	}
+}
+
+func (p *partition) uncommitted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status == serving && p.committed < p.persisted
+}

@@ -1,0 +1,141 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/sluicemq/sluice/internal/unzeroed"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/object"
+)
+
+// The step "upload": bundles are laid out and put into the bucket under ids that nobody else has.
+
+// errLost says that batches are not where they should be: the deletion of their topic or the
+// log start was faster, or they are damaged. To try the same again would not end; the flush is planned anew.
+var errLost = errors.New("batches could not be read from the write-ahead log")
+
+// upload puts all bundles into the bucket, several at a time.
+func (e *Engine) upload(ctx context.Context, bundles []*bundle) error {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, e.cfg.UploadParallel)
+	errs := make([]error, len(bundles))
+	for i, b := range bundles {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			err := e.retry(ctx, "upload bundle", func(ctx context.Context) error { return e.uploadOne(ctx, b) })
+			errs[i] = errors.Join(err, b.lost)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// uploadOne makes one attempt. After an outcome in doubt the next attempt takes a new id.
+func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
+	if b.id == 0 {
+		id, err := e.objects.next(ctx)
+		if err != nil {
+			return err
+		}
+		b.id = id
+	}
+	if err := e.build(b); err != nil {
+		b.sections, b.lost = nil, errors.Join(b.lost, fmt.Errorf("%w: %w", errLost, err))
+	}
+	if len(b.sections) == 0 {
+		return nil
+	}
+	body := bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C, PartCRCs: b.built.PartCRCs}
+	err := e.deps.Bucket.Create(ctx, e.objectKey(b.id, e.incarnation, object.KindBundle), body)
+	b.built.Parts, b.built.PartCRCs = nil, nil // lets go of the batches; built again for another attempt
+	var damaged *bucket.DamagedPartError
+	if errors.As(err, &damaged) {
+		err = b.distrust(body.Parts[damaged.Part], err)
+	}
+	if err != nil {
+		if !errors.Is(err, bucket.ErrUnavailable) && !errors.Is(err, bucket.ErrDenied) {
+			b.id = 0 // taken, or in doubt: abandoned (E28, I3)
+		}
+		return fmt.Errorf("create bundle: %w", err)
+	}
+	b.uploaded = true
+	e.meter.uploaded(b.built.Bytes)
+	return nil
+}
+
+// distrust forgets a batch whose bytes in memory are not any more those that were placed: the next attempt, and whoever
+// reads it, takes it from the WAL, where it has its checksum.
+func (b *bundle) distrust(part []byte, err error) error {
+	for _, s := range b.sections {
+		for i := range s.batches {
+			if c := &s.batches[i]; len(c.bytes) > 0 && &c.bytes[0] == &part[0] {
+				s.p.forget(c.end)
+				c.bytes = nil
+				return fmt.Errorf("batch [%d,%d) of %s changed in memory: %w", c.start, c.end, s.p.id, err)
+			}
+		}
+	}
+	return err
+}
+
+// build lays a bundle out. A section that cannot be read is left out, so that it keeps nothing else from the bucket.
+func (e *Engine) build(b *bundle) error {
+	w := object.NewBundle(object.Header{
+		ClusterID: e.deps.Catalog.ClusterID(), Generation: e.incarnation.Generation(), Object: b.id, Incarnation: e.incarnation,
+	})
+	var kept []*section
+	for _, s := range b.sections {
+		refs, err := s.refs()
+		if err != nil {
+			b.lost = errors.Join(b.lost, fmt.Errorf("%w: %w", errLost, err))
+			continue
+		}
+		kept = append(kept, s)
+		if _, err := w.AddSection(object.Section{
+			Topic: s.p.id.Topic, Name: s.facts.topic.Name, Creation: s.facts.topic.Creation,
+			Partition: s.p.id.Index, PartitionCount: int32(len(s.facts.topic.Partitions)), ReplicationFactor: s.facts.topic.ReplicationFactor,
+			Configs: s.facts.topic.Configs, LogStart: s.logStart,
+			Incarnation: s.source.incarnation, Epoch: s.epoch, Start: s.start(), End: s.end(), WALEnd: s.walEnd(),
+			Batches: refs, State: s.state, StateEnd: s.end(), Base: s.base,
+		}); err != nil {
+			return fmt.Errorf("section of %s: %w", s.p.id, err)
+		}
+	}
+	b.sections = kept
+	if len(kept) == 0 {
+		return nil
+	}
+	built, err := w.Finish()
+	b.built = built
+	return err
+}
+
+// refs returns the section's batches, from memory or read from the WAL.
+func (s *section) refs() ([]object.BatchRef, error) {
+	refs := make([]object.BatchRef, len(s.batches))
+	for i := range s.batches {
+		b := &s.batches[i]
+		bytes, err := b.load()
+		if err != nil {
+			return nil, fmt.Errorf("[%d,%d) of %s: %w", b.start, b.end, s.p.id, err)
+		}
+		refs[i] = object.BatchRef{Bytes: bytes, Start: b.start, End: b.end, MaxTimestamp: b.maxTimestamp, CRC: b.crc}
+	}
+	return refs, nil
+}
+
+// load returns a batch's bytes from memory or from the WAL, verified.
+func (b *batch) load() ([]byte, error) {
+	if b.bytes != nil {
+		return b.bytes, nil
+	}
+	bytes := unzeroed.Make(int(b.size))
+	if err := b.source.read(bytes, b.position, b.crc); err != nil {
+		return nil, err
+	}
+	return bytes, nil
+}
