@@ -55,7 +55,6 @@ var codes = []struct {
 	{group.ErrUnknownMember, protocol.CodeUnknownMemberID},
 	{group.ErrInvalidSession, protocol.CodeInvalidSessionTimeout},
 	{group.ErrRebalanceInProgress, protocol.CodeRebalanceInProgress},
-	{group.ErrTooLong, protocol.CodeInvalidRequest},
 	{group.ErrNotEmpty, protocol.CodeNonEmptyGroup},
 	{group.ErrNotFound, protocol.CodeGroupIDNotFound},
 	{group.ErrMemberIDRequired, protocol.CodeMemberIDRequired},

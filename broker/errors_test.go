@@ -88,12 +88,14 @@ func TestEverySentinelHasACode(t *testing.T) {
 				t.Errorf("%s is not listed here", name)
 				continue
 			}
-			mapped := false
+			rows := 0
 			for _, c := range codes {
-				mapped = mapped || c.err == err
+				if c.err == err {
+					rows++
+				}
 			}
-			if !mapped {
-				t.Errorf("%s has no row in errors.go", name)
+			if rows != 1 {
+				t.Errorf("%s has %d rows in errors.go, want 1", name, rows)
 			}
 			if got, want := codeOf(fmt.Errorf("wrapped: %w", err)), codeOf(err); got != want {
 				t.Errorf("%s wrapped: %s, want %s", name, got, want)

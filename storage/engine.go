@@ -12,7 +12,6 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage/cache"
-	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
 	"github.com/sluicemq/sluice/wal"
 )
@@ -319,5 +318,3 @@ func newFacts(t *catalog.Topic, defaults *catalog.TopicDefaults) *topicFacts {
 		afterCommit: config.Durability == "object" || config.Durability == "replicated",
 	}
 }
-
-var _ = object.Key
