@@ -3,12 +3,12 @@
 #   build      bin/sluice, static, version stamped
 #   run        build, then a broker on 127.0.0.1:9092 with its data in ./sluice-data
 #   tools      install what the tests need: kcat, versitygw, MinIO, Apache Kafka's jars (a JDK must be there), Python clients
-#   check      gofmt, vet, staticcheck, house tests, in both modules
+#   check      gofmt, vet, staticcheck, house tests, in every module
 #   test       everything once with -race, and a short fuzz; ends with one line of counts
 #   test-long  the long evidence (SLUICE_LONG=1), by hand
 #   bench      Sluice beside Apache Kafka and the machine's limits, over an hour; results in bench/results.
 #              ARGS='--only throughput-4' for a part, ARGS=--help for the rest
-#   bench-micro  Go benchmarks of both modules
+#   bench-micro  Go benchmarks of every module
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
@@ -17,7 +17,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-MODULES := . compat-tests
+MODULES := . storage/bucket/s3/faketest compat-tests
 FUZZTIME ?= 3s
 
 export SLUICE_TOOLS ?= $(HOME)/.cache/sluice-tools

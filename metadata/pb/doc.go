@@ -6,5 +6,7 @@
 package pb
 
 // The checksum tells the test whether metadata.proto was changed since.
-//go:generate protoc --proto_path=. --go_out=. --go_opt=paths=source_relative metadata.proto
+// protoc-gen-go is a tool of go.mod, at the version of the runtime that the code needs.
+//
+//go:generate sh -c "protoc --plugin=protoc-gen-go=$(go tool -n protoc-gen-go) --proto_path=. --go_out=. --go_opt=paths=source_relative metadata.proto"
 //go:generate sh -c "sha256sum metadata.proto > metadata.proto.sha256"

@@ -23,6 +23,26 @@ func TestGeneratedCodeIsFresh(t *testing.T) {
 	}
 }
 
+// The generator that go.mod pins is the one that the code was made with.
+func TestGeneratorIsPinned(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile("metadata.pb.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(mod), "\ntool google.golang.org/protobuf/cmd/protoc-gen-go\n") {
+		t.Error("go.mod does not name protoc-gen-go as a tool")
+	}
+	_, made, _ := strings.Cut(string(code), "protoc-gen-go v")
+	made, _, _ = strings.Cut(made, "\n")
+	if !strings.Contains(string(mod), "\tgoogle.golang.org/protobuf v"+made+"\n") {
+		t.Errorf("metadata.pb.go was made by protoc-gen-go v%s, go.mod pins another: run go generate ./metadata/pb", made)
+	}
+}
+
 // Every kind of command that the oneof has is in the golden list: a number
 // that was used once keeps its meaning for ever.
 func TestCommandNumbersStay(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/term"
 )
 
 // deleted is what became of a topic to be deleted.
@@ -66,7 +66,7 @@ On a terminal it says what goes and asks. Elsewhere, as in scripts, it wants --y
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // confirmDelete shows what goes and asks.
