@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// Bucket is what the chain needs of the object store. cmd joins it to the real one.
+// Bucket is what the chain needs of the object store. node joins it to the real one.
 type Bucket interface {
 	// Create stores an object if the key is free and reports whether it did. An
 	// error leaves the outcome open.
