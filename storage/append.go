@@ -131,16 +131,11 @@ func (e *Engine) admit(req *AppendRequest) error {
 // resolve finds the partitions of a request; nil where there is none.
 func (e *Engine) resolve(req *AppendRequest) []*partition {
 	parts := make([]*partition, len(req.Partitions))
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	var topic ident.TopicID
-	var ofTopic []*partition
+	e.partitions.mu.RLock()
+	defer e.partitions.mu.RUnlock()
+	lookup := requestLookup{of: &e.partitions}
 	for i := range req.Partitions {
-		tp := req.Partitions[i].Partition
-		if i == 0 || tp.Topic != topic { // a request lists them by topic
-			topic, ofTopic = tp.Topic, e.topics[tp.Topic]
-		}
-		parts[i] = partitionAt(ofTopic, tp.Index)
+		parts[i] = lookup.get(req.Partitions[i].Partition)
 	}
 	return parts
 }
@@ -261,7 +256,7 @@ func (p *partition) admitLocked(e *Engine, in *PartitionAppend) error {
 	switch {
 	case p.status == gone:
 		return ErrUnknownPartition
-	case p.status == loading:
+	case p.status == opening:
 		return ErrNotReady
 	case e.failed.Load() != nil:
 		return ErrWALFailed

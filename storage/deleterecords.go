@@ -32,7 +32,7 @@ func (e *Engine) DeleteRecords(ctx context.Context, tp ident.TopicPartition, bef
 	if err := e.moveLogStart(ctx, tp, target); err != nil {
 		return -1, fmt.Errorf("delete records of %s below %d: %w", tp, target, err)
 	}
-	p := e.partition(tp)
+	p := e.partitions.get(tp)
 	if p == nil {
 		return -1, ErrUnknownPartition // deleted meanwhile
 	}
@@ -47,7 +47,7 @@ func (e *Engine) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ide
 	if err := e.refusing(); err != nil {
 		return -1, err
 	}
-	p := e.partition(tp)
+	p := e.partitions.get(tp)
 	if p == nil {
 		return -1, ErrUnknownPartition
 	}
@@ -67,7 +67,7 @@ func (e *Engine) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ide
 
 // moveLogStart asks the quorum, which tells the partition (LogStartMoved) before it answers.
 func (e *Engine) moveLogStart(ctx context.Context, tp ident.TopicPartition, to ident.Offset) error {
-	p := e.partition(tp)
+	p := e.partitions.get(tp)
 	if p == nil {
 		return ErrUnknownPartition
 	}

@@ -37,9 +37,10 @@ type Engine struct {
 	manifests    *manifests
 	objects      *objectIDs
 
-	mu     sync.RWMutex                   // guards the map and the list, nothing else; taken before a partition's
-	topics map[ident.TopicID][]*partition // by index: a request looks up its topics, not each partition
-	tails  []*source                      // sealed, oldest first
+	partitions partitions
+
+	mu    sync.Mutex // guards the list, nothing else
+	tails []*source  // sealed, oldest first
 
 	unflushed atomic.Int64 // bytes persisted since the last flush began
 	woken     wakers       // by the group that is being published
@@ -82,7 +83,6 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, deps: deps, log: deps.Log,
-		topics:     make(map[ident.TopicID][]*partition),
 		flushNow:   make(chan struct{}, 1),
 		commitTurn: newTurn(), trimTurn: newTurn(),
 	}
@@ -160,7 +160,7 @@ func (e *Engine) walFailed(err error, appends []*wal.Append) {
 
 // failAllAcks answers everyone who waits with an indefinite error.
 func (e *Engine) failAllAcks() {
-	for _, p := range e.all() {
+	for _, p := range e.partitions.all() {
 		p.failAcks(ErrWALFailed)
 	}
 }
@@ -205,16 +205,14 @@ func (e *Engine) TopicCreated(t *catalog.Topic) {
 	facts := newFacts(t, e.cfg.TopicDefaults)
 	for i := range t.Partitions {
 		id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
-		e.mu.Lock()
-		p := e.partitionLocked(id)
+		p := e.partitions.get(id)
 		if p == nil {
 			p = newPartition(id, facts)
 			p.leader = leaderOf(t.Partitions[i])
 			p.noteEpochLocked(p.leader.Epoch, 0)
-			p.status = serving
-			e.topics[id.Topic] = append(e.topics[id.Topic], p)
+			p.status = leading
+			e.partitions.put(p)
 		}
-		e.mu.Unlock()
 		p.facts.Store(facts)
 	}
 }
@@ -224,11 +222,7 @@ func (e *Engine) ConfigsChanged(t *catalog.Topic) { e.TopicCreated(t) }
 
 // TopicDeleted closes a topic's partitions: waiting producers and readers are answered, its batches become void.
 func (e *Engine) TopicDeleted(id ident.TopicID) {
-	e.mu.Lock()
-	closing := e.topics[id]
-	delete(e.topics, id)
-	e.mu.Unlock()
-	for _, p := range closing {
+	for _, p := range e.partitions.removeTopic(id) {
 		p.mu.Lock()
 		p.status = gone
 		e.forgetUncommittedLocked(p)
@@ -257,7 +251,7 @@ func (e *Engine) uncount(b *batch) {
 // LogStartMoved takes note of a log start that the quorum has moved, and of the
 // committed end, which follows it (E12).
 func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.Offset) {
-	p := e.partition(tp)
+	p := e.partitions.get(tp)
 	if p == nil {
 		return
 	}
@@ -269,35 +263,6 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 	}
 	p.advanceCommittedLocked(committed, e.uncount)
 	p.wakeLocked()
-}
-
-func (e *Engine) partition(tp ident.TopicPartition) *partition {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	return e.partitionLocked(tp)
-}
-
-// partitionLocked finds a partition; nil if there is none. e.mu is held at least for reading.
-func (e *Engine) partitionLocked(tp ident.TopicPartition) *partition {
-	return partitionAt(e.topics[tp.Topic], tp.Index)
-}
-
-func partitionAt(parts []*partition, index int32) *partition {
-	if index < 0 || int(index) >= len(parts) {
-		return nil
-	}
-	return parts[index]
-}
-
-// all returns the partitions in id order of no meaning.
-func (e *Engine) all() []*partition {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	out := make([]*partition, 0, 2*len(e.topics))
-	for _, parts := range e.topics {
-		out = append(out, parts...)
-	}
-	return out
 }
 
 func newPartition(id ident.TopicPartition, facts *topicFacts) *partition {

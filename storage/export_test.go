@@ -37,7 +37,7 @@ var PickEntries = pickEntries
 
 // IndexedBatches counts the batches that the partitions have in memory.
 func (e *Engine) IndexedBatches() (n int) {
-	for _, p := range e.all() {
+	for _, p := range e.partitions.all() {
 		p.mu.Lock()
 		n += p.log.len()
 		p.mu.Unlock()

@@ -6,7 +6,7 @@ import "github.com/sluicemq/sluice/ident"
 // by the quorum's count, and those that are not there yet. Batches that the log start has passed count
 // until their object, or their range in the manifest, is let go.
 func (e *Engine) LogBytes(tp ident.TopicPartition) (int64, error) {
-	p := e.partition(tp)
+	p := e.partitions.get(tp)
 	if p == nil {
 		return -1, ErrUnknownPartition
 	}

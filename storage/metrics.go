@@ -207,7 +207,7 @@ func (partitionCollector) Describe(c chan<- *prometheus.Desc) {
 }
 
 func (p partitionCollector) Collect(c chan<- prometheus.Metric) {
-	if p.partitionsMax > 0 && p.e.count() > p.partitionsMax {
+	if p.partitionsMax > 0 && p.e.partitions.count() > p.partitionsMax {
 		c <- prometheus.MustNewConstMetric(shownDesc, prometheus.GaugeValue, 0)
 		return
 	}
@@ -242,14 +242,4 @@ func (g *partitionGauge) Desc() *prometheus.Desc { return g.desc }
 func (g *partitionGauge) Write(m *dto.Metric) error {
 	m.Label, m.Gauge = g.labels, &dto.Gauge{Value: &g.value}
 	return nil
-}
-
-func (e *Engine) count() int {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	n := 0
-	for _, parts := range e.topics {
-		n += len(parts)
-	}
-	return n
 }

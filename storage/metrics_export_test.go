@@ -4,7 +4,7 @@ import "fmt"
 
 // CheckUnflushed compares what is counted as not in the bucket with what the batch logs hold.
 func (e *Engine) CheckUnflushed() error {
-	for _, p := range e.all() {
+	for _, p := range e.partitions.all() {
 		if err := p.checkUnflushed(); err != nil {
 			return err
 		}

@@ -14,8 +14,8 @@ import (
 type status uint8
 
 const (
-	loading status = iota // its state is still in the bucket: answers are retriable (E24)
-	serving
+	opening status = iota // its state is still in the bucket: answers are retriable (E24)
+	leading
 	gone // deleted; nothing about it matters any more
 )
 

@@ -60,7 +60,7 @@ func keepersFirst(parts []*partition) []*partition {
 // busy; nil if there is nothing or another pass has it. rest says that limits left batches out.
 func (p *partition) plan(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
 	p.mu.Lock()
-	if p.status != serving || p.flush.busy || p.committed >= p.persisted {
+	if p.status != leading || p.flush.busy || p.committed >= p.persisted {
 		p.mu.Unlock()
 		return nil, false
 	}

@@ -62,19 +62,14 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 	e.meter.read(f)
 }
 
-// resolveFetch finds the partitions of a request; nil where there is none. A request lists them by topic.
+// resolveFetch finds the partitions of a request; nil where there is none.
 func (e *Engine) resolveFetch(f *Fetch) []*partition {
 	parts := make([]*partition, len(f.Partitions))
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	var topic ident.TopicID
-	var ofTopic []*partition
+	e.partitions.mu.RLock()
+	defer e.partitions.mu.RUnlock()
+	lookup := requestLookup{of: &e.partitions}
 	for i := range f.Partitions {
-		tp := f.Partitions[i].Partition
-		if i == 0 || tp.Topic != topic {
-			topic, ofTopic = tp.Topic, e.topics[tp.Topic]
-		}
-		parts[i] = partitionAt(ofTopic, tp.Index)
+		parts[i] = lookup.get(f.Partitions[i].Partition)
 	}
 	return parts
 }
@@ -201,7 +196,7 @@ func (p *partition) checkEpochLocked(epoch ident.Epoch) error {
 	switch {
 	case p.status == gone:
 		return ErrUnknownPartition
-	case p.status == loading:
+	case p.status == opening:
 		return ErrNotReady
 	case epoch == ident.NoEpoch, epoch == p.leader.Epoch:
 		return nil
@@ -313,7 +308,7 @@ func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func
 	w := &watcher{c: c}
 	watched := make([]*partition, 0, len(ids))
 	for _, id := range ids {
-		if p := e.partition(id); p != nil {
+		if p := e.partitions.get(id); p != nil {
 			p.mu.Lock()
 			p.watchers = append(p.watchers, w)
 			p.mu.Unlock()
@@ -334,7 +329,7 @@ func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func
 // EpochEnd answers OffsetForLeaderEpoch (KIP-320): the largest epoch at or below
 // the one asked for and its end offset; NoEpoch and -1 if there is none.
 func (e *Engine) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
-	p := e.partition(tp)
+	p := e.partitions.get(tp)
 	if p == nil {
 		return ident.NoEpoch, -1, ErrUnknownPartition
 	}

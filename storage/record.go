@@ -140,7 +140,7 @@ func (w *recordWrite) add(p *partition, entry wal.Entry, isBase bool) {
 func (p *partition) encodeRecord(due func(*partition) bool) (entry wal.Entry, isBase, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.status != serving || !due(p) {
+	if p.status != leading || !due(p) {
 		return entry, false, false
 	}
 	f := &p.flush

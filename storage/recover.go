@@ -229,9 +229,7 @@ func (e *Engine) openPartitions(scan *scan) error {
 			if err := e.openPartition(p, &head, f); err != nil {
 				return fmt.Errorf("topic %s partition %d: %w", t.Name, i, err)
 			}
-			e.mu.Lock() // the WAL may fail already and look for who waits
-			e.topics[id.Topic] = append(e.topics[id.Topic], p)
-			e.mu.Unlock()
+			e.partitions.put(p) // the WAL may fail already and look for who waits
 		}
 	}
 	return nil
@@ -303,7 +301,7 @@ func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) 
 	p.noteEpochLocked(p.leader.Epoch, p.end)
 	p.epochs = pstate.TrimEpochs(p.epochs, p.logStart)
 	p.flush.needRecord = p.committed > 0
-	p.status = serving
+	p.status = leading
 	if p.facts.Load().afterCommit && p.committed < p.persisted {
 		e.wakeUrgent(p)
 	}
@@ -319,7 +317,7 @@ func joins(stateEnd, committed ident.Offset, batches []batch) bool {
 // loadLater opens a partition whose state is only in the bucket: after a restore (E24). Until it is
 // there the partition answers retriably, never as if it were empty.
 func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
-	p.status = loading
+	p.status = opening
 	e.work.Go(func() {
 		var state *pstate.State
 		err := e.retry(e.ctx, "load partition state", func(ctx context.Context) (err error) {
@@ -331,7 +329,7 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.status != loading {
+		if p.status != opening {
 			return
 		}
 		if err := e.applyState(p, state, f.batches); err != nil {

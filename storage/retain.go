@@ -46,7 +46,7 @@ const retainParallel = 64
 // first, and what they have passed is released from manifests after.
 func (e *Engine) Retain(ctx context.Context) error {
 	now := e.deps.Now().UnixMilli()
-	parts := e.all()
+	parts := e.partitions.all()
 	errs := make([]error, len(parts))
 	slots := make(chan struct{}, retainParallel)
 	var wg sync.WaitGroup

@@ -47,7 +47,7 @@ type PartitionStats struct {
 func (e *Engine) Partitions() func(yield func(PartitionStats) bool) {
 	return func(yield func(PartitionStats) bool) {
 		now := e.deps.Now()
-		for _, p := range e.all() {
+		for _, p := range e.partitions.all() {
 			if s, ok := e.statsOf(p, now); ok && !yield(s) {
 				return
 			}
@@ -60,7 +60,7 @@ func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 	s := PartitionStats{Topic: p.facts.Load().topic.Name, Partition: p.id}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Loading = p.status == loading
+	s.Loading = p.status == opening
 	s.LogStart, s.HighWatermark, s.CommittedEnd = p.logStart, p.hw, p.committed
 	s.UnflushedBytes = p.unflushed
 	if s.UnflushedBytes > 0 {
@@ -73,7 +73,7 @@ func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 // them became durable. What is older than this process is judged by its batch's timestamp, or by
 // the largest one of its range in the bucket. (0, 0) at the end; false if the partition is not here.
 func (e *Engine) Lag(tp ident.TopicPartition, offset ident.Offset) (records int64, age time.Duration, ok bool) {
-	p := e.partition(tp)
+	p := e.partitions.get(tp)
 	if p == nil {
 		return 0, 0, false
 	}

@@ -28,7 +28,7 @@ func (c *Config) flushAt() int64 {
 // Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends.
 func (e *Engine) Flush(ctx context.Context) error {
 	for {
-		n, _, err := e.pass(ctx, e.all())
+		n, _, err := e.pass(ctx, e.partitions.all())
 		again := errors.Is(err, errRefused) || errors.Is(err, errLost) && movedOn(err)
 		if err != nil && !again {
 			return err
@@ -86,7 +86,7 @@ func (e *Engine) worthFlushing() bool {
 // flushAll repeats pass and trim as long as a pass leaves something that was there when it began.
 func (e *Engine) flushAll(ctx context.Context) error {
 	for {
-		_, more, err := e.pass(ctx, unhurried(e.all()))
+		_, more, err := e.pass(ctx, unhurried(e.partitions.all()))
 		// What one partition lacks does not keep the others' segments from going.
 		if err = errors.Join(err, e.trim(ctx)); err != nil || !more {
 			return err
@@ -156,5 +156,5 @@ func (e *Engine) urgentLoop() {
 func (p *partition) uncommitted() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.status == serving && p.committed < p.persisted
+	return p.status == leading && p.committed < p.persisted
 }

@@ -23,7 +23,7 @@ func (e *Engine) trim(ctx context.Context) error {
 	defer e.trimTurn.give()
 	// Read before the partitions are listed: of one that is opened meanwhile, everything lies above (I9).
 	published := ident.Position(e.published.Load())
-	parts := e.all()
+	parts := e.partitions.all()
 	low := e.lowestUncommitted(parts, published)
 	e.trimmedTo.Store(int64(low))
 	e.measureSpan()
@@ -64,12 +64,12 @@ func (e *Engine) lowestUncommitted(parts []*partition, published ident.Position)
 // retireTails lets go of sealed tails that hold nothing uncommitted, oldest first.
 func (e *Engine) retireTails(ctx context.Context, parts []*partition) error {
 	for {
-		e.mu.RLock()
+		e.mu.Lock()
 		var oldest *source
 		if len(e.tails) > 0 {
 			oldest = e.tails[0]
 		}
-		e.mu.RUnlock()
+		e.mu.Unlock()
 		if oldest == nil || oldest.uncommitted.Load() > 0 {
 			return nil
 		}

@@ -1,0 +1,101 @@
+package storage
+
+import (
+	"sync"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// partitions finds the partitions that are open here, by id. Of one topic, any of them may be
+// open here and any may not.
+type partitions struct {
+	mu sync.RWMutex // guards the map and its lists, nothing else; taken before a partition's
+	// topics has a list for each topic, with room up to the highest partition that is open, and
+	// nil for one that is not: a request looks up its topics, and not each of its partitions.
+	topics map[ident.TopicID][]*partition
+}
+
+// get returns an open partition, or nil.
+func (m *partitions) get(tp ident.TopicPartition) *partition {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return partitionAt(m.topics[tp.Topic], tp.Index)
+}
+
+func partitionAt(ofTopic []*partition, index int32) *partition {
+	if index < 0 || int(index) >= len(ofTopic) {
+		return nil
+	}
+	return ofTopic[index]
+}
+
+// put makes a partition found by its id, in place of one that was found before.
+func (m *partitions) put(p *partition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.topics == nil {
+		m.topics = make(map[ident.TopicID][]*partition)
+	}
+	ofTopic := m.topics[p.id.Topic]
+	for int(p.id.Index) >= len(ofTopic) {
+		ofTopic = append(ofTopic, nil)
+	}
+	ofTopic[p.id.Index] = p
+	m.topics[p.id.Topic] = ofTopic
+}
+
+// removeTopic takes out all partitions of a topic and returns them.
+func (m *partitions) removeTopic(id ident.TopicID) (removed []*partition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.topics[id] {
+		if p != nil {
+			removed = append(removed, p)
+		}
+	}
+	delete(m.topics, id)
+	return removed
+}
+
+// all returns every open partition, in no particular order.
+func (m *partitions) all() []*partition {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make([]*partition, 0, 2*len(m.topics))
+	for _, ofTopic := range m.topics {
+		for _, p := range ofTopic {
+			if p != nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+func (m *partitions) count() (n int) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, ofTopic := range m.topics {
+		for _, p := range ofTopic {
+			if p != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// requestLookup finds the partitions of one request, which lists them by topic. The caller holds mu.
+type requestLookup struct {
+	of      *partitions
+	topic   ident.TopicID
+	ofTopic []*partition
+	begun   bool
+}
+
+func (l *requestLookup) get(tp ident.TopicPartition) *partition {
+	if !l.begun || tp.Topic != l.topic {
+		l.begun, l.topic, l.ofTopic = true, tp.Topic, l.of.topics[tp.Topic]
+	}
+	return partitionAt(l.ofTopic, tp.Index)
+}
