@@ -113,7 +113,7 @@ func TestProduceRules(t *testing.T) {
 	}
 }
 
-// TestLogAppendTimeIsStored: the stored batch has the broker's time, and a right checksum (trap 23).
+// TestLogAppendTimeIsStored: the stored batch has the broker's time and a correct checksum.
 func TestLogAppendTimeIsStored(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, map[string]string{"message.timestamp.type": "LogAppendTime", "compression.type": "lz4"})
@@ -133,7 +133,8 @@ func TestLogAppendTimeIsStored(t *testing.T) {
 	}
 }
 
-// TestTopicIDs: produce 13 and fetch 13 speak of ids; an id of a former life of the topic is unknown (trap 29).
+// TestTopicIDs: Produce 13 and Fetch 13 name topics by id. The id of a topic that was deleted and
+// created again is unknown (docs/kafka-behaviour.md).
 func TestTopicIDs(t *testing.T) {
 	h := startTCP(t, Config{})
 	old := h.topics.create(t, "t", 1, nil)
@@ -287,7 +288,8 @@ func TestMetadata(t *testing.T) {
 	wantCode(t, "id at version 11", ask[*kmsg.MetadataResponse](c, &kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{{TopicID: topic.ID, Topic: kmsg.StringPtr("known")}}}, 11).Topics[0].ErrorCode, 42)
 }
 
-// TestReplicationFactorIsShown: as many replicas as asked for, the leader first, others live, then the leader again (trap 34).
+// TestReplicationFactorIsShown: as many replicas are shown as were asked for: the leader first, then
+// other live brokers, then the leader again (docs/kafka-behaviour.md).
 func TestReplicationFactorIsShown(t *testing.T) {
 	nodes := []Node{{ID: 1}, {ID: 2}}
 	for factor, want := range map[int16]string{1: "[2]", 2: "[2 1]", 3: "[2 1 2]", 5: "[2 1 2 2 2]"} {
@@ -300,7 +302,8 @@ func TestReplicationFactorIsShown(t *testing.T) {
 func TestApiVersions(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)
-	// Version 99: header v0, body v0, error 35, and only the range of ApiVersions (trap 26).
+	// Version 99: header v0, body v0, error 35, and only the range of ApiVersions
+	// (docs/kafka-behaviour.md).
 	c.write([]byte{0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 7, 0xff, 0xff})
 	id, body, err := c.frame()
 	if want := "00230000000100120000" + "0004"; err != nil || id != 7 || fmt.Sprintf("%x", body) != want {
@@ -611,7 +614,8 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// TestDeniedEverything: with nothing allowed, no API at any version shows or changes anything (trap 52).
+// TestDeniedEverything: with nothing allowed, no API at any version shows or changes anything
+// (docs/lessons.md).
 func TestDeniedEverything(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestKcat produces and consumes with the stock librdkafka client, in every codec:
-// it does so only if Produce is listed from version 0 (trap 31).
+// TestKcat produces and consumes with the stock librdkafka client, in every codec. librdkafka does
+// that only if Produce is listed from version 0 (docs/kafka-behaviour.md).
 func TestKcat(t *testing.T) {
 	kcat, err := exec.LookPath("kcat")
 	if err != nil {

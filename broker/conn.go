@@ -1,5 +1,5 @@
 // One connection: requests are read one after another, and answered in the
-// same order (DESIGN.md §4.1, E20).
+// same order (docs/kafka-behaviour.md, E20).
 //
 //  1. The reader waits until fewer than 64 requests and 32 MiB are unanswered.
 //  2. It takes one whole frame off the socket: key and version are looked at

@@ -145,8 +145,8 @@ const (
 	fetchNotAvailableVersion = 11
 )
 
-// fetchCode is codeOf, held to the codes that Kafka's consumer takes from a
-// partition without throwing out of poll (kafka-protocol.md 2.6, trap 20).
+// fetchCode is codeOf, restricted to the codes that Kafka's consumer accepts for a partition. Any
+// other code makes its poll throw (docs/kafka-behaviour.md).
 func fetchCode(err error, version int16) protocol.Code {
 	code := codeOf(err)
 	switch code {

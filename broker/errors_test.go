@@ -113,7 +113,8 @@ func TestEverySentinelHasACode(t *testing.T) {
 	}
 }
 
-// TestFetchAnswersOnlyWhatConsumersKnow: any error at any version gives a code that the Java consumer takes (trap 20).
+// TestFetchAnswersOnlyWhatConsumersKnow: any error at any version gives a code that the Java consumer
+// accepts (docs/kafka-behaviour.md).
 func TestFetchAnswersOnlyWhatConsumersKnow(t *testing.T) {
 	known := map[protocol.Code]bool{0: true, 6: true, 9: true, 56: true, 74: true, 78: true, 3: true, 100: true, 103: true, 1: true, 29: true, 75: true, -1: true, 2: true}
 	all := []error{nil, errors.New("anything"), context.Canceled}

@@ -56,7 +56,8 @@ func (l *memoryLog) heldCount() int {
 }
 
 // TestProduceOverlapsOthersWait: consecutive Produce requests are placed while the first is not yet
-// durable; a Metadata behind them starts when they are answered; all answers come in order (trap 21).
+// durable. A Metadata request behind them starts when they are answered. All answers come in order
+// (docs/kafka-behaviour.md).
 func TestProduceOverlapsOthersWait(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -294,7 +295,8 @@ func TestInlineThenQueued(t *testing.T) {
 	})
 }
 
-// TestAcksZero: no byte is ever answered (trap 35); a failure closes the connection, after the answers before it.
+// TestAcksZero: no byte is ever answered. A failure closes the connection, after the answers before
+// it (docs/kafka-behaviour.md).
 func TestAcksZero(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -324,7 +326,8 @@ func TestAcksZero(t *testing.T) {
 	})
 }
 
-// TestLongPollWakesOnData: an idle fetch answers when its time is over, or as soon as there is enough; it does not spin (trap 22).
+// TestLongPollWakesOnData: an idle fetch answers when its time is over, or as soon as there is
+// enough data. It does not spin (docs/kafka-behaviour.md).
 func TestLongPollWakesOnData(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -384,7 +387,8 @@ func TestLongPollMinBytes(t *testing.T) {
 	})
 }
 
-// TestStopIsPrompt: an idle client and a long poll do not hold up the stop; a placed request is still answered (traps 41, 51).
+// TestStopIsPrompt: an idle client and a long poll do not hold up the stop. A placed request is still
+// answered.
 func TestStopIsPrompt(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -487,7 +491,7 @@ func TestMemoryBudgetStopsReading(t *testing.T) {
 		if got := h.log.heldCount(); got != 1 {
 			t.Fatalf("%d requests were placed, want 1 within 8 MiB", got)
 		}
-		ask[*kmsg.FetchResponse](dial(), fetchRequest("t", 0, 1, 0), 11) // reads go on (trap 49)
+		ask[*kmsg.FetchResponse](dial(), fetchRequest("t", 0, 1, 0), 11) // reads go on
 		h.log.release(1)
 		req := produceRequest("t")
 		req.SetVersion(9)
@@ -554,7 +558,8 @@ func TestDoneAfterConnectionIsGone(t *testing.T) {
 	})
 }
 
-// TestProduceAnswersEveryPartitionOnce: an outcome of the log and one of ours stand side by side, each partition exactly once (trap 19).
+// TestProduceAnswersEveryPartitionOnce: some outcomes come from the log and some from the broker, and
+// each partition is answered exactly once (docs/kafka-behaviour.md).
 func TestProduceAnswersEveryPartitionOnce(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 3, nil)

@@ -38,7 +38,7 @@ func validateSettings(settings []Setting) error {
 }
 
 // ownSettings is what a broker shows that was given no Settings: the keys that tools read
-// (kafka-protocol.md 4.2) and that the broker itself knows of, and those behind topics' keys.
+// (docs/kafka-behaviour.md) and that the broker itself knows of, and those behind topics' keys.
 func (c *Config) ownSettings() []Setting {
 	set := func(name, value, standard string, t catalog.ConfigType) Setting {
 		return Setting{Name: name, Value: &value, Default: &standard, Static: value != standard, Type: t}

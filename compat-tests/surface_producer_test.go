@@ -313,7 +313,7 @@ func TestSurfaceRecreate(t *testing.T) {
 	}
 }
 
-// TestSurfaceRecreateUnderTraffic (trap 29): a topic is deleted and made again, several times, while a stock
+// TestSurfaceRecreateUnderTraffic: a topic is deleted and made again, several times, while a stock
 // idempotent producer and a stock consumer are at work. Both go on with the new one once told to forget the old one,
 // which is how this client treats a new id; offsets begin again.
 func TestSurfaceRecreateUnderTraffic(t *testing.T) {

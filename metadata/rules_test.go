@@ -284,7 +284,7 @@ func TestE27_UnopenedIncarnation(t *testing.T) {
 	f.ok(NewOpenIncarnation(r2.Incarnation)) // again
 }
 
-// E28 and trap 22: a commit is repeated after its answer was lost.
+// E28: a commit is repeated after its answer was lost (docs/lessons.md).
 func TestE28_RepeatedCommitAnswersAsTheFirst(t *testing.T) {
 	f := newFixture(t)
 	id := f.reserve()

@@ -7,7 +7,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Fractions of the WAL budget (DESIGN.md §11). What is above refuseAt is the
+// Fractions of the WAL budget (docs/operations.md). What is above refuseAt is the
 // reserve for state records, which are what lets the WAL shrink.
 const (
 	throttleAt     = 0.70

@@ -76,7 +76,7 @@ func pickEntries(index []object.IndexEntry, end ident.Offset, limit int, atLeast
 	return index[:n]
 }
 
-// readEntries reads neighbouring batches in one run and verifies every one of them (trap 21).
+// readEntries reads neighbouring batches in one run and verifies every one of them.
 func (e *Engine) readEntries(ctx context.Context, q *FetchPartition, r *catalog.Range, entries []object.IndexEntry) error {
 	from, last := entries[0].Position, &entries[len(entries)-1]
 	size := last.Position + int64(last.Bytes) - from

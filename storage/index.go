@@ -19,7 +19,7 @@ import (
 const decodedBytesMax = 32 << 20
 
 // decodedCache keeps decoded section indexes, manifest roots and leaves, the least recently used go
-// first. An object never changes and its id is never reused (I3), so entries never go stale (trap 42).
+// first. An object never changes and its id is never reused (I3), so entries never go stale.
 type decodedCache struct {
 	mu    sync.Mutex
 	bytes int64

@@ -16,7 +16,7 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// DESIGN.md §11: when the bucket is away, and when the disk is full.
+// These tests play what docs/operations.md says of a bucket that is away and of a full disk.
 
 // TestI1_BucketAwayUntilTheBudgetIsUsed: producers are slowed, then refused in a way that they may retry; reads and
 // restarts go on, and when the bucket is back everything drains.
@@ -191,8 +191,8 @@ func TestE28_FlushPlansRefusedRangesAgain(t *testing.T) {
 	})
 }
 
-// TestI2_DamageIsNotServed: one bit of a batch has changed, in the WAL's file or on the way from the bucket. It
-// is said, or read again, and never handed on (traps 20, 21).
+// TestI2_DamageIsNotServed: one bit of a batch has changed, in the WAL's file or on the way from the bucket. The
+// batch is reported as damaged, or read again, and never handed to a client (docs/lessons.md).
 func TestI2_DamageIsNotServed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand, func(c *storage.Config) { c.HotBytes = 1 })
@@ -235,8 +235,8 @@ func TestI2_DamageIsNotServed(t *testing.T) {
 	})
 }
 
-// TestI1_BatchChangedInMemory (trap 2): a batch whose bytes change in memory after it was acknowledged does not get into the
-// bucket so: it is taken from the WAL, for the bucket and for readers.
+// TestI1_BatchChangedInMemory: a batch whose bytes change in memory after it was acknowledged does not
+// get into the bucket like that. It is taken from the WAL, for the bucket and for readers.
 func TestI1_BatchChangedInMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)

@@ -377,7 +377,7 @@ func TestFaultsOfTheBucketWhileReading(t *testing.T) {
 				}
 			}
 			began := time.Now()
-			hot.holds(t, r.fetch(hot.tp, 0, 1000)) // trap 49
+			hot.holds(t, r.fetch(hot.tp, 0, 1000)) // hot reads go on
 			r.fill(hot, 1, 1, 20)
 			for _, ts := range []int64{storage.TimestampLatest, storage.TimestampEarliest} {
 				if _, err := r.engine().ListOffset(t.Context(), m.tp, ts, ident.NoEpoch, 0); err != nil {
@@ -393,7 +393,8 @@ func TestFaultsOfTheBucketWhileReading(t *testing.T) {
 	}
 }
 
-// While the bucket hangs, one request over many partitions is answered in bounded time, what is in memory included (trap 49).
+// While the bucket hangs, one request over many partitions is answered in bounded time, including
+// what is in memory (docs/lessons.md).
 func TestOneRequestWhileTheBucketHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.HotBytes = 1 })

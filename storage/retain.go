@@ -215,8 +215,8 @@ func (e *Engine) Collect(ctx context.Context) error {
 	}
 }
 
-// deleteObjects deletes several at once, or deletes would not keep up with what is produced (trap 44). It
-// returns those that are gone for certain.
+// deleteObjects deletes several objects at once, since deletion must keep up with production. It
+// returns the objects that are gone for certain.
 func (e *Engine) deleteObjects(ctx context.Context, dead []DeadObject) (gone []ident.ObjectID, err error) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, deletesParallel)

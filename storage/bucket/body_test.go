@@ -98,7 +98,8 @@ func TestBodyReaderMixed(t *testing.T) {
 	})
 }
 
-// TestDamagedPart (trap 2): a part whose memory changed since its checksum was taken does not leave, by no way, and is named.
+// TestDamagedPart: a part whose memory changed after its checksum was taken is named and never leaves,
+// whichever way it is read (docs/lessons.md).
 func TestDamagedPart(t *testing.T) {
 	b := withPartCRCs(NewBody([]byte("head"), bytes.Repeat([]byte{1}, 1000), bytes.Repeat([]byte{2}, 1000), []byte("tail")))
 	b.Parts[2][999] ^= 1

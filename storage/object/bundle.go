@@ -62,7 +62,7 @@ type Built struct {
 // Bundle lays an object out. Use it once: NewBundle, AddSection, Finish.
 //
 // It does not look at the bytes of batches: the object's checksum is composed from theirs. Whether they still have it is checked
-// when they leave for the bucket (bucket.Body.PartCRCs), once, and not from here to there a second time (trap 2).
+// when they leave for the bucket (bucket.Body.PartCRCs), once, and not from here to there a second time.
 type Bundle struct {
 	header   Header
 	parts    [][]byte

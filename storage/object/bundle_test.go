@@ -252,7 +252,7 @@ func TestNewerBundleIsNamed(t *testing.T) {
 	}
 }
 
-// Trap 2: a batch whose memory changed since its checksum was taken does not get into an object: the bundle claims
+// A batch whose memory changed since its checksum was taken does not get into an object: the bundle claims
 // what was placed, of the part and of the whole, and the bucket holds the bytes against it.
 func TestBatchChangedInMemory(t *testing.T) {
 	whole, _ := build(t, testSections()...)

@@ -50,7 +50,7 @@ func (s *SectionInfo) VerifyState(block []byte) error {
 }
 
 // VerifyBatch checks the bytes of the batch that an entry names, wherever they are cut. Every read that
-// can reach a client goes through it (trap 21).
+// can reach a client goes through it.
 func VerifyBatch(e *IndexEntry, pieces ...[]byte) error {
 	n, crc := 0, uint32(0)
 	for _, p := range pieces {

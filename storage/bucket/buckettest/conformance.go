@@ -281,7 +281,7 @@ func checksum(t *testing.T, b bucket.Bucket, f Flags) {
 	must(t, b.Create(t.Context(), "bad", bucket.NewBody([]byte("some bytes"))))
 }
 
-// damagedPart (trap 2): a part that changed in memory after its checksum was taken is named, and nothing is stored, whatever
+// damagedPart: a part that changed in memory after its checksum was taken is named, and nothing is stored, whatever
 // the store checks. Repaired, the same body is stored under the same key.
 func damagedPart(t *testing.T, b bucket.Bucket, f Flags) {
 	sizes := []int{1, 700_000, 0, 300_000, 4}

@@ -225,7 +225,7 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// TestPartsReturnedWhileSending (trap 2): Create is canceled in the middle of a body
+// TestPartsReturnedWhileSending: Create is canceled in the middle of a body
 // that the store reads slowly. Then the parts are the caller's: -race sees whoever still reads them.
 func TestPartsReturnedWhileSending(t *testing.T) {
 	reading := make(chan struct{})
@@ -272,7 +272,8 @@ func (l *lateReader) Do(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-// TestLateTransport (trap 2): whatever the transport does after Create has returned, it does not see the parts.
+// TestLateTransport: whatever the transport does after Create has returned, it does not see the parts
+// (docs/lessons.md).
 func TestLateTransport(t *testing.T) {
 	for _, size := range []int{1000, 3 * partBytesMin} { // in one request, and in parts
 		b := serve(t, Config{MultipartBytes: 1 << 20, PartBytes: partBytesMin}, func(w http.ResponseWriter, _ *http.Request) {
