@@ -8,13 +8,14 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// Config says where an incarnation lives and how it is cut.
+// Config says where incarnations live and how they are cut into segments.
 type Config struct {
-	// Dir is the folder of all incarnations; each makes one of its own in it. Required.
+	// Dir is the folder of all incarnations. Each incarnation makes a folder of its own in it.
+	// Required.
 	Dir string
-	// SegmentBytes is the distance of two segments: the unit of trimming and the
-	// upper limit of one append. A multiple of 4,096 from 16 KiB to 1 GiB; default 64 MiB. Larger
-	// ones cost disk that a single slow partition holds, smaller ones roll more often.
+	// SegmentBytes is the distance between two segments in the stream: the unit of trimming and the
+	// upper limit of one append. It is a multiple of 4,096 from 16 KiB to 1 GiB; the default is 64
+	// MiB. A larger segment lets one slow partition hold more disk; a smaller one rolls more often.
 	SegmentBytes int64
 }
 
@@ -25,7 +26,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate reports every problem.
+// Validate reports every problem at once.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Dir == "" {
@@ -37,15 +38,15 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps are the parts that a Writer works with; all are required.
+// Deps are the parts that a Writer works with. All of them are required.
 type Deps struct {
 	FS  vfs.FS
 	Log *slog.Logger
-	// Durable is called by one goroutine, in WAL order, once per durable group, outside all locks.
-	// The slice is valid during the call.
+	// Durable is called once per durable group, in WAL order, by one goroutine at a time and
+	// outside all locks. The slice is valid during the call.
 	Durable func(group []*Append)
-	// Failed is called at most once, by the same goroutine and after the last Durable, with every
-	// append that was taken and not reported durable: its outcome is unknown.
+	// Failed is called at most once, after the last Durable, with every append that was accepted
+	// and never reported durable. The outcome of those appends is unknown.
 	Failed func(err error, appends []*Append)
 }
 

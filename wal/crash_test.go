@@ -32,8 +32,9 @@ func storyCalls(t *testing.T) int {
 	return n
 }
 
-// checkDisk recovers what a story left and checks I7: everything reported durable is there (or was
-// trimmed), it is a run of what was appended, and whoever recovers again finds the same.
+// checkDisk recovers what a story left and checks I7: everything that was reported durable is
+// there, or was trimmed; what is there is a contiguous run of the appends; and a second recovery
+// finds the same.
 func checkDisk(t *testing.T, c *client, disk *crashfs.FS, created bool) (f found) {
 	t.Helper()
 	f, err := recoverAll(t, disk)
@@ -45,7 +46,8 @@ func checkDisk(t *testing.T, c *client, disk *crashfs.FS, created bool) (f found
 		return f
 	}
 	checkFound(t, c, &f)
-	// I16, I6: again, and after a power cut that comes right after.
+	// Recover again (I16, I6): as is, and after a power cut that comes right after the first
+	// recovery.
 	for _, d := range []func() *crashfs.FS{disk.Kill, disk.Crash} {
 		again := d()
 		if g, err := recoverAll(t, again); err != nil || !f.equal(&g) {
@@ -70,7 +72,7 @@ func checkFound(t *testing.T, c *client, f *found) {
 	}
 }
 
-// Every call of the story is the last one: a killed process and a power cut (I7, I16).
+// The process is killed, or the power is cut, at each call of the story (I7, I16).
 func TestI7I16_CrashAtEveryCall(t *testing.T) {
 	calls := storyCalls(t)
 	for n := 1; n <= calls; n++ {
@@ -79,7 +81,7 @@ func TestI7I16_CrashAtEveryCall(t *testing.T) {
 				disk := newDisk(t, seed)
 				c := new(client)
 				disk.KillAt(n)
-				_ = c.story(disk) // fails where it was killed
+				_ = c.story(disk) // fails at the call that killed the process
 				if c.w != nil {
 					c.check(t)
 				}
@@ -96,8 +98,8 @@ func TestI7I16_CrashAtEveryCall(t *testing.T) {
 	}
 }
 
-// Every call of the story fails once: the poison holds, and what was reported is there
-// after the process ended and after a power cut. A full disk while a spare is made costs nothing.
+// Each call of the story fails once. The log stays poisoned, and what was reported is there after
+// the process ended and after a power cut. A full disk while a spare is made costs nothing.
 func TestFailAtEveryCall(t *testing.T) {
 	calls := storyCalls(t)
 	for n := 3; n <= calls; n++ {
@@ -128,7 +130,7 @@ func TestFailAtEveryCall(t *testing.T) {
 	}
 }
 
-// Recovery itself is killed or fails at every call, after a story that ended anywhere (I16).
+// Recovery itself is killed, or fails, at each call, after a story that ended anywhere (I16).
 func TestI16_CrashInRecovery(t *testing.T) {
 	calls, step := storyCalls(t), 19
 	if os.Getenv("SLUICE_LONG") != "" {
@@ -158,7 +160,7 @@ func recoveryCrashes(t *testing.T, n int, seed uint64) {
 			after = disk.Kill
 		}
 		for m := 1; ; m++ {
-			d := after() // the same wreck each time: the seed is the same
+			d := after() // the same wreck each time, since the seed is the same
 			if m%2 == 0 {
 				d.FailAt(m/2, crashfs.EIO)
 			} else {
@@ -169,7 +171,7 @@ func recoveryCrashes(t *testing.T, n int, seed uint64) {
 				t.Errorf("recovery disturbed at step %d: %v", m, err)
 			}
 			if err == nil && m%2 == 1 {
-				return // it took fewer calls
+				return // this recovery took fewer calls
 			}
 			checkDisk(t, c, d.Crash(), true)
 			if t.Failed() {
@@ -180,8 +182,8 @@ func recoveryCrashes(t *testing.T, n int, seed uint64) {
 	})
 }
 
-// torn makes a disk with three groups in which the last one, or the last two, are not synced, as the
-// failure of the sync of the one before leaves it.
+// failedSync makes a disk with three groups of which the last one, or the last two, are not synced,
+// because the sync of the group before failed.
 func failedSync(t *testing.T, c *client) *crashfs.FS {
 	disk := newDisk(t, 5)
 	w, err := wal.Create(small, c.deps(disk), inc)
@@ -209,8 +211,9 @@ func failedSync(t *testing.T, c *client) *crashfs.FS {
 	return disk
 }
 
-// After a failed sync the group looks clean in the page cache and is not on the disk. A restart of the
-// process sees it; recovery must make it durable before its end counts, or a power cut takes it back.
+// After a failed sync the group looks clean in the page cache and is not on the disk. A restarted
+// process sees it. Recovery must make it durable before its end counts, or a power cut takes it
+// back.
 func TestE25_FailedSyncMerelyLooksClean(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := new(client)
@@ -246,8 +249,9 @@ func flip(t *testing.T, disk *crashfs.FS, name string, at int64) {
 	must(t, f.Close())
 }
 
-// Damage in any field of any group but the last stops the start; in the last it cannot be told from a torn
-// write, unless a clean close has sealed it. It is never passed over (trap 9, 20).
+// Damage in any field of any group but the last stops the start. Damage in the last group cannot be
+// told from a torn write, unless a clean close has sealed the log. No damaged group is ever skipped
+// (docs/lessons.md).
 func TestE25_DamageBelowDurableStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -263,13 +267,14 @@ func TestE25_DamageBelowDurableStops(t *testing.T) {
 		}
 		name := "/data/wal/" + inc.String() + "/0000000000000000.seg"
 		crashed := disk.Kill()
-		_ = w.Close() // dead
+		_ = w.Close() // the writer is dead
 		for i, start := range starts {
 			for _, at := range []int64{0, 4, 8, 16, 24, 32, 40, 44, 60, 64, 64 + 16, 64 + 40, 64 + 44, 64 + 48, 64 + 3*56 + 50} {
 				d := crashed.Kill()
 				flip(t, d, name, int64(start)+at)
 				f, err := recoverAll(t, d)
-				// Group i is named as durable by group i+1 and later ones: each was durable before the next was written.
+				// Group i+1 and later groups name group i as durable: each was durable before the
+				// next was written.
 				if i < len(starts)-1 && !errors.Is(err, wal.ErrCorrupt) {
 					t.Errorf("group %d, byte %d flipped: %v, recovered %+v", i, at, err, f)
 				}
@@ -297,8 +302,8 @@ func TestE25_DamageAfterCleanCloseStops(t *testing.T) {
 	})
 }
 
-// With writing and syncing overlapped a power cut tears group n and keeps n+1: both go, as
-// neither was acknowledged, and it is no damage.
+// When writing and syncing overlap, a power cut may tear group n and keep group n+1. Both are cut,
+// since neither was acknowledged, and that is not damage.
 func TestE25_OverlapTearsOneAndKeepsTheNext(t *testing.T) {
 	tornFirst := 0
 	for seed := range uint64(24) {
@@ -323,7 +328,7 @@ func TestE25_OverlapTearsOneAndKeepsTheNext(t *testing.T) {
 				return nil
 			})
 			c.append()
-			synctest.Wait() // its sync hangs
+			synctest.Wait() // the sync of the first append hangs
 			c.append()      // enough to be written meanwhile
 			synctest.Wait()
 			if got := w.Stats().Overlapped; got != 1 {
@@ -344,7 +349,8 @@ func TestE25_OverlapTearsOneAndKeepsTheNext(t *testing.T) {
 	}
 }
 
-// headSurvived tells whether the head of a group of one entry is on the disk, given the entry's position.
+// headSurvived tells whether the head of a group of one entry is on the disk, given the entry's
+// position.
 func headSurvived(t *testing.T, disk *crashfs.FS, pos ident.Position) bool {
 	f, err := disk.OpenRead("/data/wal/" + inc.String() + "/0000000000000000.seg")
 	must(t, err)
@@ -353,7 +359,8 @@ func headSurvived(t *testing.T, disk *crashfs.FS, pos ident.Position) bool {
 	return err == nil && string(p[:4]) == "SLWG" && binary.LittleEndian.Uint64(p[16:]) == uint64(pos)-wal.EntryBytes-64
 }
 
-// One between RegisterIncarnation and mkdir: no folder is an error of its own; so is a folder without a segment.
+// A crash between RegisterIncarnation and mkdir leaves no folder: that is an error of its own, as
+// is a folder without a segment.
 func TestE27_MissingFolderIsNotEmpty(t *testing.T) {
 	disk := newDisk(t, 1)
 	if _, err := recoverAll(t, disk); !errors.Is(err, wal.ErrMissing) {
@@ -368,7 +375,7 @@ func TestE27_MissingFolderIsNotEmpty(t *testing.T) {
 	}
 }
 
-// A missing segment in the middle, or a foreign one, is damage.
+// A missing segment in the middle is damage, and so is a foreign segment.
 func TestMissingSegmentIsDamage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -393,7 +400,7 @@ func TestMissingSegmentIsDamage(t *testing.T) {
 	})
 }
 
-// A used folder is never written again; what a creation that died has left is.
+// Create refuses a used folder, and takes over one that an interrupted Create left.
 func TestE27_CreateTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -402,7 +409,7 @@ func TestE27_CreateTwice(t *testing.T) {
 		must(t, err)
 		synctest.Wait()
 		unused := disk.Crash()
-		_ = w.Close() // dead
+		_ = w.Close() // the writer is dead
 		w2, err := wal.Create(small, new(client).deps(unused), inc)
 		must(t, err)
 		c.w = w2
@@ -415,7 +422,8 @@ func TestE27_CreateTwice(t *testing.T) {
 	})
 }
 
-// E29: killed while a segment is filled: the temporary is neither taken for a segment nor left behind.
+// E29: the process is killed while a segment is filled. The temporary file is neither taken for a
+// segment nor left behind.
 func TestE29_KilledWhileFilling(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
@@ -449,8 +457,8 @@ func TestE29_KilledWhileFilling(t *testing.T) {
 	}
 }
 
-// E29: a full disk while a spare is made is back-pressure: appends wait, Ready says so, and a
-// Trim or time brings it back; nothing fails.
+// E29: a full disk while a spare is made is back-pressure. Appends wait, Ready says so, and a Trim
+// or time brings the log back; nothing fails.
 func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 	for _, how := range []string{"time", "close"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -484,7 +492,7 @@ func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 			}
 			if how == "time" {
 				full.Store(false)
-				<-time.After(5 * time.Second) // of the bubble's clock
+				<-time.After(5 * time.Second) // on the bubble's clock
 				synctest.Wait()
 				if len(c.durable) != 10 {
 					t.Fatalf("%d durable after there was room again", len(c.durable))
@@ -508,7 +516,8 @@ func TestE29_NoSpaceIsBackPressure(t *testing.T) {
 	}
 }
 
-// I9's lower half: a crash anywhere in a trim of many segments leaves no gap, which would be damage.
+// The lower half of I9: a crash anywhere in a trim of many segments leaves no gap, which would be
+// damage.
 func TestTrimLeavesNoGap(t *testing.T) {
 	for n := 1; ; n++ {
 		done := false
@@ -539,7 +548,8 @@ func TestTrimLeavesNoGap(t *testing.T) {
 	}
 }
 
-// A group that vanished from the end of a segment is missed, though the next segment's groups are good.
+// A group that vanished from the end of a segment is noticed, although the next segment's groups
+// are good.
 func TestE25_MissingLastGroupOfASegment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -547,13 +557,13 @@ func TestE25_MissingLastGroupOfASegment(t *testing.T) {
 		must(t, c.story(disk))
 		f, err := recoverAll(t, disk.Kill())
 		must(t, err)
-		last := ident.Position(0) // of the first segment that is there
+		last := ident.Position(0) // the last group's position in the first segment that exists
 		for _, pos := range f.positions {
 			if int64(pos)/small.SegmentBytes == int64(f.positions[0])/small.SegmentBytes {
 				last = pos
 			}
 		}
-		disk = newDisk(t, 1) // the first one was killed; the story is the same each time
+		disk = newDisk(t, 1) // The first disk was killed. The story is the same each time.
 		must(t, new(client).story(disk))
 		name := fmt.Sprintf("/data/wal/%s/%016x.seg", inc, int64(last)/small.SegmentBytes)
 		file, err := disk.Open(name)
@@ -567,8 +577,8 @@ func TestE25_MissingLastGroupOfASegment(t *testing.T) {
 	})
 }
 
-// The next group's write fails while a sync is under way, and then the sync succeeds: still nothing
-// is reported durable, since the first error ends it all (trap 7).
+// The write of the next group fails while a sync is under way, and then that sync succeeds. Still
+// nothing is reported durable, since the first error ends the log.
 func TestPoisonHoldsForTheSyncUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -593,7 +603,7 @@ func TestPoisonHoldsForTheSyncUnderWay(t *testing.T) {
 		})
 		c.append()
 		synctest.Wait()
-		c.append() // id bigID-1 hangs in its sync; this one, bigID, is large
+		c.append() // append bigID-1 hangs in its sync; this one, bigID, is large
 		synctest.Wait()
 		if err := w.Append(&wal.Append{Owner: -1}); !errors.Is(err, wal.ErrPoisoned) {
 			t.Fatalf("append after a failed write: %v", err)

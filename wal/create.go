@@ -11,8 +11,9 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// Create makes a new incarnation: its folder and first segment are durable when it
-// returns (E27). It fails if the folder is there and holds groups: an incarnation is never written twice.
+// Create makes a new incarnation. Its folder and its first segment are durable when Create returns
+// (E27). An incarnation is never written twice, so Create fails if the folder exists and holds
+// groups.
 func Create(cfg Config, deps Deps, inc ident.Incarnation) (*Writer, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
@@ -56,7 +57,7 @@ func (w *Writer) create(cfg Config) error {
 	return nil
 }
 
-// removeUnused clears what a creation that died has left.
+// removeUnused clears what an interrupted Create of the same incarnation left behind.
 func removeUnused(disk vfs.FS, dir string) error {
 	names, err := disk.List(dir)
 	if errors.Is(err, fs.ErrNotExist) {

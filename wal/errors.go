@@ -15,18 +15,19 @@ var (
 	ErrTooLarge = errors.New("append does not fit a write-ahead log segment")
 	ErrTrimmed  = errors.New("position is trimmed")
 	ErrCorrupt  = errors.New("write-ahead log is damaged")
-	// ErrMissing says that an incarnation has no folder or no segment: legal only for one that was never opened (E27).
+	// ErrMissing says that an incarnation has no folder or no segment. Only an incarnation that was
+	// never opened may be missing (E27).
 	ErrMissing = errors.New("write-ahead log of the incarnation is missing")
 	// ErrVersion says that a newer release wrote the file.
 	ErrVersion = errors.New("write-ahead log was written by a newer release")
 )
 
-// CorruptError is damage that is not a torn tail. It is ErrCorrupt.
+// CorruptError is damage that is not a torn tail. errors.Is(err, ErrCorrupt) holds for it.
 type CorruptError struct {
 	File     string
 	Position ident.Position
 	What     string
-	Want     uint64 // 0 with Got 0: there are no two values to compare
+	Want     uint64 // Want and Got are both 0 if there are no two values to compare.
 	Got      uint64
 }
 

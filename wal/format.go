@@ -22,19 +22,20 @@ import (
 //	 8  8  incarnation
 //	16  8  index
 //	24  8  segmentBytes  positions from one segment to the next, a multiple of 4,096, at most 1 GiB
-//	32  8  capacity      bytes of this file, at most segmentBytes; its last block only ever holds a seal
+//	32  8  capacity      bytes of this file, at most segmentBytes; its last block is kept for a seal
 //	40 20  zero
 //	60  4  crc32c        of bytes 0 to 59
 //
 // Groups follow, each at a multiple of 4,096 and padded with zeros to the next one, so
-// that writing one never touches the blocks of another:
+// that writing one group never touches the blocks of another:
 //
 //	 0  4  magic         "SLWG"
 //	 4  2  version       1
 //	 6  2  flags         bit 0: seal, the incarnation's end is `previous`; no other bit is known
 //	 8  8  incarnation
 //	16  8  position      of this group in the stream
-//	24  8  previous      end (padded) of the group before, or the first position of the incarnation's first segment
+//	24  8  previous      end (padded) of the group before; for the first group of an incarnation,
+//	                     the first position of its first segment
 //	32  8  durable       everything below was durable when this was written (E25); at most position
 //	40  4  length        of header, table and payloads, without padding
 //	44  4  entryCount
@@ -47,7 +48,8 @@ import (
 //	16  4  partition
 //	20  4  leader epoch
 //	24  8  start         first offset
-//	32  8  end           one past the last offset; of a state record: the offset up to which it reflects the partition
+//	32  8  end           one past the last offset; of a state record, the offset up to which the
+//	                     record reflects the partition
 //	40  4  length        of the payload
 //	44  4  crc32c        of the payload
 //	48  1  kind          1 batch, 2 state record
@@ -115,7 +117,7 @@ func (h *segmentHeader) encode() []byte {
 	return p
 }
 
-// decodeSegmentHeader needs at least headerBytes.
+// decodeSegmentHeader needs at least headerBytes in p.
 func decodeSegmentHeader(p []byte) (segmentHeader, error) {
 	le := binary.LittleEndian
 	var h segmentHeader
@@ -153,15 +155,16 @@ type groupHeader struct {
 
 func (h *groupHeader) sealed() bool { return h.flags&flagSeal != 0 }
 
-// end returns where the next group of the segment begins.
+// end returns the position where the next group of the segment begins.
 func (h *groupHeader) end() ident.Position { return h.position + ident.Position(padded(h.length)) }
 
-// tableEnd returns how many bytes header and table take.
+// tableEnd returns how many bytes header and table take together.
 func tableEnd(entryCount int) int64 { return headerBytes + int64(entryCount)*EntryBytes }
 
 func padded(n int64) int64 { return (n + blockBytes - 1) &^ (blockBytes - 1) }
 
-// encode fills p[:headerBytes]; the table must already stand behind it, since the checksum covers it.
+// encode fills p[:headerBytes]. The table must already follow it in p, since the checksum covers
+// both.
 func (h *groupHeader) encode(p []byte) {
 	le := binary.LittleEndian
 	clear(p[:headerBytes])
@@ -182,14 +185,16 @@ func headerCRC(p []byte, entryCount int) uint32 {
 	return crc32.Update(crc, castagnoli, p[headerBytes:tableEnd(entryCount)])
 }
 
-// isGroupAt tells without checksums whether a block may be the head of the group at pos (trap 8).
+// isGroupAt tells, without checking any checksum, whether a block may be the head of the group at
+// pos. It compares incarnation and position because recycled files still hold groups of their
+// former life.
 func isGroupAt(p []byte, inc ident.Incarnation, pos ident.Position) bool {
 	le := binary.LittleEndian
 	return string(p[:4]) == groupMagicWord && le.Uint64(p[8:]) == uint64(inc) && le.Uint64(p[16:]) == uint64(pos)
 }
 
-// peekGroup reads the fixed part without its checksum; room is what the group may take, padded. It
-// bounds everything that is read or allocated next.
+// peekGroup reads the fixed part without verifying its checksum. room is the most that the group
+// may take, padded; it bounds everything that is read or allocated because of this header.
 func peekGroup(p []byte, inc ident.Incarnation, pos ident.Position, room int64) (groupHeader, error) {
 	le := binary.LittleEndian
 	var h groupHeader
@@ -214,7 +219,7 @@ func peekGroup(p []byte, inc ident.Incarnation, pos ident.Position, room int64) 
 	return h, nil
 }
 
-// checkHead verifies header and table; p holds both.
+// checkHead verifies header and table. p holds both.
 func (h *groupHeader) checkHead(p []byte) error {
 	le := binary.LittleEndian
 	want, got := le.Uint32(p[headerCRCAt:]), headerCRC(p, h.entryCount)
@@ -243,7 +248,7 @@ func encodeEntry(p []byte, e *Entry) {
 	p[48] = byte(e.Kind)
 }
 
-// decodeEntry reads a row of the table and returns the length of its payload.
+// decodeEntry reads a row of the table into e and returns the length of its payload.
 func decodeEntry(p []byte, e *Entry) (length int64) {
 	le := binary.LittleEndian
 	copy(e.Partition.Topic[:], p)
@@ -256,8 +261,9 @@ func decodeEntry(p []byte, e *Entry) (length int64) {
 	return int64(le.Uint32(p[40:]))
 }
 
-// decode calls visit for each entry of the group in p, its bytes without padding. With a
-// nil visit it verifies the payloads instead: a reader does that first, so that nothing of a damaged group is seen.
+// decode calls visit for each entry of the group. p holds the group's bytes without padding. With a
+// nil visit, decode verifies the payloads instead; a reader does that first, so that nothing of a
+// damaged group is shown.
 func (h *groupHeader) decode(p []byte, visit func(*Entry) error) error {
 	at := tableEnd(h.entryCount)
 	var e Entry
@@ -283,11 +289,12 @@ func (h *groupHeader) decode(p []byte, visit func(*Entry) error) error {
 	return nil
 }
 
-// firstGroup is where the groups of a segment begin, from its first position.
+// firstGroup is the distance from a segment's first position to its first group.
 const firstGroup = blockBytes
 
-// after returns where the group after end begins in end's segment. A group never ends on a
-// segment's border, since its last block is kept for a seal: a multiple is a segment that holds none yet.
+// after returns where the group that follows end begins, in end's segment. A group never ends on a
+// segment's border, since the last block is kept for a seal. So an end on a border means a segment
+// that holds no group yet.
 func after(end ident.Position, segmentBytes int64) ident.Position {
 	if int64(end)%segmentBytes == 0 {
 		return end + firstGroup

@@ -26,7 +26,7 @@ func sampleGroup(pos ident.Position) []byte {
 	return p
 }
 
-// decodeAll reads a group as a scan does, from memory.
+// decodeAll decodes a group from memory in the steps of a scan.
 func decodeAll(p []byte, pos ident.Position, visit func(*Entry) error) error {
 	if len(p) < headerBytes {
 		return nil
@@ -47,8 +47,8 @@ func decodeAll(p []byte, pos ident.Position, visit func(*Entry) error) error {
 	return h.decode(p, visit)
 }
 
-// FuzzGroup: no bytes make the decoder panic, read beyond what it was given, or show an entry
-// whose checksum is wrong; a single changed byte of a good group is always seen unless it is padding.
+// FuzzGroup: no bytes make the decoder panic, read beyond its input, or show an entry whose
+// checksum is wrong. A single changed byte of a good group is always noticed unless it is padding.
 func FuzzGroup(f *testing.F) {
 	good := sampleGroup(8192)
 	f.Add(good, uint16(0))
@@ -81,7 +81,7 @@ func FuzzGroup(f *testing.F) {
 	})
 }
 
-// FuzzSegmentHeader: the header's decoder never panics and only passes sizes that make sense.
+// FuzzSegmentHeader: the decoder of the header never panics and accepts only sizes that make sense.
 func FuzzSegmentHeader(f *testing.F) {
 	f.Add((&segmentHeader{incarnation: 7, index: 3, segmentBytes: 1 << 20, capacity: 1 << 20}).encode()[:headerBytes])
 	f.Fuzz(func(t *testing.T, p []byte) {
@@ -95,7 +95,7 @@ func FuzzSegmentHeader(f *testing.F) {
 	})
 }
 
-// A larger number of payloads than the platform takes in one call still makes one write.
+// More payloads than the platform takes in one call still make one write.
 func TestVectorStaysWithinOneCall(t *testing.T) {
 	g := new(group)
 	g.reset()
@@ -122,7 +122,8 @@ func TestVectorStaysWithinOneCall(t *testing.T) {
 	}
 }
 
-// A group that is not the version's own but whose checksum is good stops the start: it is no torn tail.
+// A group with a good checksum and an unknown version or flag stops the start: it is not a torn
+// tail.
 func TestNewerFormatRefuses(t *testing.T) {
 	p := sampleGroup(8192)
 	p[6] |= 2 // an unknown flag
@@ -142,7 +143,8 @@ func crcBytes(crc uint32) []byte {
 	return []byte{byte(crc), byte(crc >> 8), byte(crc >> 16), byte(crc >> 24)}
 }
 
-// A good group of another position or incarnation is not ours: recycled files are not cleared (trap 8).
+// A good group of another position or incarnation is refused: recycled files still hold groups of
+// their former life.
 func TestGroupOfAnotherLifeIsRefused(t *testing.T) {
 	p := sampleGroup(8192)
 	if err := decodeAll(p, 8192, nil); err != nil {

@@ -34,7 +34,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// writeSample writes two groups and closes: what the golden files show.
+// writeSample writes the two groups that the golden files show, and closes.
 func writeSample(t *testing.T, disk vfs.FS) {
 	w, err := wal.Create(wal.Config{Dir: "/data/wal", SegmentBytes: 20 << 10}, new(client).deps(disk), inc)
 	must(t, err)
@@ -49,7 +49,7 @@ func writeSample(t *testing.T, disk vfs.FS) {
 	must(t, w.Close())
 }
 
-// field is a place in a format and what it means.
+// field is one field of a format and what it means.
 type field struct {
 	bytes int
 	name  string
@@ -145,7 +145,7 @@ func TestGoldenSegment(t *testing.T) {
 	})
 }
 
-// What version 1 wrote keeps opening, whatever the writer does today.
+// A file that version 1 wrote keeps opening, whatever the writer does today.
 func TestOpensVersion1(t *testing.T) {
 	text, err := os.ReadFile("testdata/segment_v1.txt")
 	must(t, err)
@@ -169,8 +169,9 @@ func TestOpensVersion1(t *testing.T) {
 	}
 }
 
-// TestGoldenCalls prints every storage call of a few steps: what a group, a roll, a trim, a
-// close, a recovery cost. The filler works beside the committer, so its calls are indented and come after.
+// TestGoldenCalls prints every storage call of a few steps, to show what a group, a roll, a trim, a
+// close and a recovery cost. The filler works beside the committer, so its calls are indented and
+// come after.
 func TestGoldenCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)

@@ -6,10 +6,10 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Limits of one group's write vector. A payload up to copyBytesMax is copied behind the table,
-// where it costs less than a vector of its own (BenchmarkCopyOrReference); so is every payload
-// beyond referencesMax, which keeps the vector within the 1,024 buffers of one
-// write call: head, then at most a reference and a copied run by turns, then padding.
+// Limits of one group's write vector. A payload of at most copyBytesMax is copied behind the table,
+// where it costs less than a buffer of its own in the vector (BenchmarkCopyOrReference). Payloads
+// after the first referencesMax large ones are copied too. That keeps the vector within the 1,024
+// buffers of one write call: the head, then references and copied runs in turn, then the padding.
 const (
 	copyBytesMax  = 4 << 10
 	referencesMax = 510
@@ -17,25 +17,27 @@ const (
 
 var zeroBlock [blockBytes]byte
 
-// Entry is one payload with what a reader needs to know of it.
+// Entry is one payload with what a reader needs to know about it.
 type Entry struct {
 	Kind      Kind
 	Partition ident.TopicPartition
 	Epoch     ident.Epoch
-	// Start and End are half-open; of a state record End is the offset up to which it reflects the partition.
+	// Start and End are half-open. For a state record, End is the offset up to which the record
+	// reflects the partition.
 	Start, End ident.Offset
-	// Payload is referenced until the group is reported; nobody writes to it after Append.
+	// Payload is referenced until its group is reported. Nobody may write to it after Append.
 	Payload []byte
-	// CRC is the CRC32C of the payload. 0: Append computes it.
+	// CRC is the CRC32C of the payload. If it is 0, Append computes it.
 	CRC uint32
-	// Position is where the payload stands in the incarnation's stream, set before Durable is called.
+	// Position is where the payload stands in the incarnation's stream. It is set before Durable is
+	// called.
 	Position ident.Position
 }
 
-// Append is handed to the writer in one call and lands whole in one group.
+// Append is what one call hands to the writer. It lands whole in one group.
 type Append struct {
 	Entries []Entry
-	Owner   any // the caller's; the writer does not look at it
+	Owner   any // Owner belongs to the caller; the writer does not look at it.
 
 	bytes int64 // payloads and table rows
 }
@@ -46,8 +48,8 @@ type group struct {
 	segment  *segment
 	position ident.Position
 	previous ident.Position
-	durable  ident.Position // what its header names
-	bytes    int64          // headerBytes and those of its appends
+	durable  ident.Position // the durable position that its header names
+	bytes    int64          // headerBytes and the bytes of its appends
 	entries  int
 
 	head []byte   // header, table and copied payloads
@@ -69,7 +71,8 @@ func (g *group) add(a *Append) {
 	g.entries += len(a.Entries)
 }
 
-// build lays the group out: positions are set, head and vec are ready to be written.
+// build lays the group out: it sets the entries' positions and fills head and vec, which are then
+// ready to be written.
 func (g *group) build(inc ident.Incarnation, flags uint16) {
 	table := tableEnd(g.entries)
 	g.head = slices.Grow(g.head[:0], int(table+g.copiedBytes()))[:table]

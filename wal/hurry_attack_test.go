@@ -21,9 +21,11 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// Segments that are only allocated, and several trimmed ones that wait to be used again: what a review tried on them.
+// These tests attack segments that are only allocated, and several trimmed segments that wait for
+// reuse.
 
-// openedWriter creates an incarnation on a disk whose calls a hook decides, and waits until its first spare is there or refused.
+// openedWriter creates an incarnation on a disk on which hook decides every call, and waits until
+// the first spare is ready or refused.
 func openedWriter(t *testing.T, hook func(crashfs.Call) error) *client {
 	t.Helper()
 	disk := newDisk(t, 1)
@@ -36,7 +38,7 @@ func openedWriter(t *testing.T, hook func(crashfs.Call) error) *client {
 	return c
 }
 
-// E29: a file system that cannot allocate gets its segments filled, all of them.
+// E29: on a file system that cannot allocate, all segments are filled.
 func TestE29_DiskThatCannotAllocate(t *testing.T) {
 	for _, refusal := range []error{syscall.EOPNOTSUPP, syscall.ENOSYS, errors.ErrUnsupported} {
 		synctest.Test(t, func(t *testing.T) {
@@ -59,8 +61,8 @@ func TestE29_DiskThatCannotAllocate(t *testing.T) {
 	}
 }
 
-// E29: no room to allocate the next segment. What is trimmed is used again at once: it needs no room, and nobody waits for the
-// next look at the disk.
+// E29: there is no room to allocate the next segment. A trimmed segment is reused at once: it needs
+// no room, and nobody waits for the next retry.
 func TestE29_TrimLiftsAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var full atomic.Bool
@@ -70,7 +72,8 @@ func TestE29_TrimLiftsAFullDisk(t *testing.T) {
 			}
 			return nil
 		})
-		for c.w.Stats().Allocated == 0 { // the danger: segments behind the first, in a hurry
+		// The danger lies in segments after the first, made in a hurry.
+		for c.w.Stats().Allocated == 0 {
 			c.append()
 			synctest.Wait()
 		}
@@ -101,14 +104,14 @@ func TestE29_TrimLiftsAFullDisk(t *testing.T) {
 	})
 }
 
-// Few trimmed segments are kept, however many go at once: the others give their room back.
+// However many segments are trimmed at once, few are kept; the others give their room back.
 func TestTrimmedSegmentsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
 		w, err := wal.Create(small, wal.Deps{FS: disk, Log: discard, Durable: func([]*wal.Append) {}, Failed: func(error, []*wal.Append) {}}, inc)
 		must(t, err)
 		appended := 0
-		write := func(count int) { // a segment each
+		write := func(count int) { // writes count segments
 			for range count {
 				entry := wal.Entry{Kind: wal.KindBatch, Start: ident.Offset(appended), End: ident.Offset(appended + 1), Payload: make([]byte, 20<<10)}
 				must(t, w.Append(&wal.Append{Entries: []wal.Entry{entry}}))
@@ -128,13 +131,13 @@ func TestTrimmedSegmentsAreBounded(t *testing.T) {
 		if len(names) > kept+current+spare {
 			t.Errorf("%d files are left: %v", len(names), names)
 		}
-		first := appended - 1 // in the current segment
-		write(12)             // over the kept ones, with groups of their former lives in them
+		first := appended - 1 // the first append in the current segment
+		write(12)             // over the kept segments, which hold groups of their former life
 		if st := w.Stats(); st.Recycled != kept {
 			t.Errorf("%d were used again", st.Recycled)
 		}
 		d := disk.Kill()
-		_ = w.Close() // of a dead process
+		_ = w.Close() // the writer is dead
 		next := first
 		s, err := wal.Recover(small, wal.RecoverDeps{FS: d, Log: discard}, inc, func(e *wal.Entry) error {
 			if int(e.Start) != next {
@@ -153,13 +156,15 @@ func TestTrimmedSegmentsAreBounded(t *testing.T) {
 
 const killedChild = "SLUICE_WAL_KILLED_CHILD"
 
-// I7, on real files: a process that writes in a hurry is killed with its segments allocated, half written and empty. Everything
-// that it reported is there, and the recovery ends the same when it is repeated (I16).
+// I7, on real files: a process that writes in a hurry is killed while its segments are allocated,
+// half written and empty. Everything that it reported is there, and a repeated recovery ends the
+// same (I16).
 func TestI7_KilledOverAllocatedSegments(t *testing.T) {
 	cfg := wal.Config{Dir: t.TempDir(), SegmentBytes: 256 << 10}
 	if dir := os.Getenv(killedChild); dir != "" {
 		cfg.Dir = dir
-		synctest.Test(t, func(*testing.T) { writeUntilKilled(cfg) }) // its clock stands still: the log is in a hurry
+		// The bubble's clock stands still, so the log is in a hurry.
+		synctest.Test(t, func(*testing.T) { writeUntilKilled(cfg) })
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -172,14 +177,15 @@ func TestI7_KilledOverAllocatedSegments(t *testing.T) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		n, a, ok := strings.Cut(lines.Text(), " ")
 		if !ok {
-			continue // what a test binary says
+			continue // printed by the test binary itself
 		}
 		acked, err = strconv.Atoi(n)
 		must(t, err)
 		allocated, err = strconv.Atoi(a)
 		must(t, err)
 		if allocated >= 6 {
-			must(t, child.Process.Kill()) // what it says until it dies is read too: it was reported
+			// What the child prints until it dies is read too, since it was reported.
+			must(t, child.Process.Kill())
 		}
 	}
 	_ = child.Wait() // killed
@@ -210,7 +216,8 @@ func TestI7_KilledOverAllocatedSegments(t *testing.T) {
 
 const killedBytes = 40_000
 
-// writeUntilKilled appends, and says after each how many are durable and how many segments were only allocated.
+// writeUntilKilled appends, and prints after each append how many are durable and how many segments
+// were only allocated.
 func writeUntilKilled(cfg wal.Config) {
 	var w *wal.Writer
 	created := make(chan struct{})
@@ -239,7 +246,7 @@ func writeUntilKilled(cfg wal.Config) {
 		if err := w.Append(&wal.Append{Entries: []wal.Entry{entry}}); err != nil {
 			panic(err)
 		}
-		if id >= 32 { // so many are in flight
+		if id >= 32 { // 32 appends are in flight
 			<-durable
 		}
 	}

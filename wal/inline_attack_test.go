@@ -12,8 +12,8 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// A trim poisons the log while a caller of Commit is in its write or its sync: all that was taken is reported
-// failed then, without another append or Close.
+// A trim poisons the log while a caller of Commit is in its write or its sync. Everything that was
+// accepted is then reported as failed, without another append or Close.
 func TestPoisonedDuringInlineCommit(t *testing.T) {
 	for _, op := range []string{"datasync", "write"} {
 		t.Run(op, func(t *testing.T) {
@@ -23,7 +23,7 @@ func TestPoisonedDuringInlineCommit(t *testing.T) {
 				w, err := wal.Create(small, c.deps(disk), inc)
 				must(t, err)
 				c.w = w
-				for range 10 { // some segments
+				for range 10 { // fills some segments
 					c.append()
 					synctest.Wait()
 				}
@@ -43,7 +43,7 @@ func TestPoisonedDuringInlineCommit(t *testing.T) {
 				c.queue()
 				var work sync.WaitGroup
 				work.Go(w.Commit)
-				synctest.Wait() // it hangs
+				synctest.Wait() // the call hangs
 				if err := w.Trim(w.Durable()); err == nil || !errors.Is(w.Ready(), wal.ErrPoisoned) {
 					t.Fatalf("not poisoned: %v", err)
 				}
@@ -63,7 +63,7 @@ func TestPoisonedDuringInlineCommit(t *testing.T) {
 	}
 }
 
-// Close is called while an inline write hangs and the log is poisoned: it returns.
+// Close is called while an inline write hangs and the log is poisoned. Close returns.
 func TestCloseDuringInlineWriteOfAPoisonedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -101,7 +101,8 @@ func TestCloseDuringInlineWriteOfAPoisonedLog(t *testing.T) {
 	})
 }
 
-// E29: there is no room for the next segment. Commit does not wait for it; a trim lets the committer go on, and Commit after it.
+// E29: there is no room for the next segment. Commit does not wait for room. A trim lets the
+// committer go on, and Commit after it.
 func TestE29_InlineOnAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var full atomic.Bool
@@ -126,7 +127,7 @@ func TestE29_InlineOnAFullDisk(t *testing.T) {
 			t.Fatal("a segment was made of no room")
 		}
 		c.queue()
-		c.w.Commit() // behind those that wait
+		c.w.Commit() // behind the appends that wait
 		if got := len(c.appended) - c.durableCount(); got != waiting+1 {
 			t.Errorf("%d wait, want %d", got, waiting+1)
 		}
@@ -139,7 +140,7 @@ func TestE29_InlineOnAFullDisk(t *testing.T) {
 		c.queue()
 		c.w.Commit()
 		if c.w.Stats().Inline == inline {
-			synctest.Wait() // it rolled again
+			synctest.Wait() // the log has rolled again
 		}
 		if n := c.durableCount(); n != len(c.appended) {
 			t.Errorf("%d of %d durable at the end", n, len(c.appended))
@@ -149,8 +150,8 @@ func TestE29_InlineOnAFullDisk(t *testing.T) {
 	})
 }
 
-// Close waits for a caller of Commit that is in its write or its sync, and for what it reports; what has gathered meanwhile is
-// drained, and the log is sealed behind it (I6).
+// Close waits for a caller of Commit that is in its write or its sync, and until that caller has
+// reported. What has gathered meanwhile is drained, and the log is sealed behind it (I6).
 func TestI6_CloseDuringInlineCommit(t *testing.T) {
 	for _, op := range []string{"datasync", "write"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -173,7 +174,7 @@ func TestI6_CloseDuringInlineCommit(t *testing.T) {
 			work.Go(w.Commit)
 			synctest.Wait()
 			c.append()
-			c.queue() // its Commit comes after Close began
+			c.queue() // the Commit for this append comes after Close began
 			closed := make(chan error, 1)
 			go func() { closed <- w.Close() }()
 			synctest.Wait()

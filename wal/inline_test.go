@@ -11,7 +11,8 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// queue is append without the wake-up. Queue order is number order, whoever queues.
+// queue is append without the wake-up. The order of the queue is the order of the numbers,
+// whichever goroutine queues.
 func (c *client) queue() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,7 +31,8 @@ func (c *client) durableCount() int {
 	return len(c.durable)
 }
 
-// Commit does the work itself while nobody else does, and leaves to the committer what is large.
+// Commit does the work itself while nobody else is at work, and leaves large groups to the
+// committer.
 func TestCommitInline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -42,9 +44,10 @@ func TestCommitInline(t *testing.T) {
 		for i := range bigID {
 			c.queue()
 			if i%3 == 0 {
-				c.queue() // both in one group
+				c.queue() // both appends land in one group
 			}
-			for before := len(c.appended); c.durableCount() < before; synctest.Wait() { // a full segment makes it the committer's
+			// When a segment is full, the work becomes the committer's.
+			for before := len(c.appended); c.durableCount() < before; synctest.Wait() {
 				w.Commit()
 			}
 		}
@@ -53,7 +56,7 @@ func TestCommitInline(t *testing.T) {
 		}
 		w.Commit() // nothing to do
 		must(t, w.Close())
-		w.Commit() // nor now
+		w.Commit() // still nothing to do
 		c.check(t)
 		checkDisk(t, c, disk.Crash(), true)
 	})
@@ -82,7 +85,8 @@ func TestCommitLeavesMuch(t *testing.T) {
 	})
 }
 
-// While a caller of Commit syncs, others' appends gather, are written by the overlapper if they are much, and are committed after.
+// While a caller of Commit syncs, the appends of others gather. If they are many, the overlapper
+// writes them meanwhile. They are committed afterwards.
 func TestAppendsDuringInlineCommit(t *testing.T) {
 	for _, held := range []struct {
 		op   string
@@ -106,12 +110,12 @@ func TestAppendsDuringInlineCommit(t *testing.T) {
 			c.queue()
 			var work sync.WaitGroup
 			work.Go(w.Commit)
-			synctest.Wait() // it hangs
+			synctest.Wait() // the call hangs
 			for range held.more {
 				c.append()
 			}
 			c.queue()
-			w.Commit() // somebody is at it: returns
+			w.Commit() // returns, since somebody is at work
 			synctest.Wait()
 			if n := c.durableCount(); n != 0 {
 				t.Errorf("%d durable before the first is", n)
@@ -132,8 +136,9 @@ func TestAppendsDuringInlineCommit(t *testing.T) {
 	}
 }
 
-// TestI1_InlineKilledAtEveryCall: appends of three goroutines, one of which commits itself; the process dies, or a call
-// fails, at each storage call. What was reported durable is there, and all the rest is reported failed, once (I1, I7).
+// TestI1_InlineKilledAtEveryCall: three goroutines append, and one of them commits itself. At each
+// storage call the process dies or the call fails. What was reported durable is there, and all the
+// rest is reported as failed, once (I1, I7).
 func TestI1_InlineKilledAtEveryCall(t *testing.T) {
 	for _, how := range []string{"kill", "fail"} {
 		t.Run(how, func(t *testing.T) {
@@ -146,7 +151,7 @@ func TestI1_InlineKilledAtEveryCall(t *testing.T) {
 	}
 }
 
-// inlineStory reports whether it ended before call n.
+// inlineStory reports whether the story ended before call n.
 func inlineStory(t *testing.T, how string, n int) (whole bool) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, uint64(n))

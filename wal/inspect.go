@@ -13,13 +13,14 @@ import (
 
 // InspectOptions says how Inspect prints.
 type InspectOptions struct {
-	JSON    bool // one object a line instead of text
-	Entries bool // the entries of each group too
+	JSON    bool // one JSON object a line instead of text
+	Entries bool // also the entries of each group
 }
 
-// Inspect prints an incarnation's segments, groups and entries with all checksums verified; dir is
-// its own folder. It writes nothing to disk. Damage is printed where it is and returned as ErrCorrupt; the end of a log that
-// was not closed, with a torn group or without, is not an error.
+// Inspect prints the segments, groups and entries of an incarnation and verifies all checksums. dir
+// is the incarnation's own folder. Inspect writes nothing to disk. Damage is printed where it is
+// found and returned as ErrCorrupt. A log that was not closed, with or without a torn group at its
+// end, is not an error.
 func Inspect(out io.Writer, disk vfs.FS, dir string, opts InspectOptions) error {
 	n, ok := parseName(filepath.Base(dir), "")
 	if !ok {
@@ -35,14 +36,14 @@ func Inspect(out io.Writer, disk vfs.FS, dir string, opts InspectOptions) error 
 	return errors.Join(err, p.err, s.segs.close())
 }
 
-// printer prints lines until one cannot be written.
+// printer prints lines until one of them cannot be written.
 type printer struct {
 	out  io.Writer
 	opts InspectOptions
 	err  error
 }
 
-// line is one thing found; its fields are the JSON form.
+// line is one thing that was found. Its fields are its JSON form.
 type line struct {
 	Type      string         `json:"type"` // segment, group, entry, end
 	Position  ident.Position `json:"position"`
@@ -60,7 +61,7 @@ type line struct {
 	Start     ident.Offset   `json:"start,omitempty"`
 	Until     ident.Offset   `json:"until,omitempty"`
 	CRC       uint32         `json:"crc32c,omitempty"`
-	State     string         `json:"state,omitempty"` // of the end: sealed, open, torn, damaged
+	State     string         `json:"state,omitempty"` // of Type end: sealed, open, torn, damaged
 	Detail    string         `json:"detail,omitempty"`
 }
 
@@ -106,7 +107,7 @@ func (p *printer) entry(e *Entry) error {
 	return p.err
 }
 
-// end says how the log ends.
+// end prints how the log ends.
 func (p *printer) end(s *scanner, stop *CorruptError) error {
 	l := &line{Type: "end", Position: s.end, Durable: s.durable, State: "sealed"}
 	var damage error

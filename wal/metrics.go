@@ -6,10 +6,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// syncSecondsBuckets reach from a disk with a write cache that survives a power cut to one that is about to fail.
+// syncSecondsBuckets range from a disk with a power-safe write cache to a disk that is about to
+// fail.
 var syncSecondsBuckets = []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 5}
 
-// meter is what counters cannot say. The committer observes once per group.
+// meter holds the histograms. They are observed once per group.
 type meter struct {
 	syncSeconds prometheus.Histogram
 	groupBytes  prometheus.Histogram
@@ -39,7 +40,7 @@ func (m *meter) observe(g *group, sync time.Duration) {
 	m.entries.Observe(float64(g.entries))
 }
 
-// Metrics returns what Prometheus may collect.
+// Metrics returns the collectors that Prometheus may register.
 func (w *Writer) Metrics() []prometheus.Collector {
 	counter := func(name, help string, count func() int64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(count()) })
@@ -69,7 +70,7 @@ func (w *Writer) Metrics() []prometheus.Collector {
 	}
 }
 
-// flag turns what is known under the mutex into 0 or 1.
+// flag makes a gauge of 0 or 1 from a state that is guarded by w.mu.
 func (w *Writer) flag(isSetLocked func() bool) func() float64 {
 	return func() float64 {
 		w.mu.Lock()

@@ -13,7 +13,7 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// What Prometheus sees is what the writer did; and the flags follow the disk.
+// The metrics match what the writer did, and the flags follow the disk.
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
@@ -24,7 +24,7 @@ func TestMetrics(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		reg.MustRegister(w.Metrics()...)
 		for range 3 {
-			c.append() // of 1, 2 and 3 entries
+			c.append() // appends of 1, 2 and 3 entries
 			synctest.Wait()
 		}
 		m := gather(t, reg)
@@ -47,7 +47,7 @@ func TestMetrics(t *testing.T) {
 		if got := gather(t, reg)["sluice_wal_failed"].GetGauge().GetValue(); got != 1 {
 			t.Errorf("failed is %v after the disk has failed", got)
 		}
-		_ = w.Close() // says that it is poisoned
+		_ = w.Close() // the error says that the log is poisoned
 		if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 			t.Errorf("lint: %v, %v", problems, err)
 		}

@@ -11,22 +11,26 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// Recovery of an incarnation, in this order; dying anywhere and starting again ends the same (I16):
+// Recovery of an incarnation takes these steps. A recovery that dies anywhere and starts again ends
+// the same (I16).
 //
-//  1. finish   a rewrite that an earlier recovery had made durable is put in its place (step 5).
-//  2. scan     every group from the first segment on, up to the first that is not good.
-//  3. judge    a group behind it that names a higher durable position makes that damage, and
-//     we stop; otherwise it is what a crash left, and the end is before it (E25, I7).
-//  4. rewrite  the groups above the highest durable position named were perhaps never
-//     synced, or merely look clean after a sync that failed. They go, with a seal behind them, into
-//     a file of their own: written, synced, renamed, folder synced. Not in place at
-//     once: the last group was perhaps acknowledged, and a power cut while it is written over could tear it.
-//  5. place    the file's bytes are written over the segment's and synced; segments behind
-//     the seal go; then the file goes.
+//  1. Finish: an earlier recovery may have left durable rewrite files. They are put in place first,
+//     as in step 5.
+//  2. Scan: read every group from the first segment on, up to the first group that is not good.
+//  3. Judge: if any group behind that place names a durable position above it, the place is
+//     damaged, and recovery refuses to go on. Otherwise it is what a crash left, and the log ends
+//     before it (E25, I7).
+//  4. Rewrite: the groups above the highest durable position that is named were perhaps never
+//     synced, or look clean in the page cache after a failed sync. They are copied, with a seal
+//     behind them, into a rewrite file of their own, which is written, synced and renamed, and its
+//     folder is synced. They are not rewritten in place at once, because the last group was perhaps
+//     acknowledged and a power cut in the middle could tear the only copy.
+//  5. Place: the bytes of the rewrite file are written over the segment's and synced. Then the
+//     rewrite file is removed, and after it the segments behind the seal.
 //
-// The seal fixes the end (I6): a later recovery finds it and changes nothing.
+// The seal fixes the end (I6). A later recovery finds the seal and changes nothing.
 
-// Sealed is an incarnation that takes no more. Its methods may be called concurrently.
+// Sealed is an incarnation that takes no more appends. Its methods may be called concurrently.
 type Sealed struct {
 	inc  ident.Incarnation
 	dir  string
@@ -35,9 +39,9 @@ type Sealed struct {
 	end  ident.Position
 }
 
-// Recover reads a closed or crashed incarnation, fixes its end and makes everything below it
-// durable. visit gets every entry in WAL order; its payload is valid during the call. A torn tail is cut and
-// logged, damage is a *CorruptError, an absent incarnation ErrMissing.
+// Recover reads a closed or crashed incarnation, fixes its end and makes everything below the end
+// durable. It calls visit for every entry in WAL order; the entry's payload is valid during the
+// call. A torn tail is cut and logged. Damage is a *CorruptError, an absent incarnation ErrMissing.
 func Recover(cfg Config, deps RecoverDeps, inc ident.Incarnation, visit func(*Entry) error) (*Sealed, error) {
 	sealed, err := recoverIncarnation(cfg, deps, inc, visit)
 	if err != nil {
@@ -80,7 +84,8 @@ func (s *scanner) recover(visit func(*Entry) error) error {
 	return s.removeBehind()
 }
 
-// scanAll reads groups until the seal or the first that is not good, which it returns.
+// scanAll reads groups until the seal, or until the first group that is not good. It returns what
+// is wrong with that group.
 func (s *scanner) scanAll(visit func(*Entry) error) (*CorruptError, error) {
 	for !s.seal {
 		err := s.next(visit)
@@ -96,14 +101,15 @@ func (s *scanner) scanAll(visit func(*Entry) error) (*CorruptError, error) {
 	return nil, nil
 }
 
-// judge decides whether what the scan stopped at is damage or a torn tail.
+// judge decides whether the place where the scan stopped is damage or a torn tail.
 func (s *scanner) judge(torn *CorruptError) error {
 	beyond, err := s.durableBeyond()
 	if err != nil {
 		return err
 	}
 	if beyond > s.end {
-		return fmt.Errorf("%w; but everything below %d was durable: not a torn tail; restore the files from a copy", torn, beyond) // E25
+		// E25
+		return fmt.Errorf("%w; but everything below %d was durable: not a torn tail; restore the files from a copy", torn, beyond)
 	}
 	if torn.What != "blank" {
 		s.deps.Log.Warn("write-ahead log ends in a torn group, which was never acknowledged: cut",
@@ -130,7 +136,8 @@ func (s *scanner) rewrite() error {
 	}
 }
 
-// rewriteFrom returns where the first group stands that is not proven durable, or where the seal goes.
+// rewriteFrom returns the position of the first group that is not proven durable, or the seal's
+// position if there is none.
 func (s *scanner) rewriteFrom() ident.Position {
 	first := s.segs.base(s.segs.list[0])
 	return after(min(max(s.durable, first), s.end), s.segs.segmentBytes)
@@ -144,8 +151,9 @@ func (s *scanner) encodeSeal() []byte {
 	return slices.Concat(g.vec...)
 }
 
-// copyOut writes [from, to) of a segment and the seal into a rewrite file, named by its position,
-// and makes it durable before the next one is made: a seal that outlived groups before it would make damage of them.
+// copyOut writes [from, to) of a segment, and the seal, into a rewrite file that is named by its
+// position. It makes that file durable before the next one is made: if the seal outlived groups
+// before it, those groups would count as damaged.
 func (s *scanner) copyOut(seg *segment, from, to ident.Position, seal []byte) error {
 	if from >= to && len(seal) == 0 {
 		return nil
@@ -182,7 +190,7 @@ func (s *scanner) copyTo(f vfs.File, seg *segment, from, to ident.Position, seal
 	return f.Sync()
 }
 
-// finishRewrites puts durable rewrite files in their place and removes them, and temporaries.
+// finishRewrites puts durable rewrite files in place, then removes them and all temporary files.
 func (s *scanner) finishRewrites() error {
 	names, err := s.deps.FS.List(s.dir)
 	if err != nil {
@@ -201,7 +209,7 @@ func (s *scanner) finishRewrites() error {
 		}
 		done = append(done, name)
 	}
-	s.winSeg = nil // what was read may have changed
+	s.winSeg = nil // the cached window may be out of date
 	for _, name := range done {
 		if err := s.deps.FS.Remove(filepath.Join(s.dir, name)); err != nil {
 			return err
@@ -213,7 +221,7 @@ func (s *scanner) finishRewrites() error {
 	return s.deps.FS.SyncDir(s.dir)
 }
 
-// putBack writes a rewrite file over the segment that it was made from.
+// putBack writes a rewrite file over the segment that it was copied from.
 func (s *scanner) putBack(path string, pos ident.Position) error {
 	seg := s.segmentOf(pos)
 	if seg == nil {
@@ -239,7 +247,8 @@ func (s *scanner) putBack(path string, pos ident.Position) error {
 	return errors.Join(err, f.Close())
 }
 
-// removeBehind removes the segments behind the seal, last first, so that no gap can appear.
+// removeBehind removes the segments behind the seal. The last one goes first, so that no gap can
+// appear.
 func (s *scanner) removeBehind() error {
 	last := s.segmentOf(after(s.end, s.segs.segmentBytes))
 	for {
@@ -259,8 +268,9 @@ func (s *scanner) removeBehind() error {
 	}
 }
 
-// OpenSealed opens an incarnation whose end is known and shows its entries to visit, as
-// Recover does. Everything below end must be good, else *CorruptError; what lies above is ignored.
+// OpenSealed opens an incarnation whose end is known and calls visit for its entries as Recover
+// does. Everything below end must be good, or OpenSealed returns a *CorruptError. It ignores what
+// lies above end.
 func OpenSealed(cfg Config, deps RecoverDeps, inc ident.Incarnation, end ident.Position, visit func(*Entry) error) (*Sealed, error) {
 	sealed, err := openSealed(cfg, deps, inc, end, visit)
 	if err != nil {
@@ -289,24 +299,27 @@ func openSealed(cfg Config, deps RecoverDeps, inc ident.Incarnation, end ident.P
 	return s.sealed(), nil
 }
 
-// Incarnation returns which one this is.
+// Incarnation returns the number of the incarnation.
 func (s *Sealed) Incarnation() ident.Incarnation { return s.inc }
 
-// End returns the end that the seal fixed (I6); of an incarnation without any group the first position of its first segment, mostly 0.
+// End returns the end that the seal fixed (I6). For an incarnation without any group that is the
+// first position of its first segment, which mostly is 0.
 func (s *Sealed) End() ident.Position { return s.end }
 
-// ReadAt fills p with the payload at pos and verifies it: crc is its entry's. Damage is a *CorruptError.
+// ReadAt fills p with the payload at pos and verifies it against crc, the checksum of its entry.
+// Damage is a *CorruptError.
 func (s *Sealed) ReadAt(p []byte, pos ident.Position, crc uint32) error {
 	return s.segs.readAt(p, pos, crc)
 }
 
-// DiskBytes returns what the files take.
+// DiskBytes returns the size of the incarnation's files.
 func (s *Sealed) DiskBytes() int64 { return s.segs.diskBytes() }
 
-// Close closes the files; reads at work finish.
+// Close closes the files. Reads that have begun can finish.
 func (s *Sealed) Close() error { return s.segs.close() }
 
-// Remove closes and deletes the incarnation; the caller knows that nothing needs it any more (I9).
+// Remove closes and deletes the incarnation. The caller must know that nothing needs it any more
+// (I9).
 func (s *Sealed) Remove() error {
 	err := s.segs.close()
 	if rerr := s.disk.RemoveAll(s.dir); rerr != nil {

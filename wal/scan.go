@@ -22,7 +22,7 @@ type window struct {
 	start int64
 }
 
-// at returns n bytes from pos, or fewer at the file's end; valid until the next call.
+// at returns n bytes from pos, or fewer at the file's end. They are valid until the next call.
 func (w *window) at(pos int64, n int64) ([]byte, error) {
 	n = min(n, w.size-pos)
 	if n <= 0 {
@@ -56,16 +56,17 @@ type scanner struct {
 	dir  string
 	segs *segments
 
-	end     ident.Position // of the last good group
-	durable ident.Position // the highest that a good group names
-	seal    bool           // the last group read was the seal
+	end     ident.Position // the end of the last good group
+	durable ident.Position // the highest durable position that a good group names
+	seal    bool           // the last group that was read is the seal
 	groups  int
-	onGroup func(*groupHeader) // sees each good group before its entries; may be nil
+	onGroup func(*groupHeader) // called for each good group before its entries; may be nil
 	win     window
 	winSeg  *segment
 }
 
-// openScanner opens the segments of an incarnation, for writing if asked to.
+// openScanner opens the segments of an incarnation with open, which decides whether they can be
+// written to.
 func openScanner(cfg Config, deps RecoverDeps, inc ident.Incarnation, open func(string) (vfs.File, error)) (*scanner, error) {
 	s := &scanner{deps: deps, inc: inc, dir: incarnationDir(cfg.Dir, inc), segs: &segments{}}
 	names, err := deps.FS.List(s.dir)
@@ -102,7 +103,8 @@ func (s *scanner) openSegment(index uint64, path string, open func(string) (vfs.
 	return nil
 }
 
-// checkSegment reads a segment's header: it became durable before the file got its name.
+// checkSegment reads and checks a segment's header. A bad header is damage and never torn: the
+// header became durable before the file got its name.
 func (s *scanner) checkSegment(seg *segment) error {
 	p := make([]byte, headerBytes)
 	if _, err := seg.file.ReadAt(p, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -130,7 +132,7 @@ func (s *scanner) checkSegment(seg *segment) error {
 	return nil
 }
 
-// located adds file and position to damage that was found in a piece of memory.
+// located adds file and position to an error about bytes in memory.
 func located(err error, path string, pos ident.Position) error {
 	var c *CorruptError
 	if errors.As(err, &c) {
@@ -191,13 +193,15 @@ func (s *scanner) head(seg *segment, pos ident.Position) (groupHeader, error) {
 	return h, nil
 }
 
-// group verifies the group at pos, which must follow s.end, then shows its entries to visit, whose error is returned as a visitError.
+// group verifies the group at pos, which must follow s.end, and then calls visit for its entries.
+// An error of visit is returned as a visitError.
 func (s *scanner) group(seg *segment, pos ident.Position, visit func(*Entry) error) error {
 	h, err := s.head(seg, pos)
 	if err != nil {
 		return err
 	}
-	// Below a trimmed segment anything may have stood; else a group between is missing.
+	// Anything may have stood below the first segment, which was trimmed. Elsewhere a group is
+	// missing.
 	if h.previous != s.end && !(s.groups == 0 && seg == s.segs.list[0]) {
 		return &CorruptError{File: seg.path, Position: pos, What: "a group before this one is missing", Want: uint64(s.end), Got: uint64(h.previous)}
 	}
@@ -226,13 +230,13 @@ func (s *scanner) group(seg *segment, pos ident.Position, visit func(*Entry) err
 	return nil
 }
 
-// visitError keeps a visitor's error apart from what the log itself says.
+// visitError tells a visitor's error from an error of the log itself.
 type visitError struct{ error }
 
 func (e *visitError) Unwrap() error { return e.error }
 
-// next reads the group that follows s.end: in its segment, or at the start of the next one.
-// Of two failures it returns the one in s.end's segment.
+// next reads the group that follows s.end, either in s.end's segment or at the start of the next
+// one. If neither holds a good group, next returns the error of s.end's segment.
 func (s *scanner) next(visit func(*Entry) error) error {
 	pos := after(s.end, s.segs.segmentBytes)
 	seg := s.segmentOf(pos)
@@ -258,8 +262,9 @@ func isVisit(err error) bool {
 	return errors.As(err, &v)
 }
 
-// durableBeyond looks behind s.end for any group header that names a durable position above
-// it: then what is wrong at s.end is damage and not a torn write (E25, trap 20). 0 if there is none.
+// durableBeyond searches behind s.end for a group header that names a durable position above s.end.
+// If there is one, what is wrong at s.end is damage, not a torn write (E25). It returns 0 if there
+// is none.
 func (s *scanner) durableBeyond() (ident.Position, error) {
 	from := after(s.end, s.segs.segmentBytes)
 	for seg := s.segmentOf(from); seg != nil; seg = s.segmentOf(from) {

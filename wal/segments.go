@@ -16,7 +16,8 @@ type segment struct {
 	path     string
 	index    uint64
 	capacity int64
-	end      ident.Position // of its last group, as far as a scan has read; 0 for none
+	// the end of its last group, as far as a scan has read; 0 if there is none
+	end ident.Position
 
 	readers int  // guarded by segments.mu
 	dropped bool // guarded by segments.mu; the last reader closes the file
@@ -48,7 +49,8 @@ func (s *segments) first() *segment {
 	return s.list[0]
 }
 
-// dropFirst takes the oldest segment out; idle says that nobody reads it and nobody ever will.
+// dropFirst removes the oldest segment from the list. idle says that nobody reads the segment; no
+// new reader can find it.
 func (s *segments) dropFirst() (seg *segment, idle bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +59,8 @@ func (s *segments) dropFirst() (seg *segment, idle bool) {
 	return seg, seg.readers == 0
 }
 
-// closeDropped closes a segment that was taken out, or leaves that to its last reader.
+// closeDropped closes a segment that was removed from the list, or leaves that to the segment's
+// last reader.
 func (s *segments) closeDropped(seg *segment) error {
 	s.mu.Lock()
 	seg.dropped = true
@@ -99,7 +102,7 @@ func (s *segments) release(seg *segment) error {
 	return nil
 }
 
-// readAt fills p with the payload at pos and verifies it.
+// readAt fills p with the payload at pos and verifies it against crc.
 func (s *segments) readAt(p []byte, pos ident.Position, crc uint32) error {
 	seg, err := s.acquire(pos, len(p))
 	if err != nil {
@@ -115,7 +118,7 @@ func (s *segments) readAt(p []byte, pos ident.Position, crc uint32) error {
 	return nil
 }
 
-// count returns how many segments hold groups, or will next.
+// count returns how many segments hold groups or will hold the next one.
 func (s *segments) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +135,7 @@ func (s *segments) diskBytes() int64 {
 	return n
 }
 
-// close closes all files; those being read are closed by their last reader.
+// close closes all files. A file that is being read is closed by its last reader.
 func (s *segments) close() error {
 	s.mu.Lock()
 	list := s.list

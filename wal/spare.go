@@ -11,25 +11,30 @@ import (
 )
 
 const (
-	// firstSegmentBytes is the capacity of an incarnation's first segment: filling 64 MiB takes
-	// 130 ms here, 8 MiB 20 ms, and the first acknowledgement waits for it. The next segment is filled meanwhile.
+	// firstSegmentBytes is the capacity of an incarnation's first segment. The first
+	// acknowledgement waits until that segment is filled, which takes 20 ms for 8 MiB and 130 ms
+	// for 64 MiB on the machine of the benchmarks. The second segment is filled meanwhile.
 	firstSegmentBytes = 8 << 20
-	fillBytes         = 1 << 20 // one write while filling
-	fillSyncBytes     = 1 << 20 // one sync while filling: it holds up groups' syncs (p99 of a 64 KiB append while filling: 8 MiB 4 ms, 1 MiB 1 ms)
-	freeMax           = 8       // trimmed segments kept to be used again: flushing frees several at once
-	spareRetry        = time.Second
-	// hurryBytesPerSecond is from which rate of new segments on they are not filled. Filling writes everything twice,
-	// the disk's share and the processor's: at the maximum throughput it was 57 % of the broker's CPU time
-	// (docs/decisions/0011-unfilled-segments.md).
+	fillBytes         = 1 << 20 // the size of one write while filling
+	// fillSyncBytes is how much is filled between two syncs. These syncs hold up those of groups:
+	// the p99 of a 64 KiB append while a segment is filled was 4 ms with 8 MiB, and is 1 ms with 1
+	// MiB.
+	fillSyncBytes = 1 << 20
+	// freeMax is how many trimmed segments are kept for reuse: one flush frees several at once.
+	freeMax    = 8
+	spareRetry = time.Second
+	// From hurryBytesPerSecond of new segments on, segments are only allocated and no longer filled
+	// with zeros. Filling writes every byte twice: at the maximum throughput that took 57 % of the
+	// broker's CPU time, and as much of the disk's (docs/decisions/0011-unfilled-segments.md).
 	hurryBytesPerSecond = 64 << 20
 )
 
-// fillLoop keeps the next segment ready. A full disk is back-pressure: it
-// tries again after each Trim and each second; any other error poisons (E29).
+// fillLoop keeps the next segment ready. A full disk is back-pressure: fillLoop tries again after
+// each Trim and each second. Any other error poisons the log (E29).
 func (w *Writer) fillLoop() {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	var last time.Time // when a spare was ready
+	var last time.Time // when the last preparation ended
 	for {
 		if w.needsSpare() {
 			hurry := float64(w.segs.segmentBytes) > time.Since(last).Seconds()*hurryBytesPerSecond
@@ -61,7 +66,7 @@ func (w *Writer) nextIndex() uint64 {
 	return w.current.index + 1
 }
 
-// spareDone shows the outcome of a preparation to the committer.
+// spareDone hands the outcome of a preparation to the committer.
 func (w *Writer) spareDone(seg *segment, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,7 +78,7 @@ func (w *Writer) spareDone(seg *segment, err error) {
 		w.spare = seg
 	case !full:
 		w.poisonLocked(fmt.Errorf("prepare the next segment: %w", err))
-	case !w.noSpace && !w.stopped: // once; Close's one more try is no news
+	case !w.noSpace && !w.stopped: // logged once; the last try, during Close, is not logged
 		w.deps.Log.Warn("no space for the next write-ahead log segment: free space on the disk of this folder", "folder", w.dir, "incarnation", w.inc.String(), "error", err)
 	}
 	w.noSpace = full
@@ -83,8 +88,9 @@ func (w *Writer) spareDone(seg *segment, err error) {
 
 var errStopped = errors.New("stopped")
 
-// prepare makes a segment durable under its name: filled (in a hurry: only allocated) and synced under a
-// temporary one or taken from the trimmed ones, then renamed, then the folder is synced (E29).
+// prepare makes a new segment durable under its final name. It takes a trimmed file, or creates one
+// under a temporary name and fills it (in a hurry, only allocates it) and syncs it. Then it renames
+// the file and syncs the folder (E29).
 func (w *Writer) prepare(index uint64, capacity int64, hurry bool) (*segment, error) {
 	h := segmentHeader{incarnation: w.inc, index: index, segmentBytes: w.segs.segmentBytes, capacity: capacity}
 	path := filepath.Join(w.dir, segmentName(index))
@@ -103,7 +109,7 @@ func (w *Writer) prepare(index uint64, capacity int64, hurry bool) (*segment, er
 	return w.finish(seg, &h, path)
 }
 
-// makeRoom gives a new file its size and its blocks.
+// makeRoom gives a new file its size and its blocks on disk.
 func (w *Writer) makeRoom(seg *segment, hurry bool) error {
 	if !hurry {
 		return w.fill(seg)
@@ -118,7 +124,7 @@ func (w *Writer) makeRoom(seg *segment, hurry bool) error {
 	return nil
 }
 
-// discard removes what did not become a segment.
+// discard removes a file that did not become a segment.
 func (w *Writer) discard(seg *segment) error {
 	err := w.deps.FS.Remove(seg.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +133,8 @@ func (w *Writer) discard(seg *segment) error {
 	return errors.Join(err, seg.file.Close())
 }
 
-// fill writes zeros, so that later writes change neither the size nor the allocation and cannot meet a full disk.
+// fill writes zeros. Later writes then change neither the file's size nor its allocation, and
+// cannot meet a full disk.
 func (w *Writer) fill(seg *segment) error {
 	zeros := make([]byte, min(fillBytes, seg.capacity))
 	for at := int64(0); at < seg.capacity; {
@@ -151,8 +158,8 @@ func (w *Writer) fill(seg *segment) error {
 	return nil
 }
 
-// finish gives a filled or trimmed file its header and its name. Groups of its former life
-// stay in it; their position gives them away (trap 8).
+// finish gives a filled or trimmed file its header and its final name. A trimmed file still holds
+// the groups of its former life; their positions give them away (isGroupAt).
 func (w *Writer) finish(seg *segment, h *segmentHeader, path string) (*segment, error) {
 	err := func() error {
 		if _, err := seg.file.WriteAt(h.encode(), 0); err != nil {

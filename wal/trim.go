@@ -10,10 +10,12 @@ import (
 )
 
 // Trim frees the segments whose groups all end at or below the given position, which must be
-// durable; the segment being written stays. They go oldest first, each with its own folder
-// sync, so that what a crash leaves has no gap (a gap is damage). Readers at work finish.
+// durable. The segment that is being written always stays. The oldest goes first and each removal
+// is synced on its own, so that a crash leaves no gap: a gap counts as damage. Reads that have
+// begun can finish.
 //
-// Any error but a full disk poisons: the folder may not be what we think it is.
+// An error while a segment is removed or renamed poisons the log, since the folder may then not
+// hold what we think it holds. A full disk does not: the segment is removed instead of kept.
 func (w *Writer) Trim(below ident.Position) error {
 	w.trimMu.Lock()
 	defer w.trimMu.Unlock()
@@ -33,7 +35,8 @@ func (w *Writer) Trim(below ident.Position) error {
 	}
 }
 
-// nextTrim takes the oldest segment out of readers' sight if it lies below; nil if it does not.
+// nextTrim removes the oldest segment from the list of readable ones if it lies below the given
+// position. Otherwise it returns nil.
 func (w *Writer) nextTrim(below ident.Position) (seg *segment, idle bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,7 +55,7 @@ func (w *Writer) nextTrim(below ident.Position) (seg *segment, idle bool, err er
 	return seg, idle && len(w.free) < freeMax && seg.capacity == w.segs.segmentBytes, nil
 }
 
-// drop keeps the file for another life or removes it.
+// drop removes the segment's file, or keeps it for reuse under a temporary name.
 func (w *Writer) drop(seg *segment, keep bool) error {
 	if !keep {
 		err := w.deps.FS.Remove(seg.path)
@@ -61,7 +64,8 @@ func (w *Writer) drop(seg *segment, keep bool) error {
 		}
 		return errors.Join(err, w.segs.closeDropped(seg))
 	}
-	// The name must be durably gone before the header changes: else a crash shows a segment under another's name.
+	// The old name must be durably gone before the header changes. Otherwise a crash could show the
+	// new segment under the old one's name.
 	temporary := filepath.Join(w.dir, "free-"+segmentName(seg.index)+temporarySuffix)
 	err := w.deps.FS.Rename(seg.path, temporary)
 	if errors.Is(err, vfs.ErrNoSpace) {

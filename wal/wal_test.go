@@ -39,7 +39,7 @@ func newDisk(t testing.TB, seed uint64) *crashfs.FS {
 	return d
 }
 
-// client appends numbered appends and notes what becomes of them.
+// client makes numbered appends and notes what becomes of them.
 type client struct {
 	w *wal.Writer
 
@@ -82,10 +82,11 @@ func (c *client) onFailed(err error, appends []*wal.Append) {
 	}
 }
 
-// bigID is an append that is large enough to be written during a sync.
+// bigID is the number of an append that is large enough to be written during a sync.
 const bigID = 22
 
-// entries makes the entries of append id: one to three, of sizes that are copied and that are referenced.
+// entries makes the one to three entries of append id, some small enough to be copied, some large
+// enough to be referenced.
 func entries(id int) []wal.Entry {
 	if list, ok := made.Load(id); ok {
 		return slices.Clone(list.([]wal.Entry))
@@ -95,7 +96,7 @@ func entries(id int) []wal.Entry {
 	return slices.Clone(list)
 }
 
-var made sync.Map // payloads are never changed and can be shared
+var made sync.Map // payloads never change, so they can be shared
 
 func makeEntries(id int) []wal.Entry {
 	if id == bigID {
@@ -117,7 +118,7 @@ func makeEntries(id int) []wal.Entry {
 	return list
 }
 
-// append queues the next append; false: refused.
+// append queues the next append. It returns false if the writer refused it.
 func (c *client) append() bool {
 	c.mu.Lock()
 	a := &wal.Append{Entries: entries(len(c.appended)), Owner: len(c.appended)}
@@ -132,7 +133,7 @@ func (c *client) append() bool {
 	return true
 }
 
-// check verifies what a writer promises whatever happens; it has been closed.
+// check verifies what a writer promises whatever happens. The writer must be closed.
 func (c *client) check(t *testing.T) {
 	t.Helper()
 	for _, s := range c.broken {
@@ -218,7 +219,7 @@ func (c *client) story(disk vfs.FS) error {
 		}
 		synctest.Wait()
 		if i%4 == 3 {
-			_ = w.Trim(c.trimPoint()) // refused after a failure, which check knows of
+			_ = w.Trim(c.trimPoint()) // refused after a failure; check knows of it
 		}
 	}
 	for range 3 {
@@ -296,7 +297,7 @@ func TestReadAt(t *testing.T) {
 	})
 }
 
-// The same on real files: write, close, recover, open sealed, remove.
+// The same story on real files: write, close, recover, open sealed, remove.
 func TestOnRealFiles(t *testing.T) {
 	cfg := wal.Config{Dir: t.TempDir(), SegmentBytes: 1 << 20}
 	done := make(chan struct{}, 1)

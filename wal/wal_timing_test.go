@@ -33,7 +33,7 @@ func realWriter(b *testing.B) *wal.Writer {
 	return w
 }
 
-// BenchmarkAppend: a closed loop of writers, each with one append in flight, on the real disk.
+// BenchmarkAppend is a closed loop of writers, each with one append in flight, on the real disk.
 func BenchmarkAppend(b *testing.B) {
 	for _, writers := range []int{1, 4, 16, 64, 256} {
 		for _, size := range []int{4 << 10, 64 << 10} {
@@ -42,7 +42,8 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkPartitions: one append of equal bytes for one and for a hundred partitions.
+// BenchmarkPartitions compares one append for one partition with one append of the same size for a
+// hundred.
 func BenchmarkPartitions(b *testing.B) {
 	for _, parts := range []int{1, 100} {
 		b.Run(fmt.Sprintf("partitions=%d", parts), func(b *testing.B) { appendLoop(b, 1, parts, 100<<10/parts) })
@@ -92,7 +93,7 @@ func appendLoop(b *testing.B, writers, parts, size int) {
 	must(b, w.Close())
 }
 
-// BenchmarkCreate is the part of a start that the first acknowledgement waits for.
+// BenchmarkCreate is the part of a start for which the first acknowledgement waits.
 func BenchmarkCreate(b *testing.B) {
 	for b.Loop() {
 		w := realWriter(b)
@@ -102,7 +103,8 @@ func BenchmarkCreate(b *testing.B) {
 	}
 }
 
-// BenchmarkRecover reads a sealed tail of 256 MiB of 64 KiB payloads, page cache warm, after a clean close and after a kill.
+// BenchmarkRecover reads a sealed tail of 256 MiB of 64 KiB payloads, with a warm page cache, after
+// a clean close and after a kill.
 func BenchmarkRecover(b *testing.B) {
 	dir := b.TempDir()
 	deps := wal.RecoverDeps{FS: vfs.OS(), Log: discard}
@@ -114,14 +116,15 @@ func BenchmarkRecover(b *testing.B) {
 		must(b, w.Append(&wal.Append{Owner: done, Entries: []wal.Entry{{Kind: wal.KindBatch, Payload: payload}}}))
 		<-done
 	}
-	// What a kill leaves: a copy of the files while the log is open.
+	// A copy of the files while the log is open is what a kill leaves.
 	open := dir
 	dir = b.TempDir()
 	must(b, os.CopyFS(dir, os.DirFS(open)))
 	must(b, w.Close())
 	b.Run("killed", func(b *testing.B) {
 		start := time.Now()
-		s, err := wal.Recover(wal.Config{Dir: dir}, deps, 1, func(*wal.Entry) error { return nil }) // once: it seals
+		// This happens once, since it seals the log.
+		s, err := wal.Recover(wal.Config{Dir: dir}, deps, 1, func(*wal.Entry) error { return nil })
 		must(b, err)
 		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms-first")
 		must(b, s.Close())

@@ -12,24 +12,29 @@ import (
 
 // One append's way through the writer:
 //
-//  1. Append      computes checksums and puts it at the queue's end: queue order is WAL order (E8).
-//  2. take        gives what has gathered a place in the stream: a group.
-//  3. write       one WriteVec, into a segment that was filled and synced before.
-//  4. sync        one Datasync.
-//  5. report      Durable, or, once anything has failed, Failed for all that is left.
+//  1. queue: Queue computes checksums and puts the append at the end of the queue. The order of the
+//     queue is the order in the log (E8).
+//  2. take: takeLocked gives what has gathered in the queue a place in the stream. That is a group.
+//  3. write: writeLocked writes the group with one WriteVec, into a segment that was filled and
+//     synced before.
+//  4. sync: commit calls Datasync once.
+//  5. report: commit calls Durable. Once anything has failed, failRest calls Failed for all that is
+//     left.
 //
-// The committer does 2 to 5 in turn and sleeps when there is nothing to do: whatever
-// gathers during its sync is the next group, without a timer. When more than
-// overlapBytes has gathered while it syncs or reports, the overlapper does 2 and 3 of the next group
-// meanwhile. There is at most one such group, and syncs stay in order.
+// The committer takes steps 2 to 5 in turn and sleeps when there is nothing to do. What gathers
+// during its sync is the next group, without a timer. When more than overlapBytes gather while the
+// committer syncs or reports, the overlapper takes steps 2 and 3 for the next group meanwhile.
+// There is at most one such group, and syncs stay in order.
 //
-// Who has nothing else to do may Queue and Commit instead: when the log is idle and the group is small, the
-// caller does 2 to 5 itself, and nobody is woken. It is busy then like the committer, which waits for it.
+// A caller that has nothing else to do calls Queue and Commit instead of Append. If the log is idle
+// and the group small, the caller's goroutine takes steps 2 to 5 and wakes nobody. It is marked
+// busy meanwhile, and the committer waits for it as it would for its own sync.
 
-// inlineBytes is the most that a caller of Commit syncs itself: a larger group's sync takes longer than a wake-up.
+// inlineBytes is the most that a caller of Commit syncs itself. The sync of a larger group takes
+// longer than waking the committer.
 const inlineBytes = 64 << 10
 
-// overlapBytes is how much must have gathered to be written during a sync. Below, waiting
+// overlapBytes is how much must gather before it is written during a sync. Below that, waiting
 // makes one larger group of it and costs less CPU (BenchmarkAppend).
 const overlapBytes = 256 << 10
 
@@ -37,46 +42,48 @@ const overlapBytes = 256 << 10
 type Writer struct {
 	deps Deps
 	inc  ident.Incarnation
-	dir  string // of the incarnation
+	dir  string // the incarnation's folder
 	segs *segments
 
 	stats  counters
 	meter  meter
-	trimMu sync.Mutex // held around a trim's I/O, before mu
+	trimMu sync.Mutex // held around a trim's I/O; taken before mu
 
-	fillNow   chan struct{} // capacity 1: look whether a spare is needed
+	fillNow   chan struct{} // capacity 1; a signal to look whether a spare is needed
 	stopFill  chan struct{}
 	committer sync.WaitGroup
-	helpers   sync.WaitGroup // overlapper and filler
+	helpers   sync.WaitGroup // the overlapper and the filler
 	closeOnce sync.Once
 	closeErr  error
 
 	mu           sync.Mutex
 	toCommitter  sync.Cond
 	toOverlapper sync.Cond
-	// All below is guarded by mu.
+	// All fields below are guarded by mu.
 
 	queue       []*Append
 	queuedBytes int64
-	current     *segment         // being written
-	place       ident.Position   // where the next group goes, if it fits current
-	previous    ident.Position   // end of the last group
-	ends        []ident.Position // of the last group of each open segment but current, oldest first
-	durable     ident.Position   // I5, I7: only ever moved by a sync that succeeded
-	busy        bool             // somebody syncs or reports: the committer, or a caller of Commit
-	writing     bool             // somebody writes a group; nobody else may
-	written     *group           // by the overlapper, waiting for its sync
-	lost        []*group         // written in part or unsynced when the log failed
-	idle        []*group         // to be used again
-	spare       *segment         // the next segment, durable and empty
-	free        []*segment       // trimmed, under temporary names
-	noSpace     bool             // the last try to prepare a spare met a full disk
-	poison      error            // the first error; final
-	stopped     bool             // Close was called
+	current     *segment       // the segment that is being written
+	place       ident.Position // the position of the next group, if it fits current
+	previous    ident.Position // the end of the last group
+	// ends has the end of the last group in each open segment but current, oldest first.
+	ends    []ident.Position
+	durable ident.Position // moved only by a sync that succeeded (I5, I7)
+	busy    bool           // the committer or a caller of Commit is syncing or reporting
+	writing bool           // a group is being written; no other may be
+	written *group         // written by the overlapper, waiting for its sync
+	lost    []*group       // groups that were unsynced, or written in part, when the log failed
+	idle    []*group       // groups for reuse
+	spare   *segment       // the next segment, durable and empty
+	free    []*segment     // trimmed segments, under temporary names
+	noSpace bool           // the last try to prepare a spare met a full disk
+	poison  error          // the first error; never reset
+	stopped bool           // Close was called
 }
 
-// Append queues a for the next group and never waits for I/O. It takes a over until a is
-// reported by Durable or Failed. An error means that it was not queued: ErrPoisoned, ErrClosed, ErrTooLarge.
+// Append queues a for the next group and never waits for I/O. The writer owns a until Durable or
+// Failed reports it. If Append returns an error, a was not queued: the error is ErrPoisoned,
+// ErrClosed or ErrTooLarge.
 func (w *Writer) Append(a *Append) error {
 	err := w.Queue(a)
 	if err == nil {
@@ -85,13 +92,15 @@ func (w *Writer) Append(a *Append) error {
 	return err
 }
 
-// Queue is Append for who calls Wake or Commit after it, without fail: until then nobody may be at work.
+// Queue appends without waking the writer. The caller must call Wake or Commit next: until then,
+// nobody may be at work on the queue.
 func (w *Writer) Queue(a *Append) error {
 	a.bytes = 0
 	for i := range a.Entries {
 		e := &a.Entries[i]
 		if e.CRC == 0 {
-			e.CRC = checksum(e.Payload) // in the caller's goroutine: the payload is in its cache
+			// computed in the caller's goroutine, whose CPU cache holds the payload
+			e.CRC = checksum(e.Payload)
 		}
 		a.bytes += EntryBytes + int64(len(e.Payload))
 	}
@@ -123,8 +132,9 @@ func (w *Writer) wakeLocked() {
 	}
 }
 
-// Commit is Wake for who can wait for a sync: if nobody else is at work and little is queued, it commits the queue
-// before it returns, and calls Durable. No lock may be held that Durable takes.
+// Commit is Wake for a caller that can wait for a sync. If nobody else is at work and little is
+// queued, Commit itself writes and syncs the queue and calls Durable before it returns. The caller
+// must hold no lock that Durable takes.
 func (w *Writer) Commit() {
 	if g := w.takeInline(); g != nil {
 		w.stats.inline.Add(1)
@@ -132,7 +142,8 @@ func (w *Writer) Commit() {
 	}
 }
 
-// takeInline returns a group that its caller has written and is to commit; nil if that is not for it to do.
+// takeInline returns a group that it has written and that its caller must commit. It returns nil if
+// the committer is to do that, or already does.
 func (w *Writer) takeInline() *group {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -142,7 +153,7 @@ func (w *Writer) takeInline() *group {
 	}
 	g := w.takeLocked()
 	if g == nil {
-		w.wakeLocked() // somebody else has taken it, or there is no room
+		w.wakeLocked() // somebody else has taken the queue, or there is no room
 		return nil
 	}
 	if !w.writeLocked(g) {
@@ -152,13 +163,15 @@ func (w *Writer) takeInline() *group {
 	return g
 }
 
-// MaxAppendBytes returns the most that one Append may hold: its payloads and EntryBytes for each.
+// MaxAppendBytes returns the most that one Append may hold: its payloads, and EntryBytes for each
+// of them.
 func (w *Writer) MaxAppendBytes() int64 {
 	return w.segs.segmentBytes - firstGroup - blockBytes - headerBytes
 }
 
-// Ready tells whether an append that is placed now can be expected to be
-// written: ErrNoSpace while the disk is full and less than a quarter of a segment is left, ErrPoisoned, ErrClosed.
+// Ready tells whether an append that is placed now can be expected to be written. It returns
+// ErrNoSpace while the disk is full and less than a quarter of a segment is left, and otherwise
+// ErrPoisoned, ErrClosed or nil.
 func (w *Writer) Ready() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -181,7 +194,8 @@ func (w *Writer) refusalLocked() error {
 	return nil
 }
 
-// roomLocked returns what a group may take in the current segment, whose last block is kept for a seal.
+// roomLocked returns how many bytes a group may take in the current segment, whose last block is
+// kept for a seal.
 func (w *Writer) roomLocked() int64 {
 	return w.current.capacity - blockBytes - int64(w.place-w.segs.base(w.current))
 }
@@ -196,7 +210,7 @@ func (w *Writer) mayOverlapLocked() bool {
 	return w.busy && !w.writing && w.written == nil && w.poison == nil && w.queuedBytes >= overlapBytes
 }
 
-// commitLoop is the committer.
+// commitLoop runs in the committer's goroutine.
 func (w *Writer) commitLoop() {
 	for {
 		g := w.nextWritten()
@@ -208,14 +222,15 @@ func (w *Writer) commitLoop() {
 	}
 }
 
-// nextWritten returns the next group that is written and not synced, writing it itself unless the
-// overlapper has; nil when the log is poisoned, or closed and drained.
+// nextWritten returns the next group that is written but not synced. Unless the overlapper has
+// written it, nextWritten does. It returns nil when the log is poisoned, or closed and drained.
 func (w *Writer) nextWritten() *group {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
 		switch {
-		case w.writing || w.busy: // the overlapper's or an inline group: its outcome decides
+		// The overlapper, or a caller of Commit, is at work: wait for the outcome.
+		case w.writing || w.busy:
 		case w.poison != nil:
 			return nil
 		case w.written != nil:
@@ -246,8 +261,8 @@ func (w *Writer) beBusyLocked() {
 	w.maybeOverlapLocked()
 }
 
-// takeLocked makes a group of the appends at the queue's head and gives it its place. It
-// returns nil if there is none, or if it has to wait for the next segment.
+// takeLocked makes a group of the appends at the head of the queue and gives it its place. It
+// returns nil if the queue is empty, or has to wait for the next segment.
 func (w *Writer) takeLocked() *group {
 	if len(w.queue) == 0 || !w.makeRoomLocked(padded(headerBytes+w.queue[0].bytes)) {
 		return nil
@@ -284,13 +299,14 @@ func (w *Writer) placeLocked(g *group) {
 	w.place, w.previous = g.end(), g.end()
 }
 
-// makeRoomLocked rolls to the spare segment if size does not fit the current one; false: there is no spare yet.
+// makeRoomLocked moves on to the spare segment if size does not fit the current one. It returns
+// false if there is no spare yet.
 func (w *Writer) makeRoomLocked(size int64) bool {
 	if size <= w.roomLocked() {
 		return true
 	}
 	if w.spare == nil {
-		return false // the filler is at it
+		return false // the filler is preparing it
 	}
 	w.ends = append(w.ends, w.previous)
 	w.current, w.spare = w.spare, nil
@@ -307,7 +323,8 @@ func (w *Writer) signalFill() {
 	}
 }
 
-// writeLocked writes g with the mutex released; false: it failed, and the log is poisoned.
+// writeLocked writes g and lets go of the mutex meanwhile. It returns false if the log is poisoned,
+// by this write or by something else.
 func (w *Writer) writeLocked(g *group) bool {
 	w.writing = true
 	w.mu.Unlock()
@@ -319,7 +336,7 @@ func (w *Writer) writeLocked(g *group) bool {
 	}
 	if w.poison != nil {
 		w.lost = append(w.lost, g)
-		w.toCommitter.Signal() // it may have waited for this write
+		w.toCommitter.Signal() // the committer may have waited for this write
 		return false
 	}
 	return true
@@ -349,7 +366,9 @@ func (w *Writer) commit(g *group) {
 	w.meter.observe(g, time.Since(began))
 	w.mu.Lock()
 	if err != nil {
-		w.poisonLocked(fmt.Errorf("sync group at %d in %s: %w", g.position, g.segment.path, err)) // never again: trap 19
+		// Never sync again: a second sync may succeed although the first has lost pages
+		// (docs/lessons.md).
+		w.poisonLocked(fmt.Errorf("sync group at %d in %s: %w", g.position, g.segment.path, err))
 	}
 	if w.poison != nil {
 		w.lost = append(w.lost, g)
@@ -359,7 +378,7 @@ func (w *Writer) commit(g *group) {
 	}
 	w.durable = g.end() // I7
 	w.mu.Unlock()
-	w.deps.Durable(g.appends) // I1: the sync above covers them
+	w.deps.Durable(g.appends) // I1: the sync above covers the appends
 	w.mu.Lock()
 	g.reset()
 	w.idle = append(w.idle, g)
@@ -367,7 +386,8 @@ func (w *Writer) commit(g *group) {
 	w.mu.Unlock()
 }
 
-// restLocked ends what beBusyLocked began. If it was a caller of Commit, the committer may have work now.
+// restLocked ends what beBusyLocked began. After a caller of Commit, the committer may have work to
+// do.
 func (w *Writer) restLocked() {
 	w.busy = false
 	if len(w.queue) > 0 || w.written != nil || w.poison != nil || w.stopped {
@@ -375,7 +395,7 @@ func (w *Writer) restLocked() {
 	}
 }
 
-// overlapLoop is the overlapper.
+// overlapLoop runs in the overlapper's goroutine.
 func (w *Writer) overlapLoop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -394,7 +414,7 @@ func (w *Writer) overlapLoop() {
 	}
 }
 
-// poisonLocked keeps the first error. From here on nothing is reported durable.
+// poisonLocked keeps the first error. After it nothing is reported durable.
 func (w *Writer) poisonLocked(err error) {
 	if w.poison != nil {
 		return
@@ -405,14 +425,15 @@ func (w *Writer) poisonLocked(err error) {
 	w.toOverlapper.Signal()
 }
 
-// failRest hands over everything that was taken and never reported.
+// failRest calls Failed with every append that was accepted and never reported.
 func (w *Writer) failRest() {
 	w.mu.Lock()
 	if w.written != nil {
 		w.lost = append(w.lost, w.written)
 		w.written = nil
 	}
-	// WAL order: of two lost groups the earlier place first, then the queue.
+	// The appends are handed over in WAL order: the lost groups by position (there are at most
+	// two), then the queue.
 	var appends []*Append
 	if len(w.lost) == 2 && w.lost[0].position > w.lost[1].position {
 		w.lost[0], w.lost[1] = w.lost[1], w.lost[0]
@@ -432,23 +453,23 @@ func (w *Writer) failRest() {
 	}
 }
 
-// ReadAt fills p with the payload at pos and verifies it: crc is its entry's. Damage is a
-// *CorruptError, a segment that is gone ErrTrimmed.
+// ReadAt fills p with the payload at pos and verifies it against crc, the checksum of its entry.
+// Damage is a *CorruptError; a segment that was trimmed is ErrTrimmed.
 func (w *Writer) ReadAt(p []byte, pos ident.Position, crc uint32) error {
 	return w.segs.readAt(p, pos, crc)
 }
 
-// Durable returns the end of what is durable: a group's end, or 0.
+// Durable returns the end of the last durable group, or 0.
 func (w *Writer) Durable() ident.Position {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.durable
 }
 
-// Incarnation returns the incarnation that is written.
+// Incarnation returns the number of the incarnation.
 func (w *Writer) Incarnation() ident.Incarnation { return w.inc }
 
-// DiskBytes returns what the incarnation's files take, spare and trimmed ones included.
+// DiskBytes returns the size of the incarnation's files, including spare and trimmed ones.
 func (w *Writer) DiskBytes() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -462,8 +483,9 @@ func (w *Writer) DiskBytes() int64 {
 	return n
 }
 
-// Close drains: everything that was appended is reported durable, or failed. Then it seals what
-// is durable, so that the next start need not prove it again. It may be called twice.
+// Close drains the queue: every append is reported, as durable or as failed. Then Close writes a
+// seal, which says that everything below it is durable, so that the next start need not make it
+// durable again. Close may be called twice.
 func (w *Writer) Close() error {
 	w.closeOnce.Do(func() { w.closeErr = w.close() })
 	return w.closeErr
@@ -472,7 +494,7 @@ func (w *Writer) Close() error {
 func (w *Writer) close() error {
 	w.mu.Lock()
 	w.stopped = true
-	w.noSpace = false // one more try
+	w.noSpace = false // makes the filler try once more
 	w.signalFill()
 	w.toCommitter.Signal()
 	w.toOverlapper.Signal()
@@ -480,7 +502,7 @@ func (w *Writer) close() error {
 	w.committer.Wait()
 	close(w.stopFill)
 	w.helpers.Wait()
-	w.trimMu.Lock() // a trim at work finishes
+	w.trimMu.Lock() // waits for a running trim
 	defer w.trimMu.Unlock()
 	err := w.seal()
 	if w.spare != nil {
@@ -495,7 +517,8 @@ func (w *Writer) close() error {
 	return nil
 }
 
-// seal ends the incarnation with an empty group that names everything as durable. All goroutines have ended.
+// seal ends the incarnation with an empty group that names everything before it as durable. All
+// goroutines have ended.
 func (w *Writer) seal() error {
 	if w.poison != nil {
 		return fmt.Errorf("%w: %w", ErrPoisoned, w.poison)
@@ -515,19 +538,19 @@ type Stats struct {
 	Groups      int64
 	GroupWrites int64 // write calls for groups: one each, unless the platform needs more
 	GroupSyncs  int64
-	GroupBytes  int64 // with headers and padding
+	GroupBytes  int64 // including headers and padding
 	Entries     int64
-	Overlapped  int64 // groups written while the one before was synced
+	Overlapped  int64 // groups that were written while the one before was synced
 	Inline      int64 // groups that a caller of Commit committed
 
-	Fills        int64 // segments filled with zeros
-	Allocated    int64 // segments made in a hurry, without
-	Recycled     int64 // trimmed segments used again
-	SegmentSyncs int64 // of segments before they hold groups
+	Fills        int64 // segments that were filled with zeros
+	Allocated    int64 // segments that were allocated in a hurry, not filled
+	Recycled     int64 // trimmed segments that were reused
+	SegmentSyncs int64 // syncs of segments before they hold groups
 	DirSyncs     int64
 }
 
-// counters is Stats while it is counted.
+// counters are the Stats while they are being counted.
 type counters struct {
 	groups, groupWrites, groupSyncs, groupBytes, entries, overlapped, inline atomic.Int64
 	fills, allocated, recycled, segmentSyncs, dirSyncs                       atomic.Int64
