@@ -1,7 +1,7 @@
-// Package ident holds the identities that every layer speaks of: who owns
-// bytes (TopicID, TopicPartition, Incarnation, ObjectID, ProducerID) and where they are
-// (Offset, Position, Epoch). Each has its own type so that one cannot be
-// passed for another. It imports nothing of ours and does no I/O.
+// Package ident holds the identities that every layer uses: who owns bytes (TopicID,
+// TopicPartition, Incarnation, ObjectID, ProducerID) and where they are (Offset, Position, Epoch).
+// Each has its own type, so that one cannot be passed for another. It imports nothing of ours and
+// does no I/O.
 package ident
 
 import (
@@ -16,8 +16,8 @@ import (
 // offsets are half-open, [start, end).
 type Offset int64
 
-// Epoch is a partition's leader epoch: starts at 0, goes up by one with each
-// new leadership (`sluice restore` raises it by 10,000: E22). NoEpoch is Kafka's "unknown".
+// Epoch is a partition's leader epoch. It starts at 0 and goes up by one with each new leadership
+// (`sluice restore` raises it by 10,000: E22). NoEpoch is Kafka's "unknown".
 type Epoch int32
 
 // NoEpoch is Kafka's "unknown".
@@ -26,30 +26,31 @@ const NoEpoch Epoch = -1
 // Position is a byte position in the stream of one WAL incarnation.
 type Position int64
 
-// Incarnation is one life of one broker's WAL, issued by the metadata quorum
-// and never reused. The generation is in its top 16 bits. 0 is "none".
+// Incarnation is one life of one broker's WAL. The metadata quorum issues incarnations and never
+// reuses one. The generation is in the top 16 bits. 0 is "none".
 type Incarnation uint64
 
-// String gives the 16 hex digits that also name the WAL's folder.
+// String returns the 16 hex digits that also name the WAL's folder.
 func (i Incarnation) String() string { return fmt.Sprintf("%016x", uint64(i)) }
 
-// ObjectID names one object in the bucket; issued by the metadata quorum in
-// blocks and never reused. The generation is in its top 16 bits. 0 is "none".
+// ObjectID names one object in the bucket. The metadata quorum issues ids in blocks and never
+// reuses one. The generation is in the top 16 bits. 0 is "none".
 type ObjectID uint64
 
 func (o ObjectID) String() string { return fmt.Sprintf("%016x", uint64(o)) }
 
-// Generation counts the restores of a cluster (E22). It stands in the top 16
-// bits of object ids and incarnations and in bits 40 to 55 of producer ids.
+// Generation counts the restores of a cluster (E22). It is the top 16 bits of object ids and
+// incarnations, and bits 40 to 55 of producer ids.
 type Generation uint16
 
 // generationShift is where the generation starts in ObjectID and Incarnation.
 const generationShift = 48
 
-// FirstObject returns the lowest object id of a generation; ids count up from it plus one.
+// FirstObject returns the lowest object id of a generation. Issued ids count up from the next one.
 func (g Generation) FirstObject() ObjectID { return ObjectID(uint64(g) << generationShift) }
 
-// FirstIncarnation returns the lowest incarnation of a generation; they count up from it plus one.
+// FirstIncarnation returns the lowest incarnation of a generation. Issued ones count up from the
+// next one.
 func (g Generation) FirstIncarnation() Incarnation { return Incarnation(uint64(g) << generationShift) }
 
 // FirstProducer returns the lowest producer id of a generation.
@@ -70,7 +71,7 @@ const NoProducer ProducerID = -1
 // TopicID is Kafka's topic id, a version 4 UUID that is never reused.
 type TopicID [16]byte
 
-// String gives Kafka's form of a UUID: 22 characters of unpadded URL-safe base64.
+// String returns Kafka's form of a UUID: 22 characters of unpadded URL-safe base64.
 func (t TopicID) String() string { return base64.RawURLEncoding.EncodeToString(t[:]) }
 
 // IsZero reports whether the id is the reserved zero UUID, which Kafka reads as "none".
@@ -102,7 +103,7 @@ type TopicPartition struct {
 
 func (p TopicPartition) String() string { return fmt.Sprintf("%s-%d", p.Topic, p.Index) }
 
-// Compare orders partitions: the lock order of E8.
+// Compare defines the order of partitions in which they are locked (E8).
 func (p TopicPartition) Compare(q TopicPartition) int {
 	if c := bytes.Compare(p.Topic[:], q.Topic[:]); c != 0 {
 		return c

@@ -18,10 +18,10 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-const tailBytes = 100 // of a file that ends inside a block
+const tailBytes = 100 // the tail of a file that ends inside a block
 
-// coldFile returns a file of random bytes that is not in the page cache, if its file system lets it go, and whether it
-// can be read past the page cache.
+// coldFile returns a file of random bytes that is not in the page cache, if its file system lets
+// that happen, and whether the file can be read past the page cache.
 func coldFile(t *testing.T) (f File, content []byte, direct bool) {
 	t.Helper()
 	content = make([]byte, 1<<20+tailBytes)
@@ -49,7 +49,8 @@ func cachedPages(t *testing.T, f File) uint64 {
 	return stat.Cache
 }
 
-// What ReadDirect fills is the file's bytes and never gets into the page cache; ReadAt goes on from there, at any position.
+// What ReadDirect fills is the file's bytes, and they never get into the page cache. ReadAt goes on
+// from there, at any position.
 func TestReadDirect(t *testing.T) {
 	f, content, direct := coldFile(t)
 	got := make([]byte, len(content))
@@ -66,7 +67,7 @@ func TestReadDirect(t *testing.T) {
 	}
 }
 
-// A read over the file's end fills what there is.
+// A read across the file's end fills what there is.
 func TestReadDirectShortFile(t *testing.T) {
 	f, content, direct := coldFile(t)
 	got := make([]byte, 2<<20)
@@ -83,7 +84,8 @@ func TestReadDirectShortFile(t *testing.T) {
 	}
 }
 
-// Where alignment does not fit, or the pages are there anyway, nothing is read, and nothing is wrong.
+// Where the alignment does not fit, or the pages are cached, ReadDirect reads nothing, and that is
+// no error.
 func TestReadDirectDeclines(t *testing.T) {
 	f, content, _ := coldFile(t)
 	p := make([]byte, 256<<10)
@@ -100,7 +102,7 @@ func TestReadDirectDeclines(t *testing.T) {
 	if n := f.ReadDirect(p, 0); n != 0 {
 		t.Errorf("%d bytes of what is in the page cache", n)
 	}
-	proc, err := OS().OpenRead("/proc/self/maps") // its file system refuses O_DIRECT
+	proc, err := OS().OpenRead("/proc/self/maps") // /proc refuses O_DIRECT
 	noError(t, err)
 	defer proc.Close()
 	if n := proc.ReadDirect(p, 0); n != 0 {

@@ -66,8 +66,8 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(noSpace(d.Sync()), d.Close())
 }
 
-// osFile adds to os.File what it lacks. The raw connection holds a reference on the
-// descriptor during each call: a bare number could be closed and reused under us.
+// osFile adds to os.File what it lacks. The raw connection holds a reference on the descriptor
+// during each call. With a bare number, the descriptor could be closed and reused during the call.
 type osFile struct {
 	*os.File
 	raw syscall.RawConn
@@ -97,7 +97,7 @@ func (f *osFile) pathError(op string, err error) error {
 	return noSpace(&fs.PathError{Op: op, Path: f.Name(), Err: err})
 }
 
-// noSpace makes the platform's words for a full disk or quota testable as ErrNoSpace.
+// noSpace makes the platform's errors for a full disk or quota testable as ErrNoSpace.
 func noSpace(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// iovMax is the most buffers that the kernel takes in one call (UIO_MAXIOV).
+// iovMax is how many buffers the kernel takes in one call at most (UIO_MAXIOV).
 const iovMax = 1024
 
-// WriteVec uses pwritev; short writes and interruptions are continued.
+// WriteVec uses pwritev. It continues after short writes and interruptions.
 func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err error) {
 	rest := bufs
 	for len(rest) > 0 {
@@ -37,7 +37,8 @@ func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err err
 	return n, calls, nil
 }
 
-// advance returns what is left of bufs after n bytes; the caller's slice of buffers stays as it was.
+// advance returns what is left of bufs after n bytes. It does not change the caller's slice of
+// buffers.
 func advance(bufs [][]byte, n int) [][]byte {
 	for len(bufs) > 0 && n >= len(bufs[0]) {
 		n -= len(bufs[0])
@@ -63,8 +64,8 @@ func (f *osFile) Allocate(size int64) error {
 	}
 }
 
-// Datasync is fdatasync. An interrupted call has not failed and is made again; any
-// other error is final: the kernel may have dropped the pages that it could not write.
+// Datasync uses fdatasync. An interrupted call has not failed and is made again. Any other error is
+// final: the kernel may have dropped the pages that it could not write.
 func (f *osFile) Datasync() error {
 	for {
 		var serr error

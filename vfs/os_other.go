@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-// WriteVec makes one call per buffer: this platform has no positioned vector write that we use.
+// WriteVec makes one call per buffer, since we use no vector write on this platform.
 func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err error) {
 	for _, b := range bufs {
 		m, err := f.WriteAt(b, pos+n)
@@ -20,13 +20,13 @@ func (f *osFile) WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err err
 	return n, calls, nil
 }
 
-// Datasync is a full fsync here.
+// Datasync is a full fsync on this platform.
 func (f *osFile) Datasync() error { return f.Sync() }
 
-// Allocate is not there on this platform.
+// Allocate is not supported on this platform.
 func (f *osFile) Allocate(int64) error { return f.pathError("allocate", errors.ErrUnsupported) }
 
-// ReadDirect leaves everything to ReadAt.
+// ReadDirect fills nothing and leaves everything to ReadAt.
 func (f *osFile) ReadDirect([]byte, int64) int { return 0 }
 
 func osLinks(fs.FileInfo) uint64 { return 0 }

@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Space returns the size of the file system that holds dir, and how much of it this process may still use.
+// Space returns the size of the file system that holds dir, and how much of it this process may
+// still use.
 func Space(dir string) (totalBytes, usableBytes int64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -2,5 +2,5 @@
 
 package vfs
 
-// Space does not know: -1 and -1.
+// Space returns -1 and -1: the sizes are not known on this platform.
 func Space(string) (totalBytes, usableBytes int64, err error) { return -1, -1, nil }

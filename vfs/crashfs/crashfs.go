@@ -18,13 +18,13 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// Errors of the disk itself. EIO is what to pass to FailAt for an I/O error.
+// Errors of the disk itself. EIO is the error to pass to FailAt for an I/O error.
 var (
 	ErrDead = errors.New("crashfs: the process is dead")
 	EIO     = syscall.EIO
 )
 
-// errLate answers calls of a process that was dead before them.
+// errLate is the outcome of calls that a process makes after its death.
 var errLate = fmt.Errorf("%w since an earlier call", ErrDead)
 
 const (
@@ -32,13 +32,15 @@ const (
 	sectorBytes = 512
 )
 
-// Call is one call that was made, counted from 1.
+// Call is one call that was made. Calls are counted from 1.
 type Call struct {
-	N    int
-	Op   string // create open openread rename link remove removeall mkdir list stat syncdir read write sync datasync truncate
+	N int
+	// Op is create open openread rename link remove removeall mkdir list stat syncdir read write
+	// sync datasync truncate.
+	Op   string
 	Name string
-	To   string // rename and link
-	Pos  int64  // read, write, truncate (the size)
+	To   string // of rename and link
+	Pos  int64  // of read, write and truncate (the size)
 	Len  int64
 }
 
@@ -54,7 +56,7 @@ func (c Call) String() string {
 	return c.Op + " " + c.Name
 }
 
-// FS is the disk and the process that uses it.
+// FS is a disk and the process that uses it.
 type FS struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
@@ -69,29 +71,30 @@ type FS struct {
 
 var _ vfs.FS = (*FS)(nil)
 
-// New returns an empty disk; the seed decides what a crash leaves of what was not synced.
+// New returns an empty disk. The seed decides what a crash leaves of the bytes and names that were
+// not synced.
 func New(seed uint64) *FS {
 	return &FS{seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), root: newDir(), fail: make(map[int]error)}
 }
 
-// FailAt makes the n-th call (from 1, over all calls) fail with err; see [EIO] and [vfs.ErrNoSpace].
-// A failing write has written a part; a failing sync drops what was not synced.
+// FailAt makes the n-th call fail with err, counted from 1 over all calls; see [EIO] and
+// [vfs.ErrNoSpace]. A failing write has written a part. A failing sync drops what was not synced.
 func (d *FS) FailAt(n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fail[n] = err
 }
 
-// KillAt stops the process in the n-th call: a write may have written a part,
-// any other call does nothing, and every later call answers ErrDead.
+// KillAt stops the process in the n-th call. If that is a write, it may have written a part; any
+// other call does nothing. Every later call answers ErrDead.
 func (d *FS) KillAt(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.kill = n
 }
 
-// SetHook has f called before each call is carried out; an error of f becomes
-// the call's outcome, as with FailAt; [ErrDead] kills. f may block. nil removes it.
+// SetHook has f called before each call is carried out. An error of f becomes the call's outcome,
+// as with FailAt; [ErrDead] kills the process. f may block. SetHook(nil) removes the hook.
 func (d *FS) SetHook(f func(Call) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,8 +115,8 @@ func (d *FS) Dead() bool {
 	return d.dead
 }
 
-// Kill stops the process and returns the disk as the next process finds it: the page
-// cache survives, and what was dirty is still dirty. Open files of d answer ErrDead.
+// Kill stops the process and returns the disk as the next process finds it. The page cache
+// survives, and dirty pages are still dirty. Open files of d answer ErrDead.
 func (d *FS) Kill() *FS {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -123,14 +126,15 @@ func (d *FS) Kill() *FS {
 	return next
 }
 
-// Crash cuts the power and returns the disk as the next start finds it. Open files of d answer ErrDead.
+// Crash cuts the power and returns the disk as the next start finds it. Open files of d answer
+// ErrDead.
 func (d *FS) Crash() *FS {
 	next := d.Kill()
 	next.root = cut(next.root, next.rng, make(map[*node]bool))
 	return next
 }
 
-// begin counts a call and decides its fate: nil to carry it out.
+// begin counts a call and decides its outcome: nil means that it is carried out.
 func (d *FS) begin(c Call) error {
 	d.mu.Lock()
 	if d.dead {
@@ -282,7 +286,8 @@ func (d *FS) Remove(name string) error {
 	})
 }
 
-// RemoveAll implements vfs.FS. The files in a folder go one by one: a crash may leave some.
+// RemoveAll implements vfs.FS. The files in a folder are removed one by one, so a crash may leave
+// some.
 func (d *FS) RemoveAll(name string) error {
 	return d.do(Call{Op: "removeall", Name: name}, func() error {
 		dir, base, err := d.parent(name)
@@ -402,7 +407,7 @@ func split(name string) []string {
 	return strings.Split(name, "/")
 }
 
-// info is what Stat tells.
+// info is the result of Stat.
 type info struct {
 	name  string
 	size  int64
@@ -410,7 +415,7 @@ type info struct {
 	links vfs.LinkCount
 }
 
-// links counts the names of a node at and below a folder.
+// links counts the names of node n at and below a folder.
 func links(at, n *node) (count vfs.LinkCount) {
 	for _, child := range at.names {
 		if child == n {
@@ -469,7 +474,8 @@ func (f *file) do(c Call, g func() error) error {
 	})
 }
 
-// ReadDirect leaves everything to ReadAt: this disk has no page cache that reads could go past.
+// ReadDirect fills nothing and leaves everything to ReadAt: this disk has no page cache that a read
+// could bypass.
 func (f *file) ReadDirect([]byte, int64) int { return 0 }
 
 func (f *file) ReadAt(p []byte, pos int64) (int, error) {
@@ -500,7 +506,7 @@ func (f *file) WriteVec(bufs [][]byte, pos int64) (int64, int, error) {
 	if errors.Is(fate, errLate) {
 		return 0, 0, fate
 	}
-	if fate != nil { // what the call managed before it failed
+	if fate != nil { // the part that the call managed before it failed
 		p = p[:f.disk.rng.IntN(len(p)+1)]
 		f.node.write(p, pos)
 		return int64(len(p)), 1, fate
@@ -526,7 +532,7 @@ func (f *file) sync(op string) error {
 	if err != nil && !errors.Is(err, ErrDead) {
 		f.disk.mu.Lock()
 		defer f.disk.mu.Unlock()
-		clear(f.node.dirty) // marked clean, though the disk never saw them
+		clear(f.node.dirty) // marked clean, though the disk never saw the pages
 	}
 	return err
 }

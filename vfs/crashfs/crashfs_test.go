@@ -57,7 +57,7 @@ func TestSyncedSurvives(t *testing.T) {
 	}
 }
 
-// Over some seeds every fate of an unsynced page and an unsynced name must show up.
+// Over some seeds, every possible outcome for an unsynced page and an unsynced name occurs.
 func TestUnsyncedMayGo(t *testing.T) {
 	fates := map[string]int{}
 	for seed := range uint64(200) {
@@ -111,7 +111,7 @@ func TestKillKeepsThePageCache(t *testing.T) {
 	if err := f.Sync(); !errors.Is(err, crashfs.ErrDead) {
 		t.Fatalf("sync of the dead process: %v", err)
 	}
-	// The next process's sync covers what the dead one left dirty.
+	// The sync of the next process covers what the dead one left dirty.
 	g, err := d2.Open("/f")
 	must(t, err)
 	must(t, g.Sync())
@@ -121,7 +121,8 @@ func TestKillKeepsThePageCache(t *testing.T) {
 	}
 }
 
-// A failed fsync leaves bytes that can be read, that a second, successful fsync does not save, and that a power cut takes.
+// A failed fsync leaves bytes that can be read, that a second, successful fsync does not save, and
+// that a power cut takes away.
 func TestFailedSyncMerelyLooksClean(t *testing.T) {
 	d := crashfs.New(1)
 	f := put(t, d, "/f", 1, 1)

@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// node is a file or a folder: what programs see, and what a power cut leaves.
+// node is a file or a folder. It holds both what programs see and what a power cut would leave.
 type node struct {
 	names   map[string]*node // of a folder, as programs see it; nil for a file
-	durable map[string]*node // as the last SyncDir saw it
+	durable map[string]*node // of a folder, as the last SyncDir saw it
 
-	path  string             // of a file: its newest name, for the history of calls
-	cache []byte             // of a file, as programs see it
-	disk  []byte             // as the last sync left it
+	path  string             // the file's newest name, for the history of calls
+	cache []byte             // the file's bytes as programs see them
+	disk  []byte             // the file's bytes as the last sync left them
 	dirty map[int64]struct{} // pages that the next sync will write
 }
 
@@ -51,7 +51,7 @@ func (n *node) touch(pos, end int64) {
 	}
 }
 
-// resize cuts or grows with zeros.
+// resize cuts the file, or grows it with zeros.
 func (n *node) resize(size int64) {
 	old := int64(len(n.cache))
 	if size <= old {
@@ -62,7 +62,8 @@ func (n *node) resize(size int64) {
 	n.touch(old, size)
 }
 
-// sync makes the dirty pages and the size durable. A page that an earlier, failed sync marked clean is not written.
+// sync makes the dirty pages and the size durable. A page that an earlier, failed sync marked clean
+// is not written.
 func (n *node) sync() {
 	n.disk = resized(n.disk, len(n.cache))
 	for page := range n.dirty {
@@ -82,7 +83,7 @@ func resized(p []byte, size int) []byte {
 	return append(p[:len(p):len(p)], make([]byte, size-len(p))...)
 }
 
-// cloneTree copies a tree; files with two names stay one file.
+// cloneTree copies a tree. A file with two names stays one file.
 func cloneTree(n *node, seen map[*node]*node) *node {
 	if c := seen[n]; c != nil {
 		return c
@@ -118,7 +119,7 @@ func cut(n *node, rng *rand.Rand, seen map[*node]bool) *node {
 	return n
 }
 
-// cutNames decides for each name that changed since SyncDir whether the change survives.
+// cutNames decides, for each name that changed since SyncDir, whether the change survives.
 func (n *node) cutNames(rng *rand.Rand) {
 	all := maps.Clone(n.names)
 	maps.Copy(all, n.durable)
@@ -136,7 +137,7 @@ func (n *node) cutNames(rng *rand.Rand) {
 	n.durable = maps.Clone(n.names)
 }
 
-// cutFile decides for each dirty page, and for the sectors of some, what the disk holds.
+// cutFile decides what the disk holds for each dirty page, and for the sectors of some pages.
 func (n *node) cutFile(rng *rand.Rand) {
 	after := slices.Clone(n.disk)
 	if rng.IntN(2) == 0 { // the new size reached the disk
@@ -149,8 +150,8 @@ func (n *node) cutFile(rng *rand.Rand) {
 			continue
 		}
 		switch rng.IntN(4) {
-		case 0: // lost
-		case 1: // whole
+		case 0: // the page is lost
+		case 1: // the page is whole
 			copy(after[from:to], n.cache[from:to])
 		default:
 			tear(after[from:to], n.cache[from:to], rng)
@@ -160,7 +161,7 @@ func (n *node) cutFile(rng *rand.Rand) {
 	clear(n.dirty)
 }
 
-// tear decides sector by sector: old, new or garbage.
+// tear decides sector by sector whether the old bytes, the new bytes or garbage survive.
 func tear(after, cache []byte, rng *rand.Rand) {
 	for from := 0; from < len(after); from += sectorBytes {
 		to := min(from+sectorBytes, len(after))
