@@ -15,8 +15,8 @@ func TestPackageDocs(t *testing.T) {
 	report(t, checkPackageDocs(repository(t)))
 }
 
-// checkPackageDocs wants one package comment per package, in doc.go or in the
-// file that bears the package's name (main.go for a command), saying what it may import.
+// checkPackageDocs wants one package comment per package, in doc.go or in the file that bears the
+// package's name (main.go for a command). It must say what the package may import.
 func checkPackageDocs(tr *tree) []string {
 	var problems []string
 	for dir, files := range tr.packages() {
@@ -75,13 +75,13 @@ func TestNothingLeftForLater(t *testing.T) {
 	report(t, problems)
 }
 
-// Tests wait for signals or run in virtual time; a sleep is slow and still too short one day.
+// Tests wait for signals or run in virtual time. A sleep is slow, and one day it is too short.
 func TestNoSleepInTests(t *testing.T) {
 	report(t, checkSleep(repository(t)))
 }
 
-// checkSleep lets a test sleep if it runs in a bubble: it calls synctest.Test, or a helper of its
-// package that does. What is no test itself may sleep where the package has bubbles.
+// checkSleep lets a test sleep if the test runs in a bubble: it calls synctest.Test, or a helper of
+// its package that does. A function that is not a test itself may sleep if its package has bubbles.
 func checkSleep(tr *tree) []string {
 	bubbles := bubbleHelpers(tr)
 	var problems []string
@@ -106,7 +106,7 @@ func checkSleep(tr *tree) []string {
 	return problems
 }
 
-// bubbleHelpers names, by folder, the functions of tests that call synctest.Test.
+// bubbleHelpers names, by folder, the functions in tests that call synctest.Test.
 func bubbleHelpers(tr *tree) map[string][]string {
 	helpers := make(map[string][]string)
 	for _, f := range tr.files {
@@ -127,7 +127,7 @@ func bubbleHelpers(tr *tree) map[string][]string {
 	return helpers
 }
 
-// callsAny reports that a function is one of these or mentions one.
+// callsAny reports that a function mentions one of these names or bears one.
 func callsAny(fn *ast.FuncDecl, names []string) bool {
 	found := false
 	ast.Inspect(fn, func(n ast.Node) bool {
@@ -152,7 +152,7 @@ func selects(n ast.Node, pkg, name string) bool {
 	return ok && x.Name == pkg
 }
 
-// link is a relative link of Markdown: [text](target).
+// link finds a relative link of Markdown: [text](target).
 var link = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
 
 // A page must not describe files that do not exist.

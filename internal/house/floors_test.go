@@ -8,12 +8,13 @@ import (
 	"testing"
 )
 
-// edge is an import that must not be: of to (or anything inside it) by from (or
-// anything inside it), also by way of other packages of ours, except where a
-// layer between the two is the right way (see direct).
+// edge is an import that must not be: "from" (or a package inside it) must not import "to" (or a
+// package inside it), directly or through other packages of ours. Some edges are only forbidden
+// directly; see direct.
 type edge struct{ from, to, reason string }
 
-// direct are edges that are forbidden only as an import of its own.
+// direct are the edges that are only forbidden as a direct import, because a layer between the two
+// is the right way.
 var direct = map[[2]string]bool{
 	{"broker", "wal"}:            true, // through storage
 	{"broker", "storage/bucket"}: true, // through storage
@@ -112,9 +113,8 @@ func allowed(pkg string, by []string) bool {
 	return false
 }
 
-// checkForbidden follows imports through our own packages. Test files of a
-// package may reach further than the package (to test several layers
-// together), except those of compat-tests.
+// checkForbidden follows imports through our own packages. The test files of a package may import
+// more than the package may, to test several layers together, except in compat-tests.
 func checkForbidden(tr *tree, edges []edge) []string {
 	imports := make(map[string][]string)
 	for dir, files := range tr.packages() {
@@ -140,7 +140,8 @@ func checkForbidden(tr *tree, edges []edge) []string {
 	return problems
 }
 
-// covers reports whether dir importing imp is the edge. "." stands for every package of the broker's module.
+// covers reports whether dir importing imp is the edge. "." stands for every package of the
+// broker's module.
 func (e edge) covers(dir, imp string, ours map[string][]string) bool {
 	_, known := ours[imp]
 	broker := func(p string) bool { return !under(p, "compat-tests") }
@@ -149,7 +150,7 @@ func (e edge) covers(dir, imp string, ours map[string][]string) bool {
 	return from && to && !(under(dir, e.to) && e.to != ".")
 }
 
-// closure gives everything that dir imports, each with the path to it.
+// closure returns everything that dir imports, each with the path that leads to it.
 func closure(imports map[string][]string, dir string) map[string][]string {
 	found := make(map[string][]string)
 	var walk func(pkg string, via []string)
@@ -159,7 +160,7 @@ func closure(imports map[string][]string, dir string) map[string][]string {
 				continue
 			}
 			found[imp] = append(via[:len(via):len(via)], imp)
-			// What a platform package is made of is not ours to forbid.
+			// Only the imports of our own packages are followed further.
 			if _, ours := imports[imp]; ours {
 				walk(imp, found[imp])
 			}
@@ -169,7 +170,7 @@ func closure(imports map[string][]string, dir string) map[string][]string {
 	return found
 }
 
-// pure names the packages that are values in, values out: time is an argument.
+// pure names the packages that take values and return values. Time is an argument there.
 var pure = []string{"metadata", "storage/pstate", "storage/object", "protocol", "catalog", "ident", "broker/group"}
 
 // impure are imports that no pure core has.
@@ -178,7 +179,7 @@ var impure = map[string]string{
 	"os": "I/O", "net": "I/O", "log/slog": "I/O", "io/ioutil": "I/O",
 }
 
-// clock are the functions of package time that read or wait for a clock.
+// clock are the functions of package time that read a clock or wait for one.
 var clock = map[string]bool{
 	"Now": true, "Since": true, "Until": true, "Sleep": true, "After": true, "AfterFunc": true,
 	"Tick": true, "NewTimer": true, "NewTicker": true,

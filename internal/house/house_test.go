@@ -20,14 +20,14 @@ func planted(t *testing.T, files map[string]string) *tree {
 	return tr
 }
 
-// Each check finds the fault that is planted for it, and only there.
+// Each check finds the fault that is planted for it, and nothing else.
 func TestChecksCanFail(t *testing.T) {
 	ours := `"` + module + `/`
 	for _, c := range []struct {
 		name  string
 		files map[string]string
 		check func(*tree) []string
-		want  string // in the only problem; none if empty
+		want  string // a part of the only problem; empty if there must be none
 	}{
 		{"direct edge", map[string]string{"wal/a.go": "package wal\nimport _ " + ours + `metadata"`, "metadata/b.go": "package metadata"},
 			edges, "wal must not import metadata (wal -> metadata)"},
@@ -64,6 +64,12 @@ import _ "net"`}, edges, "protocol must not import net"},
 		{"sleep of a helper in a package with bubbles", map[string]string{"wal/a_test.go": "package wal\nimport \"testing/synctest\"\nfunc inBubble() { synctest.Test(nil, nil) }", "wal/b_test.go": "package wal\nimport \"time\"\nfunc wait() { time.Sleep(1) }"}, checkSleep, ""},
 		{"sleep beside a bubble", map[string]string{"wal/a_test.go": "package wal\nimport \"testing/synctest\"\nfunc inBubble() { synctest.Test(nil, nil) }", "wal/b_test.go": "package wal\nimport \"time\"\nfunc TestB() { time.Sleep(1) }"}, checkSleep, "time.Sleep"},
 		{"dead link", map[string]string{"README.md": "see [it](docs/it.md#part)"}, func(tr *tree) []string { return checkLinks(tr.root) }, "docs/it.md"},
+		{"wide comment", map[string]string{"wal/a.go": "package wal\n\n// " + strings.Repeat("ä", 98) + "\n"}, narrow, "wal/a.go:3: a comment ends at column 101"},
+		{"wide line with a comment behind code", map[string]string{"wal/a.go": "package wal\n\nfunc f() {\n\tf() // " + strings.Repeat("a", 90) + "\n}\n"}, narrow, "wal/a.go:4: a comment ends at column 101"},
+		{"comments that fit, and wide code", map[string]string{"wal/a.go": "package wal\n\n// " + strings.Repeat("ä", 97) + "\nvar s = `" + strings.Repeat("// ", 50) + "`\n"}, narrow, ""},
+		{"note from elsewhere", map[string]string{"wal/a.go": "package wal\n// So it is (trap 12).\n"}, checkCitations, "trap 12 is no page"},
+		{"page that is gone", map[string]string{"wal/a.go": "package wal\n// See docs/formats/wal.md.\n"}, checkCitations, "docs/formats/wal.md, which does not exist"},
+		{"page that is there", map[string]string{"wal/a.go": "package wal\n// See docs/formats/wal.md.\n", "docs/formats/wal.md": ""}, checkCitations, ""},
 		{"number not explained", map[string]string{"wal/a.go": "package wal\n// I7\n"}, explained("I8"), "I7 is not listed"},
 		{"number in a test not explained", map[string]string{"wal/a_test.go": "package wal\nfunc TestE25_Torn() {}\n"}, explained("E2"), "E25 is not listed"},
 		{"number that does not exist", map[string]string{"wal/a.go": "package wal\n// I17\n"}, explained("I17"), "there is no I17"},
@@ -87,6 +93,7 @@ import _ "net"`}, edges, "protocol must not import net"},
 
 func edges(tr *tree) []string  { return checkForbidden(tr, forbidden) }
 func core(tr *tree) []string   { return checkPure(tr, []string{"metadata"}) }
+func narrow(tr *tree) []string { return checkCommentWidth(tr, []string{"wal"}) }
 func tested(tr *tree) []string { return checkInvariantsTested(collect(tr)) }
 func played(tr *tree) []string { return checkRulesPlayed(collect(tr), []int{25}) }
 

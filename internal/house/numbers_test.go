@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The invariants are I1 to I16, the interleavings E1 to E30; logRules are those
-// that one broker without compaction has to close.
+// The invariants are I1 to I16, the interleavings E1 to E30. logRules are those that one broker
+// without compaction has to handle.
 const (
 	invariantMax = 16
 	edgeMax      = 30
@@ -27,18 +27,18 @@ var (
 	inName = regexp.MustCompile(`_([IE])([0-9]{1,2})(?:_|$)`)
 )
 
-// numbers says where each number (I7, E25) stands.
+// numbers says where each number (I7, E25) is used.
 type numbers struct {
-	claimed map[string]string // comments of code: one place each
-	tested  map[string]string // comments of tests, names of tests
-	named   map[string]string // names of tests only
+	claimed map[string]string // in comments of code, one place each
+	tested  map[string]string // in comments and names of tests
+	named   map[string]string // in names of tests only
 }
 
 func collect(tr *tree) numbers {
 	n := numbers{make(map[string]string), make(map[string]string), make(map[string]string)}
 	for _, f := range tr.files {
 		if under(f.path, "internal/house") {
-			continue // speaks about the numbers
+			continue // this package is about the numbers
 		}
 		n.comments(tr, f)
 		if f.test {

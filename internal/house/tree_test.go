@@ -26,13 +26,13 @@ type file struct {
 	ast       *ast.File
 }
 
-// imports lists a file's imports; ours without the module's name.
+// imports lists a file's imports, those of our own packages without the module's name.
 func (f *file) imports() []string {
 	var list []string
 	for _, i := range f.ast.Imports {
 		p, err := strconv.Unquote(i.Path.Value)
 		if err != nil {
-			continue // the parser has accepted it
+			continue // cannot happen: the parser has accepted it
 		}
 		list = append(list, strings.TrimPrefix(p, module+"/"))
 	}
@@ -46,7 +46,7 @@ type tree struct {
 	files []*file
 }
 
-// repository reads the tree that this test stands in.
+// repository reads the tree that this test is part of.
 func repository(t *testing.T) *tree {
 	t.Helper()
 	tr, err := load(os.DirFS("../.."))
@@ -100,7 +100,7 @@ func (tr *tree) packages() map[string][]*file {
 
 func (tr *tree) at(f *file, p token.Pos) string { return tr.line(f, p, 0) }
 
-// line names the place some lines below p.
+// line names the place that lies the given number of lines below p.
 func (tr *tree) line(f *file, p token.Pos, below int) string {
 	return fmt.Sprintf("%s:%d", f.path, tr.fset.Position(p).Line+below)
 }
@@ -119,5 +119,5 @@ func report(t *testing.T, problems []string) {
 	}
 }
 
-// sorted gives the keys of a map in order.
+// sorted returns the keys of a map in order.
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
