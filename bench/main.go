@@ -24,7 +24,7 @@ const usage = `Usage:
 
   go run ./bench compare [flags]        measure Sluice, Kafka and the machine's limits side by side
   go run ./bench report [-out DIR] DIR… make the page and the chart again; of several results, each cell from the newest
-  go run ./bench limit KIND [flags]     be a limit: null, wal, wal-overlapped, wal-upload, fetch, bucket
+  go run ./bench limit KIND [flags]     be a limit: null, wal, wal-overlapped, wal-upload, wal-twice, fetch, bucket
 
 Each command has -help.
 `
@@ -138,7 +138,7 @@ func runLimit(ctx context.Context, args []string, out io.Writer) error {
 	var c limits.Config
 	f := flag.NewFlagSet("limit "+args[0], flag.ContinueOnError)
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:0", "`host:port`; port 0 is a free one")
-	f.StringVar(&c.Dir, "dir", "", "`folder` for the ring of the WAL")
+	f.StringVar(&c.Dir, "dir", "", "`folder` for the ring of the WAL and the files of wal-twice")
 	f.StringVar(&c.BucketURL, "bucket", "", "`URL` of the bucket that wal-upload puts to")
 	admin := f.String("admin", "", "`host:port` for /debug/pprof/; none by default")
 	if err := f.Parse(args[1:]); err != nil {

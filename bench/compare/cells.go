@@ -21,6 +21,7 @@ type Cell struct {
 	Rounds           int                // at most; 0: of the options
 	Extra            time.Duration      // beyond warm-up and duration, for the plan
 	warmsItself      bool               // its warm-up is at full speed: a JVM needs no other
+	settled          bool               // waits for a settled disk before each run
 	settings         []string           // of Sluice, for this cell
 	run              func(*stage) error // nil: the load, once
 }
@@ -41,6 +42,7 @@ var (
 	brokerRSS   = Measure{"rss_mib.broker", "broker RSS", "MiB", false}
 	publishP50  = Measure{"publish_p50_ms", "publish p50", "ms", false}
 	publishP99  = Measure{"publish_p99_ms", "publish p99", "ms", false}
+	publishMax  = Measure{"publish_max_ms", "publish max", "ms", false}
 	publishP999 = Measure{"publish_p99.9_ms", "publish p99.9", "ms", false}
 	afterAckP50 = Measure{"receive_after_ack_p50_ms", "receive − ack p50", "ms", false}
 	afterAckP99 = Measure{"receive_after_ack_p99_ms", "receive − ack p99", "ms", false}
@@ -63,6 +65,11 @@ func fixed(mibPerSecond float64) func(*load.Workload) {
 	return func(w *load.Workload) { w.Rate, w.BatchBytes = mibPerSecond*1024, 128<<10 }
 }
 
+// spreadOver is 20,000 records/s of 1 KiB over so many partitions.
+func spreadOver(partitions int) func(*load.Workload) {
+	return produceOnly(4, fixed(20_000.0/1024), func(w *load.Workload) { w.Partitions = partitions })
+}
+
 func read(consumers int) func(*load.Workload) {
 	return func(w *load.Workload) { w.Subscriptions, w.Consumers, w.Direct = consumers, 1, true }
 }
@@ -71,12 +78,25 @@ func sized(recordBytes int, codec string) func(*load.Workload) {
 	return func(w *load.Workload) { w.RecordBytes, w.Codec = recordBytes, codec }
 }
 
+// asStarted are the cells of brokers that somebody has just started, with nothing set. They come first, since they
+// are what a user gets.
+func asStarted(name, title, workload string, change func(*load.Workload), help string, limits ...string) Cell {
+	return Cell{Name: name, Title: title, Load: workload, Change: change, settled: true, Extra: settleTakes, warmsItself: workload == "omb-throughput",
+		Help: help + " Both brokers are as they come. Before each run the disk settles.", Systems: append([]string{"sluice-file", "kafka"}, limits...),
+		Measures: []Measure{throughput, publishP50, publishP99, publishMax, brokerCPU, brokerRSS}}
+}
+
 // Cells are all that is measured, in the order of the report.
 var Cells = []Cell{
 	{Name: "machine", Title: "The machine", Systems: []string{"machine"}, Rounds: 3, Warmup: -1, Duration: -1, Extra: 7 * time.Second, run: probe,
 		Help: "fdatasync of 4 KiB into a preallocated file, and 8 MiB objects to and from MinIO, four at once.",
 		Measures: []Measure{{"fdatasync_p50_ms", "fdatasync p50", "ms", false}, {"put_mib_per_second", "PUT", "MiB/s", true},
 			{"get_mib_per_second", "GET", "MiB/s", true}}},
+	asStarted("started-max", "As started, at full speed", "omb-throughput", produceOnly(4),
+		"1 KiB records of 4 producers as fast as they go, 16 partitions, linger 1 ms.", "wal-twice"),
+	asStarted("started-200", "As started, at 200 MiB/s", "omb-latency", produceOnly(4, fixed(200)),
+		"Open loop at a fixed rate, linger 1 ms, batches up to 128 KiB; from the intended time of each record."),
+	asStarted("started-100", "As started, at 100 MiB/s", "omb-latency", produceOnly(4, fixed(100)), "The same at 100 MiB/s."),
 	{Name: "throughput-4", Title: "Throughput, 4 producers", Load: "omb-throughput", warmsItself: true, Change: produceOnly(4),
 		Help:     "1 KiB records as fast as they go, 16 partitions, linger 1 ms.",
 		Systems:  []string{"null", "wal", "wal-overlapped", "sluice", "kafka", "kafka-fsync"},
@@ -141,6 +161,14 @@ var Cells = []Cell{
 		Help:    "The same client goes round 1,000 partitions, one in each request.",
 		Systems: []string{"sluice"}, FullSystems: []string{"wal", "kafka"},
 		Measures: []Measure{{"ack_p50_ms", "ack p50", "ms", false}, {"one_partition_ack_p50_ms", "one partition", "ms", false}, {"p50_ratio", "ratio", "", false}}},
+	{Name: "parts-rate-1", Title: "20,000 records/s to one partition", Load: "omb-latency", Change: spreadOver(1), Warmup: 5 * time.Second, Duration: 10 * time.Second,
+		Help:    "1 KiB records of 4 producers at a fixed rate, linger 1 ms.",
+		Systems: []string{"sluice"}, FullSystems: []string{"kafka"},
+		Measures: []Measure{publishP99, publishP50, publishP999, brokerCPU}},
+	{Name: "parts-rate-100", Title: "20,000 records/s to 100 partitions", Load: "omb-latency", Change: spreadOver(100), Warmup: 5 * time.Second, Duration: 10 * time.Second,
+		Help:    "The same, and each producer goes round all 100.",
+		Systems: []string{"sluice"}, FullSystems: []string{"kafka"},
+		Measures: []Measure{publishP99, publishP50, publishP999, brokerCPU}},
 	{Name: "fetch-hot", Title: "Fetch, hot", Load: "fetch-hot", Warmup: 5 * time.Second, Duration: 15 * time.Second, Extra: 4 * time.Second,
 		Help:    "1.5 GiB, read again and again by one consumer. Sluice keeps it in memory, Kafka in the page cache.",
 		Systems: []string{"fetch", "sluice", "kafka"}, settings: []string{"sluice.hot.bytes=2GiB"},
@@ -150,6 +178,11 @@ var Cells = []Cell{
 			"Each start is read three times, the cache dropped before each; the three count as rounds. Needs root, for the caches.",
 		Systems:  []string{"sluice-file", "kafka"},
 		Measures: []Measure{throughput, brokerCPU}, run: fetchCold},
+	{Name: "replay-minio", Title: "Replay from MinIO", Load: "fetch-cold", Rounds: 1, Extra: 75 * time.Second, Warmup: -1, Duration: -1,
+		Help: "3 GiB of 16 partitions in MinIO on the same machine, the broker restarted, then read once from the start by one client; the bucket's files may be in the page cache. " +
+			"Each start is read three times; the three count as rounds.",
+		Systems:  []string{"raw-get", "sluice-minio"},
+		Measures: []Measure{throughput, brokerCPU, bucketCPU, clientCPU}, run: replay},
 	{Name: "cold-start", Title: "Start", Load: "cold-start", Rounds: 1, Warmup: -1, Duration: -1, Extra: 40 * time.Second, run: restarts,
 		Help:    "From starting the program to its first answer and its first acknowledgement, after a clean stop and after kill -9; five of each.",
 		Systems: []string{"sluice-file", "kafka"},

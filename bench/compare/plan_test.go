@@ -11,14 +11,14 @@ func defaults(only string) *Options {
 	return &Options{Only: only, Rounds: 3, Warmup: 10 * time.Second, Duration: 20 * time.Second}
 }
 
-// The promise of make bench: all of it within 75 minutes, on paper with some to spare.
+// The promise of make bench: all of it within 110 minutes, on paper with some to spare.
 func TestPlan_EverythingFitsItsTime(t *testing.T) {
 	steps, err := plan(defaults(""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := total(steps); d > 68*time.Minute || d < 45*time.Minute {
-		t.Errorf("all of it takes %s on paper, want about 65 minutes\n%s", d, describe(defaults(""), steps))
+	if d := total(steps); d > 100*time.Minute || d < 75*time.Minute {
+		t.Errorf("all of it takes %s on paper, want about 95 minutes\n%s", d, describe(defaults(""), steps))
 	}
 }
 

@@ -23,7 +23,7 @@ func probe(st *stage) error {
 	if st.o.Tools.MinIO == "" {
 		return nil
 	}
-	minio, err := probeMinIO(st)
+	minio, err := probeMinIO(st, probeBytes)
 	if err != nil {
 		return fmt.Errorf("PUT and GET of MinIO: %w", err)
 	}
@@ -31,7 +31,7 @@ func probe(st *stage) error {
 	return nil
 }
 
-func probeMinIO(st *stage) (map[string]float64, error) {
+func probeMinIO(st *stage, bytes int64) (map[string]float64, error) {
 	addrs, err := freeAddrs(1)
 	if err != nil {
 		return nil, err
@@ -47,5 +47,5 @@ func probeMinIO(st *stage) (map[string]float64, error) {
 		return nil, err
 	}
 	defer r.kill()
-	return limits.Get(st.ctx, bucketURL(addrs[0]), probeBytes)
+	return limits.Get(st.ctx, bucketURL(addrs[0]), bytes)
 }

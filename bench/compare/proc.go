@@ -114,6 +114,42 @@ func quiet(ctx context.Context) {
 	}
 }
 
+const (
+	settledPercent = 1.0              // of the last ten seconds in which somebody waited for a disk
+	settledWait    = time.Minute      // for it at most
+	settleTakes    = 35 * time.Second // mostly: after a run at full speed the kernel's average falls for so long
+)
+
+// settle waits until nobody has waited for a disk lately: a disk may be busy with what it was given, also when nothing
+// is dirty in memory. It returns the pressure that was left; 0 where the kernel does not tell.
+func settle(ctx context.Context) (percent float64) {
+	until := time.Now().Add(settledWait)
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		b, err := os.ReadFile("/proc/pressure/io")
+		if err != nil {
+			return 0
+		}
+		if percent = pressure(b); percent <= settledPercent || time.Now().After(until) {
+			return percent
+		}
+		select {
+		case <-ctx.Done():
+			return percent
+		case <-tick.C:
+		}
+	}
+}
+
+// pressure reads "some avg10=0.18 avg60=…", the first line of /proc/pressure/io.
+func pressure(b []byte) float64 {
+	_, rest, _ := strings.Cut(string(b), "some avg10=")
+	value, _, _ := strings.Cut(rest, " ")
+	percent, _ := strconv.ParseFloat(value, 64)
+	return percent
+}
+
 // dropCaches empties the page cache, so that reads come from the disk. Only root can.
 func dropCaches() error {
 	unix.Sync()

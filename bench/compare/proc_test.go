@@ -30,6 +30,13 @@ func TestProc_Meminfo(t *testing.T) {
 	}
 }
 
+func TestProc_Pressure(t *testing.T) {
+	const text = "some avg10=12.34 avg60=0.10 avg300=0.19 total=4265606\nfull avg10=56.00 avg60=0.00 avg300=0.08 total=2905511\n"
+	if got := pressure([]byte(text)); got != 12.34 {
+		t.Errorf("pressure %v, want 12.34", got)
+	}
+}
+
 // The real files have the shape that is read.
 func TestProc_OfThisMachine(t *testing.T) {
 	if machineSeconds() <= 0 {

@@ -22,7 +22,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"nu
 type page struct {
 	Results  []resultView
 	Summary  *picture
-	Rows     []rowView
+	Rows     []rowGroup
 	Cells    []cellView
 	Systems  []systemView
 	Failures []Run
@@ -127,11 +127,14 @@ func newPage(results []*Result) *page {
 			used[name] = used[name] || r.spread(c.Name, name, c.mainFigure()).Count > 0
 		}
 	}
+	groups := rowGroups()
 	for i := range rows {
 		if v, ok := newRowView(&rows[i], s); ok {
-			p.Rows = append(p.Rows, v)
+			g := &groups[rows[i].group()]
+			g.Rows = append(g.Rows, v)
 		}
 	}
+	p.Rows = slices.DeleteFunc(groups, func(g rowGroup) bool { return len(g.Rows) == 0 })
 	for i := range Systems {
 		if sys := &Systems[i]; used[sys.Name] {
 			p.Systems = append(p.Systems, systemView{sys.Title, sys.Help, settingsOf(sys)})

@@ -29,6 +29,9 @@ func goldenResult() *Result {
 	add("sluice", 0, 850, 0.6, 0.1)
 	add("sluice", 1, 900, 0.58, 0.45)
 	add("kafka", 0, 500, 2.5, 0.1)
+	for system, mib := range map[string]float64{"sluice-file": 410, "kafka": 440, "wal-twice": 480} {
+		r.Runs = append(r.Runs, Run{Cell: "started-max", System: system, Figures: map[string]float64{"mib_per_second": mib, "publish_p99_ms": 500, "foreign_cores": 0.1}})
+	}
 	r.Runs = append(r.Runs, Run{Cell: "throughput-4", System: "kafka", Round: 1, Error: "kafka ended before it was ready: <no space>"})
 	return r
 }

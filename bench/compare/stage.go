@@ -18,6 +18,16 @@ type stage struct {
 	round   int    // from 0
 	dir     string // empty at the beginning, deleted at the end
 	figures []map[string]float64
+
+	pressure float64 // of the disk when the load began, in percent, where the cell waits for it
+}
+
+// settle waits until nothing that was written before is in the way of what is measured next.
+func (st *stage) settle() {
+	quiet(st.ctx)
+	if st.cell.settled {
+		st.pressure = settle(st.ctx)
+	}
 }
 
 // play runs a step in a folder of its own. Several maps of figures count as that many rounds.
@@ -27,8 +37,8 @@ func play(ctx context.Context, o *Options, s step) (figures []map[string]float64
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	quiet(ctx)
 	st := &stage{ctx: ctx, o: o, cell: s.cell, system: systemNamed(s.system), round: s.round, dir: dir}
+	st.settle()
 	run := s.cell.run
 	if run == nil {
 		run = plainLoad
@@ -37,6 +47,9 @@ func play(ctx context.Context, o *Options, s step) (figures []map[string]float64
 	err = run(st)
 	foreign := before.foreign()
 	for _, f := range st.figures {
+		if st.cell.settled {
+			f["io_pressure_before"] = st.pressure
+		}
 		if _, ok := f["foreign_cores"]; !ok {
 			f["foreign_cores"] = foreign
 		}
@@ -117,7 +130,7 @@ func (st *stage) warm(r *running) error {
 	if _, err := load.Run(st.ctx, r.target(), w, load.Options{Warmup: -1, Duration: jvmWarmup}); err != nil {
 		return fmt.Errorf("warm the JVM: %w", err)
 	}
-	quiet(st.ctx)
+	st.settle()
 	return nil
 }
 
@@ -125,7 +138,7 @@ func (st *stage) warm(r *running) error {
 func (st *stage) load(r *running, w load.Workload) error {
 	l := &lag{ctx: st.ctx, url: r.metrics()}
 	o := st.options()
-	if st.system.uploads() {
+	if st.system.uploads() || st.system.own() && st.cell.settled {
 		o = st.optionsThat(l.look)
 	}
 	p := st.profile(r)

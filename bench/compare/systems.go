@@ -57,16 +57,20 @@ var Systems = []System{
 		Help: "The same, and the next group is written while the last one syncs."},
 	{Name: "wal-upload", Title: "minimal WAL + PUTs, null bucket", minimal: true, bucket: "null", startTakes: 2 * time.Second, command: limit("wal-upload"),
 		Help: "The overlapped WAL that also PUTs every byte to the null bucket, in objects of Sluice's size."},
+	{Name: "wal-twice", Title: "minimal WAL, bytes twice", minimal: true, startTakes: 2 * time.Second, command: limit("wal-twice"),
+		Help: "The overlapped WAL that also writes every byte a second time, into files of 16 MiB of the same disk, each synced when it is full. What a broker whose bucket is a folder cannot exceed."},
 	{Name: "fetch", Title: "fetch from memory", minimal: true, startTakes: 200 * time.Millisecond, command: limit("fetch"),
 		Help: "Keeps what is produced in memory and serves it by reference with writev; checks nothing."},
-	{Name: "sluice", Title: "Sluice", startTakes: 500 * time.Millisecond, retention: 8 << 20, command: sluice(withoutUpload),
-		Help: "One broker. Uploads are put off, so that the path of a produce is seen alone. An acknowledgement means on disk (fdatasync)."},
+	{Name: "sluice-file", Title: "Sluice as started", startTakes: 500 * time.Millisecond, command: sluice(nil),
+		Help: "`sluice dev` with nothing set but its folder and its ports: the bucket is a folder of the same disk, so every byte is written twice. An acknowledgement means on disk (fdatasync); the object follows within 10 s."},
+	{Name: "sluice", Title: "Sluice, produce only", startTakes: 500 * time.Millisecond, retention: 8 << 20, command: sluice(withoutUpload),
+		Help: "One broker whose uploads are put off for an hour and whose retention runs four times a second, so that the path of a produce is seen alone: a limit to know, not what a user gets. An acknowledgement means on disk (fdatasync)."},
 	{Name: "sluice-upload", Title: "Sluice, null bucket", bucket: "null", startTakes: time.Second, command: sluice(housekeeping),
 		Help: "One broker that uploads as it does by default, into the null bucket. An acknowledgement means on disk; the object follows within 10 s."},
 	{Name: "sluice-minio", Title: "Sluice, MinIO", bucket: "minio", startTakes: 2 * time.Second, retention: 256 << 20, command: sluice(housekeeping),
 		Help: "The same into MinIO on this machine, whose CPU and disk it shares."},
-	{Name: "sluice-file", Title: "Sluice, file bucket", startTakes: 500 * time.Millisecond, command: sluice(nil),
-		Help: "One broker as it is by default: the bucket is a folder of its disk."},
+	{Name: "raw-get", Title: "raw GETs of MinIO", minimal: true, bucket: "minio", startTakes: 2 * time.Second, command: noCommand,
+		Help: "No broker: objects of 8 MiB, four at a time, out of MinIO on this machine, with the client that Sluice has. Nothing is decoded or checked."},
 	{Name: "kafka", Title: "Kafka", jvm: true, startTakes: 5 * time.Second, command: kafka(),
 		Help: "Apache Kafka, one KRaft node with its defaults. An acknowledgement means in the page cache, not on disk."},
 	{Name: "kafka-fsync", Title: "Kafka, flush.messages=1", jvm: true, startTakes: 5 * time.Second, command: kafka("log.flush.interval.messages=1"),
@@ -85,6 +89,9 @@ func systemNamed(name string) *System {
 	}
 	return nil
 }
+
+// noCommand is of a limit that is no server.
+func noCommand(*Tools, launchPlan) []string { return nil }
 
 func limit(kind string) func(*Tools, launchPlan) []string {
 	return func(t *Tools, p launchPlan) []string {

@@ -4,7 +4,8 @@
 // Each [Kind] is a server that [Serve] runs. Null decodes Produce and answers. WAL is Null with
 // the CRC of each batch checked and one write and one fdatasync for all that gathered meanwhile, in a
 // preallocated, zero-filled ring: nothing in it can be read back. WALOverlapped writes the next group to the page
-// cache while the last one syncs. WALUpload also puts what is durable into a bucket, as Sluice does.
+// cache while the last one syncs. WALUpload also puts what is durable into a bucket, as Sluice does. WALTwice writes it a second time
+// instead, into files of the same disk, each synced once when it is full.
 // Fetch keeps what is produced in memory and serves it by reference, checking nothing. Bucket is an
 // S3 endpoint that checks what is put and throws it away. They take any topic and know no groups, no
 // transactions, no duplicates and no security. They are as fast as we know to make them: what is measured

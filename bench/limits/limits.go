@@ -19,18 +19,19 @@ const (
 	WAL           Kind = "wal"
 	WALOverlapped Kind = "wal-overlapped"
 	WALUpload     Kind = "wal-upload"
+	WALTwice      Kind = "wal-twice"
 	Fetch         Kind = "fetch"
 	Bucket        Kind = "bucket"
 )
 
 // Kinds are all of them.
-func Kinds() []Kind { return []Kind{Null, WAL, WALOverlapped, WALUpload, Fetch, Bucket} }
+func Kinds() []Kind { return []Kind{Null, WAL, WALOverlapped, WALUpload, WALTwice, Fetch, Bucket} }
 
 // Config says where a limit listens and what it has. Zero means the default.
 type Config struct {
 	// Listen is a TCP address; default 127.0.0.1:0, which is a free port.
 	Listen string
-	// Dir takes the ring of the WAL kinds. It must exist.
+	// Dir takes the ring of the WAL kinds, and the files of WALTwice. It must exist.
 	Dir string
 	// BucketURL is where WALUpload puts objects, as storage/bucket/open has it.
 	BucketURL string
@@ -40,10 +41,10 @@ type Config struct {
 	RingBytes int64
 	// PendingBytes bounds the frames that wait for the disk or the bucket; readers wait then. Default 512 MiB.
 	PendingBytes int64
-	// ObjectBytes and Uploads are of WALUpload; default 16 MiB and 4, as Sluice's.
+	// ObjectBytes and Uploads are of WALUpload and WALTwice; default 16 MiB and 4, as Sluice's.
 	ObjectBytes int64
 	Uploads     int
-	// FlushInterval is the longest that WALUpload gathers an object; default 10 s, as Sluice's.
+	// FlushInterval is the longest that WALUpload and WALTwice gather an object; default 10 s, as Sluice's.
 	FlushInterval time.Duration
 	// MemoryBytes bounds what Fetch keeps: a partition that grows above it drops its oldest. Default 4 GiB.
 	MemoryBytes int64
@@ -113,7 +114,7 @@ func (c Config) validate(kind Kind) error {
 }
 
 // logs tells whether the kind has a WAL.
-func (k Kind) logs() bool { return k == WAL || k == WALOverlapped || k == WALUpload }
+func (k Kind) logs() bool { return k == WAL || k == WALOverlapped || k == WALUpload || k == WALTwice }
 
 // Serve runs a limit until ctx ends, which is no error, or until it cannot go on. It calls ready once it listens.
 func Serve(ctx context.Context, kind Kind, cfg Config, ready func(net.Addr)) error {

@@ -94,7 +94,7 @@ func produce(t testing.TB, cl *kgo.Client, topic string, recordCount, bytesEach 
 // Every kind takes what a stock client produces, small and large, in answers of any version that the client picks.
 func TestProduce(t *testing.T) {
 	url := "file://" + t.TempDir()
-	for _, kind := range []Kind{Null, WAL, WALOverlapped, WALUpload, Fetch} {
+	for _, kind := range []Kind{Null, WAL, WALOverlapped, WALUpload, WALTwice, Fetch} {
 		t.Run(string(kind), func(t *testing.T) {
 			addr, _ := start(t, kind, Config{BucketURL: url})
 			cl := client(t, addr)

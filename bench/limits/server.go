@@ -41,10 +41,14 @@ func newServer(ctx context.Context, kind Kind, cfg Config, l net.Listener) (*ser
 	}
 	var up *uploader
 	var err error
-	if kind == WALUpload {
-		if up, err = newUploader(ctx, cfg, s.fail); err != nil {
-			return nil, err
-		}
+	switch kind {
+	case WALUpload:
+		up, err = uploadToBucket(ctx, cfg, s.fail)
+	case WALTwice:
+		up, err = writeTwice(cfg, s.fail)
+	}
+	if err != nil {
+		return nil, err
 	}
 	s.wal, err = newWAL(cfg, kind != WAL, up, s.fail)
 	return s, err

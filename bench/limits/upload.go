@@ -5,21 +5,24 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/open"
+	"github.com/sluicemq/sluice/vfs"
 )
 
-// uploader puts durable batches into a bucket: objects of ObjectBytes made of the batches where they lie, or of
+// uploader stores durable batches a second time: objects of ObjectBytes made of the batches where they lie, or of
 // what has come within FlushInterval, several at a time. Frames return to the pool when their last object is stored,
-// which is what holds producers back when the bucket is slower.
+// which is what holds producers back when the store is slower.
 type uploader struct {
 	cfg     Config
-	bucket  *bucket.Retrying
-	run     string // begins the keys of this run
+	store   func(*object) error
+	release func() error // ends what store uses; nil: nothing to end
 	fail    func(error)
 	objects chan *object
 	working sync.WaitGroup
@@ -32,27 +35,60 @@ type uploader struct {
 }
 
 type object struct {
-	key    string
+	number int // in the order in which they were cut
 	body   bucket.Body
 	bytes  int64
 	frames []*frame
 	held   int64 // memory of the frames, which may be far more than bytes
 }
 
-func newUploader(ctx context.Context, cfg Config, fail func(error)) (*uploader, error) {
+// uploadToBucket puts the objects into the bucket of the configuration.
+func uploadToBucket(ctx context.Context, cfg Config, fail func(error)) (*uploader, error) {
 	b, err := open.Open(ctx, cfg.BucketURL, open.Options{Memory: true})
 	if err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
+	run := rand.Text()
+	store := func(o *object) error {
+		// What was acknowledged is uploaded, also at the end: each try has its own deadline.
+		return b.Create(context.Background(), fmt.Sprintf("limits/%s/%08d", run, o.number), o.body)
+	}
+	return newUploader(cfg, store, b.Close, fail), nil
+}
+
+// writeTwice makes each object a file of its own, on the disk that the ring is on. One fdatasync when all of it is
+// written is the least that makes it durable.
+func writeTwice(cfg Config, fail func(error)) (*uploader, error) {
+	dir := filepath.Join(cfg.Dir, "limits.objects")
+	if err := os.RemoveAll(dir); err != nil { // of a run that was killed
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	store := func(o *object) error {
+		f, err := vfs.OS().Create(filepath.Join(dir, fmt.Sprintf("%08d", o.number)))
+		if err != nil {
+			return err
+		}
+		if _, _, err = f.WriteVec(o.body.Parts, 0); err == nil {
+			err = f.Datasync()
+		}
+		return errors.Join(err, f.Close())
+	}
+	return newUploader(cfg, store, nil, fail), nil
+}
+
+func newUploader(cfg Config, store func(*object) error, release func() error, fail func(error)) *uploader {
 	u := &uploader{
-		cfg: cfg, bucket: b, run: rand.Text(), fail: fail, current: new(object), stop: make(chan struct{}),
+		cfg: cfg, store: store, release: release, fail: fail, current: new(object), stop: make(chan struct{}),
 		objects: make(chan *object, cfg.PendingBytes/cfg.ObjectBytes+1), // frames run out first
 	}
 	for range cfg.Uploads {
 		u.working.Go(u.upload)
 	}
 	u.ticking.Go(u.tick)
-	return u, nil
+	return u
 }
 
 // add takes a durable request with its reference to the frame.
@@ -76,7 +112,7 @@ func (u *uploader) cutLocked() {
 	if u.current.bytes == 0 {
 		return
 	}
-	u.current.key = fmt.Sprintf("limits/%s/%08d", u.run, u.count)
+	u.current.number = u.count
 	u.count++
 	u.objects <- u.current
 	u.current = new(object)
@@ -99,9 +135,8 @@ func (u *uploader) tick() {
 
 func (u *uploader) upload() {
 	for o := range u.objects {
-		// What was acknowledged is uploaded, also at the end: each try has its own deadline.
-		if err := u.bucket.Create(context.Background(), o.key, o.body); err != nil {
-			u.fail(fmt.Errorf("limits: upload: %w", err))
+		if err := u.store(o); err != nil {
+			u.fail(fmt.Errorf("limits: store object %d: %w", o.number, err))
 		}
 		for _, f := range o.frames {
 			f.release()
@@ -118,8 +153,11 @@ func (u *uploader) close() error {
 	u.mu.Unlock()
 	close(u.objects)
 	u.working.Wait()
-	if err := u.bucket.Close(); err != nil {
-		return errors.Join(errors.New("limits: close bucket"), err)
+	if u.release == nil {
+		return nil
+	}
+	if err := u.release(); err != nil {
+		return fmt.Errorf("limits: close bucket: %w", err)
 	}
 	return nil
 }

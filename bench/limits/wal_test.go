@@ -432,10 +432,20 @@ func TestRingWraps(t *testing.T) {
 	}
 }
 
-// What WALUpload acknowledged is in the bucket once, in objects of the size that was asked for.
+// What WALUpload acknowledged is in the bucket once, and what WALTwice acknowledged in its files, in objects of the
+// size that was asked for.
 func TestUpload(t *testing.T) {
-	url := "file://" + t.TempDir()
-	addr, stop := start(t, WALUpload, Config{BucketURL: url, ObjectBytes: 1 << 20, PendingBytes: 8 << 20})
+	dir := t.TempDir()
+	for kind, stored := range map[Kind]string{WALUpload: filepath.Join(dir, "bucket"), WALTwice: filepath.Join(dir, "limits.objects")} {
+		t.Run(string(kind), func(t *testing.T) {
+			testUpload(t, kind, Config{Dir: dir, BucketURL: "file://" + filepath.Join(dir, "bucket"), ObjectBytes: 1 << 20, PendingBytes: 8 << 20}, "file://"+stored)
+		})
+	}
+}
+
+func testUpload(t *testing.T, kind Kind, cfg Config, url string) {
+	t.Helper()
+	addr, stop := start(t, kind, cfg)
 	produce(t, client(t, addr), "topic", 64, 300_000)
 	if err := stop(); err != nil {
 		t.Fatal(err)
