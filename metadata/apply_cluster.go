@@ -9,7 +9,8 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Bootstrap, incarnations and their tails.
+// This file has the commands about the cluster, its brokers, their incarnations and their sealed
+// tails.
 
 func (s *State) applyBootstrap(c *pb.Bootstrap) Result {
 	if s.clusterID != "" {
@@ -27,7 +28,8 @@ func (s *State) applyBootstrap(c *pb.Bootstrap) Result {
 	return Result{}
 }
 
-// beginGeneration starts the counters of a generation: no id of an earlier one comes again (E22).
+// beginGeneration starts the counters of a generation, so that no id of an earlier generation is
+// given out again (E22).
 func (s *State) beginGeneration(g ident.Generation) {
 	s.generation = g
 	s.nextIncarnation = g.FirstIncarnation() + 1
@@ -35,8 +37,8 @@ func (s *State) beginGeneration(g ident.Generation) {
 	s.nextProducer = g.FirstProducer()
 }
 
-// applyRegister seals the broker's previous incarnation and begins the next,
-// with all that follows from it, in one command (E21).
+// applyRegister seals the broker's previous incarnation and begins the next one, with all that
+// follows from it, in one command (E21).
 func (s *State) applyRegister(c *pb.RegisterIncarnation) Result {
 	previous := ident.Incarnation(c.Previous)
 	b := s.broker(c.Broker)
@@ -54,7 +56,7 @@ func (s *State) applyRegister(c *pb.RegisterIncarnation) Result {
 		b = s.addBroker(c.Broker, c.Directory)
 	}
 	sealed := catalog.Tail{}
-	if b.opened { // an unopened one holds nothing and is dropped (E27)
+	if b.opened { // an unopened incarnation holds nothing and is dropped (E27)
 		sealed = catalog.Tail{Incarnation: previous, End: ident.Position(c.PreviousEnd)} // I6
 		b.tails = append(slices.Clip(b.tails), sealed)
 	}
@@ -72,8 +74,8 @@ func (s *State) addBroker(node int32, directory string) *broker {
 	return b
 }
 
-// raiseLed gives every partition that b leads its new incarnation and a
-// higher epoch. A leadership goes to Head.Past if the sealed tail may hold batches of it.
+// raiseLed gives every partition that b leads its new incarnation and the next epoch. The old
+// leadership goes to Head.Past if the sealed tail may hold batches that were written under it.
 func (s *State) raiseLed(b *broker, sealed catalog.Tail, res *Result) {
 	var changed []*topic
 	for _, info := range s.byName.topics {
@@ -87,7 +89,8 @@ func (s *State) raiseLed(b *broker, sealed catalog.Tail, res *Result) {
 			if h.Leader.Incarnation == sealed.Incarnation && sealed.End > 0 {
 				next.Past = append(slices.Clip(h.Past), h.Leader)
 			}
-			next.Leader = catalog.Leadership{Broker: b.node, Incarnation: b.incarnation, Epoch: h.Leader.Epoch + 1} // I4
+			// I4
+			next.Leader = catalog.Leadership{Broker: b.node, Incarnation: b.incarnation, Epoch: h.Leader.Epoch + 1}
 			t.heads[i] = &next
 			n++
 		}
@@ -111,7 +114,7 @@ func (s *State) applyOpen(c *pb.OpenIncarnation) Result {
 	return Result{Repeated: repeated}
 }
 
-// applyRetireTail forgets a tail: all in it is committed or void.
+// applyRetireTail forgets a tail. The caller says that everything in it is committed or void.
 func (s *State) applyRetireTail(c *pb.RetireTail) Result {
 	b := s.committer(ident.Incarnation(c.Incarnation)) // I4
 	if b == nil {
@@ -132,7 +135,7 @@ func (s *State) applyRetireTail(c *pb.RetireTail) Result {
 	return Result{}
 }
 
-// withoutPast returns h, or a copy of it without the past leaderships that drop names.
+// withoutPast returns h, or a copy of it without the past leaderships for which drop returns true.
 func withoutPast(h *catalog.Head, drop func(catalog.Leadership) bool) *catalog.Head {
 	if !slices.ContainsFunc(h.Past, drop) {
 		return h

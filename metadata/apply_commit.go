@@ -8,10 +8,10 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// The commit of bundles. Idempotence first, then continuity: a repeated
-// commit answers as the first did, even though its ranges no longer start at
-// the committed end (E28). Then range by range: one range that is gone or wrong does
-// not take its neighbours with it (E12).
+// This file has the commit of bundles. Idempotence is checked before continuity: a repeated commit
+// answers as the first one did, even though its ranges no longer start at the committed end (E28).
+// Then every range is judged on its own: one range that is gone or wrong does not affect its
+// neighbours (E12).
 
 func (s *State) applyCommit(c *pb.CommitFlush) Result {
 	b := s.committer(ident.Incarnation(c.Incarnation)) // I4, E21, E27
@@ -34,7 +34,8 @@ func (s *State) applyCommit(c *pb.CommitFlush) Result {
 	return res
 }
 
-// repeat answers the last commit again. Object ids are used once, so they tell contents apart.
+// repeat answers the last commit again. Each object id is used once, so comparing ids is enough to
+// compare contents.
 func (l *lastCommit) repeat(c *pb.CommitFlush) Result {
 	same := slices.EqualFunc(l.bundles, c.Bundles, func(v bundleVerdicts, b *pb.CommitBundle) bool {
 		return v.object == ident.ObjectID(b.Object) && len(v.verdicts) == len(b.Ranges)
@@ -54,7 +55,7 @@ func (l *lastCommit) result() catalog.CommitResult {
 	return r
 }
 
-// commitBundle judges a bundle's ranges and makes it live if anything refers to it.
+// commitBundle judges a bundle's ranges, and makes the bundle live if anything refers to it.
 func (s *State) commitBundle(b *broker, c *pb.CommitBundle, res *Result) bundleVerdicts {
 	id := ident.ObjectID(c.Object)
 	v := bundleVerdicts{
@@ -62,23 +63,24 @@ func (s *State) commitBundle(b *broker, c *pb.CommitBundle, res *Result) bundleV
 		verdicts: make([]catalog.Verdict, len(c.Ranges)),
 		reasons:  make([]catalog.Reason, len(c.Ranges)),
 	}
-	if !s.prepared(id, b.incarnation) { // E7: expired, collected, another's or never reserved
+	// E7: the object has expired, was collected, belongs to another writer, or was never reserved
+	if !s.prepared(id, b.incarnation) {
 		for i := range v.reasons {
 			v.reasons[i] = catalog.ReasonNotPrepared
 		}
 		return v
 	}
-	// This reference is held until the ranges have theirs, so that the count
-	// cannot pass through zero on the way.
+	// This reference is held until the ranges have theirs, so that the count does not reach zero on
+	// the way.
 	s.makeLive(id, objectKindBundle, c.Bytes)
 	for i, raw := range c.Ranges {
 		v.verdicts[i], v.reasons[i] = s.commitRange(b, id, raw, res)
 	}
-	s.unref(id) // none committed: garbage from now on
+	s.unref(id) // if no range was committed, the bundle is garbage from now on
 	return v
 }
 
-// commitRange judges one range and, if it is committed, makes it part of its partition.
+// commitRange judges one range. If the range is committed, it becomes part of its partition.
 func (s *State) commitRange(b *broker, bundle ident.ObjectID, raw *pb.CommitRange, res *Result) (catalog.Verdict, catalog.Reason) {
 	c, ok := commitRangeFrom(raw)
 	if !ok || c.Range.Object != bundle || c.Range.Writer != b.incarnation || c.Range.Start < 0 || c.Range.Start > c.Range.End {
@@ -87,11 +89,11 @@ func (s *State) commitRange(b *broker, bundle ident.ObjectID, raw *pb.CommitRang
 	t, h := s.head(c.Partition)
 	switch {
 	case t == nil:
-		return catalog.Void, 0 // deleted since: of no use to anyone (E12)
+		return catalog.Void, 0 // the topic was deleted since, so nobody needs the range (E12)
 	case h == nil:
 		return catalog.Refused, catalog.ReasonMalformed
 	case c.Range.Start < c.Range.End && c.Range.End <= h.LogStart:
-		return catalog.Void, 0 // expired since (E12)
+		return catalog.Void, 0 // the log start has passed the range since (E12)
 	}
 	if reason := mayCommit(b, h, &c); reason != 0 {
 		return catalog.Refused, reason
@@ -105,9 +107,9 @@ func (s *State) commitRange(b *broker, bundle ident.ObjectID, raw *pb.CommitRang
 	return s.commitData(t, h, &c, res)
 }
 
-// mayCommit says whether the committer may add to the head under the range's
-// (incarnation, epoch): it leads the partition with them, or it holds the sealed tail in
-// which they led, and the range lies in it (E4, E21, I4).
+// mayCommit says whether the committer may add to the head under the range's (incarnation, epoch).
+// It may if it leads the partition under them, or if it holds the sealed tail whose incarnation led
+// the partition under them and the range lies within that tail (E4, E21, I4).
 func mayCommit(b *broker, h *catalog.Head, c *catalog.CommitRange) catalog.Reason {
 	under := catalog.Leadership{Broker: b.node, Incarnation: c.Range.Incarnation, Epoch: c.Range.Epoch}
 	if under == h.Leader && under.Incarnation == b.incarnation {
@@ -126,8 +128,8 @@ func mayCommit(b *broker, h *catalog.Head, c *catalog.CommitRange) catalog.Reaso
 	return 0
 }
 
-// stateUsable says whether the new state pointers name objects that live: the
-// bundle itself, or one that does already (E11).
+// stateUsable says whether the new state pointers name live objects: the bundle itself, or an
+// object that is live already (E11).
 func (s *State) stateUsable(bundle ident.ObjectID, c *catalog.CommitRange) catalog.Reason {
 	if c.State.Object == 0 {
 		if c.Base.Object != 0 {
@@ -139,12 +141,13 @@ func (s *State) stateUsable(bundle ident.ObjectID, c *catalog.CommitRange) catal
 		return catalog.ReasonState
 	}
 	if c.State.End > c.Range.End {
-		return catalog.ReasonState // it would reflect what is not committed
+		return catalog.ReasonState // the state would reflect batches that are not committed
 	}
 	return 0
 }
 
-// commitState takes new state pointers for a partition whose ranges may all be gone (E11).
+// commitState takes new state pointers for a partition without new ranges; all of its ranges may be
+// gone (E11).
 func (s *State) commitState(t *topic, h *catalog.Head, c *catalog.CommitRange, res *Result) (catalog.Verdict, catalog.Reason) {
 	if c.Range.Start != h.CommittedEnd || c.State.Object == 0 {
 		return catalog.Refused, catalog.ReasonNotNext
@@ -167,17 +170,18 @@ func (s *State) commitData(t *topic, h *catalog.Head, c *catalog.CommitRange, re
 	r := c.Range
 	r.Start = start
 	next := *h
-	next.Ranges = append(slices.Clip(h.Ranges), r) // clipped: h keeps its own
+	next.Ranges = append(slices.Clip(h.Ranges), r) // clipped, so that h keeps its own slice
 	next.CommittedEnd = r.End
 	s.ref(r.Object)
 	s.replaceState(&next, c)
-	// Nothing under a lower epoch can follow: its offsets all lie below this range.
+	// No range under a lower epoch can follow, since all offsets of lower epochs lie below this
+	// range.
 	s.putHead(t, withoutPast(&next, func(l catalog.Leadership) bool { return l.Epoch < r.Epoch }), res)
 	return catalog.Committed, 0
 }
 
-// continues says where the range goes on from the committed end (I8). Where
-// log start moved that end into the range, the rest of it does (E23).
+// continues returns where the range continues from the committed end (I8). If the log start has
+// moved that end into the range, only the rest of the range continues it (E23).
 func continues(h *catalog.Head, r catalog.Range) (ident.Offset, bool) {
 	if r.Start == h.CommittedEnd {
 		return r.Start, true
@@ -188,7 +192,7 @@ func continues(h *catalog.Head, r catalog.Range) (ident.Offset, bool) {
 	return 0, false
 }
 
-// replaceState swaps state pointers; new references are taken before old ones are let go.
+// replaceState swaps state pointers. New references are taken before old ones are dropped.
 func (s *State) replaceState(next *catalog.Head, c *catalog.CommitRange) {
 	if c.State.Object == 0 {
 		return // nothing new: the old state stays true for what lies below its end

@@ -8,15 +8,15 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Manifests: what a head absorbs into one, and what is released from one.
-// Both are a compare-and-set on its version, both judge everything before they
-// change anything, and both answer their repetition with success (E30).
+// This file has the commands about manifests: one moves ranges from a head into a manifest, the
+// other takes ranges out of a manifest. Both are a compare-and-set on the manifest's version, check
+// everything before they change anything, and answer their repetition with success (E30).
 
 // manifestChange is what both commands have in common.
 type manifestChange struct {
 	next    catalog.Manifest
-	added   []ident.ObjectID // become live: each must be prepared (E7)
-	dropped []ident.ObjectID // lose one reference each time they are named
+	added   []ident.ObjectID // objects that become live; each must be prepared (E7)
+	dropped []ident.ObjectID // objects that lose one reference each time they are named
 }
 
 func (s *State) applySwap(c *pb.SwapManifest) Result {
@@ -43,14 +43,15 @@ func (s *State) applySwap(c *pb.SwapManifest) Result {
 	s.changeManifest(m)
 	head := *h
 	head.Manifest = next
-	head.Ranges = slices.Clone(h.Ranges[len(c.Absorbed):]) // their references go with them into the manifest
+	// The references of the absorbed ranges move with them into the manifest.
+	head.Ranges = slices.Clone(h.Ranges[len(c.Absorbed):])
 	var res Result
 	s.putHead(t, &head, &res)
 	return res
 }
 
-// absorbs says whether the manifest takes over exactly the head's first
-// ranges and ends where they do (I8).
+// absorbs says whether the manifest takes over exactly the head's first ranges and ends where they
+// end (I8).
 func absorbs(h *catalog.Head, absorbed []*pb.Range, next catalog.Manifest) bool {
 	if len(absorbed) > len(h.Ranges) {
 		return false
@@ -66,7 +67,7 @@ func absorbs(h *catalog.Head, absorbed []*pb.Range, next catalog.Manifest) bool 
 	return next.End == h.Manifest.End && h.Manifest.Object != 0
 }
 
-// checkManifest judges the objects of a change of manifest.
+// checkManifest checks the objects that a change of manifest adds and drops.
 func (s *State) checkManifest(old catalog.Manifest, m manifestChange, writer ident.Incarnation) error {
 	seen := map[ident.ObjectID]bool{}
 	for _, id := range m.added {
@@ -82,7 +83,7 @@ func (s *State) checkManifest(old catalog.Manifest, m manifestChange, writer ide
 		return ErrInvalidCommand
 	}
 	if old.Object != 0 && old.Object != m.next.Object && !slices.Contains(m.dropped, old.Object) {
-		return ErrInvalidCommand // it would be counted for ever
+		return ErrInvalidCommand // the object would be counted for ever
 	}
 	losses := map[ident.ObjectID]int64{}
 	for _, id := range m.dropped {
@@ -117,7 +118,8 @@ func (s *State) applyRelease(c *pb.ReleaseRanges) Result {
 	case !ok || next.Version != c.OldVersion+1:
 		return Result{Err: ErrInvalidCommand}
 	case h == nil:
-		// A deleted topic's pointer goes with its last range: done before, or never there.
+		// A deleted topic's manifest is dropped with its last range. So this command was applied
+		// before, or the manifest never existed.
 		return Result{Repeated: true}
 	case h.Manifest == next:
 		return Result{Repeated: true}
@@ -144,8 +146,8 @@ func (s *State) applyRelease(c *pb.ReleaseRanges) Result {
 	return res
 }
 
-// releases says whether only what lies below the log start is let go; of a
-// deleted topic that is everything.
+// releases says whether the change drops only ranges below the log start. For a deleted topic every
+// range may be dropped.
 func releases(h *catalog.Head, next catalog.Manifest) bool {
 	if h.Manifest.Object == 0 {
 		return false

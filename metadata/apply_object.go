@@ -11,13 +11,13 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Objects from reservation to deletion, and producer ids:
+// This file has the states of an object from its reservation to its deletion, and producer ids:
 //
 //	reserved → prepared → live(count) → unreferenced → gone
 //	                └──── expired ─────────↗
 //
-// There is no way back: what is unreferenced is never referenced again, since
-// a commit wants it prepared and a state pointer wants it live (E7, I10).
+// There is no way back. An unreferenced object is never referenced again, since a commit requires a
+// prepared object and a state pointer a live one (E7, I10).
 
 // reserveMax bounds a block of object ids.
 const reserveMax = 4096
@@ -50,7 +50,7 @@ func (s *State) prepared(id ident.ObjectID, writer ident.Incarnation) bool {
 
 func (s *State) live(id ident.ObjectID) bool { return s.objects[id].state == pb.ObjectState_LIVE }
 
-// makeLive turns a prepared object into a live one with one reference, the caller's.
+// makeLive turns a prepared object into a live one with one reference, which belongs to the caller.
 func (s *State) makeLive(id ident.ObjectID, kind int32, bytes int64) {
 	o := s.objects[id]
 	if o.state != pb.ObjectState_PREPARED {
@@ -68,7 +68,7 @@ func (s *State) ref(id ident.ObjectID) {
 	s.objects[id] = o
 }
 
-// unref takes one reference away; without any the object is unreferenced by this command.
+// unref drops one reference. If none is left, the object is unreferenced as of this command.
 func (s *State) unref(id ident.ObjectID) {
 	o := s.objects[id]
 	if o.state != pb.ObjectState_LIVE || o.count < 1 {
@@ -76,14 +76,14 @@ func (s *State) unref(id ident.ObjectID) {
 	}
 	o.count--
 	s.objects[id] = o
-	// While a restore puts ranges back, one object's sections come and go; what
-	// has no reference in the end is garbage from RestoreDone on.
+	// While a restore puts ranges back, the references to an object come and go. What has no
+	// reference in the end becomes garbage with RestoreDone.
 	if o.count == 0 && !s.restoring {
 		s.unreference(id)
 	}
 }
 
-// unreference marks garbage from this command on (I10).
+// unreference marks an object as garbage as of this command (I10).
 func (s *State) unreference(id ident.ObjectID) {
 	o := s.objects[id]
 	s.objects[id] = object{state: pb.ObjectState_UNREFERENCED, kind: o.kind, writer: o.writer, bytes: o.bytes, index: s.index, since: s.now}
@@ -101,10 +101,10 @@ func (s *State) unrefState(r catalog.StateRef) {
 	}
 }
 
-// applyExpire turns what was prepared and never committed into garbage. Its
-// writer cannot know whether its upload arrived, so only this decides.
+// applyExpire turns objects that were prepared and never committed into garbage. Their writer
+// cannot know whether the upload arrived, so only this command decides.
 func (s *State) applyExpire() Result {
-	for id, o := range s.objects { // order does not matter: each is judged alone
+	for id, o := range s.objects { // the order does not matter, since each object is judged alone
 		if o.state == pb.ObjectState_PREPARED && o.expires <= s.now {
 			s.unreference(id)
 		}
@@ -112,22 +112,22 @@ func (s *State) applyExpire() Result {
 	return Result{}
 }
 
-// DeadObject is an object that nothing refers to and nothing can any more.
+// DeadObject is an object to which nothing refers and nothing can refer any more.
 type DeadObject struct {
 	ID     ident.ObjectID
-	Writer ident.Incarnation // of the object: stands in its key
-	Kind   int32             // 0 not known (never committed), KindBundle, KindManifest
+	Writer ident.Incarnation // the writer of the object, which is part of its key
+	Kind   int32             // KindBundle, KindManifest, or 0 if not known (never committed)
 	Bytes  int64             // 0 if not known
 }
 
-// deletable says I10: nothing refers to it, nothing can, and a stored
-// snapshot says so, so that restore will not look for it (E22).
+// deletable says that the object may be deleted (I10): nothing refers to it or can refer to it, and
+// a stored snapshot knows that, so that a restore will not look for it (E22).
 func (s *State) deletable(o object) bool {
 	return o.state == pb.ObjectState_UNREFERENCED && s.stored.Index >= o.index
 }
 
-// Deletable lists garbage that may be deleted at now, at most limit, in order
-// of id: unreferenced for delay, which must be longer than any reader keeps a plan.
+// Deletable lists garbage that may be deleted at now, in order of id, at most limit objects. The
+// objects were unreferenced for at least delay, which must be longer than any reader keeps a plan.
 func (s *State) Deletable(now time.Time, delay time.Duration, limit int) []DeadObject {
 	var ids []ident.ObjectID
 	for id, o := range s.objects {
@@ -164,7 +164,7 @@ func (s *State) ObjectCounts() ObjectCounts {
 	return c
 }
 
-// LiveCount returns the references to an object, 0 if it is not live.
+// LiveCount returns the number of references to an object, or 0 if the object is not live.
 func (s *State) LiveCount(id ident.ObjectID) int64 { return s.objects[id].count }
 
 // Prepared reports whether an object is prepared for writer.
@@ -172,8 +172,8 @@ func (s *State) Prepared(id ident.ObjectID, writer ident.Incarnation) bool {
 	return s.prepared(id, writer)
 }
 
-// applyConfirmDeleted forgets objects that were deleted from the bucket. What
-// must not have been deleted is kept, so that a wrong call shows.
+// applyConfirmDeleted forgets objects that were deleted from the bucket. It refuses objects that
+// must not be deleted, so that a wrong call shows.
 func (s *State) applyConfirmDeleted(c *pb.ConfirmDeleted) Result {
 	for _, raw := range c.Objects {
 		id := ident.ObjectID(raw)
@@ -188,7 +188,7 @@ func (s *State) applyConfirmDeleted(c *pb.ConfirmDeleted) Result {
 	return Result{}
 }
 
-// applySnapshotStored keeps the chain dense: only the next link is taken (E22).
+// applySnapshotStored keeps the chain dense: it accepts only the next link (E22).
 func (s *State) applySnapshotStored(c *pb.SnapshotStored) Result {
 	n := storedFrom(c.Snapshot)
 	switch {

@@ -6,17 +6,17 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Restore: a snapshot of a lost cluster becomes the first state of a new
-// generation (E1, E22, E26), in three steps: Restore takes the old brokers'
-// rights away, RestoreSections puts back what was flushed after the snapshot, RestoreDone
-// raises epochs and lets the cluster serve. PlanRestore makes the commands.
+// This file has the commands of a restore, which makes a snapshot of a lost cluster the first state
+// of a new generation (E1, E22, E26). Restore takes away the old brokers' rights. RestoreSections
+// puts back what was flushed after the snapshot. RestoreDone raises all epochs and lets the cluster
+// serve. PlanRestore makes these commands.
 
-// RestoreEpochStep is how far restore raises leader epochs above any that was
-// seen: leaderships since the snapshot that left no trace stay below it.
+// RestoreEpochStep is how far a restore raises leader epochs above every epoch that was seen.
+// Leaderships that began after the snapshot and left no trace stay below the new epochs.
 const RestoreEpochStep = 10_000
 
-// applyRestore begins. The old brokers' disks are lost: nobody may commit from
-// them any more, and their tails are gone.
+// applyRestore begins a restore. The old brokers' disks are lost: nobody may commit from them any
+// more, and their tails are gone.
 func (s *State) applyRestore(c *pb.Restore) Result {
 	if c.Directory == "" || c.Broker < 0 {
 		return Result{Err: ErrInvalidCommand}
@@ -50,8 +50,8 @@ func (s *State) allTopics() []*topic {
 	return all
 }
 
-// applyRestoreSections puts sections in, in the order in which the plan cut
-// them. One that does not fit refuses the command: the plan was made for another state.
+// applyRestoreSections puts sections back, in the order in which the plan cut them. If one does not
+// fit, the command is refused: the plan was made for another state.
 func (s *State) applyRestoreSections(c *pb.RestoreSections) Result {
 	var res Result
 	for _, raw := range c.Sections {
@@ -69,7 +69,8 @@ func (s *State) applyRestoreSections(c *pb.RestoreSections) Result {
 	return res
 }
 
-// restoreSection appends one section to its partition, making the topic first if need be.
+// restoreSection appends one section to its partition, and creates the topic first if there is
+// none.
 func (s *State) restoreSection(f *FoundSection, broker int32, res *Result) error {
 	t := s.restoredTopic(f, broker)
 	if int(f.Partition) >= len(t.heads) || f.Partition < 0 {
@@ -98,8 +99,8 @@ func (s *State) restoreSection(f *FoundSection, broker int32, res *Result) error
 	return nil
 }
 
-// restoredTopic finds or makes the topic of a section, grown to its partition
-// count. New partitions are led by a broker without incarnation, until its RegisterIncarnation.
+// restoredTopic finds or creates the topic of a section, and grows it to the section's partition
+// count. New partitions are led by a broker without an incarnation, until its RegisterIncarnation.
 func (s *State) restoredTopic(f *FoundSection, broker int32) *topic {
 	t := s.topics[f.Topic]
 	if t == nil {
@@ -117,7 +118,8 @@ func (s *State) restoredTopic(f *FoundSection, broker int32) *topic {
 	return t
 }
 
-// adopt takes one reference to an object of the lost cluster, which becomes live with it.
+// adopt takes one reference to an object of the lost cluster. The first reference makes the object
+// live.
 func (s *State) adopt(id ident.ObjectID, writer ident.Incarnation, bytes int64) {
 	o, ok := s.objects[id]
 	if ok && o.state == pb.ObjectState_LIVE {
@@ -125,7 +127,8 @@ func (s *State) adopt(id ident.ObjectID, writer ident.Incarnation, bytes int64) 
 		return
 	}
 	if ok && o.state == pb.ObjectState_UNREFERENCED {
-		panic("BUG: restore refers to object " + id.String() + ", which was garbage") // the plan leaves settled objects out
+		// Cannot happen: the plan leaves settled objects out.
+		panic("BUG: restore refers to object " + id.String() + ", which was garbage")
 	}
 	s.objects[id] = object{state: pb.ObjectState_LIVE, kind: objectKindBundle, writer: writer, bytes: bytes, count: 1}
 }
@@ -136,18 +139,18 @@ func (s *State) adoptState(r catalog.StateRef) {
 	}
 }
 
-// adoptUnused makes garbage of an object that was found and that nothing uses (E26).
+// adoptUnused turns an object that was found and that nothing uses into garbage (E26).
 func (s *State) adoptUnused(u *pb.FoundObject) {
 	id := ident.ObjectID(u.Object)
 	if o, ok := s.objects[id]; ok && o.state != pb.ObjectState_PREPARED {
-		return // settled by the snapshot, or used after all
+		return // the snapshot settled it, or a section uses it after all
 	}
 	s.objects[id] = object{kind: u.Kind, writer: ident.Incarnation(u.Writer), bytes: u.Bytes}
 	s.unreference(id)
 }
 
-// applyRestoreDone raises every leader epoch, expires what is still prepared
-// and lets the cluster serve.
+// applyRestoreDone raises every leader epoch, expires objects that are still prepared, and lets the
+// cluster serve.
 func (s *State) applyRestoreDone(c *pb.RestoreDone) Result {
 	epoch := ident.Epoch(c.EpochSeen)
 	for _, t := range s.allTopics() {
@@ -167,7 +170,7 @@ func (s *State) applyRestoreDone(c *pb.RestoreDone) Result {
 	}
 	for id, o := range s.objects {
 		if o.state == pb.ObjectState_PREPARED {
-			s.unreference(id) // its writer is gone (E26)
+			s.unreference(id) // the object's writer is gone (E26)
 		}
 		if o.state == pb.ObjectState_LIVE && o.count == 0 {
 			s.unreference(id) // see unref

@@ -33,7 +33,7 @@ const (
 	directoryBytesMax = 64
 )
 
-// linkBytesMax bounds what is read of a link.
+// linkBytesMax bounds how much of a link is read.
 const linkBytesMax = linkHeaderBytes + directoryBytesMax + frameBytes + snapshotBytesMax + 4
 
 // Link is one snapshot in the chain.
@@ -41,18 +41,18 @@ type Link struct {
 	Number      uint64
 	Index       uint64
 	Generation  ident.Generation
-	Directory   string // UUID of the writer's data directory
+	Directory   string // the UUID of the writer's data directory
 	PreviousCRC uint32
 	Snapshot    []byte // a snapshot frame: DecodeSnapshot reads it
-	CRC         uint32 // of the link; EncodeLink sets it
+	CRC         uint32 // of the whole link; EncodeLink sets it
 }
 
-// Stored says of the link what SnapshotStored tells the quorum.
+// Stored returns what SnapshotStored tells the quorum about the link.
 func (l *Link) Stored() StoredSnapshot {
 	return StoredSnapshot{Number: l.Number, Index: l.Index, CRC: l.CRC, Generation: l.Generation}
 }
 
-// State decodes the link's snapshot as restore needs it: it knows that it is stored as this link.
+// State decodes the link's snapshot for a restore. The state knows that it is stored as this link.
 func (l *Link) State() (*State, error) {
 	s, err := DecodeSnapshot(l.Snapshot)
 	if err != nil {
@@ -65,7 +65,7 @@ func (l *Link) State() (*State, error) {
 	return s, nil
 }
 
-// EncodeLink gives the bytes of a link and sets its CRC.
+// EncodeLink returns the bytes of a link and sets its CRC.
 func EncodeLink(l *Link) ([]byte, error) {
 	if len(l.Directory) == 0 || len(l.Directory) > directoryBytesMax || l.Number == 0 {
 		return nil, fmt.Errorf("metadata: encode link %d: %w: directory UUID of %d bytes", l.Number, ErrInvalidCommand, len(l.Directory))
@@ -120,10 +120,10 @@ const (
 	LinkPrefix = "snap/"
 )
 
-// LinkKey is the key of link n: names sort as numbers do.
+// LinkKey is the key of link n. Keys sort as numbers do.
 func LinkKey(n uint64) string { return fmt.Sprintf("%s%016d", LinkPrefix, n) }
 
-// ParseLinkKey reads a link's key.
+// ParseLinkKey reads the number out of a link's key.
 func ParseLinkKey(key string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(key, LinkPrefix)
 	if !ok || len(digits) != 16 {
@@ -133,7 +133,7 @@ func ParseLinkKey(key string) (uint64, bool) {
 	return n, err == nil && n > 0
 }
 
-// NewestSnapshot finds the largest link among keys; false if there is none.
+// NewestSnapshot finds the highest link among keys. It returns false if there is none.
 func NewestSnapshot(keys []string) (uint64, bool) {
 	newest := uint64(0)
 	for _, key := range keys {

@@ -7,10 +7,10 @@ import (
 	"fmt"
 )
 
-// Bucket is what the chain needs of the object store. node joins it to the real one.
+// Bucket is what the chain needs of the object store. Package node adapts the real bucket to it.
 type Bucket interface {
-	// Create stores an object if the key is free and reports whether it did. An
-	// error leaves the outcome open.
+	// Create stores an object if the key is free, and reports whether it did. After an error the
+	// outcome is unknown.
 	Create(ctx context.Context, key string, body []byte) (created bool, err error)
 	// ReadAll returns an object of at most bytesMax, or found = false.
 	ReadAll(ctx context.Context, key string, bytesMax int64) (body []byte, found bool, err error)
@@ -18,18 +18,19 @@ type Bucket interface {
 	List(ctx context.Context, prefix string) ([]string, error)
 }
 
-// Errors of the bucket's identity. Whoever meets one stops: it is not the
-// owner of this prefix, or not any more (E22).
+// Errors about the owner of the bucket's prefix. A node that meets one must stop: it is not the
+// owner of the prefix, or no longer (E22).
 var (
 	ErrForeignLink  = errors.New("snapshot chain was continued by another directory: the cluster was restored elsewhere, this directory must not serve")
 	ErrBrokenChain  = errors.New("snapshot chain in the bucket is not what this directory wrote")
 	ErrWrongCluster = errors.New("bucket prefix belongs to another cluster")
 )
 
-// StoreSnapshot puts state into the bucket as the link after its newest, and
-// returns what to tell the quorum with NewSnapshotStored. A link that is there already is adopted if
-// this directory wrote it in this generation (its quorum was not told), else ErrForeignLink.
-// After any other error it is unknown whether the link exists; calling again settles it.
+// StoreSnapshot puts state into the bucket as the link after its newest link, and returns what to
+// tell the quorum with NewSnapshotStored. If that link exists already, it is adopted if this
+// directory wrote it in this generation (its quorum was then not told); otherwise the error is
+// ErrForeignLink. After any other error it is unknown whether the link exists. Calling
+// StoreSnapshot again settles that.
 //
 // state must not change meanwhile: pass State.Freeze.
 func StoreSnapshot(ctx context.Context, b Bucket, state *State, directory string) (StoredSnapshot, error) {
@@ -55,7 +56,7 @@ func StoreSnapshot(ctx context.Context, b Bucket, state *State, directory string
 	return adoptLink(ctx, b, link)
 }
 
-// adoptLink judges the link that stands where ours should go.
+// adoptLink judges an existing link that has the number of ours.
 func adoptLink(ctx context.Context, b Bucket, ours *Link) (StoredSnapshot, error) {
 	theirs, err := ReadLink(ctx, b, ours.Number)
 	if err != nil {
@@ -71,7 +72,7 @@ func foreign(l *Link) error {
 	return fmt.Errorf("metadata: %s was written by directory %s in generation %d: %w", LinkKey(l.Number), l.Directory, l.Generation, ErrForeignLink)
 }
 
-// ReadLink reads link n. Its absence is ErrBrokenChain.
+// ReadLink reads link n. If there is none, the error is ErrBrokenChain.
 func ReadLink(ctx context.Context, b Bucket, n uint64) (*Link, error) {
 	body, found, err := b.ReadAll(ctx, LinkKey(n), linkBytesMax)
 	if err != nil {
@@ -90,7 +91,7 @@ func ReadLink(ctx context.Context, b Bucket, n uint64) (*Link, error) {
 	return l, nil
 }
 
-// ReadNewest reads the newest link, for restore; found = false if the prefix has none.
+// ReadNewest reads the newest link, for a restore. found is false if the prefix has no link.
 func ReadNewest(ctx context.Context, b Bucket) (link *Link, found bool, err error) {
 	keys, err := b.List(ctx, LinkPrefix)
 	if err != nil {
@@ -104,9 +105,10 @@ func ReadNewest(ctx context.Context, b Bucket) (link *Link, found bool, err erro
 	return link, err == nil, err
 }
 
-// CheckChain verifies that nobody else continued the chain: its newest link is
-// the one that the quorum knows, or the next one, written by this directory
-// before its quorum was told. It gates every PUT and delete after a start (E22).
+// CheckChain verifies that nobody else continued the chain. The newest link must be the one that
+// the quorum knows, or the one after it if this directory wrote that one and its quorum was not
+// told. After a start, nothing is written to the bucket or deleted from it before CheckChain has
+// succeeded (E22).
 func CheckChain(ctx context.Context, b Bucket, state *State, directory string) error {
 	known := state.stored
 	keys, err := b.List(ctx, LinkPrefix)
@@ -136,21 +138,21 @@ func CheckChain(ctx context.Context, b Bucket, state *State, directory string) e
 	return nil
 }
 
-// clusterFileVersion is that of the bucket's layout: keys and formats below the prefix.
+// clusterFileVersion is the version of the bucket's layout: the keys and formats below the prefix.
 const clusterFileVersion = 1
 
-// clusterFileBytesMax bounds what is read of cluster.json.
+// clusterFileBytesMax bounds how much of cluster.json is read.
 const clusterFileBytesMax = 64 << 10
 
-// ClusterFile is cluster.json, created conditionally by the first start: it
-// says to whom the bucket's prefix belongs.
+// ClusterFile is cluster.json. The first start creates it, conditionally. It says which cluster
+// owns the bucket's prefix.
 type ClusterFile struct {
 	ClusterID     string `json:"clusterId"`
 	FormatVersion int    `json:"formatVersion"`
-	Directory     string `json:"directory"` // UUID of the maker's data directory
+	Directory     string `json:"directory"` // the UUID of the creator's data directory
 }
 
-// Encode gives the file's bytes.
+// Encode returns the file's bytes.
 func (c ClusterFile) Encode() ([]byte, error) {
 	c.FormatVersion = clusterFileVersion
 	b, err := json.MarshalIndent(c, "", "  ")
@@ -175,7 +177,7 @@ func DecodeClusterFile(b []byte) (ClusterFile, error) {
 	return c, nil
 }
 
-// ReadClusterFile reads cluster.json; found = false on an unused prefix.
+// ReadClusterFile reads cluster.json. found is false if the prefix is unused.
 func ReadClusterFile(ctx context.Context, b Bucket) (c ClusterFile, found bool, err error) {
 	body, found, err := b.ReadAll(ctx, ClusterKey, clusterFileBytesMax)
 	if err != nil || !found {
@@ -185,8 +187,8 @@ func ReadClusterFile(ctx context.Context, b Bucket) (c ClusterFile, found bool, 
 	return c, err == nil, err
 }
 
-// ClaimPrefix makes cluster.json, or finds that it is this directory's own
-// from an interrupted first start (E27). Another cluster's is ErrWrongCluster.
+// ClaimPrefix creates cluster.json, or finds that an interrupted first start of this directory
+// created it (E27). If it belongs to another cluster, the error is ErrWrongCluster.
 func ClaimPrefix(ctx context.Context, b Bucket, c ClusterFile) error {
 	body, err := c.Encode()
 	if err != nil {

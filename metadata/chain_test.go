@@ -13,7 +13,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// shelf is a bucket in memory. lose makes the next Create succeed and say it failed.
+// shelf is a bucket in memory. With lose set, the next Create succeeds and reports a failure.
 type shelf struct {
 	objects map[string][]byte
 	lose    bool
@@ -44,7 +44,7 @@ func (b *shelf) List(_ context.Context, prefix string) ([]string, error) {
 	return slices.DeleteFunc(sortedKeys(b.objects), func(k string) bool { return !strings.HasPrefix(k, prefix) }), nil
 }
 
-// store stores a link and tells the quorum.
+// store stores a link and tells the quorum about it.
 func (f *fixture) store(b *shelf, directory string) StoredSnapshot {
 	f.t.Helper()
 	n, err := StoreSnapshot(f.t.Context(), b, f.s.Freeze(), directory)
@@ -80,7 +80,7 @@ func TestE22_ChainIsDenseAndLinked(t *testing.T) {
 	}
 }
 
-// The answer of a PUT is lost; the quorum is not told; the next attempt adopts the link.
+// The answer of a PUT is lost and the quorum is not told. The next attempt adopts the link.
 func TestE22_OwnLinkIsAdopted(t *testing.T) {
 	f, b := newFixture(t), newShelf()
 	f.store(b, dirA)
@@ -99,7 +99,7 @@ func TestE22_OwnLinkIsAdopted(t *testing.T) {
 	}
 }
 
-// A cluster is restored elsewhere; the old directory is revived.
+// A cluster is restored elsewhere, and then the old directory is revived.
 func TestE22_RevivedDirectoryStops(t *testing.T) {
 	old, b := newFixture(t), newShelf()
 	old.store(b, dirA)
@@ -153,7 +153,7 @@ func TestE22_RevivedDirectoryStops(t *testing.T) {
 func TestE27_ClaimPrefix(t *testing.T) {
 	b := newShelf()
 	ours := ClusterFile{ClusterID: "c", Directory: dirA}
-	for range 2 { // the second continues an interrupted start
+	for range 2 { // the second round continues an interrupted start
 		if err := ClaimPrefix(t.Context(), b, ours); err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func (f *fixture) found(object ident.ObjectID, epoch ident.Epoch, logStart, star
 	}
 }
 
-// restoreFound restores a fixture's state with what was found and returns it.
+// restoreFound restores a fixture's state together with what was found, and returns it.
 func restoreFound(f *fixture, found ...FoundSection) (*fixture, RestorePlan) {
 	f.t.Helper()
 	var objects []FoundObject
@@ -209,7 +209,8 @@ func restoreFound(f *fixture, found ...FoundSection) (*fixture, RestorePlan) {
 	return r, plan
 }
 
-// E26: sections found after the snapshot, case by case; 100 is the committed end, next an id that the snapshot had not issued.
+// E26: sections that were found after the snapshot, case by case. 100 is the committed end; next is
+// an id that the snapshot had not issued.
 func TestE1_E26_RestoreCutsByEpochAndOffset(t *testing.T) {
 	f := newFixture(t)
 	f.flush(0, 0, 100, catalog.Committed)
@@ -256,7 +257,7 @@ func TestE1_E26_RestoreCutsByEpochAndOffset(t *testing.T) {
 	}
 }
 
-// E26: topics made, deleted and made again since the snapshot.
+// E26: topics that were created, deleted and created again since the snapshot.
 func TestE26_TheLaterCreationWins(t *testing.T) {
 	f := newFixture(t)
 	gone := ident.TopicID{15: 7}
@@ -271,12 +272,13 @@ func TestE26_TheLaterCreationWins(t *testing.T) {
 		return s
 	}
 	r, plan := restoreFound(f,
-		mk(next, 7, "gone", 2, 0, 10),  // deleted before the snapshot
-		mk(next+1, 20, "u", 3, 0, 10),  // made since, then made again
-		mk(next+2, 21, "u", 4, 0, 5),   //
-		mk(next+3, 22, "t", 5, 0, 8),   // takes the name of a topic that the snapshot has
-		mk(next+4, 23, "v", 6, 50, 60), // made since, but nothing of it can be placed
-		f.found(next+5, 1, 0, 10, 20),  // of the topic that lost its name
+		mk(next, 7, "gone", 2, 0, 10), // deleted before the snapshot
+		mk(next+1, 20, "u", 3, 0, 10), // created since the snapshot, then created again
+		mk(next+2, 21, "u", 4, 0, 5),  //
+		mk(next+3, 22, "t", 5, 0, 8),  // has the name of a topic that the snapshot has
+		// Created since the snapshot, but nothing of it can be placed.
+		mk(next+4, 23, "v", 6, 50, 60),
+		f.found(next+5, 1, 0, 10, 20), // of the topic that lost its name
 	)
 	var names []string
 	for _, info := range r.s.Topics() {
@@ -319,7 +321,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > frameBytes { // past the checksum, or nothing would be tried
+		if len(b) > frameBytes { // past the checksum, or nothing else would be tried
 			copy(b, commandMagic)
 			copy(b[4:], []byte{commandVersion, 0, 0, 0, byte(len(b) - frameBytes), byte((len(b) - frameBytes) >> 8), byte((len(b) - frameBytes) >> 16), 0})
 			setCRC(b)

@@ -10,8 +10,8 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Between catalog's values and the wire. Getters of a nil message give zero
-// values, so that an absent pointer reads as "none".
+// These functions convert between the values of package catalog and the wire. Getters of a nil
+// message return zero values, so an absent pointer reads as "none".
 
 func topicID(b []byte) (ident.TopicID, bool) {
 	var id ident.TopicID

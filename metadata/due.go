@@ -6,8 +6,8 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// ExpiryDue reports whether ExpireObjects at now would find anything: an idle
-// cluster then proposes nothing.
+// ExpiryDue reports whether ExpireObjects at now would find anything. An idle cluster proposes
+// nothing.
 func (s *State) ExpiryDue(now time.Time) bool {
 	for _, o := range s.objects {
 		if o.state == pb.ObjectState_PREPARED && o.expires < now.UnixMilli() {

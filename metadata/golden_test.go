@@ -10,7 +10,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// part is a field of a format: its bytes end at end.
+// part is one field of a format. Its bytes end at end.
 type part struct {
 	end  int
 	what string

@@ -10,13 +10,13 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// fixture drives a state through commands as they travel: encoded and decoded.
+// fixture sends commands to a state as they travel: encoded and decoded.
 type fixture struct {
 	t     testing.TB
 	s     *State
 	index uint64
 	now   int64
-	inc   ident.Incarnation // current, opened
+	inc   ident.Incarnation // the current incarnation, which is opened
 	topic ident.TopicID
 }
 
@@ -34,7 +34,7 @@ func newFixture(t testing.TB) *fixture {
 	return f
 }
 
-// apply applies a command at the next index, and checks the state after it.
+// apply applies a command at the next index and checks the state after it.
 func (f *fixture) apply(cmd *pb.Command) Result {
 	f.t.Helper()
 	f.index++
@@ -72,7 +72,7 @@ func (f *fixture) refused(cmd *pb.Command, want error) {
 	}
 }
 
-// restart registers and opens the next incarnation; the one before ended at end.
+// restart registers and opens the next incarnation. The previous one ended at end.
 func (f *fixture) restart(end ident.Position) catalog.Registration {
 	f.t.Helper()
 	r := f.ok(NewRegisterIncarnation(1, dirA, f.inc, end)).Registration
@@ -100,7 +100,7 @@ func (f *fixture) reserve() ident.ObjectID {
 	return f.ok(NewReserveObjects(f.inc, 1, time.UnixMilli(f.now+60_000))).FirstObject
 }
 
-// rng is a range of partition i under its present leadership.
+// rng is a range of partition i under its current leadership.
 func (f *fixture) rng(i int32, object ident.ObjectID, start, end ident.Offset) catalog.CommitRange {
 	f.t.Helper()
 	l := f.head(i).Leader
@@ -121,7 +121,7 @@ func (f *fixture) commit(object ident.ObjectID, ranges ...catalog.CommitRange) (
 	return res.Commit.Verdicts[0], res.Commit.Reasons[0]
 }
 
-// flush commits [start,end) of partition i in a new bundle and expects one verdict.
+// flush commits [start,end) of partition i in a new bundle and expects the given verdict.
 func (f *fixture) flush(i int32, start, end ident.Offset, want catalog.Verdict) ident.ObjectID {
 	f.t.Helper()
 	id := f.reserve()
@@ -152,7 +152,7 @@ func (f *fixture) wantEnds(i int32, logStart, committedEnd ident.Offset) {
 	}
 }
 
-// stored tells the quorum of a snapshot of the state as it is now.
+// stored tells the quorum that a snapshot of the current state is stored.
 func (f *fixture) stored() {
 	f.t.Helper()
 	f.ok(NewSnapshotStored(StoredSnapshot{Number: f.s.stored.Number + 1, Index: f.s.index, CRC: uint32(f.index), Generation: f.s.generation}))

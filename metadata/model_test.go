@@ -5,11 +5,11 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// model knows what every commit, move and release should have done, in the
-// plainest terms: the ends of each partition, and every reference to an object by its reason.
+// model knows what every commit, move and release should have done, in the simplest terms: the ends
+// of each partition, and every reference to an object by its reason.
 type model struct {
 	ends      map[ident.TopicPartition][2]ident.Offset
-	manifests map[ident.TopicPartition]*modelManifest // live and released
+	manifests map[ident.TopicPartition]*modelManifest // of live and of deleted topics
 }
 
 type modelManifest struct {
@@ -18,8 +18,8 @@ type modelManifest struct {
 	ranges  []catalog.Range
 }
 
-// compare checks the state against the model: ends, and every object's count
-// against all that refers to it, manifests included (I10).
+// compare compares the state with the model: the ends, and every object's count with everything
+// that refers to it, including manifests (I10).
 func (x *machine) compare() {
 	refs := map[ident.ObjectID]int64{}
 	partitions := 0

@@ -12,8 +12,8 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// FoundSection is one partition's section of a bundle that was found in the
-// bucket, as it says of itself (E1, E26).
+// FoundSection is one partition's section of a bundle that was found in the bucket, as its own
+// header describes it (E1, E26).
 type FoundSection struct {
 	Topic             ident.TopicID
 	Name              string
@@ -32,32 +32,34 @@ type FoundObject struct {
 	ID       ident.ObjectID
 	Writer   ident.Incarnation
 	Bytes    int64
-	Manifest bool // else a bundle
+	Manifest bool // a manifest; otherwise a bundle
 }
 
-// Restorer is who restores: its directory's UUID and its node id, which leads everything from then on.
+// Restorer is the directory that restores, by its UUID, and the node id that leads every partition
+// from then on.
 type Restorer struct {
 	Directory string
 	Broker    int32
 }
 
-// RestorePlan is what restore will do: commands, to be proposed in this order
-// to a quorum that starts from the snapshot, and what became of what was found.
+// RestorePlan is what a restore will do. Commands are to be proposed in this order to a quorum that
+// starts from the snapshot. The rest says what becomes of the sections and objects that were found.
 type RestorePlan struct {
 	Commands []*pb.Command
 	Placed   []FoundSection // as they were cut
-	LeftOut  []LeftOut      // hold data that does not come back
-	Unused   []FoundObject  // become garbage
+	LeftOut  []LeftOut      // their data does not come back
+	Unused   []FoundObject  // they become garbage
 }
 
-// LeftOut is a section whose data does not come back, and why.
+// LeftOut is a section whose data does not come back, and the reason.
 type LeftOut struct {
 	Section FoundSection
 	Reason  string
 }
 
-// Unsettled reports that the state cannot say what became of an object: it was
-// prepared when the state was written, or was issued later. Restore looks at these only.
+// Unsettled reports that the state cannot say what became of an object: the object was prepared
+// when the state was written, or its id was issued later. A restore looks only at unsettled
+// objects.
 func (s *State) Unsettled(id ident.ObjectID) bool {
 	if o, ok := s.objects[id]; ok {
 		return o.state == pb.ObjectState_PREPARED
@@ -65,9 +67,9 @@ func (s *State) Unsettled(id ident.ObjectID) bool {
 	return id >= s.nextObject
 }
 
-// PlanRestore decides which of the sections found go in. snapshot is the newest
-// of the chain, found and objects are all that the bucket holds beyond it. It is pure: the same input gives
-// the same plan. It does not change snapshot.
+// PlanRestore decides which of the found sections are put back. snapshot is the newest of the
+// chain; found and objects are everything that the bucket holds beyond it. PlanRestore is pure: the
+// same input gives the same plan, and it does not change snapshot.
 func PlanRestore(snapshot *State, by Restorer, objects []FoundObject, found []FoundSection) RestorePlan {
 	p := planner{s: snapshot, by: by, exists: map[ident.ObjectID]bool{}, used: map[ident.ObjectID]bool{}}
 	for _, o := range objects {
@@ -89,12 +91,13 @@ func PlanRestore(snapshot *State, by Restorer, objects []FoundObject, found []Fo
 type planner struct {
 	s      *State
 	by     Restorer
-	exists map[ident.ObjectID]bool // found in the bucket
-	used   map[ident.ObjectID]bool // some section placed refers to it
+	exists map[ident.ObjectID]bool // objects that were found in the bucket
+	used   map[ident.ObjectID]bool // objects to which a placed section refers
 	plan   RestorePlan
 }
 
-// compareFound orders by topic creation, partition, and then as a partition's log goes.
+// compareFound orders sections by the creation of their topic, then by partition, then in the order
+// of the partition's log.
 func compareFound(a, b FoundSection) int {
 	return cmp.Or(
 		cmp.Compare(a.Creation, b.Creation),
@@ -127,8 +130,9 @@ func chunks[T any](list []T, same func(a, b T) bool) func(yield func([]T) bool) 
 	}
 }
 
-// chooseTopics says which topics come back. A topic that the snapshot does not
-// know although it was created before it is deleted; of two with one name the later creation wins (E26).
+// chooseTopics decides which topics come back. A topic that the snapshot does not know although it
+// was created before the snapshot was deleted. Of two topics with one name, the later creation wins
+// (E26).
 func (p *planner) chooseTopics(found []FoundSection) map[ident.TopicID]bool {
 	winners := map[string]*FoundSection{}
 	for run := range chunks(found, sameTopic) {
@@ -136,7 +140,7 @@ func (p *planner) chooseTopics(found []FoundSection) map[ident.TopicID]bool {
 		live, taken := p.s.TopicByName(f.Name)
 		_, known := p.s.topics[f.Topic]
 		switch {
-		case known: // its name is its own
+		case known: // the snapshot knows the topic, so the name is the topic's own
 		case f.Creation < p.s.nextCreation, taken && live.Creation > f.Creation:
 			continue
 		}
@@ -158,8 +162,8 @@ func (p *planner) chooseTopics(found []FoundSection) map[ident.TopicID]bool {
 	return chosen
 }
 
-// newest returns what the topic's last flush said of it, with the largest
-// partition count that any said.
+// newest returns the topic as its last flush describes it, with the highest partition count of all
+// sections.
 func newest(run []FoundSection) *FoundSection {
 	f := slices.MaxFunc(run, func(a, b FoundSection) int { return cmp.Compare(a.Range.Object, b.Range.Object) })
 	for _, g := range run {
@@ -168,8 +172,8 @@ func newest(run []FoundSection) *FoundSection {
 	return &f
 }
 
-// makeTopic places a section without data that makes the topic, or grows it,
-// even if none of its data can be placed.
+// makeTopic places a section without data. It creates or grows the topic even if none of the
+// topic's data can be placed.
 func (p *planner) makeTopic(f *FoundSection) {
 	maker := *f
 	maker.Partition, maker.LogStart, maker.Range = 0, 0, catalog.Range{}
@@ -180,9 +184,9 @@ func (p *planner) makeTopic(f *FoundSection) {
 	p.plan.Placed = append(p.plan.Placed, maker)
 }
 
-// placePartition appends to one partition what follows its committed end, at
-// each step from the highest epoch that reaches there. A gap is legal only
-// below a log start that some section tells of; log starts never ran ahead of the quorum's.
+// placePartition appends to one partition the sections that continue it from its committed end. At
+// each step it takes the section of the highest epoch that continues there. A gap is legal only
+// below a log start that some section names, since log starts never ran ahead of the quorum's.
 func (p *planner) placePartition(part []FoundSection) {
 	tp := ident.TopicPartition{Topic: part[0].Topic, Index: part[0].Partition}
 	at, epoch := p.begin(tp, part)
@@ -195,7 +199,8 @@ func (p *planner) placePartition(part []FoundSection) {
 		f.Range.Start = at
 		if end := cutAt(part, f); end < f.Range.End {
 			f.Range.End = end
-			f.State, f.Base = catalog.StateRef{}, catalog.StateRef{} // they tell of what was cut off
+			// The state reflects what was cut off.
+			f.State, f.Base = catalog.StateRef{}, catalog.StateRef{}
 		}
 		p.place(f)
 		at, epoch = f.Range.End, f.Range.Epoch
@@ -208,8 +213,8 @@ func (p *planner) placePartition(part []FoundSection) {
 	}
 }
 
-// begin moves the log start to what the sections tell, and returns where the
-// partition's log goes on and the epoch below which nothing can follow.
+// begin moves the log start to where the sections say it was. It returns the offset where the
+// partition continues, and the epoch below which no section can follow.
 func (p *planner) begin(tp ident.TopicPartition, part []FoundSection) (ident.Offset, ident.Epoch) {
 	var at, logStart ident.Offset
 	epoch := ident.NoEpoch
@@ -233,7 +238,8 @@ func (p *planner) begin(tp ident.TopicPartition, part []FoundSection) (ident.Off
 	return at, epoch
 }
 
-// next finds the section that goes on at an offset: of the highest epoch, then the longest.
+// next finds the section that continues at an offset: the one of the highest epoch, and of those
+// the longest.
 func next(part []FoundSection, at ident.Offset, epoch ident.Epoch, s *State) int {
 	best := -1
 	for i, f := range part {
@@ -248,7 +254,8 @@ func next(part []FoundSection, at ident.Offset, epoch ident.Epoch, s *State) int
 	return best
 }
 
-// cutAt returns where a higher epoch begins inside the section, else its end (E26).
+// cutAt returns where a higher epoch begins inside the section, or the section's end if none does
+// (E26).
 func cutAt(part []FoundSection, f FoundSection) ident.Offset {
 	end := f.Range.End
 	for _, g := range part {
@@ -259,7 +266,8 @@ func cutAt(part []FoundSection, f FoundSection) ident.Offset {
 	return end
 }
 
-// placeState takes the newest state-only section that stands at the end, if there is one.
+// placeState places the newest section that holds only state and stands at the partition's end, if
+// there is one.
 func (p *planner) placeState(part []FoundSection, at ident.Offset, epoch ident.Epoch) {
 	best := -1
 	for i, f := range part {
@@ -275,7 +283,8 @@ func (p *planner) placeState(part []FoundSection, at ident.Offset, epoch ident.E
 	}
 }
 
-// place puts a section into the plan. A state whose base is gone is of no use.
+// place puts a section into the plan. If the base of its state is gone, the state is of no use and
+// is left out.
 func (p *planner) place(f FoundSection) {
 	if !p.available(f.State.Object) || !p.available(f.Base.Object) {
 		f.State, f.Base = catalog.StateRef{}, catalog.StateRef{}
@@ -289,12 +298,13 @@ func (p *planner) place(f FoundSection) {
 	p.plan.Placed = append(p.plan.Placed, f)
 }
 
-// available reports whether an object can be referred to: none, live, or found and not settled.
+// available reports whether a section may refer to an object: the reference is empty, or the object
+// is live, or it was found and is unsettled.
 func (p *planner) available(id ident.ObjectID) bool {
 	return id == 0 || p.s.live(id) || p.exists[id] && p.s.Unsettled(id)
 }
 
-// leaveOut reports sections with data that the snapshot does not have.
+// leaveOut reports sections whose data the snapshot does not have.
 func (p *planner) leaveOut(list []FoundSection, reason string) {
 	for _, f := range list {
 		if f.Range.Start < f.Range.End && p.s.Unsettled(f.Range.Object) {
@@ -312,7 +322,8 @@ func (p *planner) collectUnused(objects []FoundObject) {
 	slices.SortFunc(p.plan.Unused, func(a, b FoundObject) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// restorePartBytes is how much of a command sections fill before the next one begins.
+// restorePartBytes is how many bytes of a command are filled with sections before the next command
+// begins.
 const restorePartBytes = CommandBytesMax / 2
 
 func (p *planner) makeCommands(found []FoundSection) {

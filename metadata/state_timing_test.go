@@ -11,7 +11,7 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// bigState has 10,000 partitions in 10 topics with 16 ranges each.
+// bigState has 10,000 partitions in 10 topics, with 16 ranges each.
 func bigState(b *testing.B) *fixture {
 	f := newFixture(b)
 	for i := range 10 {
@@ -25,7 +25,7 @@ func bigState(b *testing.B) *fixture {
 	return f
 }
 
-// flushTopic commits 100 records of each of a topic's partitions in one bundle.
+// flushTopic commits 100 records of each partition of a topic, in one bundle.
 func (f *fixture) flushTopic(id ident.TopicID, start ident.Offset) {
 	object := f.reserve()
 	var ranges []catalog.CommitRange
@@ -41,7 +41,7 @@ func (f *fixture) flushTopic(id ident.TopicID, start ident.Offset) {
 	f.commit(object, ranges...)
 }
 
-// BenchmarkFreeze is what a snapshot makes Apply wait: 10,000 partitions.
+// BenchmarkFreeze measures how long a snapshot makes Apply wait: 10,000 partitions.
 func BenchmarkFreeze(b *testing.B) {
 	f := bigState(b)
 	for b.Loop() {
@@ -49,7 +49,7 @@ func BenchmarkFreeze(b *testing.B) {
 	}
 }
 
-// BenchmarkEncodeSnapshot runs beside Apply: 10,000 partitions × 16 ranges.
+// BenchmarkEncodeSnapshot measures what runs beside Apply: 10,000 partitions × 16 ranges.
 func BenchmarkEncodeSnapshot(b *testing.B) {
 	f := bigState(b)
 	var n int
@@ -59,7 +59,7 @@ func BenchmarkEncodeSnapshot(b *testing.B) {
 	b.ReportMetric(float64(n)/(1<<20), "MiB")
 }
 
-// BenchmarkDecodeSnapshot is what a start pays.
+// BenchmarkDecodeSnapshot measures what a start pays.
 func BenchmarkDecodeSnapshot(b *testing.B) {
 	f := bigState(b)
 	snapshot := encode(b, f.s)
@@ -70,7 +70,7 @@ func BenchmarkDecodeSnapshot(b *testing.B) {
 	}
 }
 
-// BenchmarkCommit1000 applies a commit of 1,000 ranges to heads of about 16.
+// BenchmarkCommit1000 applies a commit of 1,000 ranges to heads that have about 16 ranges.
 func BenchmarkCommit1000(b *testing.B) {
 	f := bigState(b)
 	frozen := f.s
@@ -99,7 +99,8 @@ func BenchmarkCommit1000(b *testing.B) {
 	b.ReportMetric(float64(applying.Microseconds())/float64(b.N)/1000, "ms-apply")
 }
 
-// BenchmarkCreateTopics is what 10,000 topics cost the state machine, when they are created and at each start that replays it.
+// BenchmarkCreateTopics measures what 10,000 topics cost the state machine, when they are created
+// and at each start that replays their creation.
 func BenchmarkCreateTopics(b *testing.B) {
 	for b.Loop() {
 		f := newFixture(b)
@@ -112,7 +113,7 @@ func BenchmarkCreateTopics(b *testing.B) {
 	}
 }
 
-// withID makes the command one whose answer is remembered.
+// withID gives a command an id, so that its answer is remembered.
 func withID(cmd *pb.Command, i uint64) *pb.Command {
 	cmd.RequestId = binary.LittleEndian.AppendUint64(nil, i)
 	return cmd

@@ -52,7 +52,7 @@ func encodeEntry(l *hraft.Log) ([]byte, error) {
 	return le.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
 }
 
-// decodeEntry reads a copy of what b holds: b is the database's memory.
+// decodeEntry copies the entry out of b, which is the database's memory.
 func decodeEntry(index uint64, b []byte, l *hraft.Log) error {
 	le := binary.LittleEndian
 	if len(b) < entryHeaderBytes+crcBytes {

@@ -13,8 +13,8 @@ import (
 // fsm is the node as Raft's state machine. Its methods are called from one goroutine.
 type fsm Node
 
-// Apply implements raft.FSM. It answers a metadata.Result, or an error when
-// this node has stopped: nothing is applied after the first.
+// Apply implements raft.FSM. It returns a metadata.Result, or an error if this node has stopped.
+// Nothing is applied after the first error.
 func (f *fsm) Apply(l *hraft.Log) any {
 	n := (*Node)(f)
 	cmd, err := metadata.DecodeCommand(l.Data)
@@ -46,7 +46,8 @@ func (n *Node) halt(err error) error {
 	return err
 }
 
-// countLocked counts what the next snapshot will spare the next start.
+// countLocked counts the entries and bytes that the next start would have to replay without another
+// snapshot. It reports whether a snapshot is due.
 func (n *Node) countLocked(bytes int) bool {
 	n.pendingEntries++
 	n.pendingBytes += bytes
@@ -56,12 +57,12 @@ func (n *Node) countLocked(bytes int) bool {
 func (n *Node) signalSnapshot() {
 	select {
 	case n.due <- struct{}{}:
-	default: // one is due already
+	default: // a snapshot is due already
 	}
 }
 
-// Snapshot implements raft.FSM: it copies pointers only, so that Apply does not
-// wait for the encoding.
+// Snapshot implements raft.FSM. It copies only pointers, so that Apply does not wait for the
+// encoding.
 func (f *fsm) Snapshot() (hraft.FSMSnapshot, error) {
 	n := (*Node)(f)
 	n.mu.Lock()
@@ -73,7 +74,7 @@ func (f *fsm) Snapshot() (hraft.FSMSnapshot, error) {
 	return &frozen{n.state.Freeze()}, nil
 }
 
-// Restore implements raft.FSM: the old state is dropped whole.
+// Restore implements raft.FSM. It replaces the whole state.
 func (f *fsm) Restore(r io.ReadCloser) error {
 	n := (*Node)(f)
 	b, err := io.ReadAll(r)
@@ -93,7 +94,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 
 type frozen struct{ state *metadata.State }
 
-// Persist implements raft.FSMSnapshot, beside further commands.
+// Persist implements raft.FSMSnapshot. It may run beside further commands.
 func (f *frozen) Persist(sink hraft.SnapshotSink) error {
 	b, err := f.state.EncodeSnapshot()
 	if err == nil {

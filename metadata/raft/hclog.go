@@ -10,16 +10,16 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// logger gives Raft's messages to slog. Raft is chatty about the ordinary
-// (its INFO is our DEBUG); its warnings and errors stay what they are.
+// logger hands Raft's messages to slog. Raft logs ordinary events at INFO, which become DEBUG here.
+// Its warnings and errors keep their level.
 type logger struct {
 	to   *slog.Logger
 	name string
 	args []any
 }
 
-// ordinary are warnings of Raft's that a healthy start of a lone voter gives: it stands for election again
-// if keeping its own vote took longer than the election timeout.
+// ordinary are warnings that Raft logs during the healthy start of a lone voter: it stands for
+// election again if storing its own vote took longer than the election timeout.
 var ordinary = map[string]bool{"Election timeout reached, restarting election": true}
 
 func (l *logger) level(level hclog.Level) slog.Level {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What a lone voter's healthy start gives is no warning; other warnings are.
+// A warning that a lone voter's healthy start causes is not logged as one. Other warnings are.
 func TestOrdinaryWarnings(t *testing.T) {
 	var out bytes.Buffer
 	l := &logger{to: slog.New(slog.NewTextHandler(&out, nil))}

@@ -8,7 +8,7 @@ import (
 	"github.com/sluicemq/sluice/metadata"
 )
 
-// proposeSecondsBuckets reach from one fsync of a good disk to the time-out of Raft's queue.
+// proposeSecondsBuckets range from one fsync of a good disk to the timeout of Raft's queue.
 var proposeSecondsBuckets = []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 5, 10}
 
 // meter counts what is proposed.
@@ -60,7 +60,7 @@ func (m *meter) snapshot(err error) {
 	m.snapshots.Inc()
 }
 
-// Metrics returns what Prometheus may collect.
+// Metrics returns the collectors that Prometheus may register.
 func (n *Node) Metrics() []prometheus.Collector {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
@@ -79,7 +79,7 @@ var (
 	storedDesc = prometheus.NewDesc("sluice_metadata_stored_index", "Index up to which the newest snapshot in the bucket holds the metadata: what a restore goes back to.", nil, nil)
 )
 
-// stateCollector counts what the state machine holds, in one look at it.
+// stateCollector counts what the state machine holds, in one view of it.
 type stateCollector struct{ n *Node }
 
 func (stateCollector) Describe(c chan<- *prometheus.Desc) {
@@ -92,7 +92,7 @@ func (s stateCollector) Collect(c chan<- prometheus.Metric) {
 	var topics int
 	var counts metadata.ObjectCounts
 	var stored uint64
-	s.n.View(func(state *metadata.State) { // a millisecond for 100,000 objects
+	s.n.View(func(state *metadata.State) { // takes a millisecond for 100,000 objects
 		topics, counts, stored = len(state.Topics()), state.ObjectCounts(), state.Stored().Index
 	})
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {

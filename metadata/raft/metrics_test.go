@@ -11,7 +11,7 @@ import (
 	"github.com/sluicemq/sluice/metadata"
 )
 
-// Proposals are counted by how they ended, and what the state holds is what was decided.
+// Proposals are counted by their outcome, and the gauges of the state show what was decided.
 func TestMetrics(t *testing.T) {
 	n := openNode(t, t.TempDir(), testDeps(t))
 	reg := prometheus.NewPedanticRegistry()

@@ -50,7 +50,7 @@ func do(t testing.TB, n *Node, cmd *pb.Command) metadata.Result {
 	return res
 }
 
-// begin bootstraps and opens an incarnation.
+// begin bootstraps the cluster and opens an incarnation.
 func begin(t testing.TB, n *Node) ident.Incarnation {
 	t.Helper()
 	do(t, n, metadata.NewBootstrap("cluster", testUUID))
@@ -85,7 +85,7 @@ func TestRestartGivesTheSameState(t *testing.T) {
 		}
 	}
 	want := hash(t, n)
-	for range 2 { // the second start has only replayed, not proposed
+	for range 2 { // the second start has only replayed and not proposed
 		if err := n.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,8 @@ func TestRestartGivesTheSameState(t *testing.T) {
 	}
 }
 
-// A start does not sit a timeout out before it leads: it is told to stand for election.
+// A start does not wait for a timeout before it leads, since the node is told to stand for
+// election.
 func TestStartStandsForElectionAtOnce(t *testing.T) {
 	var out bytes.Buffer
 	deps := testDeps(t)
@@ -112,7 +113,7 @@ func TestRestartFallsBackToTheOlderSnapshot(t *testing.T) {
 	n := openNode(t, dir, testDeps(t))
 	begin(t, n)
 	for range 3 {
-		fill(t, n, trailingLogsMin+100) // so that the log is cut
+		fill(t, n, trailingLogsMin+100) // enough for the log to be cut
 		if err := n.SnapshotNow(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +236,7 @@ func TestUnknownCommandHalts(t *testing.T) {
 	n := openNode(t, dir, deps)
 	begin(t, n)
 	before := hash(t, n)
-	// An entry of a newer version, as a node would get it during a rolling upgrade.
+	// A command of a newer version, as a node would receive it during a rolling upgrade.
 	data, err := metadata.EncodeCommand(metadata.NewExpireObjects())
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +268,7 @@ func TestProposeCancelled(t *testing.T) {
 	if _, err := n.Propose(ctx, cmd); err != nil && !errors.Is(err, catalog.ErrUnavailable) {
 		t.Fatalf("cancelled: %v, want ErrUnavailable", err)
 	}
-	res := do(t, n, cmd) // the same request again: the outcome of the first
+	res := do(t, n, cmd) // the same request again gets the outcome of the first
 	if res.Topic == nil || res.Topic.Name != "topic-00001" {
 		t.Fatalf("repeated CreateTopic answered %+v", res)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/sluicemq/sluice/metadata"
 )
 
-// BenchmarkStart measures from Open to leadership with everything applied, in
-// an existing directory: the goal is below 100 ms.
+// BenchmarkStart measures from Open to leadership with everything applied, in an existing
+// directory. The goal is less than 100 ms.
 func BenchmarkStart(b *testing.B) {
 	dir := b.TempDir()
 	n := openNode(b, dir, testDeps(b))
@@ -30,7 +30,7 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "ms-max")
 }
 
-// BenchmarkStartEmpty is the same for an empty directory, without Bootstrap.
+// BenchmarkStartEmpty measures the same for an empty directory, without Bootstrap.
 func BenchmarkStartEmpty(b *testing.B) {
 	for b.Loop() {
 		openNode(b, b.TempDir(), testDeps(b)).Close()

@@ -12,7 +12,7 @@ import (
 	"github.com/sluicemq/sluice/metadata"
 )
 
-// takeSnapshots is the goroutine that snapshots when enough has gathered.
+// takeSnapshots is the goroutine that takes a snapshot when enough has gathered.
 func (n *Node) takeSnapshots() {
 	for {
 		select {
@@ -23,7 +23,7 @@ func (n *Node) takeSnapshots() {
 		err := n.SnapshotNow(n.ctx)
 		n.meter.snapshot(err)
 		if err != nil && n.ctx.Err() == nil {
-			// The log stays, so nothing is lost; the next command asks again.
+			// The log stays, so nothing is lost. The next command asks again.
 			n.deps.Log.Warn("metadata snapshot failed", "err", err)
 			n.mu.Lock()
 			n.pendingEntries = snapshotEntries
@@ -32,8 +32,8 @@ func (n *Node) takeSnapshots() {
 	}
 }
 
-// SnapshotNow snapshots the state into meta/ and drops the log below the
-// snapshot before it: if the newest is damaged, the older one and the log still give the state.
+// SnapshotNow takes a snapshot of the state into meta/ and drops the log below the snapshot before
+// it. If the newest snapshot is damaged, the older one and the log still give the state.
 func (n *Node) SnapshotNow(ctx context.Context) error {
 	if err := n.keepLogFromPrevious(); err != nil {
 		return fmt.Errorf("raft: snapshot: %w", err)
@@ -48,23 +48,24 @@ func (n *Node) SnapshotNow(ctx context.Context) error {
 	return nil
 }
 
-// keepLogFromPrevious sets how much log survives the snapshot that follows.
+// keepLogFromPrevious sets how much of the log survives the next snapshot.
 func (n *Node) keepLogFromPrevious() error {
 	list, err := n.snapshots.List()
 	if err != nil {
 		return err
 	}
 	conf := n.raft.ReloadableConfig()
-	conf.TrailingLogs = n.raft.LastIndex() + trailingLogsMin // no older snapshot: keep all
+	// There is no older snapshot, so all of the log is kept.
+	conf.TrailingLogs = n.raft.LastIndex() + trailingLogsMin
 	if len(list) > 0 {
 		conf.TrailingLogs = n.raft.LastIndex() - list[0].Index + trailingLogsMin
 	}
 	return n.raft.ReloadConfig(conf)
 }
 
-// Seed makes meta/ of an empty data directory start from a state that another
-// quorum reached, as restore does. It is done when it returns; interrupted, it leaves a
-// folder that Seed refuses: begin again with an empty directory.
+// Seed makes meta/ of an empty data directory start from a state that another quorum reached, as a
+// restore does. The folder is complete when Seed returns. An interrupted Seed leaves a folder that
+// the next Seed refuses: begin again with an empty directory.
 func Seed(cfg Config, deps Deps, state *metadata.State) error {
 	if err := seed(cfg, deps, state); err != nil {
 		return fmt.Errorf("raft: seed %s: %w", cfg.Dir, err)
@@ -72,7 +73,7 @@ func Seed(cfg Config, deps Deps, state *metadata.State) error {
 	return nil
 }
 
-// seedTerm is before every term in which the seeded quorum elects a leader.
+// seedTerm comes before every term in which the seeded quorum elects a leader.
 const seedTerm = 1
 
 func seed(cfg Config, deps Deps, state *metadata.State) (err error) {

@@ -14,14 +14,14 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// ErrPoisoned is what a store answers after its first failed write: what the
-// disk then holds is unknown, and only a restart reads it anew.
+// ErrPoisoned is the answer of a store after its first failed write. What the disk then holds is
+// unknown until a restart reads it.
 var ErrPoisoned = errors.New("metadata log failed before: restart the process")
 
 // ErrCorrupt is a damaged log or stable value.
 var ErrCorrupt = errors.New("metadata log is damaged")
 
-// CorruptError tells what is damaged. It is ErrCorrupt.
+// CorruptError tells what is damaged. errors.Is(err, ErrCorrupt) holds for it.
 type CorruptError struct {
 	What   string
 	Index  uint64 // of a log entry
@@ -39,15 +39,15 @@ var (
 	stableBucket = []byte("stable")
 )
 
-// store is Raft's log and stable store in one bbolt file. Each call that
-// changes it is one transaction, durable when the call returns. The first
-// error of any poisons it: onFatal is called once, and nothing succeeds afterwards.
+// store is Raft's log and stable store in one bbolt file. Each call that changes it is one
+// transaction, durable when the call returns. The first error of any transaction poisons the store:
+// onFatal is called once, and nothing succeeds afterwards.
 type store struct {
 	db      *bbolt.DB
 	onFatal func(error)
 
-	// writing orders transactions together with what they do to bounds. It is
-	// taken before mu and held through the fsync; only writers wait for it.
+	// writing puts transactions and their changes of bounds into one order. It is taken before mu
+	// and held through the fsync. Only writers wait for it.
 	writing sync.Mutex
 
 	mu     sync.Mutex
@@ -55,11 +55,12 @@ type store struct {
 	failed error  // guarded by mu
 }
 
-// bounds of the log: entries first to last, both included; 0 and 0 when it is empty.
+// bounds are the first and last entry of the log, both included. They are 0 and 0 if the log is
+// empty.
 type bounds struct{ first, last uint64 }
 
-// openStore opens raft.db in dir, making it if need be: under another name,
-// whole and synced, since bbolt's own creation is not atomic.
+// openStore opens raft.db in dir. If there is none, it creates one under another name, whole and
+// synced, and renames it, since bbolt's own creation is not atomic.
 func openStore(dir string, onFatal func(error)) (*store, error) {
 	name := filepath.Join(dir, "raft.db")
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
@@ -78,8 +79,8 @@ func openStore(dir string, onFatal func(error)) (*store, error) {
 	return s, nil
 }
 
-// dbOptions: the free list is found by a scan at open, because written with
-// every commit it costs megabytes after a burst.
+// dbOptions leaves the free list to a scan when the file is opened: written with every commit, it
+// would cost megabytes after a burst.
 func dbOptions() *bbolt.Options {
 	return &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second}
 }
@@ -120,8 +121,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// load reads the log's bounds and checks every entry: what Raft will read
-// later must be what was written, and the log must have no hole.
+// load reads the log's bounds and checks every entry. What Raft reads later must be what was
+// written, and the log must have no hole.
 func (s *store) load() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
 		log := tx.Bucket(logBucket)
@@ -199,7 +200,7 @@ func (s *store) LastIndex() (uint64, error) {
 	return b.last, nil
 }
 
-// GetLog implements raft.LogStore. Damage is fatal: Raft would take it for a missing entry.
+// GetLog implements raft.LogStore. Damage is fatal, since Raft would take it for a missing entry.
 func (s *store) GetLog(index uint64, l *hraft.Log) error {
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(logBucket).Get(indexKey(index))
@@ -217,7 +218,7 @@ func (s *store) GetLog(index uint64, l *hraft.Log) error {
 // StoreLog implements raft.LogStore.
 func (s *store) StoreLog(l *hraft.Log) error { return s.StoreLogs([]*hraft.Log{l}) }
 
-// StoreLogs implements raft.LogStore: all entries in one transaction.
+// StoreLogs implements raft.LogStore. All entries are stored in one transaction.
 func (s *store) StoreLogs(logs []*hraft.Log) error {
 	return s.update("store log", func(tx *bbolt.Tx, b *bounds) error {
 		for _, l := range logs {
@@ -240,7 +241,8 @@ func (s *store) StoreLogs(logs []*hraft.Log) error {
 	})
 }
 
-// DeleteRange implements raft.LogStore: entries low to high, both included, from either end of the log.
+// DeleteRange implements raft.LogStore. It deletes entries low to high, both included, from either
+// end of the log.
 func (s *store) DeleteRange(low, high uint64) error {
 	return s.update("delete log", func(tx *bbolt.Tx, b *bounds) error {
 		for i := max(low, b.first); i <= min(high, b.last) && i > 0; i++ {
@@ -265,7 +267,7 @@ func (s *store) DeleteRange(low, high uint64) error {
 // IsMonotonic implements raft.MonotonicLogStore: the log has no holes.
 func (s *store) IsMonotonic() bool { return true }
 
-// errNotFound has the text by which raft knows a missing stable value.
+// errNotFound has the text by which Raft recognises a missing stable value.
 var errNotFound = errors.New("not found")
 
 // Set implements raft.StableStore.

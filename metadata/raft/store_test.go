@@ -74,11 +74,13 @@ func TestStoreKeepsTheLog(t *testing.T) {
 		first, last uint64
 	}{
 		{func() error { return s.StoreLogs(entries(1, 60)) }, 1, 60},
-		{func() error { return s.DeleteRange(1, 20) }, 21, 60},  // a snapshot
-		{func() error { return s.DeleteRange(51, 60) }, 21, 50}, // a new leader cuts the end
+		{func() error { return s.DeleteRange(1, 20) }, 21, 60}, // as a snapshot does
+		// As a new leader does that cuts the end.
+		{func() error { return s.DeleteRange(51, 60) }, 21, 50},
 		{func() error { return s.StoreLogs(entries(45, 55)) }, 21, 55},
 		{func() error { return s.DeleteRange(21, 55) }, 0, 0},
-		{func() error { return s.StoreLogs(entries(100, 101)) }, 100, 101}, // behind an installed snapshot
+		// Behind an installed snapshot.
+		{func() error { return s.StoreLogs(entries(100, 101)) }, 100, 101},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
@@ -105,7 +107,8 @@ func TestStoreFirstErrorPoisons(t *testing.T) {
 	if err := s.StoreLogs(entries(1, 3)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.StoreLogs(entries(5, 6)); err == nil { // a hole: as good as any failure of the transaction
+	// A hole stands for any failure of the transaction.
+	if err := s.StoreLogs(entries(5, 6)); err == nil {
 		t.Fatal("a hole was stored")
 	}
 	for _, err := range []error{s.StoreLogs(entries(4, 4)), s.Set([]byte("k"), nil), s.DeleteRange(1, 1)} {
@@ -122,7 +125,7 @@ func TestStoreFirstErrorPoisons(t *testing.T) {
 	}
 }
 
-// Every flipped byte of an entry is seen, at the start and when Raft reads it.
+// Every flipped byte of an entry is noticed, at the start and when Raft reads the entry.
 func TestStoreDamageIsRefused(t *testing.T) {
 	e, err := encodeEntry(entries(9, 9)[0])
 	if err != nil {
@@ -176,7 +179,7 @@ func damage(t *testing.T, s *store, bucket, key []byte) {
 	}
 }
 
-// A crash in the creation leaves a temporary file, whole or not.
+// A crash during the creation leaves a temporary file, whole or not.
 func TestStoreCreationIsAtomic(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "raft.db.tmp"), []byte("torn"), 0o600); err != nil {
@@ -189,8 +192,8 @@ func TestStoreCreationIsAtomic(t *testing.T) {
 	}
 }
 
-// A child stores entries and says each that is stored; it is killed at some
-// point; what it said must be there.
+// A child stores entries and prints each one that is stored. It is killed at some point, and then
+// everything that it printed must be there.
 func TestStoreSurvivesKill(t *testing.T) {
 	if dir := os.Getenv("SLUICE_TEST_STORE_CHILD"); dir != "" {
 		storeUntilKilled(dir)
