@@ -76,7 +76,7 @@ func TestProduceRules(t *testing.T) {
 		{name: "over segment", topic: "segment", records: big, want: 18},
 		{name: "log append time sent", topic: "plain", records: edited(t, func(b []byte) { b[22] |= 1 << 3 }), want: 32},
 		{name: "log append time sent to such a topic", topic: "appendtime", records: edited(t, func(b []byte) { b[22] |= 1 << 3 })},
-		{name: "from the future", topic: "plain", records: edited(t, setTimes(now, now+2*hour)), want: 32},
+		{name: "from the future", topic: "plain", records: edited(t, setTimes(now+2*hour, now+2*hour)), want: 32},
 		{name: "not that far ahead", topic: "plain", records: edited(t, setTimes(now, now+hour/2))},
 		{name: "old", topic: "plain", records: edited(t, setTimes(5, 5))},
 		{name: "too old", topic: "strict", records: edited(t, setTimes(now-5000, now)), want: 32},

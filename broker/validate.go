@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"runtime"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/protocol"
@@ -35,7 +37,9 @@ func parseOneBatch(records []byte, version int16) (protocol.BatchHeader, error) 
 	return h, nil
 }
 
-// validateBatch judges a batch by its header and checksum; records are not decompressed.
+// validateBatch judges a batch by its header and checksum. It looks at the records only if the
+// header's times cannot be theirs. Then it corrects the largest time in batch and h, as Apache Kafka
+// does.
 func validateBatch(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig, nowMs int64) error {
 	switch {
 	case h.BaseOffset != 0:
@@ -65,24 +69,73 @@ func validateBatch(batch []byte, h *protocol.BatchHeader, config *catalog.TopicC
 	if config.LogAppendTime {
 		return nil
 	}
-	return validateTimestamps(h, config, nowMs)
+	return validateTimestamps(batch, h, config, nowMs)
 }
 
-// validateTimestamps trusts baseTimestamp and maxTimestamp for the records between them.
-func validateTimestamps(h *protocol.BatchHeader, config *catalog.TopicConfig, nowMs int64) error {
+// timeLimits are the times that a topic takes from producers, in milliseconds.
+type timeLimits struct{ oldest, newest int64 }
+
+func limitsAt(nowMs int64, config *catalog.TopicConfig) timeLimits {
+	l := timeLimits{oldest: nowMs - config.TimestampBeforeMaxMs, newest: math.MaxInt64}
+	if config.TimestampAfterMaxMs < math.MaxInt64-nowMs {
+		l.newest = nowMs + config.TimestampAfterMaxMs
+	}
+	return l
+}
+
+// allow reports whether a record may have that time. -1, no time, always may.
+func (l timeLimits) allow(ms int64) bool { return ms == -1 || ms >= l.oldest && ms <= l.newest }
+
+// aheadBelievedMs is how far ahead of the broker's clock a largest time may be without a look at
+// the records, also on a topic that sets no such limit: retention waits for that time.
+const aheadBelievedMs = 60 * 60 * 1000
+
+// validateTimestamps believes baseTimestamp and maxTimestamp if records could have them. If not, the
+// records decide. Telling the two cases apart needs no look at the records, so an honest producer
+// pays nothing.
+func validateTimestamps(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig, nowMs int64) error {
 	if h.Attributes.LogAppendTime() {
 		return fmt.Errorf("%w: LogAppendTime is the broker's to set", errInvalidTimestamp)
 	}
-	oldest, newest := nowMs-config.TimestampBeforeMaxMs, int64(math.MaxInt64)
-	if config.TimestampAfterMaxMs < math.MaxInt64-nowMs {
-		newest = nowMs + config.TimestampAfterMaxMs
+	limits := limitsAt(nowMs, config)
+	if h.MaxTimestamp >= max(h.BaseTimestamp, 0) && h.MaxTimestamp <= nowMs+aheadBelievedMs &&
+		limits.allow(h.BaseTimestamp) && limits.allow(h.MaxTimestamp) {
+		return nil
 	}
-	for _, t := range []int64{h.BaseTimestamp, h.MaxTimestamp} {
-		if t != -1 && (t < oldest || t > newest) {
-			return fmt.Errorf("%w: %d is outside [%d, %d]", errInvalidTimestamp, t, oldest, newest)
+	largest, err := largestWithin(batch, limits)
+	if err != nil {
+		return err
+	}
+	if largest != h.MaxTimestamp {
+		protocol.SetMaxTimestamp(batch, largest)
+		*h, err = protocol.ParseBatchHeader(batch)
+	}
+	return err
+}
+
+// looking bounds how many batches are decompressed for their times at once: a zstd window takes up
+// to 16 MiB.
+var looking = make(chan struct{}, runtime.GOMAXPROCS(0))
+
+// largestWithin returns the largest time of a batch's records, or -1 if they have none. All of them
+// must be within the limits.
+func largestWithin(batch []byte, limits timeLimits) (int64, error) {
+	looking <- struct{}{}
+	defer func() { <-looking }()
+	largest := int64(-1)
+	for s, err := range protocol.Stamps(batch) {
+		if errors.Is(err, protocol.ErrCorruptBatch) { // its checksum is right: to send it again is no use
+			return 0, fmt.Errorf("%w: %v", errInvalidRecord, err)
 		}
+		if err != nil {
+			return 0, err
+		}
+		if !limits.allow(s.Timestamp) {
+			return 0, fmt.Errorf("%w: %d is outside [%d, %d]", errInvalidTimestamp, s.Timestamp, limits.oldest, limits.newest)
+		}
+		largest = max(largest, s.Timestamp)
 	}
-	return nil
+	return largest, nil
 }
 
 var codecNumbers = map[string]int{"uncompressed": protocol.CodecNone, "gzip": protocol.CodecGzip,

@@ -124,6 +124,11 @@ func SetPlace(batch []byte, baseOffset int64, leaderEpoch int32) {
 // computes its checksum again. Records and baseTimestamp stay.
 func SetLogAppendTime(batch []byte, now int64) {
 	batch[22] |= 1 << 3
-	binary.BigEndian.PutUint64(batch[35:], uint64(now))
+	SetMaxTimestamp(batch, now)
+}
+
+// SetMaxTimestamp writes maxTimestamp and computes the checksum again.
+func SetMaxTimestamp(batch []byte, ms int64) {
+	binary.BigEndian.PutUint64(batch[35:], uint64(ms))
 	binary.BigEndian.PutUint32(batch[17:], crc32.Checksum(batch[crcFrom:], Castagnoli))
 }

@@ -23,6 +23,8 @@ const (
 	CodecZstd   = 4
 )
 
+var codecNames = []string{"none", "gzip", "snappy", "lz4", "zstd"} // for errors
+
 // Errors of compression.
 var (
 	ErrUnknownCodec = errors.New("unknown compression codec")
@@ -47,27 +49,39 @@ func Decompress(codec int, src []byte, limit int) ([]byte, error) {
 			return nil, ErrTooLarge
 		}
 		return src, nil
-	case CodecGzip:
-		r, err := gzip.NewReader(bytes.NewReader(src))
-		if err != nil {
-			return nil, corrupt("gzip", err)
-		}
-		return readLimited("gzip", r, len(src), limit)
 	case CodecSnappy:
 		return unsnappy(src, limit)
-	case CodecLZ4:
-		return readLimited("lz4", lz4.NewReader(bytes.NewReader(src)), len(src), limit)
-	case CodecZstd:
-		d, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxWindow(zstdWindowMax), zstd.WithDecoderMaxMemory(uint64(limit)+zstdWindowMax), zstd.WithDecoderLowmem(true))
-		if err != nil {
-			return nil, corrupt("zstd", err)
-		}
-		defer d.Close()
-		return readLimited("zstd", d, len(src), limit)
-	default:
-		return nil, fmt.Errorf("%w: %d", ErrUnknownCodec, codec)
 	}
+	r, done, err := openStream(codec, src, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return readLimited(codecNames[codec], r, len(src), limit)
+}
+
+// openStream begins to decompress what is a stream: all codecs but snappy. done frees it.
+func openStream(codec int, src []byte, limit int) (r io.Reader, done func(), err error) {
+	done = func() {}
+	switch codec {
+	case CodecGzip:
+		r, err = gzip.NewReader(bytes.NewReader(src))
+	case CodecLZ4:
+		r = lz4.NewReader(bytes.NewReader(src))
+	case CodecZstd:
+		var d *zstd.Decoder
+		d, err = zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(zstdWindowMax), zstd.WithDecoderMaxMemory(uint64(limit)+zstdWindowMax), zstd.WithDecoderLowmem(true))
+		if err == nil {
+			r, done = d, d.Close
+		}
+	default:
+		return nil, nil, fmt.Errorf("%w: %d", ErrUnknownCodec, codec)
+	}
+	if err != nil {
+		return nil, nil, corrupt(codecNames[codec], err)
+	}
+	return r, done, nil
 }
 
 func corrupt(codec string, err error) error {

@@ -1,0 +1,139 @@
+package protocol
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+)
+
+// Stamp is what a record says of its place and its time.
+type Stamp struct {
+	OffsetDelta int64
+	Timestamp   int64 // milliseconds; the record's own, also where the batch has LogAppendTime
+}
+
+// stampBytesMax is what attributes, timestampDelta and offsetDelta take at most.
+const stampBytesMax = 1 + 2*binary.MaxVarintLen64
+
+// Stamps yields the stamps of a batch's records in order. It takes little memory, whatever the
+// records decompress to: all codecs but snappy are read as streams. An error ends the sequence, as
+// in Records; ErrCorruptBatch if the header counts other records than there are. Stamps does not
+// look at keys, values and the checksum.
+func Stamps(batch []byte) iter.Seq2[Stamp, error] {
+	return stampsWithin(batch, DecompressedBytesMax)
+}
+
+func stampsWithin(batch []byte, limit int) iter.Seq2[Stamp, error] {
+	return func(yield func(Stamp, error) bool) {
+		h, err := ParseBatchHeader(batch)
+		if err != nil {
+			yield(Stamp{}, err)
+			return
+		}
+		body, done, err := decompressor(h.Attributes.Codec(), batch[BatchHeaderBytes:h.Bytes], limit)
+		if err != nil {
+			yield(Stamp{}, err)
+			return
+		}
+		defer done()
+		r := bufio.NewReader(body)
+		for i := int32(0); i < h.RecordCount; i++ {
+			s, err := nextStamp(r, h.BaseTimestamp)
+			if err != nil {
+				yield(Stamp{}, fmt.Errorf("record %d of %d: %w", i, h.RecordCount, err))
+				return
+			}
+			if !yield(s, nil) {
+				return
+			}
+		}
+		if _, err := r.ReadByte(); err == nil {
+			yield(Stamp{}, fmt.Errorf("%w: bytes after the last of %d records", ErrCorruptBatch, h.RecordCount))
+		} else if !errors.Is(err, io.EOF) {
+			yield(Stamp{}, unreadable(err))
+		}
+	}
+}
+
+// nextStamp reads one record and skips what follows its stamp.
+func nextStamp(r *bufio.Reader, baseTimestamp int64) (s Stamp, err error) {
+	length, err := binary.ReadVarint(r)
+	if err != nil {
+		return s, unreadable(err)
+	}
+	if length < 0 || length > math.MaxInt32 {
+		return s, fmt.Errorf("%w: length %d", ErrCorruptBatch, length)
+	}
+	head, err := r.Peek(int(min(length, stampBytesMax)))
+	if err != nil {
+		return s, unreadable(err)
+	}
+	one := recordReader{src: head[min(1, len(head)):]}
+	delta, ok1 := one.varint()
+	offset, ok2 := one.varint()
+	if !ok1 || !ok2 {
+		return s, fmt.Errorf("%w: record does not fit its length", ErrCorruptBatch)
+	}
+	if _, err := r.Discard(int(length)); err != nil {
+		return s, unreadable(err)
+	}
+	return Stamp{OffsetDelta: offset, Timestamp: baseTimestamp + delta}, nil
+}
+
+// unreadable is ErrCorruptBatch but for records that are larger than the limit.
+func unreadable(err error) error {
+	if errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCorruptBatch, err)
+}
+
+// LargestTimestamp returns the largest time of a batch's records, as Stamps reads them, or -1 if
+// none has one.
+func LargestTimestamp(batch []byte) (int64, error) {
+	largest := int64(-1)
+	for s, err := range Stamps(batch) {
+		if err != nil {
+			return -1, err
+		}
+		largest = max(largest, s.Timestamp)
+	}
+	return largest, nil
+}
+
+// decompressor reads what src holds, at most limit bytes, then it fails with ErrTooLarge. done frees it.
+func decompressor(codec int, src []byte, limit int) (r io.Reader, done func(), err error) {
+	done = func() {}
+	switch codec {
+	case CodecNone, CodecSnappy: // snappy has no streams: what it decompresses to is bounded by the length of src
+		whole, err := Decompress(codec, src, limit)
+		return bytes.NewReader(whole), done, err
+	}
+	r, done, err = openStream(codec, src, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &limitedReader{r: r, left: limit}, done, nil
+}
+
+// limitedReader is an io.LimitedReader that tells its limit from the end.
+type limitedReader struct {
+	r    io.Reader
+	left int
+}
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	if l.left < len(p) {
+		p = p[:l.left+1] // one more, to know
+	}
+	n, err := l.r.Read(p)
+	if l.left -= n; l.left < 0 {
+		return 0, ErrTooLarge
+	}
+	return n, err
+}
