@@ -31,7 +31,8 @@ import (
 //
 //	 0  4  magic         "SLWG"
 //	 4  2  version       1
-//	 6  2  flags         bit 0: seal, the incarnation's end is `previous`; no other bit is known
+//	 6  2  flags         bit 0: seal, the incarnation's end is `previous`; bit 1: entries have a
+//	                     time of arrival, else those bytes are zero; no other bit is known
 //	 8  8  incarnation
 //	16  8  position      of this group in the stream
 //	24  8  previous      end (padded) of the group before; for the first group of an incarnation,
@@ -53,7 +54,8 @@ import (
 //	40  4  length        of the payload
 //	44  4  crc32c        of the payload
 //	48  1  kind          1 batch, 2 state record
-//	49  7  zero
+//	49  1  zero
+//	50  6  arrival       when the entry was placed, milliseconds since 1970
 //
 // These values are on disk: changing one makes a new version.
 const (
@@ -68,6 +70,9 @@ const (
 	temporarySuffix  = ".tmp"
 	rewriteSuffix    = ".rewrite"
 	flagSeal         = 1
+	flagArrival      = 2
+	flagsKnown       = flagSeal | flagArrival
+	arrivalMax       = 1<<48 - 1
 	segmentMagicWord = "SLWS"
 	groupMagicWord   = "SLWG"
 )
@@ -226,7 +231,7 @@ func (h *groupHeader) checkHead(p []byte) error {
 	if want != got {
 		return &CorruptError{What: "checksum of a group's header and table", Want: uint64(want), Got: uint64(got)}
 	}
-	if v := le.Uint16(p[4:]); v != formatVersion || h.flags&^flagSeal != 0 {
+	if v := le.Uint16(p[4:]); v != formatVersion || h.flags&^flagsKnown != 0 {
 		return fmt.Errorf("%w: group with version %d and flags %#x", ErrVersion, v, h.flags)
 	}
 	if h.previous < 0 || h.previous > h.position || h.durable < 0 || h.durable > h.position {
@@ -244,8 +249,7 @@ func encodeEntry(p []byte, e *Entry) {
 	le.PutUint64(p[32:], uint64(e.End))
 	le.PutUint32(p[40:], uint32(len(e.Payload)))
 	le.PutUint32(p[44:], e.CRC)
-	clear(p[48:EntryBytes])
-	p[48] = byte(e.Kind)
+	le.PutUint64(p[48:], uint64(min(max(e.Arrived, 0), arrivalMax))<<16|uint64(e.Kind))
 }
 
 // decodeEntry reads a row of the table into e and returns the length of its payload.
@@ -258,6 +262,7 @@ func decodeEntry(p []byte, e *Entry) (length int64) {
 	e.End = ident.Offset(le.Uint64(p[32:]))
 	e.CRC = le.Uint32(p[44:])
 	e.Kind = Kind(p[48])
+	e.Arrived = int64(le.Uint64(p[48:]) >> 16)
 	return int64(le.Uint32(p[40:]))
 }
 

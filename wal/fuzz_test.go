@@ -126,7 +126,7 @@ func TestVectorStaysWithinOneCall(t *testing.T) {
 // tail.
 func TestNewerFormatRefuses(t *testing.T) {
 	p := sampleGroup(8192)
-	p[6] |= 2 // an unknown flag
+	p[6] |= 4 // an unknown flag
 	copy(p[headerCRCAt:], crcBytes(headerCRC(p, 2)))
 	if err := decodeAll(p, 8192, nil); !errors.Is(err, ErrVersion) {
 		t.Fatalf("unknown flag: %v", err)

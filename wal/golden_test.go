@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -34,7 +35,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// writeSample writes the two groups that the golden files show, and closes.
+// writeSample writes the two groups that the golden file of today's writer shows, and closes.
 func writeSample(t *testing.T, disk vfs.FS) {
 	w, err := wal.Create(wal.Config{Dir: "/data/wal", SegmentBytes: 20 << 10}, new(client).deps(disk), inc)
 	must(t, err)
@@ -43,9 +44,9 @@ func writeSample(t *testing.T, disk vfs.FS) {
 		must(t, w.Append(&wal.Append{Entries: list, Owner: id}))
 		synctest.Wait()
 	}
-	add(0, wal.Entry{Kind: wal.KindBatch, Partition: ident.TopicPartition{Topic: topic, Index: 7}, Epoch: 2, Start: 100, End: 103, Payload: []byte("three records")},
-		wal.Entry{Kind: wal.KindState, Partition: ident.TopicPartition{Topic: topic, Index: 8}, Epoch: 1, Start: 0, End: 42, Payload: []byte("state")})
-	add(1, wal.Entry{Kind: wal.KindBatch, Partition: ident.TopicPartition{Topic: topic, Index: 7}, Epoch: 2, Start: 103, End: 104, Payload: []byte("one")})
+	add(0, wal.Entry{Kind: wal.KindBatch, Partition: ident.TopicPartition{Topic: topic, Index: 7}, Epoch: 2, Start: 100, End: 103, Arrived: 1700000000000, Payload: []byte("three records")},
+		wal.Entry{Kind: wal.KindState, Partition: ident.TopicPartition{Topic: topic, Index: 8}, Epoch: 1, Start: 0, End: 42, Arrived: 1700000000001, Payload: []byte("state")})
+	add(1, wal.Entry{Kind: wal.KindBatch, Partition: ident.TopicPartition{Topic: topic, Index: 7}, Epoch: 2, Start: 103, End: 104, Arrived: 1700000000500, Payload: []byte("one")})
 	must(t, w.Close())
 }
 
@@ -59,7 +60,7 @@ var segmentFields = []field{{4, "magic"}, {2, "version"}, {2, "flags"}, {8, "inc
 
 var groupFields = []field{{4, "magic"}, {2, "version"}, {2, "flags"}, {8, "incarnation"}, {8, "position"}, {8, "previous"}, {8, "durable"}, {4, "length"}, {4, "entryCount"}, {12, "zero"}, {4, "crc32c of header and table"}}
 
-var entryFields = []field{{16, "topic"}, {4, "partition"}, {4, "epoch"}, {8, "start"}, {8, "end"}, {4, "length"}, {4, "crc32c of the payload"}, {1, "kind"}, {7, "zero"}}
+var entryFields = []field{{16, "topic"}, {4, "partition"}, {4, "epoch"}, {8, "start"}, {8, "end"}, {4, "length"}, {4, "crc32c of the payload"}, {1, "kind"}, {1, "zero"}, {6, "arrival"}}
 
 // annotator prints bytes as "position hex  meaning".
 type annotator struct {
@@ -141,32 +142,52 @@ func TestGoldenSegment(t *testing.T) {
 		p := make([]byte, size)
 		_, err = f.ReadAt(p, 0)
 		must(t, err)
-		golden(t, "segment_v1.txt", annotate(p, [][]int{{13, 5}, {3}, {}}))
+		golden(t, "segment_v1_arrival.txt", annotate(p, [][]int{{13, 5}, {3}, {}}))
 	})
 }
 
-// A file that version 1 wrote keeps opening, whatever the writer does today.
+// What releases wrote keeps opening, whatever the writer does today. The first ones noted no time
+// of arrival.
 func TestOpensVersion1(t *testing.T) {
-	text, err := os.ReadFile("testdata/segment_v1.txt")
+	for _, c := range []struct {
+		file, inspected string
+		arrived         []int64
+	}{
+		{"segment_v1.txt", "inspect", []int64{0, 0, 0}},
+		{"segment_v1_arrival.txt", "inspect_arrival", []int64{1700000000000, 1700000000001, 1700000000500}},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			disk := newDisk(t, 1)
+			putSegment(t, disk, c.file)
+			var out bytes.Buffer
+			must(t, wal.Inspect(&out, disk, filepath.Dir(sampleSegment), wal.InspectOptions{Entries: true}))
+			golden(t, c.inspected+".txt", out.String())
+			out.Reset()
+			must(t, wal.Inspect(&out, disk, filepath.Dir(sampleSegment), wal.InspectOptions{Entries: true, JSON: true}))
+			golden(t, c.inspected+".json", out.String())
+			var arrived []int64
+			s, err := wal.Recover(small, wal.RecoverDeps{FS: disk, Log: discard}, inc, func(e *wal.Entry) error {
+				arrived = append(arrived, e.Arrived)
+				return nil
+			})
+			must(t, err)
+			if !slices.Equal(arrived, c.arrived) || s.End() != 12288 {
+				t.Fatalf("entries arrived %v, want %v; end %d", arrived, c.arrived, s.End())
+			}
+		})
+	}
+}
+
+// putSegment writes the segment that a golden file shows.
+func putSegment(t *testing.T, disk vfs.FS, name string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
 	must(t, err)
-	disk := newDisk(t, 1)
 	must(t, disk.MkdirAll(filepath.Dir(sampleSegment)))
 	f, err := disk.Create(sampleSegment)
 	must(t, err)
 	_, err = f.WriteAt(fromAnnotated(t, string(text)), 0)
 	must(t, err)
-	var out bytes.Buffer
-	must(t, wal.Inspect(&out, disk, filepath.Dir(sampleSegment), wal.InspectOptions{Entries: true}))
-	golden(t, "inspect.txt", out.String())
-	out.Reset()
-	must(t, wal.Inspect(&out, disk, filepath.Dir(sampleSegment), wal.InspectOptions{Entries: true, JSON: true}))
-	golden(t, "inspect.json", out.String())
-	n := 0
-	s, err := wal.Recover(small, wal.RecoverDeps{FS: disk, Log: discard}, inc, func(e *wal.Entry) error { n++; return nil })
-	must(t, err)
-	if n != 3 || s.End() != 12288 {
-		t.Fatalf("%d entries, end %d", n, s.End())
-	}
 }
 
 // TestGoldenCalls prints every storage call of a few steps, to show what a group, a roll, a trim, a

@@ -25,6 +25,9 @@ type Entry struct {
 	// Start and End are half-open. For a state record, End is the offset up to which the record
 	// reflects the partition.
 	Start, End ident.Offset
+	// Arrived is when the entry was placed, in milliseconds since 1970. It is 0 where that is not
+	// known: earlier releases did not write it.
+	Arrived int64
 	// Payload is referenced until its group is reported. Nobody may write to it after Append.
 	Payload []byte
 	// CRC is the CRC32C of the payload. If it is 0, Append computes it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/vfs"
@@ -61,7 +62,8 @@ type line struct {
 	Start     ident.Offset   `json:"start,omitempty"`
 	Until     ident.Offset   `json:"until,omitempty"`
 	CRC       uint32         `json:"crc32c,omitempty"`
-	State     string         `json:"state,omitempty"` // of Type end: sealed, open, torn, damaged
+	Arrived   int64          `json:"arrived,omitempty"` // milliseconds since 1970
+	State     string         `json:"state,omitempty"`   // of Type end: sealed, open, torn, damaged
 	Detail    string         `json:"detail,omitempty"`
 }
 
@@ -101,10 +103,17 @@ func (p *printer) entry(e *Entry) error {
 	if p.opts.Entries {
 		p.print(&line{
 			Type: "entry", Position: e.Position, Bytes: int64(len(e.Payload)), Kind: e.Kind.String(), Topic: e.Partition.Topic.String(),
-			Partition: e.Partition.Index, Epoch: e.Epoch, Start: e.Start, Until: e.End, CRC: e.CRC,
-		}, "  %s %d+%d  partition %s  epoch %d  offsets [%d,%d)  crc32c %08x", e.Kind, e.Position, len(e.Payload), e.Partition, e.Epoch, e.Start, e.End, e.CRC)
+			Partition: e.Partition.Index, Epoch: e.Epoch, Start: e.Start, Until: e.End, CRC: e.CRC, Arrived: e.Arrived,
+		}, "  %s %d+%d  partition %s  epoch %d  offsets [%d,%d)  crc32c %08x%s", e.Kind, e.Position, len(e.Payload), e.Partition, e.Epoch, e.Start, e.End, e.CRC, arrivedText(e))
 	}
 	return p.err
+}
+
+func arrivedText(e *Entry) string {
+	if e.Arrived == 0 {
+		return ""
+	}
+	return "  arrived " + time.UnixMilli(e.Arrived).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 // end prints how the log ends.

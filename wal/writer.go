@@ -343,7 +343,7 @@ func (w *Writer) writeLocked(g *group) bool {
 }
 
 func (w *Writer) write(g *group) error {
-	g.build(w.inc, 0)
+	g.build(w.inc, flagArrival)
 	n, calls, err := g.segment.file.WriteVec(g.vec, int64(g.position-w.segs.base(g.segment)))
 	w.stats.groups.Add(1)
 	w.stats.groupWrites.Add(int64(calls))
