@@ -12,37 +12,27 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/controller"
 	"github.com/sluicemq/sluice/metadata/pb"
 	"github.com/sluicemq/sluice/storage"
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// Quorum is the metadata as this node reaches it: Raft, or in tests a bare state machine.
-type Quorum interface {
-	// Propose returns the answer once the command is committed and applied here;
-	// catalog.ErrUnavailable if its outcome is unknown.
-	Propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error)
-	Barrier(ctx context.Context) error
-	// View shows the state while nothing changes it. What it hands out is immutable.
-	View(func(*metadata.State))
-}
-
 // Catalog answers storage (storage.Catalog) and broker (broker.Topics) from the quorum.
 type Catalog struct {
-	quorum      Quorum
-	broker      int32
-	directory   string
-	deleteDelay time.Duration
-	now         func() time.Time
-	self        broker.Node
+	quorum    controller.Quorum
+	broker    int32
+	directory string
+	now       func() time.Time
+	self      broker.Node
 
 	mu        sync.Mutex // guards the block of producer ids
 	producers metadata.ProducerBlock
 }
 
 // NewCatalog joins one broker to the quorum. directory is the UUID of its data directory.
-func NewCatalog(q Quorum, self broker.Node, directory string, deleteDelay time.Duration, now func() time.Time) *Catalog {
-	return &Catalog{quorum: q, broker: self.ID, directory: directory, deleteDelay: deleteDelay, now: now, self: self}
+func NewCatalog(q controller.Quorum, self broker.Node, directory string, now func() time.Time) *Catalog {
+	return &Catalog{quorum: q, broker: self.ID, directory: directory, now: now, self: self}
 }
 
 // propose returns a command's answer; a refusal is an error.
@@ -168,30 +158,9 @@ func (c *Catalog) AdvanceLogStart(ctx context.Context, inc ident.Incarnation, tp
 	return err
 }
 
-// ExpireObjects turns prepared objects that are past their expiry into garbage.
-func (c *Catalog) ExpireObjects(ctx context.Context) error {
-	due := false
-	c.quorum.View(func(s *metadata.State) { due = s.ExpiryDue(c.now()) })
-	if !due {
-		return nil // an idle broker writes nothing
-	}
-	_, err := c.propose(ctx, metadata.NewExpireObjects())
-	return err
-}
-
-// Deletable lists objects to delete, with every key that may stand for them.
-func (c *Catalog) Deletable(limit int) (out []storage.DeadObject) {
-	c.quorum.View(func(s *metadata.State) {
-		for _, o := range s.Deletable(c.now(), c.deleteDelay, limit) {
-			out = append(out, storage.DeadObject{ID: o.ID, Keys: deadKeys(s.ClusterID(), &o)})
-		}
-	})
-	return out
-}
-
-// deadKeys lists the keys that may stand for a dead object: one where a commit said what the object is, and every kind of
-// one that was prepared and never committed.
-func deadKeys(clusterID string, o *metadata.DeadObject) []string {
+// DeadKeys lists the keys that may stand for a dead object: one key where a commit said what the
+// object is, and the key of every kind where the object was prepared and never committed.
+func DeadKeys(clusterID string, o *metadata.DeadObject) []string {
 	switch o.Kind {
 	case metadata.KindBundle:
 		return []string{object.Key(clusterID, o.ID, o.Writer, object.KindBundle)}
@@ -199,18 +168,6 @@ func deadKeys(clusterID string, o *metadata.DeadObject) []string {
 		return []string{object.Key(clusterID, o.ID, o.Writer, object.KindManifest)}
 	}
 	return object.Keys(clusterID, o.ID, o.Writer)
-}
-
-// ConfirmDeleted forgets objects that are gone from the bucket.
-func (c *Catalog) ConfirmDeleted(ctx context.Context, ids []ident.ObjectID) error {
-	_, err := c.propose(ctx, metadata.NewConfirmDeleted(ids))
-	return err
-}
-
-// Released lists partitions of deleted topics whose manifests still name ranges (E30).
-func (c *Catalog) Released(limit int) (heads []catalog.Head) {
-	c.quorum.View(func(s *metadata.State) { heads = s.Released(limit) })
-	return heads
 }
 
 // TopicByName finds a topic by name.

@@ -43,7 +43,7 @@ func TestI13_RepeatedCommandAnswersAsItsFirst(t *testing.T) {
 	q := &doubtful{state: metadata.New()}
 	q.must(t, metadata.NewBootstrap("AAAAAAAAAAAAAAAAAAAAAA", "dir"))
 	q.must(t, metadata.NewRegisterIncarnation(1, "dir", 0, 0))
-	c := NewCatalog(q, broker.Node{ID: 1}, "dir", time.Minute, time.Now)
+	c := NewCatalog(q, broker.Node{ID: 1}, "dir", time.Now)
 
 	q.doubt = 2
 	created, err := c.CreateTopic(t.Context(), broker.TopicSpec{Name: "t", Partitions: 1, ReplicationFactor: 1})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/controller"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
@@ -26,7 +27,7 @@ func TestE22_SlowRestoreBesideALivingBroker(t *testing.T) {
 			return nil
 		}
 		once = true
-		for i := range 2 * linksKept {
+		for i := range 2 * controller.LinksKept {
 			old.create(fmt.Sprintf("t%d", i), 1, nil)
 			old.snapshot()
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/controller"
 	"github.com/sluicemq/sluice/storage"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/mem"
@@ -35,7 +36,7 @@ func TestE22_RevivedDirectoryStopsAtItsStart(t *testing.T) {
 
 	dir, _ := restore(t, b)
 	before := len(b.made())
-	revived := serve(t, old, b, func(c *Config) { c.Storage.FlushInterval, c.Storage.DeleteDelay = time.Millisecond, time.Millisecond })
+	revived := serve(t, old, b, func(c *Config) { c.Storage.FlushInterval, c.DeleteDelay = time.Millisecond, time.Millisecond })
 	if err := revived.servedWith(); !errors.Is(err, metadata.ErrForeignLink) {
 		t.Errorf("the revived directory ended with %v, want %v", err, metadata.ErrForeignLink)
 	}
@@ -54,24 +55,24 @@ func TestE22_RevivedDirectoryStopsAtItsStart(t *testing.T) {
 func TestE22_PrunedChain(t *testing.T) {
 	b := &changes{Bucket: mem.New()}
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
-	for i := range 3 * linksKept {
+	for i := range 3 * controller.LinksKept {
 		r.create(fmt.Sprintf("t%d", i), 1, nil)
 		r.snapshot()
 	}
-	if links := r.links(); len(links) != linksKept {
-		t.Errorf("%d links are left, want %d: %v", len(links), linksKept, links)
+	if links := r.links(); len(links) != controller.LinksKept {
+		t.Errorf("%d links are left, want %d: %v", len(links), controller.LinksKept, links)
 	}
 	old := r.image()
 	r.kill()
 
 	dir, _ := restore(t, b)
 	restored := start(t, dir, b)
-	for i := range 3 * linksKept {
+	for i := range 3 * controller.LinksKept {
 		restored.create(fmt.Sprintf("u%d", i), 1, nil)
 		restored.snapshot()
 	}
-	if links := restored.links(); len(links) != 2*linksKept+1 {
-		t.Errorf("%d links are left, want those before restore, its own and %d: %v", len(links), linksKept, links)
+	if links := restored.links(); len(links) != 2*controller.LinksKept+1 {
+		t.Errorf("%d links are left, want those before restore, its own and %d: %v", len(links), controller.LinksKept, links)
 	}
 	before := len(b.made())
 	revived := serve(t, old, b)
@@ -124,12 +125,12 @@ func TestE22_PrunedAcrossStarts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "first")
 	for life := range 4 {
 		r := start(t, dir, b)
-		for i := range linksKept {
+		for i := range controller.LinksKept {
 			r.create(fmt.Sprintf("t%d-%d", life, i), 1, nil)
 			r.snapshot()
 		}
-		if links := r.links(); len(links) != linksKept {
-			t.Errorf("in life %d, %d links are left, want %d: %v", life, len(links), linksKept, links)
+		if links := r.links(); len(links) != controller.LinksKept {
+			t.Errorf("in life %d, %d links are left, want %d: %v", life, len(links), controller.LinksKept, links)
 		}
 		r.kill()
 	}
@@ -137,12 +138,12 @@ func TestE22_PrunedAcrossStarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := start(t, dir, b)
-	for i := range 2 * linksKept {
+	for i := range 2 * controller.LinksKept {
 		r.create(fmt.Sprintf("u%d", i), 1, nil)
 		r.snapshot()
 	}
-	if links := r.links(); len(links) != 2*linksKept {
-		t.Errorf("%d links are left, want those that nobody knows of and %d: %v", len(links), linksKept, links)
+	if links := r.links(); len(links) != 2*controller.LinksKept {
+		t.Errorf("%d links are left, want those that nobody knows of and %d: %v", len(links), controller.LinksKept, links)
 	}
 	r.end()
 }
@@ -187,7 +188,7 @@ func TestE22_RunningBrokerStopsAtItsNextSnapshot(t *testing.T) {
 		t.Errorf("the restored cluster gave offset %d, want 10", at)
 	}
 	r.flush()
-	if err := old.keeper.store(within(t)); !errors.Is(err, metadata.ErrForeignLink) {
+	if err := old.controller.Chain.Store(within(t)); !errors.Is(err, metadata.ErrForeignLink) {
 		t.Fatalf("the old broker's next snapshot: %v, want %v", err, metadata.ErrForeignLink)
 	}
 	if err := old.servedWith(); !errors.Is(err, metadata.ErrForeignLink) {
@@ -295,7 +296,6 @@ func TestE22_RestoreRefusesWhereObjectsGo(t *testing.T) {
 func TestE22_NothingIsDeletedBeforeASnapshot(t *testing.T) {
 	b := &changes{Bucket: mem.New()}
 	r := start(t, t.TempDir(), b)
-	r.cat.deleteDelay = 0
 	r.create("t", 1, nil)
 	r.produce("t", 0, values("a", 10)...)
 	r.flush()
@@ -306,7 +306,7 @@ func TestE22_NothingIsDeletedBeforeASnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	collect := func() {
-		if err := r.engine.Collect(within(t)); err != nil {
+		if err := r.collect(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -334,7 +334,6 @@ func TestE22_NothingIsDeletedBeforeASnapshot(t *testing.T) {
 func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	inner, dir := mem.New(), t.TempDir()
 	r := start(t, dir, inner)
-	r.cat.deleteDelay = 0
 	r.create("t", 1, nil)
 	r.create("gone", 1, nil)
 	r.produce("gone", 0, "x")
@@ -353,7 +352,7 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 		}
 		return nil
 	}}
-	r = serve(t, dir, b, func(c *Config) { c.Storage.FlushInterval, c.Storage.DeleteDelay = time.Millisecond, time.Millisecond })
+	r = serve(t, dir, b, func(c *Config) { c.Storage.FlushInterval, c.DeleteDelay = time.Millisecond, time.Millisecond })
 	r.produce("t", 0, values("b", 10)...)
 	r.consume("t", 0, 0, 20)
 	waiting := make(chan error, 1)
@@ -364,7 +363,7 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	if err := r.engine.Flush(ctx); err == nil {
 		t.Error("flush before the check went through")
 	}
-	if err := r.engine.Collect(within(t)); !errors.Is(err, bucket.ErrUnavailable) {
+	if err := r.collect(); !errors.Is(err, bucket.ErrUnavailable) {
 		t.Errorf("deletion before the check: %v", err)
 	}
 	for what, err := range asked(t, r.gate) {
@@ -381,7 +380,7 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	}
 	r.logs.await(t, "bucket probed")
 	r.flush()
-	if err := r.engine.Collect(within(t)); err != nil {
+	if err := r.collect(); err != nil {
 		t.Error(err)
 	}
 	made := b.made()
@@ -540,9 +539,8 @@ func TestE26_DamagedAndForeignObjects(t *testing.T) {
 	if at := r.produce("t", 0, "e"); at != 5 {
 		t.Errorf("offset %d after the damage, want 5", at)
 	}
-	r.cat.deleteDelay = 0
 	r.snapshot()
-	if err := r.engine.Collect(within(t)); err != nil {
+	if err := r.collect(); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []string{damaged, foreign} {
@@ -598,9 +596,8 @@ func TestE26_LeftOutBesideDamageIsKept(t *testing.T) {
 		t.Errorf("kept %q, unused %d; want %s kept", report.Objects.Kept, report.Objects.Unused, behind)
 	}
 	r := start(t, dir, b)
-	r.cat.deleteDelay = 0
 	r.snapshot()
-	if err := r.engine.Collect(within(t)); err != nil {
+	if err := r.collect(); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(keys(t, b), behind) {
@@ -766,7 +763,7 @@ func TestE26_DeletionAfterTheSnapshotIsForgotten(t *testing.T) {
 	if err := r.cat.DeleteTopic(within(t), first.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.engine.Collect(within(t)); err != nil {
+	if err := r.collect(); err != nil {
 		t.Fatal(err)
 	}
 	r.kill()

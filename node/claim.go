@@ -70,6 +70,8 @@ func fatalIdentity(err error) bool {
 // objects is a bucket as metadata wants it.
 type objects struct{ b bucket.Bucket }
 
+func (o objects) Delete(ctx context.Context, key string) error { return o.b.Delete(ctx, key) }
+
 func (o objects) Create(ctx context.Context, key string, body []byte) (bool, error) {
 	err := o.b.Create(ctx, key, bucket.NewBody(body))
 	if errors.Is(err, bucket.ErrExists) {

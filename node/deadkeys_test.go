@@ -17,7 +17,7 @@ func TestDeadKeys(t *testing.T) {
 		metadata.KindManifest: {object.Key("c", 7, 3, object.KindManifest)},
 	} {
 		dead.Kind = kind
-		if got := deadKeys("c", &dead); !slices.Equal(got, want) {
+		if got := DeadKeys("c", &dead); !slices.Equal(got, want) {
 			t.Errorf("kind %d: %q, want %q", kind, got, want)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/controller"
 	"github.com/sluicemq/sluice/storage"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/open"
@@ -49,9 +50,9 @@ func testConfig(dir string) Config {
 		Dir: dir, NodeID: 1,
 		Storage: storage.Config{
 			WALSegmentBytes: 1 << 20, WALBudgetBytes: 64 << 20, FlushInterval: time.Hour, RetentionInterval: time.Hour,
-			DeleteDelay: time.Hour, HotBytes: 4 << 10, ManifestAt: 4, FlushBytes: 4 << 10,
+			HotBytes: 4 << 10, ManifestAt: 4, FlushBytes: 4 << 10,
 		},
-		SnapshotInterval: time.Hour, SnapshotSoon: time.Hour, BucketWait: patience, StopTimeout: patience,
+		DeleteDelay: time.Hour, SnapshotInterval: time.Hour, SnapshotSoon: time.Hour, BucketWait: patience, StopTimeout: patience,
 	}
 }
 
@@ -243,9 +244,14 @@ func (r *rig) flush() {
 	}
 }
 
+// collect deletes what nothing refers to, without a delay.
+func (r *rig) collect() error {
+	return controller.NewGarbage(0, r.controllerDeps()).Collect(within(r.t))
+}
+
 func (r *rig) snapshot() {
 	r.t.Helper()
-	if err := r.keeper.store(within(r.t)); err != nil {
+	if err := r.controller.Chain.Store(within(r.t)); err != nil {
 		r.t.Fatalf("snapshot: %v", err)
 	}
 }

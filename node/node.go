@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/sluicemq/sluice/broker"
+	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/controller"
 	"github.com/sluicemq/sluice/metadata/pb"
 	"github.com/sluicemq/sluice/metadata/raft"
 	"github.com/sluicemq/sluice/storage"
@@ -29,6 +31,7 @@ type Config struct {
 	Storage storage.Config
 	Broker  broker.Config
 
+	DeleteDelay      time.Duration // how long an object stays after nothing refers to it; default 60 s (file.delete.delay.ms)
 	SnapshotInterval time.Duration // longest time between links of the snapshot chain
 	SnapshotSoon     time.Duration // from an administrative change to its link
 	BucketWait       time.Duration // how long a first start waits for an unreachable bucket
@@ -84,8 +87,9 @@ type Node struct {
 	cat    *Catalog
 	engine *storage.Engine
 	broker *broker.Broker
-	keeper *keeper
-	admin  *admin
+	// controller runs while this node leads the quorum.
+	controller *controller.Controller
+	admin      *admin
 
 	stopBroker  func() error  // ends it and returns how it ended; nil before it answers
 	brokerEnded chan struct{} // closed when the broker has ended
@@ -285,13 +289,19 @@ func (n *Node) joinCatalog() {
 		self.Endpoints[l.Name] = l.Endpoint()
 	}
 	n.cfg.Broker.NodeID, n.cfg.Broker.StopTimeout = self.ID, n.cfg.StopTimeout/2
-	n.cat = NewCatalog(n.raft, self, n.id.Directory, n.cfg.Storage.DeleteDelay, time.Now)
-	n.keeper = &keeper{
-		quorum: n.raft, bucket: n.gate, directory: n.id.Directory, log: n.deps.Log, fatal: n.fail,
-		interval: n.cfg.SnapshotInterval, soon: n.cfg.SnapshotSoon, changed: make(chan struct{}, 1),
-		own: filepath.Join(n.cfg.Dir, "links.json"),
+	n.cat = NewCatalog(n.raft, self, n.id.Directory, time.Now)
+	n.controller = controller.New(controller.Config{
+		DeleteDelay: n.cfg.DeleteDelay, SnapshotInterval: n.cfg.SnapshotInterval, SnapshotSoon: n.cfg.SnapshotSoon,
+		Directory: n.id.Directory, LinksFile: filepath.Join(n.cfg.Dir, "links.json"),
+	}, n.controllerDeps())
+	n.measure(n.controller.Garbage.Metrics())
+}
+
+func (n *Node) controllerDeps() controller.Deps {
+	return controller.Deps{
+		Quorum: n.raft, Bucket: objects{n.gate}, Keys: DeadKeys, Fatal: n.fail, Now: time.Now, Log: n.deps.Log,
+		Release: func(ctx context.Context, head *catalog.Head) error { return n.engine.ReleaseDeleted(ctx, head) },
 	}
-	n.keeper.readOwn()
 }
 
 // openStorage opens the log over what the disk holds.
@@ -308,7 +318,7 @@ func (n *Node) openStorage(ctx context.Context) (err error) {
 	return nil
 }
 
-// applied tells storage and the snapshot keeper what a command changed. The
+// applied tells storage and the controller what a command changed. The
 // quorum calls it in its own order, after the state shows it.
 func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 	e := n.opened.Load()
@@ -316,7 +326,7 @@ func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 		return // opening: storage reads the state itself
 	}
 	if Notify(e, n.cat, res.Changes) {
-		n.keeper.noteChange()
+		n.controller.Chain.NoteChange()
 	}
 }
 
@@ -387,8 +397,8 @@ func (n *Node) checkBucket() {
 	} else {
 		n.deps.Log.Info("bucket probed", "capabilities", caps.String())
 	}
-	n.keeper.noteChange()
-	n.keeper.run(n.ctx)
+	n.controller.Chain.NoteChange()
+	n.raft.WhileLeading(n.ctx, n.controller.Run)
 }
 
 // openGate opens the gate as soon as the bucket answers that the prefix is still this
@@ -497,7 +507,7 @@ func (n *Node) flushAndStore(ctx context.Context) error {
 			return fmt.Errorf("the bucket has not answered since the start: %w", err)
 		}
 	}
-	return errors.Join(n.engine.Flush(ctx), n.keeper.store(ctx))
+	return errors.Join(n.engine.Flush(ctx), n.controller.Chain.Store(ctx))
 }
 
 // stopDeadline is where Serve put it, or begins now for a node that never served.
@@ -510,3 +520,15 @@ func (n *Node) stopDeadline() time.Time {
 
 // ClusterID returns the cluster's id.
 func (n *Node) ClusterID() string { return n.id.ClusterID }
+
+// pause waits for d; false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

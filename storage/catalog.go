@@ -37,18 +37,4 @@ type Catalog interface {
 	ReleaseRanges(ctx context.Context, r catalog.RangeRelease) error
 	// AdvanceLogStart never moves it back; Engine.LogStartMoved is called before it returns.
 	AdvanceLogStart(ctx context.Context, inc ident.Incarnation, tp ident.TopicPartition, start ident.Offset) error
-
-	// ExpireObjects turns prepared objects that are past their expiry into garbage.
-	ExpireObjects(ctx context.Context) error
-	// Deletable lists garbage that nothing can refer to any more (I10, E22).
-	Deletable(limit int) []DeadObject
-	ConfirmDeleted(ctx context.Context, ids []ident.ObjectID) error
-	// Released lists deleted topics' partitions whose manifests still name ranges (E30).
-	Released(limit int) []catalog.Head
-}
-
-// DeadObject is an object to delete. Every key that may stand for it is deleted; an absent one is fine.
-type DeadObject struct {
-	ID   ident.ObjectID
-	Keys []string
 }

@@ -35,8 +35,6 @@ type Config struct {
 	UploadParallel int
 	// RetentionInterval is how often retention is checked; default 5 min (log.retention.check.interval.ms).
 	RetentionInterval time.Duration
-	// DeleteDelay is how long an object stays after nothing refers to it: longer than any reader keeps a plan; default 60 s (file.delete.delay.ms).
-	DeleteDelay time.Duration
 	// ProducersMax bounds the producer ids that one partition remembers; default 10,000.
 	ProducersMax int
 	// ProducerExpiry drops idle producer ids; default 24 h (producer.id.expiration.ms).
@@ -72,7 +70,6 @@ func (c Config) withDefaults() Config {
 	def(&c.FlushBytes, 16<<20)
 	num(&c.UploadParallel, 4)
 	dur(&c.RetentionInterval, 5*time.Minute)
-	dur(&c.DeleteDelay, time.Minute)
 	num(&c.ProducersMax, 10_000)
 	dur(&c.ProducerExpiry, 24*time.Hour)
 	num(&c.ManifestAt, 24)

@@ -110,10 +110,10 @@ func (w *workload) pass() { time.Sleep(10 * time.Second) }
 
 func (w *workload) collect() {
 	w.r.snapshot()
-	time.Sleep(2 * w.r.cfg.DeleteDelay)
+	time.Sleep(2 * w.r.deleteDelay)
 	if w.r.alive() {
 		_ = w.r.engine().Retain(w.r.t.Context())
-		_ = w.r.engine().Collect(w.r.t.Context())
+		_ = w.r.collectGarbage(w.r.t.Context())
 	}
 }
 

@@ -100,7 +100,6 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	e.work.Go(e.flushLoop)
 	e.work.Go(e.urgentLoop)
 	e.work.Go(e.retaining)
-	e.work.Go(e.collecting)
 	return e, nil
 }
 

@@ -38,7 +38,7 @@ func TestE7_ExpiredIDIsPlannedAgain(t *testing.T) {
 				r.mustSend(r.plain(tp[0], 1))
 				r.mustFlush()
 				r.snapshot()
-				time.Sleep(3 * r.cfg.DeleteDelay)
+				time.Sleep(3 * r.deleteDelay)
 				checkObjects(r)
 				if len(r.quorum.garbage()) > 0 {
 					t.Errorf("not collected: %v", r.quorum.garbage())
@@ -293,7 +293,7 @@ func TestE28_UploadInDoubtIsAbandoned(t *testing.T) {
 				}
 				time.Sleep(storage.ObjectExpiry + time.Minute)
 				r.snapshot()
-				time.Sleep(3 * r.cfg.DeleteDelay)
+				time.Sleep(3 * r.deleteDelay)
 				if slices.Contains(r.keys(), doubtful) {
 					t.Errorf("the object in doubt was never collected: %v", r.keys())
 				}

@@ -23,7 +23,6 @@ type meter struct {
 	bundles, bundleBytes          prometheus.Counter
 	flushSeconds                  prometheus.Histogram
 	logStartMoves                 prometheus.Counter
-	deletes, deleteFailures       prometheus.Counter
 	refusals, reads, taskFailures *prometheus.CounterVec
 }
 
@@ -49,9 +48,7 @@ func newMeter() *meter {
 			Name: "sluice_flush_seconds", Buckets: flushSecondsBuckets,
 			Help: "Duration of a pass of the flush that succeeded, from its first upload to its last commit; what waits for a bucket that is away counts.",
 		}),
-		logStartMoves:  counter("sluice_retention_log_start_moves_total", "Log starts that retention has moved."),
-		deletes:        counter("sluice_objects_deleted_total", "Objects that nothing referred to any more and that were deleted."),
-		deleteFailures: counter("sluice_object_delete_failures_total", "Objects that could not be deleted and are tried again."),
+		logStartMoves: counter("sluice_retention_log_start_moves_total", "Log starts that retention has moved."),
 		taskFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_storage_task_failures_total",
 			Help: "Attempts of background work that failed and are repeated.",
@@ -127,7 +124,7 @@ func (e *Engine) Metrics() []prometheus.Collector {
 	}
 	m, b := e.meter, &e.budget
 	return slices.Concat([]prometheus.Collector{
-		m.batches, m.bytes, m.refusals, m.reads, m.bundles, m.bundleBytes, m.flushSeconds, m.logStartMoves, m.deletes, m.deleteFailures, m.taskFailures,
+		m.batches, m.bytes, m.refusals, m.reads, m.bundles, m.bundleBytes, m.flushSeconds, m.logStartMoves, m.taskFailures,
 		totalsCollector{e},
 		gauge("sluice_wal_budget_used_bytes", "Bytes of the write-ahead log that are in use: queued, in its files and not yet in the bucket, in sealed tails.",
 			func() float64 { return float64(b.queued.Load() + b.span.Load() + b.tailBytes.Load()) }),

@@ -30,7 +30,7 @@ func TestE11_IdlePartitionKnowsItsProducers(t *testing.T) {
 				}
 				r.roll(busy)
 				r.snapshot()
-				time.Sleep(3 * r.cfg.DeleteDelay) // the state object outlives the ranges
+				time.Sleep(3 * r.deleteDelay) // the state object outlives the ranges
 				checkObjects(r)
 				if lost {
 					r.restore()

@@ -549,9 +549,10 @@ func (r *rig) replace(key string, b []byte) {
 // plan is made anew: what moved is found where it is now, what expired is not damage. An object that
 // the fresh plan names again and that is not there is.
 func TestE16_PlannedAnew(t *testing.T) {
-	quick := func(c *storage.Config) { c.DeleteDelay = 500 * time.Millisecond }
 	inBubble(t, func(t *testing.T) {
-		r, m, _ := cold(t, quick)
+		r, m, _ := cold(t)
+		r.deleteDelay = 500 * time.Millisecond // a reader outlives it
+		r.restart()
 		old := r.head(m.tp).Manifest
 		plans := 0
 		found, err := r.engine().FindRange(t.Context(), m.tp, 0, func() {
@@ -560,8 +561,8 @@ func TestE16_PlannedAnew(t *testing.T) {
 			}
 			r.fillFlushed(m, 4)
 			r.snapshot()
-			time.Sleep(time.Second)
-			if err := r.engine().Collect(t.Context()); err != nil {
+			time.Sleep(2 * r.deleteDelay)
+			if err := r.collectGarbage(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if r.head(m.tp).Manifest.Object == old.Object || r.hasObject(old.Object) {
@@ -573,7 +574,9 @@ func TestE16_PlannedAnew(t *testing.T) {
 		}
 	})
 	inBubble(t, func(t *testing.T) {
-		r, m, _ := cold(t, quick)
+		r, m, _ := cold(t)
+		r.deleteDelay = 500 * time.Millisecond // a reader outlives it
+		r.restart()
 		last := r.head(m.tp).Ranges[0]
 		slowReads(r, 3*time.Second)
 		answer := make(chan *storage.FetchPartition)
@@ -582,8 +585,8 @@ func TestE16_PlannedAnew(t *testing.T) {
 		r.advanceLog(m, last.End)
 		r.fillFlushed(m, 2) // its state moves on as well
 		r.snapshot()
-		time.Sleep(time.Second)
-		if err := r.engine().Collect(t.Context()); err != nil {
+		time.Sleep(2 * r.deleteDelay)
+		if err := r.collectGarbage(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if r.hasObject(last.Object) {
@@ -598,6 +601,8 @@ func TestE16_PlannedAnew(t *testing.T) {
 	})
 	inBubble(t, func(t *testing.T) {
 		r, m, _ := cold(t)
+		r.deleteDelay = 500 * time.Millisecond // a reader outlives it
+		r.restart()
 		r.bucket.Script(bucket.OpReadAt, fault.Missing)
 		if q := r.fetch(m.tp, 0, 100); m.holds(t, q) == 0 {
 			t.Errorf("there after the barrier: %+v", q)

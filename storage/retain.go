@@ -13,19 +13,7 @@ import (
 
 // retaining applies retention and keeps manifests in order, at its own pace.
 func (e *Engine) retaining() {
-	e.turns("retention", e.cfg.RetentionInterval, func(ctx context.Context) error {
-		return errors.Join(e.Retain(ctx), e.trim(ctx)) // what expired unflushed needs its segments no more
-	})
-}
-
-// collecting deletes garbage at its own pace: a bucket that deletes slowly must not keep the log from getting its segments back.
-func (e *Engine) collecting() {
-	e.turns("deletion", max(e.cfg.DeleteDelay/2, 10*time.Millisecond), e.Collect)
-}
-
-// turns calls turn at every interval, one call at a time, until the engine closes.
-func (e *Engine) turns(what string, interval time.Duration, turn func(context.Context) error) {
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(e.cfg.RetentionInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -33,8 +21,9 @@ func (e *Engine) turns(what string, interval time.Duration, turn func(context.Co
 			return
 		case <-ticker.C:
 		}
-		if err := turn(e.ctx); err != nil && e.ctx.Err() == nil {
-			e.log.Warn(what+" failed; trying again at its next turn", "err", err)
+		err := errors.Join(e.Retain(e.ctx), e.trim(e.ctx)) // what expired unflushed needs its segments no more
+		if err != nil && e.ctx.Err() == nil {
+			e.log.Warn("retention failed; trying again at its next turn", "err", err)
 		}
 	}
 }
@@ -190,73 +179,8 @@ func (p *partition) walkAbove(committed ident.Offset, visit func(*batch) bool) {
 	}
 }
 
-const (
-	deletesPerTurn  = 256 // paces deletion; a turn that found as many goes on at once
-	deletesParallel = 8   // objects deleted at once
-)
-
-// Collect deletes objects that nothing refers to and nothing can refer to any more (I10). The quorum
-// says which; a key that is gone already counts as deleted. As long as there is more than one step takes it goes on with
-// whole steps: deletes that never catch up hold back no deleted topic's objects.
-func (e *Engine) Collect(ctx context.Context) error {
-	for {
-		if err := e.deps.Catalog.ExpireObjects(ctx); err != nil {
-			return err
-		}
-		released := e.releaseDeleted(ctx) // a manifest that cannot be read keeps nothing else from going
-		dead := e.deps.Catalog.Deletable(deletesPerTurn)
-		gone, err := e.deleteObjects(ctx, dead)
-		if len(gone) > 0 {
-			err = errors.Join(err, e.deps.Catalog.ConfirmDeleted(ctx, gone))
-		}
-		if err != nil || len(dead) < deletesPerTurn {
-			return errors.Join(released, err)
-		}
-	}
-}
-
-// deleteObjects deletes several objects at once, since deletion must keep up with production. It
-// returns the objects that are gone for certain.
-func (e *Engine) deleteObjects(ctx context.Context, dead []DeadObject) (gone []ident.ObjectID, err error) {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, deletesParallel)
-	errs := make([]error, len(dead))
-	for i := range dead {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			errs[i] = e.deleteObject(ctx, &dead[i])
-		})
-	}
-	wg.Wait()
-	for i := range dead {
-		if errs[i] == nil {
-			gone = append(gone, dead[i].ID)
-			continue
-		}
-		e.meter.deleteFailures.Inc()
-	}
-	e.meter.deletes.Add(float64(len(gone)))
-	return gone, errors.Join(errs...)
-}
-
-func (e *Engine) deleteObject(ctx context.Context, o *DeadObject) error {
-	for _, key := range o.Keys {
-		if err := e.deps.Bucket.Delete(ctx, key); err != nil {
-			return fmt.Errorf("delete object %s: %w", key, err)
-		}
-	}
-	return nil
-}
-
-// releaseDeleted lets go of the ranges that manifests of deleted topics still name (E30).
-func (e *Engine) releaseDeleted(ctx context.Context) error {
-	var errs []error
-	for _, head := range e.deps.Catalog.Released(deletesPerTurn) {
-		head.LogStart = head.Manifest.End // all of it
-		if err := e.manifests.release(ctx, &head); err != nil {
-			errs = append(errs, fmt.Errorf("release manifest of deleted %s: %w", head.Partition, err))
-		}
-	}
-	return errors.Join(errs...)
+// ReleaseDeleted takes the ranges below the head's log start out of the manifest of a deleted topic's
+// partition (E30). Any broker may do this; the quorum's controller asks for it.
+func (e *Engine) ReleaseDeleted(ctx context.Context, head *catalog.Head) error {
+	return e.manifests.release(ctx, head)
 }

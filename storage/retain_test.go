@@ -219,12 +219,12 @@ func (r *rig) settled() {
 	r.accounted()
 	for range 3 { // prepared ids expire; a deleted topic's manifests are released step by step
 		time.Sleep(storage.ObjectExpiry + time.Minute)
-		if err := r.engine().Collect(context.Background()); err != nil {
+		if err := r.collectGarbage(context.Background()); err != nil {
 			r.t.Fatal(err)
 		}
 		r.snapshot()
-		time.Sleep(2 * r.cfg.DeleteDelay)
-		if err := r.engine().Collect(context.Background()); err != nil {
+		time.Sleep(2 * r.deleteDelay)
+		if err := r.collectGarbage(context.Background()); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -253,7 +253,7 @@ func TestE22_DeletionWaits(t *testing.T) {
 		r.snapshot() // S still names it
 		stays := func(when string) {
 			t.Helper()
-			if err := r.engine().Collect(t.Context()); err != nil {
+			if err := r.collectGarbage(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if !r.hasObject(first) {
@@ -266,14 +266,14 @@ func TestE22_DeletionWaits(t *testing.T) {
 			t.Fatal("the object still holds the partition's state: the test needs another")
 		}
 		stays("before a snapshot was stored")
-		time.Sleep(10 * r.cfg.DeleteDelay)
+		time.Sleep(10 * r.deleteDelay)
 		stays("before a snapshot was stored, however late")
 		r.restart()
 		stays("after a restart, before a snapshot was stored")
 		r.fillFlushed(m, 1)
 		r.snapshot()
 		second := r.head(m.tp).Ranges[0].Object
-		if err := r.engine().Collect(t.Context()); err != nil {
+		if err := r.collectGarbage(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		r.advanceLog(m, 3)
@@ -281,7 +281,7 @@ func TestE22_DeletionWaits(t *testing.T) {
 			t.Error("not deleted, though snapshot and delay have passed")
 		}
 		r.snapshot()
-		time.Sleep(r.cfg.DeleteDelay / 2)
+		time.Sleep(r.deleteDelay / 2)
 		if !r.hasObject(second) {
 			t.Error("deleted before the delay")
 		}
@@ -293,7 +293,9 @@ func TestE22_DeletionWaits(t *testing.T) {
 func TestDeletesFail(t *testing.T) {
 	for _, f := range []fault.Fault{fault.Busy, fault.Refused, fault.Denied, fault.Lost, fault.Hang} {
 		inBubble(t, func(t *testing.T) {
-			r := newRig(t, 1, func(c *storage.Config) { c.DeleteDelay, c.FlushInterval = time.Hour, time.Hour })
+			r := newClosedRig(t, 1, func(c *storage.Config) { c.FlushInterval = time.Hour })
+			r.deleteDelay = time.Hour
+			r.mustOpen()
 			m := r.newLog("a", nil)
 			time.Sleep(10 * time.Minute) // so that the delay does not end with one of the engine's own turns
 			r.fillFlushed(m, 12)
@@ -304,7 +306,7 @@ func TestDeletesFail(t *testing.T) {
 			time.Sleep(59 * time.Minute)
 			r.bucket.Script(bucket.OpDelete, fault.None, fault.None, f)
 			time.Sleep(2 * time.Minute)
-			if err := r.engine().Collect(t.Context()); err == nil {
+			if err := r.collectGarbage(t.Context()); err == nil {
 				t.Errorf("fault %d: no error, %d deletes", f, r.bucket.Calls(bucket.OpDelete))
 			}
 			if n := len(r.keys()); n > before-5 {
@@ -451,7 +453,7 @@ func TestE30_Repeated(t *testing.T) {
 			}
 			r.accounted()
 			r.deleteTopic(gone.tp.Topic)
-			for r.engine().Collect(t.Context()) != nil {
+			for r.collectGarbage(t.Context()) != nil {
 			}
 			r.accounted()
 			r.quorum.decide(nil)
@@ -514,7 +516,7 @@ func manifestLife(t *testing.T, decide func(int, *pb.Command) fate) int {
 					r.deleteTopic(gone.tp.Topic)
 				}
 			})
-			do(func() { _ = r.engine().Collect(context.Background()) })
+			do(func() { _ = r.collectGarbage(context.Background()) })
 		}
 	}
 	commands := r.quorum.commands() - start
@@ -534,11 +536,12 @@ func deleted(r *rig, m *modelLog) (gone bool) {
 // A topic that always gets more and keeps little: objects, ranges, index and WAL stay flat.
 func TestSoakStaysFlat(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) {
+		r := newClosedRig(t, 1, func(c *storage.Config) {
 			c.RetentionInterval = 2 * time.Second
-			c.DeleteDelay = 5 * time.Second
 			c.HotBytes = 2 << 10
 		})
+		r.deleteDelay = 5 * time.Second
+		r.mustOpen()
 		m := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"})
 		class := r.newLog("b", map[string]string{catalog.ConfigRetentionBytes: "3000", catalog.ConfigDurability: "object"})
 		cycles := 400
@@ -579,9 +582,11 @@ func TestSoakStaysFlat(t *testing.T) {
 // A bucket that deletes slowly, or not at all, keeps the log from nothing: retention moves on, and segments come back.
 func TestRetentionBesideHungDeletes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) {
-			c.FlushInterval, c.FlushBytes, c.RetentionInterval, c.DeleteDelay = 1000*time.Hour, 1<<30, 2*time.Second, time.Second
+		r := newClosedRig(t, 1, func(c *storage.Config) {
+			c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 1<<30, 2*time.Second
 		})
+		r.deleteDelay = time.Second
+		r.mustOpen()
 		m := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"})
 		r.fillFlushed(m, 12)
 		r.advanceLog(m, 11)
@@ -615,7 +620,7 @@ func TestRetentionBesideHungDeletes(t *testing.T) {
 // E30: a topic deleted while there is more to delete than one step takes is let go of at the next step, not when all is done.
 func TestE30_DeletedTopicBesideManyDeletes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		r := newRig(t, 1, func(c *storage.Config) { c.DeleteDelay, c.FlushInterval = time.Minute, 1000*time.Hour })
+		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = 1000 * time.Hour })
 		m, doomed := r.newLog("a", nil), r.newLog("doomed", nil)
 		r.fillFlushed(doomed, 12)
 		r.fillFlushed(m, 700)

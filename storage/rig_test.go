@@ -18,6 +18,7 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/controller"
 	"github.com/sluicemq/sluice/metadata/pb"
 	"github.com/sluicemq/sluice/node"
 	"github.com/sluicemq/sluice/storage"
@@ -58,6 +59,8 @@ type rig struct {
 	previous   *crashfs.FS // the disk as the process before saw it
 	history    *history
 	topics     uint8
+	// deleteDelay is how long the controller keeps an object that nothing refers to.
+	deleteDelay time.Duration
 	// onCreate, if set, is called before an object goes to the bucket.
 	onCreate func(key string)
 }
@@ -67,7 +70,7 @@ func smallKnobs() storage.Config {
 	return storage.Config{
 		WALDir: "/data/wal", WALSegmentBytes: 64 << 10, WALBudgetBytes: 16 << 20,
 		HotBytes: 4 << 10, CacheBytes: 1 << 20, FlushInterval: time.Second, FlushBytes: 2 << 10,
-		UploadParallel: 2, RetentionInterval: time.Hour, DeleteDelay: time.Minute, ManifestAt: 4,
+		UploadParallel: 2, RetentionInterval: time.Hour, ManifestAt: 4,
 	}
 }
 
@@ -80,7 +83,7 @@ func newRig(t testing.TB, seed uint64, change ...func(*storage.Config)) *rig {
 
 // newClosedRig is newRig before the first start.
 func newClosedRig(t testing.TB, seed uint64, change ...func(*storage.Config)) *rig {
-	r := &rig{t: t, cfg: smallKnobs(), quorum: newQuorum(t), objects: mem.New(), disk: crashfs.New(seed), history: newHistory(t)}
+	r := &rig{t: t, cfg: smallKnobs(), quorum: newQuorum(t), objects: mem.New(), disk: crashfs.New(seed), history: newHistory(t), deleteDelay: time.Minute}
 	for _, c := range change {
 		c(&r.cfg)
 	}
@@ -109,6 +112,9 @@ type process struct {
 	disk    *crashfs.FS
 	catalog *node.Catalog
 	engine  *storage.Engine
+	garbage *controller.Garbage
+	endWork context.CancelFunc // of garbage
+	work    sync.WaitGroup
 	opened  atomic.Bool
 	killed  atomic.Bool
 	fatal   atomic.Pointer[error]
@@ -148,7 +154,7 @@ func (p *process) fail(err error) { p.fatal.CompareAndSwap(nil, &err) }
 func (r *rig) open() error {
 	p := &process{rig: r, disk: r.disk}
 	q := &session{quorum: r.quorum, process: p}
-	p.catalog = node.NewCatalog(q, broker.Node{ID: nodeID, Host: "localhost", Port: 9092}, directory, r.cfg.DeleteDelay, time.Now)
+	p.catalog = node.NewCatalog(q, broker.Node{ID: nodeID, Host: "localhost", Port: 9092}, directory, time.Now)
 	var err error
 	p.engine, err = storage.Open(r.t.Context(), r.cfg, storage.Deps{
 		FS: p.disk, Bucket: &processBucket{inner: r.bucket, process: p}, Catalog: p.catalog,
@@ -159,9 +165,46 @@ func (r *rig) open() error {
 		return err
 	}
 	p.opened.Store(true)
+	p.startGarbage(q)
 	r.process = p
 	return nil
 }
+
+// startGarbage runs the controller's part that deletes objects, as the node that leads the quorum does.
+func (p *process) startGarbage(q controller.Quorum) {
+	p.garbage = controller.NewGarbage(p.rig.deleteDelay, controller.Deps{
+		Quorum: q, Bucket: garbageBucket{&processBucket{inner: p.rig.bucket, process: p}}, Keys: node.DeadKeys,
+		Release: p.engine.ReleaseDeleted, Now: time.Now, Log: logger(),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	p.endWork = cancel
+	p.work.Go(func() { p.garbage.Run(ctx) })
+}
+
+// garbageBucket is the part of a bucket that deleting objects needs.
+type garbageBucket struct{ *processBucket }
+
+func (garbageBucket) Create(context.Context, string, []byte) (bool, error) {
+	panic("BUG: deleting objects creates none")
+}
+
+func (garbageBucket) ReadAll(context.Context, string, int64) ([]byte, bool, error) {
+	panic("BUG: deleting objects reads none")
+}
+
+func (garbageBucket) List(context.Context, string) ([]string, error) {
+	panic("BUG: nothing is deleted because a list names it")
+}
+
+// close ends what the process runs.
+func (p *process) close() error {
+	p.endWork()
+	p.work.Wait()
+	return p.engine.Close()
+}
+
+// collectGarbage deletes what can be deleted now.
+func (r *rig) collectGarbage(ctx context.Context) error { return r.process.garbage.Collect(ctx) }
 
 func (r *rig) mustOpen() {
 	r.t.Helper()
@@ -190,7 +233,7 @@ func (r *rig) end(cut bool) {
 		disk = disk.Crash()
 	}
 	r.disk = disk
-	_ = p.engine.Close() // of a dead process: ends its goroutines, changes nothing
+	_ = p.close() // of a dead process: ends its goroutines, changes nothing
 	r.history.ended()
 }
 
@@ -214,7 +257,7 @@ func (r *rig) stop() {
 		return
 	}
 	r.checkCounts(p)
-	if err := p.engine.Close(); err != nil && !p.dead() && p.fatal.Load() == nil {
+	if err := p.close(); err != nil && !p.dead() && p.fatal.Load() == nil {
 		r.t.Errorf("close: %v", err)
 	}
 	r.process = nil

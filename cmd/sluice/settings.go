@@ -76,6 +76,7 @@ func (s *settings) nodeConfig(listeners []node.Listener, admin net.Listener) (no
 	return node.Config{
 		Dir: s.dir, NodeID: int32(c.Int("node.id")), Rack: c.Value("broker.rack"),
 		Storage: s.storageConfig(topics), Broker: s.brokerConfig(s.shown(listeners, admin)),
+		DeleteDelay:      c.Duration("sluice.delete.delay"),
 		SnapshotInterval: c.Duration("sluice.snapshot.interval"), SnapshotSoon: c.Duration("sluice.snapshot.after.change"),
 		BucketWait: c.Duration("sluice.bucket.wait"), StopTimeout: c.Duration("sluice.stop.timeout"),
 		MetricsPartitionsMax: int(c.Int("sluice.metrics.partitions.max")),
@@ -89,8 +90,8 @@ func (s *settings) storageConfig(topics *catalog.TopicDefaults) storage.Config {
 		WALSegmentBytes: c.Size("sluice.wal.segment.bytes"), WALBudgetBytes: s.walBudget,
 		HotBytes: c.Size("sluice.hot.bytes"), CacheBytes: c.Size("sluice.cache.bytes"), UnflushedBatchesMax: c.Size("sluice.unflushed.batches.max"),
 		FlushInterval: c.Duration("sluice.flush.interval"), FlushBytes: c.Size("sluice.flush.bytes"), UploadParallel: int(c.Int("sluice.upload.parallel")),
-		RetentionInterval: c.Ms("log.retention.check.interval.ms"), DeleteDelay: c.Duration("sluice.delete.delay"),
-		ProducerExpiry: c.Ms("producer.id.expiration.ms"), TopicDefaults: topics,
+		RetentionInterval: c.Ms("log.retention.check.interval.ms"),
+		ProducerExpiry:    c.Ms("producer.id.expiration.ms"), TopicDefaults: topics,
 	}
 }
 

@@ -30,6 +30,8 @@ var forbidden = []edge{
 	{"metadata", "storage", "the quorum holds facts, not bytes; node joins the two"},
 	{"storage", "broker", "imports point down"},
 	{"metadata", "broker", "imports point down"},
+	{"metadata", "metadata/controller", "the state machine judges commands, whoever proposes them"},
+	{"metadata/raft", "metadata/controller", "the same"},
 	{"broker", "metadata", "broker declares Topics, node joins the two"},
 	{"broker/group", "storage", "groups are values in, values out; their shell appends"},
 	{"broker/group", "catalog", "the same: what topics there are is an argument"},

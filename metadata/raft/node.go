@@ -227,6 +227,45 @@ func (n *Node) lead(ctx context.Context, stand func() error) error {
 	return n.failure()
 }
 
+// WhileLeading calls act while this node leads the quorum, with a context that ends with the
+// leadership, and again after each election that the node wins. It returns when ctx or the node has
+// ended and act has returned. One caller at a time: the changes of leadership have one reader.
+func (n *Node) WhileLeading(ctx context.Context, act func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
+	whileLeading(ctx, n.raft.LeaderCh(), func() bool { return n.raft.State() == hraft.Leader }, act)
+}
+
+// whileLeading is told of changes by changed, which may repeat itself and holds only the newest.
+func whileLeading(ctx context.Context, changed <-chan bool, leads func() bool, act func(context.Context)) {
+	for ctx.Err() == nil {
+		if !leads() && !await(ctx, changed, true) {
+			return
+		}
+		term, end := context.WithCancel(ctx)
+		var acting sync.WaitGroup
+		acting.Go(func() { act(term) })
+		await(ctx, changed, false)
+		end()
+		acting.Wait()
+	}
+}
+
+// await returns when changed says want, or false when ctx ends.
+func await(ctx context.Context, changed <-chan bool, want bool) bool {
+	for {
+		select {
+		case is := <-changed:
+			if is == want {
+				return true
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // failure is why the node can go on no more, nil while it can.
 func (n *Node) failure() error {
 	n.mu.RLock()

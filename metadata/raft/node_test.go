@@ -108,6 +108,61 @@ func TestStartStandsForElectionAtOnce(t *testing.T) {
 	}
 }
 
+// What runs where the quorum is led begins once the node leads, and has ended when WhileLeading returns.
+func TestWhileLeading(t *testing.T) {
+	for _, end := range []string{"caller", "node"} {
+		n := openNode(t, t.TempDir(), testDeps(t))
+		ctx, cancel := context.WithCancel(t.Context())
+		began, ended, returned := make(chan struct{}), false, make(chan struct{})
+		go func() {
+			defer close(returned)
+			n.WhileLeading(ctx, func(term context.Context) {
+				close(began)
+				<-term.Done()
+				ended = true
+			})
+		}()
+		<-began
+		if end == "caller" {
+			cancel()
+		} else if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		<-returned
+		if !ended {
+			t.Errorf("ended by the %s: WhileLeading returned before what it ran", end)
+		}
+		cancel()
+	}
+}
+
+// A node that stops leading and leads again gives each leadership its own context.
+func TestWhileLeadingAgain(t *testing.T) {
+	leads := make(chan bool)
+	terms := make(chan context.Context)
+	ctx, cancel := context.WithCancel(t.Context())
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		whileLeading(ctx, leads, func() bool { return true }, func(term context.Context) {
+			terms <- term
+			<-term.Done()
+		})
+	}()
+	first := <-terms
+	leads <- true // said again of the leadership that goes on
+	if first.Err() != nil {
+		t.Error("a leadership that goes on was ended")
+	}
+	leads <- false
+	second := <-terms
+	if first.Err() == nil || second.Err() != nil {
+		t.Errorf("first leadership %v, second %v", first.Err(), second.Err())
+	}
+	cancel()
+	<-returned
+}
+
 func TestRestartFallsBackToTheOlderSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	n := openNode(t, dir, testDeps(t))

@@ -1,0 +1,113 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/metadata"
+	"github.com/sluicemq/sluice/metadata/pb"
+)
+
+// Quorum is the metadata as a node reaches it: Raft, or in tests a bare state machine.
+type Quorum interface {
+	// Propose returns the answer once the command is committed and applied here;
+	// catalog.ErrUnavailable if its outcome is unknown.
+	Propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error)
+	// Barrier returns when everything committed before the call is applied here.
+	Barrier(ctx context.Context) error
+	// View shows the state while nothing changes it. What it hands out is immutable.
+	View(func(*metadata.State))
+}
+
+// Bucket is what the controller needs of the object store.
+type Bucket interface {
+	metadata.Bucket
+	// Delete of an absent key succeeds.
+	Delete(ctx context.Context, key string) error
+}
+
+// Config says how often the controller acts. All values are needed.
+type Config struct {
+	// DeleteDelay is how long an object stays after nothing refers to it: longer than any reader
+	// keeps a plan (E16).
+	DeleteDelay time.Duration
+	// SnapshotInterval is the longest time between two links of the snapshot chain.
+	SnapshotInterval time.Duration
+	// SnapshotSoon is the time from an administrative change to its link.
+	SnapshotSoon time.Duration
+	// Directory is the UUID of this node's data directory; it stands in the links that it stores.
+	Directory string
+	// LinksFile is the path at which this directory keeps the list of links that it may prune.
+	LinksFile string
+}
+
+// Deps are the parts that a controller works with.
+type Deps struct {
+	Quorum Quorum
+	Bucket Bucket
+	// Keys returns every key that may stand for a dead object.
+	Keys func(clusterID string, o *metadata.DeadObject) []string
+	// Release takes the ranges below the head's log start out of the manifest that the head names.
+	Release func(ctx context.Context, head *catalog.Head) error
+	// Fatal is told that this directory is not the cluster's any more.
+	Fatal func(error)
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Controller joins what runs where the quorum is led.
+type Controller struct {
+	quorum  Quorum
+	log     *slog.Logger
+	Chain   *Chain
+	Garbage *Garbage
+}
+
+// New returns a controller that does nothing before [Controller.Run].
+func New(cfg Config, deps Deps) *Controller {
+	return &Controller{quorum: deps.Quorum, log: deps.Log, Chain: newChain(cfg, deps), Garbage: NewGarbage(cfg.DeleteDelay, deps)}
+}
+
+// Run acts until ctx ends, which is when the node leads the quorum no more. It waits first for what
+// was decided before, so that it plans on a state that is no older than its leadership.
+func (c *Controller) Run(ctx context.Context) {
+	for err := c.quorum.Barrier(ctx); err != nil; err = c.quorum.Barrier(ctx) {
+		c.log.Warn("the controller waits for the metadata quorum", "err", err)
+		if !pause(ctx, barrierPause) {
+			return
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { c.Chain.run(ctx) })
+	wg.Go(func() { c.Garbage.Run(ctx) })
+	wg.Wait()
+}
+
+// barrierPause lies between two attempts to reach the quorum.
+const barrierPause = time.Second
+
+// propose returns a command's answer; a refusal is an error.
+func propose(ctx context.Context, q Quorum, cmd *pb.Command) error {
+	res, err := q.Propose(ctx, cmd)
+	if err = errors.Join(err, res.Err); err != nil {
+		return fmt.Errorf("%s: %w", metadata.CommandName(cmd), err)
+	}
+	return nil
+}
+
+// pause waits for d; false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
