@@ -12,17 +12,17 @@ import (
 	"github.com/sluicemq/sluice/internal/unzeroed"
 )
 
-// BlockBytes is the size of a block; blocks begin at its multiples. A GET of 1
-// MiB costs a store about the same time to the first byte as a small one.
+// BlockBytes is the size of a block. Blocks begin at its multiples. For a GET of 1 MiB a store
+// takes about as long to the first byte as for a small one.
 const BlockBytes = 1 << 20
 
-// ErrClosed is what readers get whose block was on its way when the cache closed.
+// ErrClosed is the error of readers whose block was still being read when the cache closed.
 var ErrClosed = errors.New("block cache is closed")
 
 // ReadFunc fills all of p from position pos of the object under key, or fails.
 type ReadFunc func(ctx context.Context, key string, p []byte, pos int64) error
 
-// Object is what the cache has to know of an object.
+// Object is what the cache has to know about an object.
 type Object struct {
 	ID    ident.ObjectID
 	Key   string
@@ -31,33 +31,33 @@ type Object struct {
 
 // Stats counts since the start.
 type Stats struct {
-	Hits, Misses  int64 // blocks; one that is on its way is a hit
+	Hits, Misses  int64 // in blocks; a block that is being read counts as a hit
 	Reads, Failed int64
 	ReadBytes     int64
 	Evicted       int64 // blocks
-	Bytes         int64 // kept now
+	Bytes         int64 // bytes that are kept now
 }
 
 // Cache is a block cache with a budget. What stays is decided by the policy in policy.go.
 type Cache struct {
 	read ReadFunc
 
-	ctx    context.Context // of reads: ends with Close
+	ctx    context.Context // context of the reads; ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
 	hits, misses, reads, failed, readBytes, evicted atomic.Int64
 
-	mu      sync.Mutex // guards what follows; never held during a read
+	mu      sync.Mutex // guards the fields below; never held during a read
 	closed  bool
 	kept    policy
 	flights map[blockID]*flight
 }
 
-// flight is a block on its way.
+// flight is a block that is being read.
 type flight struct {
-	waiters int  // guarded by Cache.mu; at 0 the read is ended
-	ahead   bool // guarded by Cache.mu; nobody but read-ahead wants the block yet
+	waiters int  // guarded by Cache.mu; when it reaches 0, the read is ended
+	ahead   bool // guarded by Cache.mu; only read-ahead wants the block so far
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when bytes and err are set
 	bytes   []byte
@@ -73,7 +73,7 @@ func New(bytesMax int64, read ReadFunc) *Cache {
 	return c
 }
 
-// Close ends the reads on their way and waits for them. Get answers ErrClosed afterwards.
+// Close ends the reads that are under way and waits for them. Get returns ErrClosed afterwards.
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -83,8 +83,8 @@ func (c *Cache) Close() error {
 	return nil
 }
 
-// Get returns n bytes of an object from pos on. They are read-only and may be
-// shared with other readers. A run inside one block is not copied.
+// Get returns n bytes of an object from pos on. They are read-only and may be shared with other
+// readers. A run inside one block is not copied.
 func (c *Cache) Get(ctx context.Context, o Object, pos, n int64) ([]byte, error) {
 	pieces, err := c.Pieces(ctx, o, pos, n)
 	if err != nil || len(pieces) == 0 {
@@ -96,12 +96,14 @@ func (c *Cache) Get(ctx context.Context, o Object, pos, n int64) ([]byte, error)
 	return slices.Concat(pieces...), nil
 }
 
-// Pieces is Get without a copy: the bytes come in order, cut where one block ends and the next one begins.
+// Pieces is Get without a copy. The bytes come in order, cut where one block ends and the next
+// begins.
 func (c *Cache) Pieces(ctx context.Context, o Object, pos, n int64) ([][]byte, error) {
 	return c.pieces(ctx, o, pos, n, false)
 }
 
-// Ahead brings n bytes of an object from pos on into the cache for a reader who will ask for them.
+// Ahead brings n bytes of an object from pos on into the cache, for a reader that will ask for
+// them.
 func (c *Cache) Ahead(ctx context.Context, o Object, pos, n int64) error {
 	_, err := c.pieces(ctx, o, pos, n, true)
 	return err
@@ -121,7 +123,7 @@ func (c *Cache) pieces(ctx context.Context, o Object, pos, n int64, ahead bool) 
 			c.leave(w)
 		}
 	}()
-	for number := first; number <= last; number++ { // all set out before any is waited for
+	for number := first; number <= last; number++ { // all reads start before any is waited for
 		w, err := c.join(o, number, ahead)
 		if err != nil {
 			return nil, err
@@ -141,7 +143,7 @@ func (c *Cache) pieces(ctx context.Context, o Object, pos, n int64, ahead bool) 
 	return pieces, nil
 }
 
-// wait is one reader's claim on one block: its bytes, or a flight.
+// wait is one reader's claim on one block: the bytes, or a flight.
 type wait struct {
 	id     blockID
 	bytes  []byte
@@ -160,7 +162,8 @@ func (w *wait) get(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// join finds a block, or boards its flight, or starts one. Each join is left once.
+// join finds a block in the cache, joins its flight, or starts one. Each join is followed by one
+// leave.
 func (c *Cache) join(o Object, number int64, ahead bool) (wait, error) {
 	id := blockID{o.ID, number}
 	c.mu.Lock()
@@ -188,8 +191,8 @@ func (c *Cache) join(o Object, number int64, ahead bool) (wait, error) {
 	return wait{id: id, flight: f}, nil
 }
 
-// startLocked begins to read a block. The read belongs to all who wait for it,
-// so it lives on the cache's context and ends early only when nobody waits.
+// startLocked begins to read a block. The read belongs to everybody who waits for it. So it uses
+// the cache's context, and ends early only when nobody waits any more.
 func (c *Cache) startLocked(o Object, id blockID) *flight {
 	ctx, cancel := context.WithCancel(c.ctx)
 	f := &flight{cancel: cancel, done: make(chan struct{})}
@@ -218,12 +221,13 @@ func (c *Cache) fly(ctx context.Context, o Object, id blockID, f *flight) {
 	close(f.done)
 }
 
-// land takes a flight off the board and keeps its block.
+// land takes a flight off the list and keeps its block.
 func (c *Cache) land(id blockID, f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.flights[id] != f {
-		return // everyone left, or the object was forgotten: it may be read again by now
+		// Every reader has left, or the object was forgotten: the block may be read again by now.
+		return
 	}
 	delete(c.flights, id)
 	if f.err == nil {
@@ -231,7 +235,8 @@ func (c *Cache) land(id blockID, f *flight) {
 	}
 }
 
-// leave ends a reader's claim. The last one to leave a flight that has not landed ends its read.
+// leave ends a reader's claim. When the last reader leaves a flight that has not landed, the read
+// is ended.
 func (c *Cache) leave(w wait) {
 	if w.flight == nil {
 		return
@@ -240,13 +245,14 @@ func (c *Cache) leave(w wait) {
 	defer c.mu.Unlock()
 	w.flight.waiters--
 	if w.flight.waiters == 0 && c.flights[w.id] == w.flight {
-		delete(c.flights, w.id) // who comes now starts anew instead of boarding a read that ends
+		// A later reader starts anew and does not join a read that is being ended.
+		delete(c.flights, w.id)
 		w.flight.cancel()
 	}
 }
 
-// Forget drops an object's blocks: those whose checksums did not fit, so that the
-// next reader asks the bucket again, or those of an object that was deleted.
+// Forget drops an object's blocks, because their checksums did not match, so that the next reader
+// asks the bucket again, or because the object was deleted.
 func (c *Cache) Forget(object ident.ObjectID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,7 +263,7 @@ func (c *Cache) Forget(object ident.ObjectID) {
 	}
 	for id := range c.flights {
 		if id.object == object {
-			delete(c.flights, id) // its waiters get it, nobody else does
+			delete(c.flights, id) // its waiters get the block, nobody else does
 		}
 	}
 }

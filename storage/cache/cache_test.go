@@ -13,7 +13,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// store serves objects from memory, holding reads back until it is told to let them go.
+// store serves objects from memory and holds reads back until the test lets them go.
 type store struct {
 	mu      sync.Mutex
 	objects map[string][]byte
@@ -99,7 +99,8 @@ func TestBudget(t *testing.T) {
 	s, objects := newStore(4 * BlockBytes)
 	c := New(2*BlockBytes, s.read)
 	defer c.Close()
-	for _, pos := range []int64{0, 1, 1, 2, 1, 0} { // 0, the oldest, goes for 2 and comes again
+	// Block 0, the oldest, is evicted for block 2 and is read again.
+	for _, pos := range []int64{0, 1, 1, 2, 1, 0} {
 		s.want(t, c, objects[0], pos*BlockBytes, 1)
 	}
 	want := []int64{0, BlockBytes, 2 * BlockBytes, 0}
@@ -145,7 +146,8 @@ func TestSingleFlight(t *testing.T) {
 	})
 }
 
-// The one who started a read and goes away does not take the others along; the last one ends it.
+// If the reader that started a read goes away, the others still get the block. When the last one
+// goes, the read is ended.
 func TestCancelledWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, objects := newStore(100)
@@ -181,7 +183,7 @@ func TestCancelledWaiters(t *testing.T) {
 		if err := <-errs; !errors.Is(err, context.Canceled) {
 			t.Errorf("third: %v", err)
 		}
-		synctest.Wait() // its read has ended, nobody opened the gate
+		synctest.Wait() // the read has ended although nobody opened the gate
 		if st := c.Stats(); st.Failed != 1 || len(c.flights) != 0 {
 			t.Errorf("an abandoned read goes on: %+v", st)
 		}
@@ -194,12 +196,14 @@ func TestCancelledWaiters(t *testing.T) {
 	})
 }
 
-// Who comes after the last waiter left does not board a read that is being ended, even
-// if the store is slow to notice; and who leaves a read that is off the board disturbs no later one.
+// A reader that comes after the last waiter left does not join the read that is being ended, even
+// if the store notices the end late. A reader that leaves a read that is off the list does not
+// disturb a later one.
 func TestAbandonedReadIsNotBoarded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, objects := newStore(100)
-		gates := make(chan chan error, 4) // one per read, in order; deaf to its context
+		// One per read, in order; a read at a gate ignores its context.
+		gates := make(chan chan error, 4)
 		c := New(64<<20, func(ctx context.Context, _ string, p []byte, pos int64) error {
 			gate := make(chan error)
 			gates <- gate
@@ -227,7 +231,7 @@ func TestAbandonedReadIsNotBoarded(t *testing.T) {
 		if len(gates) != 2 {
 			t.Fatalf("%d reads: the second reader boarded an abandoned one", len(gates))
 		}
-		c.Forget(objects[0].ID) // takes the second read off the board
+		c.Forget(objects[0].ID) // takes the second read off the list
 		go get(t.Context())
 		synctest.Wait()
 		leaveSecond()
@@ -274,7 +278,7 @@ func TestForget(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { s.want(t, c, objects[0], 0, 1) })
 		synctest.Wait()
-		c.Forget(objects[0].ID) // what is on its way is not kept
+		c.Forget(objects[0].ID) // a block that is being read is not kept
 		s.gate <- nil
 		wg.Wait()
 		if st := c.Stats(); st.Reads != 3 || st.Bytes != 100 {
@@ -305,7 +309,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Readers, leavers and forgetters at once: what arrives is right and the books fit. For -race.
+// Readers that come, leave and forget at the same time get the right bytes, and the books balance.
+// This is a test for -race.
 func TestConcurrent(t *testing.T) {
 	s, objects := newStore(3*BlockBytes+7, 2*BlockBytes, 99)
 	c := New(3*BlockBytes, s.read)

@@ -2,7 +2,7 @@ package cache
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics returns what Prometheus may collect.
+// Metrics returns the collectors that Prometheus may register.
 func (c *Cache) Metrics() []prometheus.Collector {
 	counter := func(name, help string, count func() int64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(count()) })

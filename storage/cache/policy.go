@@ -47,8 +47,8 @@ type block struct {
 
 	in     *queue
 	at     *list.Element
-	uses   int   // counted ones since the block came into its queue
-	usedAt int64 // policy.asked at its last counted use
+	uses   int   // counted uses since the block entered its queue
+	usedAt int64 // policy.asked at the last counted use
 	ahead  bool  // read ahead and not used yet
 	spared bool  // was passed over once because it was not used yet
 }
@@ -92,8 +92,8 @@ func (p *policy) use(b *block) {
 	}
 }
 
-// add takes in a block that was read and returns how many others had to go. A block larger than
-// the budget is not kept.
+// add takes in a block that was read, and returns how many others were evicted for it. A block
+// larger than the budget is not kept.
 func (p *policy) add(b *block) (evicted int) {
 	size := int64(len(b.bytes))
 	if size > p.bytesMax {
@@ -117,8 +117,9 @@ func (p *policy) add(b *block) (evicted int) {
 	return evicted
 }
 
-// evict makes one step towards a smaller cache and returns how many blocks went. Each step drops a
-// block, or takes a use off one, or moves one on to the main queue or, once, to the front: it ends.
+// evict makes one step towards a smaller cache and returns how many blocks were evicted. Each step
+// drops a block, or takes one use off a block, or moves a block to the main queue or (once) to the
+// front. So the steps come to an end.
 func (p *policy) evict() int {
 	if p.main.list.Len() == 0 || p.small.bytes-p.ahead > p.bytesMax/smallShare {
 		return p.evictSmall()
@@ -164,7 +165,7 @@ func (p *policy) remove(b *block) {
 	delete(p.blocks, b.id)
 }
 
-// ghosts remembers the names of blocks that left the small queue, as many as the cache holds blocks.
+// ghosts remembers the ids of blocks that left the small queue, as many as the cache holds blocks.
 type ghosts struct {
 	countMax int
 	at       map[blockID]*list.Element
@@ -178,7 +179,7 @@ func (g *ghosts) add(id blockID) {
 	}
 }
 
-// remove forgets a name and reports whether it was there.
+// remove forgets an id and reports whether it was there.
 func (g *ghosts) remove(id blockID) bool {
 	el := g.at[id]
 	if el == nil {

@@ -33,8 +33,8 @@ func (tr *trace) share(who string) float64 { return float64(tr.hits[who]) / floa
 func shared(n int64) blockID   { return blockID{1, n} }
 func replayed(n int64) blockID { return blockID{2, n} }
 
-// replayBesideReaders plays readers that share 100 blocks while one replay reads 4,000 others once,
-// each in three requests, as a consumer does whose fetches are smaller than a block.
+// replayBesideReaders plays readers that share 100 blocks, while a replay reads 4,000 other blocks
+// once, each in three requests, as a consumer does whose fetches are smaller than a block.
 func replayBesideReaders(read func(who string, id blockID)) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
@@ -59,7 +59,8 @@ func TestReplayEvictsNobody(t *testing.T) {
 	}
 }
 
-// What the policy replaced, for comparison: every block of the replay pushes out a shared one.
+// This is the policy that was replaced, for comparison: every block of the replay pushes out a
+// shared one.
 func TestReplayUnderLeastRecentlyUsed(t *testing.T) {
 	const blocksMax = 110
 	old := lru{at: map[blockID]*list.Element{}, max: blocksMax}
@@ -100,7 +101,8 @@ func (l *lru) read(id blockID) bool {
 	return false
 }
 
-// What is read ahead stays until it is read, although the main queue is full of blocks with uses.
+// A block that was read ahead stays until it is read, although the main queue is full of used
+// blocks.
 func TestReadAheadIsKeptUntilRead(t *testing.T) {
 	const blocksMax = 64
 	tr := newTrace(blocksMax)
@@ -131,7 +133,7 @@ func TestReadAheadIsKeptUntilRead(t *testing.T) {
 	}
 }
 
-// A block read ahead for a reader that never comes leaves in the end.
+// A block that was read ahead for a reader that never comes is evicted in the end.
 func TestReadAheadOfNobodyLeaves(t *testing.T) {
 	tr := newTrace(16)
 	for n := range int64(8) {
@@ -161,7 +163,7 @@ func TestGhostsComeBackToStay(t *testing.T) {
 	}
 }
 
-// Random use: the books fit after every step, and the budget holds.
+// Under random use the books balance after every step, and the budget holds.
 func TestPolicyBooks(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	p := newPolicy(20 * BlockBytes)

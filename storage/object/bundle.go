@@ -10,8 +10,8 @@ import (
 	"github.com/sluicemq/sluice/internal/crc32c"
 )
 
-// BatchRef is one whole batch as it shall be stored. The bundle refers to Bytes
-// and never copies or changes them.
+// BatchRef is one whole batch as it is to be stored. The bundle refers to Bytes and never copies or
+// changes them.
 type BatchRef struct {
 	Bytes        []byte
 	CRC          uint32 // CRC-32C of all of Bytes, known since the batch was placed
@@ -19,9 +19,9 @@ type BatchRef struct {
 	MaxTimestamp int64 // milliseconds, -1 none
 }
 
-// Section is one partition's part of a bundle: a run of batches of one
-// (incarnation, epoch) with all that opening or restoring the partition needs (E1, E11, E26).
-// Without batches (Start == End) it only carries state.
+// Section is one partition's part of a bundle: a run of batches of one (incarnation, epoch), with
+// everything that is needed to open or restore the partition (E1, E11, E26). A section without
+// batches (Start == End) only carries state.
 type Section struct {
 	Topic             ident.TopicID
 	Name              string
@@ -32,37 +32,38 @@ type Section struct {
 	Configs           map[string]string // only what was set
 
 	LogStart    ident.Offset
-	Incarnation ident.Incarnation // in whose WAL the batches are
+	Incarnation ident.Incarnation // the incarnation whose WAL holds the batches
 	Epoch       ident.Epoch
 	Start, End  ident.Offset
-	WALEnd      ident.Position // in that WAL, up to which it was read (E21)
+	WALEnd      ident.Position // the position in that WAL up to which it was read (E21)
 	Batches     []BatchRef     // contiguous from Start to End
 
 	State    []byte // state block, may be nil
 	StateEnd ident.Offset
-	Base     catalog.StateRef // what State is a delta on; zero if it is a base
+	Base     catalog.StateRef // the base on which State is a delta; zero if State is a base
 }
 
-// SectionRef is where a section lies, in the catalog's terms. State is zero if
-// the section has no state block; Base is what the section named.
+// SectionRef says where a section is, in the catalog's terms. State is zero if the section has no
+// state block. Base is what the section named.
 type SectionRef struct {
 	Range       catalog.Range
 	State, Base catalog.StateRef
 }
 
-// Built is a finished bundle. Parts refer to the batches' own memory.
+// Built is a finished bundle. Its parts refer to the batches' own memory.
 type Built struct {
 	Parts    [][]byte
 	Bytes    int64
-	CRC32C   uint32   // of the whole object, composed from what PartCRCs says
-	PartCRCs []uint32 // of each part; that of a batch is the one that it was placed with
+	CRC32C   uint32   // of the whole object, composed from PartCRCs
+	PartCRCs []uint32 // one per part; for a batch, the checksum with which it was placed
 	Sections []SectionRef
 }
 
-// Bundle lays an object out. Use it once: NewBundle, AddSection, Finish.
+// Bundle lays out an object. It is used once: NewBundle, AddSection, Finish.
 //
-// It does not look at the bytes of batches: the object's checksum is composed from theirs. Whether they still have it is checked
-// when they leave for the bucket (bucket.Body.PartCRCs), once, and not from here to there a second time.
+// Bundle does not read the bytes of batches, since it composes the object's checksum from theirs.
+// The bytes are checked against those checksums when they leave for the bucket
+// (bucket.Body.PartCRCs), and only there.
 type Bundle struct {
 	header   Header
 	parts    [][]byte
@@ -72,7 +73,7 @@ type Bundle struct {
 	sections []*sectionDraft
 }
 
-// sectionDraft is a section whose block is not placed yet.
+// sectionDraft is a section whose block has no place yet.
 type sectionDraft struct {
 	Section
 	configKeys              []string
@@ -105,11 +106,11 @@ func (b *Bundle) writeKnown(p []byte, crc uint32) {
 	b.crc = crc32c.Combine(b.crc, crc, int64(len(p)))
 }
 
-// Bytes returns how large the object is so far, without index and footer.
+// Bytes returns the size of the object so far, without index and footer.
 func (b *Bundle) Bytes() int64 { return b.position }
 
-// AddSection adds a section and returns its number in Built.Sections. After an
-// error, which is ErrTooLarge, the bundle is of no use.
+// AddSection adds a section and returns its number in Built.Sections. The only error is
+// ErrTooLarge; after it the bundle must not be used.
 func (b *Bundle) AddSection(s Section) (int, error) {
 	d := &sectionDraft{Section: s, configKeys: slices.Sorted(maps.Keys(s.Configs))}
 	if err := d.validate(); err != nil {
@@ -128,7 +129,7 @@ func (b *Bundle) AddSection(s Section) (int, error) {
 	return len(b.sections) - 1, nil
 }
 
-// validate holds a section against the format's limits.
+// validate checks a section against the format's limits.
 func (d *sectionDraft) validate() error {
 	if len(d.Name) == 0 || len(d.Name) > nameBytesMax || d.Start < 0 || d.Start > d.End {
 		panic(fmt.Sprintf("BUG: section of topic %q with offsets [%d,%d)", d.Name, d.Start, d.End))
@@ -175,7 +176,7 @@ func (b *Bundle) addBatches(d *sectionDraft) {
 	d.Batches = nil
 }
 
-// Finish writes index region, footer and trailer.
+// Finish writes the index region, the footer and the trailer.
 func (b *Bundle) Finish() (Built, error) {
 	if len(b.sections) == 0 {
 		panic("BUG: bundle without a section")
@@ -216,7 +217,7 @@ func (b *Bundle) refs() []SectionRef {
 	return refs
 }
 
-// sectionRef says in the catalog's terms where a section lies.
+// sectionRef says where a section is, in the catalog's terms.
 func sectionRef(s *Section, object ident.ObjectID, writer ident.Incarnation, objectBytes int64,
 	block catalog.Extent, dataBytes, maxTimestamp int64, state catalog.Extent) SectionRef {
 	ref := SectionRef{Base: s.Base, Range: catalog.Range{

@@ -126,7 +126,8 @@ const (
 	stateBytesMax        = 16 << 20
 	sectionBlockBytesMax = 32 << 20
 	sectionCountMax      = 1 << 16
-	// indexRegionBytesMax bounds index region and footer together, which a reader takes in whole.
+	// indexRegionBytesMax bounds index region and footer together, since a reader holds both in
+	// memory.
 	indexRegionBytesMax = 64 << 20
 )
 
@@ -137,7 +138,7 @@ var (
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
-// blockChecksum covers a block whose own checksum stands at bytes 12 to 15.
+// blockChecksum covers a block that holds its own checksum in bytes 12 to 15.
 func blockChecksum(b []byte) uint32 { return crc32.Update(checksum(b[:12]), castagnoli, b[16:]) }
 
 // Header says which object this is and who wrote it.
@@ -188,12 +189,13 @@ func DecodeHeader(b []byte) (Header, error) {
 // HeaderBytes is the length of a bundle's header.
 const HeaderBytes = headerBytes
 
-// encode appends the section block with its position still open; place closes it.
+// encode appends the section block with its position still open. placeSection fills the position
+// in.
 func (s *sectionDraft) encode(b []byte) []byte {
 	b = le.AppendUint32(b, sectionMagic)
 	b = le.AppendUint16(b, bundleVersion)
 	b = le.AppendUint16(b, 0)
-	b = append(b, make([]byte, 24)...) // bytes, crc32c, object, position
+	b = append(b, make([]byte, 24)...) // bytes, crc32c, object and position
 	b = append(b, s.Topic[:]...)
 	b = le.AppendUint64(b, s.Creation)
 	b = le.AppendUint32(b, uint32(s.Partition))

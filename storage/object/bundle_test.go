@@ -44,7 +44,7 @@ func kafkaBatch(start ident.Offset, count int, epoch ident.Epoch, maxTimestamp i
 	return BatchRef{Bytes: b, CRC: checksum(b), Start: start, End: start + ident.Offset(count), MaxTimestamp: maxTimestamp}
 }
 
-// testSections are three sections: batches with a delta, batches without state, state alone.
+// testSections are three sections: batches with a delta, batches without state, and state alone.
 func testSections() []Section {
 	return []Section{
 		{
@@ -83,7 +83,7 @@ func build(t testing.TB, sections ...Section) (Built, []byte) {
 	return built, bytes.Join(built.Parts, nil)
 }
 
-// readFrom serves an object from memory and counts.
+// readFrom serves an object from memory and counts the reads.
 func readFrom(b []byte, reads *int) ReadFunc {
 	return func(_ context.Context, p []byte, pos int64) error {
 		*reads++
@@ -94,7 +94,8 @@ func readFrom(b []byte, reads *int) ReadFunc {
 	}
 }
 
-// E26: sections carry log start, partition count, set configs, creation number and all else that went in.
+// E26: sections carry log start, partition count, configs, creation number and everything else that
+// went in.
 func TestE26_RoundTrip(t *testing.T) {
 	sections := testSections()
 	built, object := build(t, sections...)
@@ -114,7 +115,7 @@ func TestE26_RoundTrip(t *testing.T) {
 	}
 }
 
-// checkSection holds what was read back against what went in.
+// checkSection compares what was read back with what went in.
 func checkSection(t *testing.T, object []byte, info *SectionInfo, want *Section, ref SectionRef) {
 	t.Helper()
 	got, in := info.Section, *want
@@ -153,7 +154,7 @@ func checkSection(t *testing.T, object []byte, info *SectionInfo, want *Section,
 	}
 }
 
-// E1: an object explains itself from its end, with two reads at most.
+// E1: an object can be understood from its end, with two reads at most.
 func TestE1_ReadFromTheEnd(t *testing.T) {
 	for _, count := range []int{1, 3, 3000} {
 		var sections []Section
@@ -195,7 +196,7 @@ func TestDamagedBundleIsRefused(t *testing.T) {
 	}
 }
 
-// verifyWhole reads all of a bundle the way its readers do.
+// verifyWhole reads all of a bundle in the way that its readers do.
 func verifyWhole(object []byte) error {
 	reads := 0
 	f, err := ReadFooter(context.Background(), readFrom(object, &reads), int64(len(object)))
@@ -223,7 +224,7 @@ func verifyWhole(object []byte) error {
 	return nil
 }
 
-// A section block that was read from another place than asked for is not taken for the right one.
+// A section block that was read from a wrong place is not taken for the right one.
 func TestReadThatWentAstray(t *testing.T) {
 	built, object := build(t, testSections()...)
 	ask := built.Sections[0].Range.Index
@@ -252,8 +253,9 @@ func TestNewerBundleIsNamed(t *testing.T) {
 	}
 }
 
-// A batch whose memory changed since its checksum was taken does not get into an object: the bundle claims
-// what was placed, of the part and of the whole, and the bucket holds the bytes against it.
+// A batch whose memory changed after its checksum was taken does not get into an object. The bundle
+// claims the checksums of what was placed, for the part and for the whole, and the bucket compares
+// the bytes with them.
 func TestBatchChangedInMemory(t *testing.T) {
 	whole, _ := build(t, testSections()...)
 	sections := testSections()
@@ -337,15 +339,16 @@ func TestI3_Keys(t *testing.T) {
 	}
 }
 
-// A section block never panics its reader, and what is accepted fits together.
+// A section block never makes its reader panic, and the fields of an accepted block fit together.
 func FuzzDecodeSection(f *testing.F) {
 	built, object := build(f, testSections()...)
 	for _, ref := range built.Sections {
 		f.Add(object[ref.Range.Index.Position:][:ref.Range.Index.Bytes], ref.Range.Index.Position)
-		f.Add(object[ref.Range.Index.Position:][:ref.Range.Index.Bytes], int64(-1)) // as unsigned it lies behind everything
+		// As unsigned, the position lies behind everything.
+		f.Add(object[ref.Range.Index.Position:][:ref.Range.Index.Bytes], int64(-1))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, position int64) {
-		if len(b) >= sectionBytes { // let content through, not only checksums
+		if len(b) >= sectionBytes { // checksums are fixed up, so that the content is tested too
 			placeSection(b, testHeader.Object, position)
 		}
 		s, err := DecodeSection(b, catalog.Extent{Position: position, Bytes: int32(len(b))})
@@ -365,7 +368,7 @@ func FuzzDecodeSection(f *testing.F) {
 	})
 }
 
-// The end of an object never panics its reader and never makes it allocate beyond the object's size.
+// The end of an object never makes its reader panic, or allocate more than the object's size.
 func FuzzReadFooter(f *testing.F) {
 	_, object := build(f, testSections()...)
 	f.Add(object)

@@ -1,18 +1,18 @@
-// Package object owns the formats of what the bucket holds: the bundle (batches
-// of many partitions, what a flush writes; a segment is one with a single
-// partition), the manifest of a partition (a root with bounded leaves), and the keys of both.
+// Package object owns the formats of what the bucket holds: the bundle, which holds batches of many
+// partitions and is what a flush writes (a segment is a bundle with a single partition); the
+// manifest of a partition, a root with bounded leaves; and the keys of both.
 //
-// It promises that every byte that it wrote is covered by a checksum that its readers
-// verify, that no length is believed before it is held against a maximum, and that an
-// object can be understood from its end alone, with two reads (E1). Damage is a
-// [*CorruptError], which is [ErrCorrupt]; a newer format is [ErrVersion].
-// It does not upload, read or cache: callers bring the bytes or a [ReadFunc].
+// It promises that every byte is covered by a checksum that readers verify, that no length is
+// believed before it is compared with a maximum, and that an object can be understood from its end
+// alone, with two reads (E1). Damage is a [*CorruptError], which is [ErrCorrupt]; a newer format is
+// [ErrVersion]. The package does not upload, read or cache: callers bring the bytes, or a
+// [ReadFunc].
 //
-// Types to know: [Bundle] lays sections out without copying a batch, [SectionInfo]
-// is a section as read back, with its batch index; [Root] and [Leaf] are a
-// manifest, and [Absorb] and [Release] plan its next version without I/O.
+// Types to know: [Bundle] lays out sections without copying a batch. [SectionInfo] is a section as
+// read back, with its batch index. [Root] and [Leaf] are a manifest, and [Absorb] and [Release]
+// plan its next version without I/O.
 //
-// No goroutine and no lock: values belong to their caller.
+// There are no goroutines and no locks: values belong to their caller.
 //
 // Formats: bundle_format.go with docs/formats/bundle.md, manifest_format.go with
 // docs/formats/manifest.md. Imports: ident, catalog, protocol, internal/crc32c.

@@ -7,20 +7,20 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Errors of readers.
+// Errors that readers and writers decide by.
 var (
-	// ErrCorrupt is an object whose bytes are not what was written.
+	// ErrCorrupt is an object whose bytes are not the bytes that were written.
 	ErrCorrupt = errors.New("damaged object")
 	// ErrVersion is an object of a format that this release does not know.
 	ErrVersion = errors.New("object of an unknown version")
-	// ErrTooLarge is content beyond what the format allows; the writer must split it.
+	// ErrTooLarge is content beyond what the format allows. The writer must split it.
 	ErrTooLarge = errors.New("too large for an object")
 )
 
-// CorruptError says where an object is damaged. It is ErrCorrupt.
+// CorruptError says where an object is damaged. errors.Is(err, ErrCorrupt) holds for it.
 type CorruptError struct {
-	Object    ident.ObjectID // 0 if only the caller knows
-	Position  int64          // in the object, of the block that is damaged
+	Object    ident.ObjectID // 0 if only the caller knows the object
+	Position  int64          // of the damaged block, in the object
 	What      string         // the field that does not fit
 	Want, Got uint64
 }
@@ -32,28 +32,28 @@ func (e *CorruptError) Error() string {
 // Is makes every CorruptError an ErrCorrupt.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
-// checker holds the fields of one block against what they must be; the first misfit stays.
+// checker compares the fields of one block with what they must be. It keeps the first misfit.
 type checker struct {
 	object   ident.ObjectID
 	position int64
 	err      error
 }
 
-// equal wants got to be want.
+// equal requires got to be want.
 func (c *checker) equal(what string, got, want uint64) {
 	if c.err == nil && got != want {
 		c.err = &CorruptError{Object: c.object, Position: c.position, What: what, Want: want, Got: got}
 	}
 }
 
-// most wants got to be at most the given maximum.
+// most requires got to be at most limit.
 func (c *checker) most(what string, got, limit uint64) {
 	if c.err == nil && got > limit {
 		c.err = &CorruptError{Object: c.object, Position: c.position, What: what + " (at most)", Want: limit, Got: got}
 	}
 }
 
-// version wants a version and flags that this release knows.
+// version requires a version and flags that this release knows.
 func (c *checker) version(what string, got, known, flags uint16) {
 	if c.err == nil && (got != known || flags != 0) {
 		c.err = fmt.Errorf("%w: %s of object %s has version %d and flags %#x, this release reads version %d", ErrVersion, what, c.object, got, flags, known)

@@ -54,7 +54,7 @@ func stored(t *testing.T, name string) []byte {
 	return b
 }
 
-// dump prints bytes a field per line: position, hex, meaning.
+// dump prints bytes one field per line: position, hex, meaning.
 type dump struct {
 	out bytes.Buffer
 	b   []byte
@@ -219,7 +219,7 @@ func TestInspect(t *testing.T) {
 			}
 			golden(t, fmt.Sprintf("inspect-%s-json=%t.txt", name, opts.JSON), out.String())
 		}
-		for i := range object { // every damage is said
+		for i := range object { // every damage is reported
 			bad := bytes.Clone(object)
 			bad[i] ^= 0x20
 			var out strings.Builder
@@ -232,7 +232,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// A bundle whose index fits its batches and whose batches say otherwise: only Inspect looks into them.
+// The index of a bundle fits its batches, but the batches themselves say something else. Only
+// Inspect reads them.
 func TestInspectLooksIntoBatches(t *testing.T) {
 	for name, s := range map[string]func(*Section){
 		"epoch": func(s *Section) { s.Epoch++ },

@@ -16,13 +16,13 @@ import (
 // InspectOptions say how Inspect prints. Checksums are verified in any case.
 type InspectOptions struct {
 	JSON    bool // one JSON document instead of text
-	Batches bool // name every batch or range, not only their number
+	Batches bool // list every batch or range, not only their number
 }
 
-// runBytesMax is how much of an object Inspect holds at a time.
+// runBytesMax is how much of an object Inspect holds in memory at a time.
 const runBytesMax = 8 << 20
 
-// The report is what Inspect prints; its JSON names are for scripts and stay.
+// report is what Inspect prints. Scripts use its JSON names, so they stay.
 type report struct {
 	Kind       string          `json:"kind"`
 	Object     string          `json:"object"`
@@ -37,7 +37,7 @@ type report struct {
 
 type manifestReport struct {
 	Partition  string        `json:"partition"`
-	Version    uint64        `json:"version"` // 0: a leaf
+	Version    uint64        `json:"version"` // 0 for a leaf
 	Start      ident.Offset  `json:"start"`
 	End        ident.Offset  `json:"end"`
 	RangeCount int64         `json:"rangeCount"`
@@ -103,8 +103,8 @@ type sectionReport struct {
 	Batches           []batchReport     `json:"batches,omitempty"`
 }
 
-// Inspect prints a whole bundle, segment or manifest and verifies every checksum
-// in it. What is damaged is printed with the rest, and makes the answer an ErrCorrupt.
+// Inspect prints a whole bundle, segment or manifest and verifies every checksum in it. Damage is
+// printed with the rest, and makes the returned error an ErrCorrupt.
 func Inspect(ctx context.Context, w io.Writer, read ReadFunc, objectBytes int64, opts InspectOptions) error {
 	var magic [4]byte
 	if objectBytes < int64(len(magic)) {
@@ -165,7 +165,7 @@ func inspectBundle(ctx context.Context, read ReadFunc, objectBytes int64, opts I
 	return r, nil
 }
 
-// damage notes an error in what is printed.
+// damage adds an error to what is printed.
 func (r *report) damage(err error) {
 	if err != nil {
 		r.Damage = append(r.Damage, err.Error())
@@ -213,7 +213,7 @@ func (r *report) inspectSection(ctx context.Context, read ReadFunc, s *SectionIn
 	return nil
 }
 
-// verifyStored holds a batch against its index entry and against what its own header says.
+// verifyStored compares a batch with its index entry and with its own header.
 func (s *SectionInfo) verifyStored(e *IndexEntry, b []byte) error {
 	if err := VerifyBatch(e, b); err != nil {
 		return fmt.Errorf("%s-%d [%d,%d): %w", s.Name, s.Partition, e.Start, e.End, err)
@@ -257,7 +257,7 @@ func inspectManifest(ctx context.Context, read ReadFunc, objectBytes int64, opts
 	return reportManifest("manifest leaf", &leaf.ManifestHeader, objectBytes, leaf.Ranges, opts), nil
 }
 
-// reportManifest reports what root and leaf have in common.
+// reportManifest reports what roots and leaves have in common.
 func reportManifest(kind string, h *ManifestHeader, objectBytes int64, ranges []catalog.Range, opts InspectOptions) *report {
 	m := &manifestReport{Partition: h.Partition.String(), Start: h.Start, End: h.End, RangeCount: h.RangeCount, DataBytes: h.DataBytes}
 	for i := range ranges {
@@ -274,7 +274,7 @@ func reportManifest(kind string, h *ManifestHeader, objectBytes int64, ranges []
 	}
 }
 
-// print writes the report. Writing goes through one writer that keeps its first error.
+// print writes the report through a printer that keeps its first error.
 func (r *report) print(w io.Writer, opts InspectOptions) error {
 	if opts.JSON {
 		enc := json.NewEncoder(w)

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Kind is what an object holds; it ends the object's key.
+// Kind says what an object holds. It is the last part of the object's key.
 type Kind string
 
 // Kinds of objects.
@@ -25,16 +25,16 @@ var kinds = [...]Kind{KindBundle, KindManifest, KindSegment}
 //
 //	<cluster id>/<hash of id, 4 hex>/<generation, 4 hex>-<id, 16 hex>-<writer, 16 hex>.<kind>
 //
-// The hash spreads objects over the store's partitions. The generation is that of
-// the id (E22). writer is the incarnation that wrote the object, which catalog.Range
-// calls Writer: for the range of a sealed tail it is not the range's own. An id
-// is issued once and its key is used once (I3).
+// The hash spreads objects over the store's partitions. The generation is that of the id (E22).
+// writer is the incarnation that wrote the object, which catalog.Range calls Writer; for a range of
+// a sealed tail it is not the range's own incarnation. An id is issued once and its key is used
+// once (I3).
 func Key(clusterID string, id ident.ObjectID, writer ident.Incarnation, kind Kind) string {
 	return fmt.Sprintf("%s/%04x/%04x-%s-%s.%s", clusterID, keyHash(id), uint16(id.Generation()), id, writer, kind)
 }
 
-// Keys lists every key that may stand for an id: what to delete when only the id
-// and its writer are known, as of an object that was prepared and never committed.
+// Keys lists every key that an id may have. These are the keys to delete when only the id and its
+// writer are known, as for an object that was prepared and never committed.
 func Keys(clusterID string, id ident.ObjectID, writer ident.Incarnation) []string {
 	keys := make([]string, len(kinds))
 	for i, kind := range kinds {
@@ -57,7 +57,7 @@ type KeyParts struct {
 	Kind      Kind
 }
 
-// ParseKey reads a key. Only what Key would give is accepted, to the letter.
+// ParseKey reads a key. It accepts exactly the keys that Key makes.
 func ParseKey(key string) (KeyParts, error) {
 	bad := fmt.Errorf("%q is not the key of an object", key)
 	fields := strings.Split(key, "/")
@@ -83,7 +83,7 @@ func ParseKey(key string) (KeyParts, error) {
 	return KeyParts{}, bad
 }
 
-// validClusterID wants 1 to clusterIDMax characters of a Kafka UUID's alphabet.
+// validClusterID requires 1 to clusterIDMax characters of the alphabet of a Kafka UUID.
 func validClusterID(s string) bool {
 	if len(s) == 0 || len(s) > clusterIDMax {
 		return false

@@ -9,12 +9,13 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// inlineMax is how many ranges a root holds itself. Every swap writes the root
-// anew, so this bounds what a swap costs (40 KiB and the leaves' references);
-// spilling them merges into the last leaf, so a leaf is written at most eight times.
+// inlineMax is how many ranges a root holds itself. Every swap writes the root anew, so this bounds
+// what a swap costs (40 KiB and the references to leaves). When the root spills its ranges, they
+// are merged into the last leaf, so a leaf is written at most eight times.
 const inlineMax = 512
 
-// LeafAt returns the leaf that holds an offset; -1 if it is among the root's own ranges or nowhere.
+// LeafAt returns the leaf that holds an offset, or -1 if the offset is among the root's own ranges
+// or nowhere.
 func (r *Root) LeafAt(offset ident.Offset) int {
 	i := sort.Search(len(r.Leaves), func(i int) bool { return r.Leaves[i].End > offset })
 	if i == len(r.Leaves) {
@@ -23,8 +24,8 @@ func (r *Root) LeafAt(offset ident.Offset) int {
 	return i
 }
 
-// LeafAtTime returns the first leaf that may hold a record of at least the given
-// time (milliseconds); -1 if only the root's own ranges can.
+// LeafAtTime returns the first leaf that may hold a record of at least the given time
+// (milliseconds), or -1 if only the root's own ranges can.
 func (r *Root) LeafAtTime(timestamp int64) int {
 	return slices.IndexFunc(r.Leaves, func(l LeafRef) bool { return l.MaxTimestamp >= timestamp })
 }
@@ -37,13 +38,13 @@ func (r *Root) Live(i int, l *Leaf) []catalog.Range {
 	return l.Ranges
 }
 
-// FindRange returns the first range that ends after offset; len(ranges) if there is none.
+// FindRange returns the first range that ends after offset, or len(ranges) if there is none.
 func FindRange(ranges []catalog.Range, offset ident.Offset) int {
 	return sort.Search(len(ranges), func(i int) bool { return ranges[i].End > offset })
 }
 
-// FindRangeTime returns the first range that may hold a record of at least the
-// given time (milliseconds); len(ranges) if there is none.
+// FindRangeTime returns the first range that may hold a record of at least the given time
+// (milliseconds), or len(ranges) if there is none.
 func FindRangeTime(ranges []catalog.Range, timestamp int64) int {
 	for i := range ranges {
 		if ranges[i].MaxTimestamp >= timestamp {
@@ -53,14 +54,14 @@ func FindRangeTime(ranges []catalog.Range, timestamp int64) int {
 	return len(ranges)
 }
 
-// Plan is the next version of a manifest, before its objects have ids. Nothing is
-// shared with the version that it follows but immutable leaves.
+// Plan is the next version of a manifest before its objects have ids. It shares nothing with the
+// previous version except immutable leaves.
 type Plan struct {
-	Root     *Root            // nil: no range is left
-	Dropped  []ident.ObjectID // old root and leaves that the new version does not name
-	Released []ident.ObjectID // one entry per range that left the manifest
+	Root     *Root            // nil if no range is left
+	Dropped  []ident.ObjectID // the old root, and leaves that the new version does not name
+	Released []ident.ObjectID // one entry per range that leaves the manifest
 
-	leaf    *Leaf // to be written before the root; nil if none
+	leaf    *Leaf // a leaf to be written before the root; nil if there is none
 	version uint64
 }
 
@@ -83,8 +84,8 @@ type Encoded struct {
 	CRC    uint32
 }
 
-// Encode gives the plan's objects ids and lays them out, in the order in which
-// they are to be written, and returns the pointer to commit.
+// Encode gives the plan's objects their ids and lays them out, in the order in which they are to be
+// written. It returns them with the pointer to commit.
 func (p *Plan) Encode(clusterID string, writer ident.Incarnation, ids []ident.ObjectID) ([]Encoded, catalog.Manifest) {
 	if len(ids) != p.Objects() || !validClusterID(clusterID) {
 		panic(fmt.Sprintf("BUG: manifest of cluster %q with %d ids, wants %d", clusterID, len(ids), p.Objects()))
@@ -111,7 +112,7 @@ func (p *Plan) Encode(clusterID string, writer ident.Incarnation, ids []ident.Ob
 	}
 }
 
-// next begins the version after old. root is old's, nil if old has no object.
+// next begins the version that follows old. root is the root of old, or nil if old has no object.
 func next(tp ident.TopicPartition, old catalog.Manifest, root *Root) *Plan {
 	p := &Plan{version: old.Version + 1, Root: &Root{Version: old.Version + 1}}
 	if (root == nil) != (old.Object == 0) || root != nil && (root.Object != old.Object || root.Version != old.Version || root.Partition != tp) {
@@ -127,8 +128,8 @@ func next(tp ident.TopicPartition, old catalog.Manifest, root *Root) *Plan {
 	return p
 }
 
-// AbsorbNeeds returns the leaf whose content Absorb needs to take count more
-// ranges in; nil if it needs none.
+// AbsorbNeeds returns the leaf whose content Absorb needs to take in count more ranges, or nil if
+// it needs none.
 func AbsorbNeeds(root *Root, count int) *LeafRef {
 	if root == nil || len(root.Leaves) == 0 || len(root.Ranges)+count <= inlineMax {
 		return nil
@@ -140,9 +141,10 @@ func AbsorbNeeds(root *Root, count int) *LeafRef {
 	return last
 }
 
-// Absorb plans the version that takes more ranges in, which begin at or after the
-// old version's end. root is nil if old has no object, last is the content of what
-// AbsorbNeeds returns. ErrTooLarge: more ranges at once, or in all, than a manifest may have.
+// Absorb plans the version that takes in more ranges, which begin at or after the end of the old
+// version. root is nil if old has no object. last is the content of the leaf that AbsorbNeeds
+// returned. The error is ErrTooLarge if these are more ranges, at once or in all, than a manifest
+// may have.
 func Absorb(tp ident.TopicPartition, old catalog.Manifest, root *Root, last *Leaf, add []catalog.Range) (*Plan, error) {
 	need := AbsorbNeeds(root, len(add))
 	if (need == nil) != (last == nil) || need != nil && last.Object != need.Object {
@@ -152,7 +154,8 @@ func Absorb(tp ident.TopicPartition, old catalog.Manifest, root *Root, last *Lea
 	r := p.Root
 	for i := range add {
 		if g := &add[i]; g.Start < r.End || g.End <= g.Start {
-			panic(fmt.Sprintf("BUG: range [%d,%d) absorbed into manifest of %s that ends at %d", g.Start, g.End, tp, r.End)) // I8
+			// I8
+			panic(fmt.Sprintf("BUG: range [%d,%d) absorbed into manifest of %s that ends at %d", g.Start, g.End, tp, r.End))
 		}
 		if r.RangeCount == 0 {
 			r.Start = add[i].Start
@@ -174,7 +177,7 @@ func Absorb(tp ident.TopicPartition, old catalog.Manifest, root *Root, last *Lea
 	return p, nil
 }
 
-// spill moves the root's own ranges into a leaf: a new one, or last with them behind its own.
+// spill moves the root's own ranges into a leaf: a new leaf, or last, whose own ranges come first.
 func (p *Plan) spill(last *Leaf) {
 	r := p.Root
 	ranges := r.Ranges
@@ -182,7 +185,7 @@ func (p *Plan) spill(last *Leaf) {
 		n := len(r.Leaves) - 1
 		ranges = append(slices.Clone(r.Live(n, last)), ranges...)
 		if n == 0 {
-			r.Skip = 0 // the new leaf begins with what is live
+			r.Skip = 0 // the new leaf begins with the live ranges
 		}
 		p.Dropped = append(p.Dropped, last.Object)
 		r.Leaves = r.Leaves[:n]
@@ -201,7 +204,7 @@ func (p *Plan) spill(last *Leaf) {
 	r.Ranges = nil
 }
 
-// ReleaseNeeds returns the leaf whose content Release needs; nil if it needs none.
+// ReleaseNeeds returns the leaf whose content Release needs, or nil if it needs none.
 func ReleaseNeeds(root *Root) *LeafRef {
 	if len(root.Leaves) == 0 {
 		return nil
@@ -209,10 +212,11 @@ func ReleaseNeeds(root *Root) *LeafRef {
 	return &root.Leaves[0]
 }
 
-// Release plans the version without the ranges that log start has passed whole,
-// of the first leaf only, or of the root's own once there is no leaf: so a plan
-// names at most LeafRangesMax objects, and the caller repeats it until it returns
-// nil, for nothing to release. The leaf itself is not written anew: the root says how much of it is released.
+// Release plans the version without the ranges that lie wholly below the log start. It releases
+// ranges of the first leaf only, or of the root itself once there is no leaf, so that a plan names
+// at most LeafRangesMax objects. The caller repeats Release until it returns nil, when there is
+// nothing to release. The leaf is not written anew: the root says how many of its ranges are
+// released.
 func Release(tp ident.TopicPartition, old catalog.Manifest, root *Root, first *Leaf, logStart ident.Offset) *Plan {
 	need := ReleaseNeeds(root)
 	if (need == nil) != (first == nil) || need != nil && first.Object != need.Object {
@@ -257,7 +261,8 @@ func (p *Plan) dropAll() {
 	p.Root = nil
 }
 
-// firstStart returns where the first live range starts; left is what is live of the first leaf's or the root's ranges.
+// firstStart returns where the first live range starts. left holds the live ranges of the first
+// leaf, or of the root.
 func (r *Root) firstStart(left []catalog.Range) ident.Offset {
 	switch {
 	case len(left) > 0:

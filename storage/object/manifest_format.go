@@ -86,7 +86,7 @@ const (
 	kindLeaf manifestKind = 2
 )
 
-// LeafRef is what a root says of a leaf.
+// LeafRef is what a root says about a leaf.
 type LeafRef struct {
 	Object       ident.ObjectID
 	Writer       ident.Incarnation
@@ -98,7 +98,7 @@ type LeafRef struct {
 	RangeCount   int32
 }
 
-// ManifestHeader is common to root and leaf.
+// ManifestHeader is what root and leaf have in common.
 type ManifestHeader struct {
 	ClusterID  string
 	Object     ident.ObjectID
@@ -109,12 +109,12 @@ type ManifestHeader struct {
 	DataBytes  int64 // of live ranges
 }
 
-// Root is one version of a partition's manifest. Immutable once decoded or planned.
+// Root is one version of a partition's manifest. It is immutable once decoded or planned.
 type Root struct {
 	ManifestHeader
 	Version uint64
 	Leaves  []LeafRef       // oldest first
-	Skip    int32           // ranges at the front of the first leaf that are released
+	Skip    int32           // number of released ranges at the front of the first leaf
 	Ranges  []catalog.Range // newer than all leaves
 }
 
@@ -129,7 +129,7 @@ func (h *ManifestHeader) encode(kind manifestKind, version uint64, leaves, range
 	b = le.AppendUint32(b, manifestMagic)
 	b = le.AppendUint16(b, manifestVersion)
 	b = append(b, byte(kind), 0)
-	b = le.AppendUint64(b, 0) // bytes and crc32c: closeManifest
+	b = le.AppendUint64(b, 0) // bytes and crc32c; closeManifest sets them
 	b = le.AppendUint64(b, uint64(h.Object))
 	b = le.AppendUint64(b, uint64(h.Writer))
 	b = append(b, h.Partition.Topic[:]...)
@@ -155,7 +155,7 @@ func closeManifest(b []byte) []byte {
 	return b
 }
 
-// encode gives the root's bytes.
+// encode returns the root's bytes.
 func (r *Root) encode() []byte {
 	b := r.ManifestHeader.encode(kindRoot, r.Version, len(r.Leaves), len(r.Ranges), r.Skip)
 	for i := range r.Leaves {
@@ -164,7 +164,7 @@ func (r *Root) encode() []byte {
 	return closeManifest(appendRanges(b, r.Ranges))
 }
 
-// encode gives the leaf's bytes.
+// encode returns the leaf's bytes.
 func (l *Leaf) encode() []byte {
 	b := l.ManifestHeader.encode(kindLeaf, 0, 0, len(l.Ranges), 0)
 	return closeManifest(appendRanges(b, l.Ranges))
@@ -230,7 +230,7 @@ func decodeRange(b []byte) catalog.Range {
 	}
 }
 
-// DecodeRoot reads a root and holds it against what the quorum says of it.
+// DecodeRoot reads a root and checks it against what the quorum says about it.
 func DecodeRoot(b []byte, tp ident.TopicPartition, want catalog.Manifest) (*Root, error) {
 	c := checker{object: want.Object}
 	c.equal("bytes of manifest", uint64(len(b)), uint64(want.Bytes))
@@ -254,7 +254,7 @@ func DecodeRoot(b []byte, tp ident.TopicPartition, want catalog.Manifest) (*Root
 	return r, c.err
 }
 
-// DecodeLeaf reads a leaf and holds it against what its root says of it.
+// DecodeLeaf reads a leaf and checks it against what its root says about it.
 func DecodeLeaf(b []byte, tp ident.TopicPartition, want LeafRef) (*Leaf, error) {
 	c := checker{object: want.Object}
 	c.equal("bytes of leaf", uint64(len(b)), uint64(want.Bytes))
@@ -347,7 +347,8 @@ func decodeLeaf(b []byte) (*Leaf, error) {
 	return l, c.err
 }
 
-// decodeManifestHeader verifies the object as a whole: magic, version, length, checksum, and that its counts fit its length.
+// decodeManifestHeader verifies the object as a whole: magic, version, length, checksum, and that
+// its counts fit its length.
 func decodeManifestHeader(b []byte, kind manifestKind) (ManifestHeader, *checker, error) {
 	c := &checker{}
 	c.most("header of manifest", manifestHeaderBytes, uint64(len(b)))
@@ -382,8 +383,8 @@ func decodeManifestHeader(b []byte, kind manifestKind) (ManifestHeader, *checker
 	}, c, nil
 }
 
-// follows wants [start, end) to hold something and not to begin below from. A gap
-// may be: where log start had passed the committed end.
+// follows requires [start, end) not to be empty and not to begin below from. A gap is legal: the
+// log start may have passed the committed end.
 func (c *checker) follows(what string, start, end, from ident.Offset) {
 	c.most("start of "+what+" after the one before", uint64(from), uint64(start))
 	c.most("end of "+what, uint64(end), math.MaxInt64)
@@ -392,7 +393,7 @@ func (c *checker) follows(what string, start, end, from ident.Offset) {
 	}
 }
 
-// decodeRanges reads count ranges and sums their bytes.
+// decodeRanges reads count ranges and sums up their bytes.
 func (c *checker) decodeRanges(b []byte, count uint32, from ident.Offset) ([]catalog.Range, uint64) {
 	ranges := make([]catalog.Range, count)
 	var data uint64

@@ -31,7 +31,7 @@ func testRanges(from, count int) []catalog.Range {
 	return out
 }
 
-// shelf is a bucket and a quorum in small: manifest objects and one pointer.
+// shelf is a small bucket and quorum: manifest objects and one pointer.
 type shelf struct {
 	objects map[ident.ObjectID][]byte
 	head    catalog.Manifest
@@ -60,7 +60,7 @@ func (s *shelf) leaf(t rapid.TB, ref *LeafRef) *Leaf {
 	return l
 }
 
-// commit writes a plan out and moves the pointer; what the plan drops is deleted.
+// commit writes out a plan and moves the pointer. Objects that the plan drops are deleted.
 func (s *shelf) commit(p *Plan) {
 	var ids []ident.ObjectID
 	for range p.Objects() {
@@ -86,7 +86,7 @@ func (s *shelf) absorb(t rapid.TB, add []catalog.Range) {
 	s.commit(p)
 }
 
-// release returns the objects of all ranges that left.
+// release returns the objects of all ranges that left the manifest.
 func (s *shelf) release(t rapid.TB, logStart ident.Offset) []ident.ObjectID {
 	var released []ident.ObjectID
 	for s.head.Object != 0 {
@@ -114,8 +114,8 @@ func (s *shelf) all(t rapid.TB) []catalog.Range {
 	return append(out, root.Ranges...)
 }
 
-// E17, E30: a manifest is the list of its ranges, however it is cut into leaves;
-// it names exactly the objects that are kept, and every range is released once.
+// E17, E30: a manifest is the list of its ranges, however it is cut into leaves. It names exactly
+// the objects that are kept, and every range is released once.
 func TestE17_E30_ManifestIsAList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &shelf{objects: make(map[ident.ObjectID][]byte)}
@@ -124,7 +124,7 @@ func TestE17_E30_ManifestIsAList(t *testing.T) {
 		actions := map[string]func(){
 			"absorb": func() {
 				if rapid.IntRange(0, 9).Draw(t, "gap") == 0 {
-					end += 25 // log start had passed the committed end
+					end += 25 // the log start has passed the committed end
 				}
 				var add []catalog.Range
 				for range rapid.SampledFrom([]int{1, 32, 32, 600}).Draw(t, "count") {
@@ -183,7 +183,7 @@ func checkManifest(t *rapid.T, s *shelf, model []catalog.Range) {
 	checkLookups(t, s, root, model)
 }
 
-// checkLookups holds a few lookups by offset and by time against a walk.
+// checkLookups compares a few lookups by offset and by time with a linear search.
 func checkLookups(t *rapid.T, s *shelf, root *Root, model []catalog.Range) {
 	want := &model[rapid.IntRange(0, len(model)-1).Draw(t, "which")]
 	find := func(leaf int, find func([]catalog.Range) int) catalog.Range {
@@ -197,7 +197,7 @@ func checkLookups(t *rapid.T, s *shelf, root *Root, model []catalog.Range) {
 	if got := find(root.LeafAt(offset), func(r []catalog.Range) int { return FindRange(r, offset) }); got != *want {
 		t.Fatalf("offset %d is in %+v, want %+v", offset, got, want)
 	}
-	ts := want.MaxTimestamp // rising in this test
+	ts := want.MaxTimestamp // times rise in this test
 	if got := find(root.LeafAtTime(ts), func(r []catalog.Range) int { return FindRangeTime(r, ts) }); got != *want {
 		t.Fatalf("time %d is in %+v, want %+v", ts, got, want)
 	}
@@ -205,7 +205,7 @@ func checkLookups(t *rapid.T, s *shelf, root *Root, model []catalog.Range) {
 
 func TestManifestGrowsInLeaves(t *testing.T) {
 	s := &shelf{objects: make(map[ident.ObjectID][]byte)}
-	const swaps = 400 // of 32 ranges: about an hour of flushes each
+	const swaps = 400 // of 32 ranges each, about an hour of flushes
 	written, largest := 0, 0
 	for i := range swaps {
 		s.absorb(t, testRanges(i*32, 32))
@@ -243,7 +243,7 @@ func TestManifestIsBounded(t *testing.T) {
 	}
 }
 
-// sampleManifest is a root with a leaf, a released range and two of its own.
+// sampleManifest is a root with a leaf, a released range and two ranges of its own.
 func sampleManifest(t testing.TB) (root, leaf []byte, head catalog.Manifest, ref LeafRef) {
 	p, err := Absorb(testPartition, catalog.Manifest{}, nil, nil, testRanges(0, 2))
 	if err != nil {
@@ -285,7 +285,7 @@ func TestDamagedManifestIsRefused(t *testing.T) {
 		bad[i] ^= 0x04
 		_, err := DecodeRoot(bad, testPartition, head)
 		refused("root against its head", err)
-		_, err = decodeRoot(bad) // as inspect reads it, without a head
+		_, err = decodeRoot(bad) // as Inspect reads it, without a head
 		refused("root by itself", err)
 		_, err = decodeRoot(root[:i])
 		refused("root cut", err)
@@ -301,7 +301,7 @@ func TestDamagedManifestIsRefused(t *testing.T) {
 	for i := range reflect.TypeFor[catalog.Manifest]().NumField() {
 		other := head
 		if name := reflect.TypeFor[catalog.Manifest]().Field(i).Name; name == "Writer" {
-			continue // only names the key
+			continue // the field only serves the key
 		}
 		f := reflect.ValueOf(&other).Elem().Field(i)
 		if f.CanInt() {
@@ -323,7 +323,7 @@ func FuzzDecodeManifest(f *testing.F) {
 	f.Add(root)
 	f.Add(leaf)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) >= 16 { // let content through, not only checksums
+		if len(b) >= 16 { // checksums are fixed up, so that the content is tested too
 			closeManifest(b)
 		}
 		if r, err := decodeRoot(b); err == nil {
@@ -349,7 +349,7 @@ func checkRising(t *testing.T, ranges []catalog.Range) {
 	}
 }
 
-// I8: what lies before a manifest's end is not absorbed a second time.
+// I8: a range that begins before the manifest's end is not absorbed a second time.
 func TestI8_OverlapIsABug(t *testing.T) {
 	for name, add := range map[string][]catalog.Range{
 		"again":    testRanges(1, 1),

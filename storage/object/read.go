@@ -11,7 +11,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// ReadFunc reads a run of one object's bytes: it fills all of p or fails.
+// ReadFunc reads a run of bytes of one object. It fills all of p or fails.
 type ReadFunc func(ctx context.Context, p []byte, pos int64) error
 
 // IndexEntry is one batch in an object.
@@ -23,11 +23,11 @@ type IndexEntry struct {
 	MaxTimestamp int64  // milliseconds, -1 none
 }
 
-// SectionInfo is a section as read back; its Batches and State are nil.
+// SectionInfo is a section as read back. Its Batches and State are nil.
 type SectionInfo struct {
 	Section
 	Object       ident.ObjectID
-	Block        catalog.Extent // of the section's header and index
+	Block        catalog.Extent // the section's header and index
 	Index        []IndexEntry   // contiguous in offsets and in the object
 	DataPosition int64
 	DataBytes    int64
@@ -36,7 +36,8 @@ type SectionInfo struct {
 	StateCRC     uint32
 }
 
-// Ref says in the catalog's terms where the section lies, of an object with the given writer and size.
+// Ref says where the section is, in the catalog's terms, for an object with the given writer and
+// size.
 func (s *SectionInfo) Ref(writer ident.Incarnation, objectBytes int64) SectionRef {
 	return sectionRef(&s.Section, s.Object, writer, objectBytes, s.Block, s.DataBytes, s.MaxTimestamp, s.StateExtent)
 }
@@ -49,8 +50,8 @@ func (s *SectionInfo) VerifyState(block []byte) error {
 	return c.err
 }
 
-// VerifyBatch checks the bytes of the batch that an entry names, wherever they are cut. Every read that
-// can reach a client goes through it.
+// VerifyBatch checks the bytes of the batch that an entry names. They may come in several pieces.
+// Every read that can reach a client goes through VerifyBatch.
 func VerifyBatch(e *IndexEntry, pieces ...[]byte) error {
 	n, crc := 0, uint32(0)
 	for _, p := range pieces {
@@ -62,14 +63,14 @@ func VerifyBatch(e *IndexEntry, pieces ...[]byte) error {
 	return c.err
 }
 
-// Find returns the first entry that ends after offset: the one that holds it if
-// the index does; len(index) if there is none.
+// Find returns the first entry that ends after offset, or len(index) if there is none. That entry
+// holds the offset if any entry does.
 func Find(index []IndexEntry, offset ident.Offset) int {
 	return sort.Search(len(index), func(i int) bool { return index[i].End > offset })
 }
 
-// FindTime returns the first entry that may hold a record of at least the given
-// time; len(index) if there is none. Times of neighbours need not rise.
+// FindTime returns the first entry that may hold a record of at least the given time, or len(index)
+// if there is none. The times of neighbouring entries need not rise.
 func FindTime(index []IndexEntry, timestamp int64) int {
 	for i := range index {
 		if index[i].MaxTimestamp >= timestamp {
@@ -79,8 +80,8 @@ func FindTime(index []IndexEntry, timestamp int64) int {
 	return len(index)
 }
 
-// DecodeSection reads and verifies a section block that was read from the
-// given place. The result shares nothing with b.
+// DecodeSection reads and verifies a section block that was read from the given place. The result
+// shares no memory with b.
 func DecodeSection(b []byte, want catalog.Extent) (*SectionInfo, error) {
 	c := checker{position: want.Position}
 	c.most("place of section", uint64(want.Position), math.MaxInt64)
@@ -136,8 +137,8 @@ func decodeSectionHeader(b []byte) *SectionInfo {
 	}
 }
 
-// checkHeader holds the numbers of a section against each other, so that
-// nobody computes with a number that cannot be.
+// checkHeader checks the numbers of a section against each other, so that no impossible number is
+// used in a computation.
 func (s *SectionInfo) checkHeader(c *checker) error {
 	c.most("start offset", uint64(s.Start), uint64(s.End))
 	c.most("end offset", uint64(s.End), math.MaxInt64)
@@ -150,7 +151,7 @@ func (s *SectionInfo) checkHeader(c *checker) error {
 	return c.err
 }
 
-// decodeNames reads topic name and configs and returns what follows them.
+// decodeNames reads topic name and configs, and returns the bytes after them.
 func (s *SectionInfo) decodeNames(b []byte, nameBytes int, configCount uint32, c *checker) ([]byte, error) {
 	c.most("length of name", uint64(nameBytes), min(nameBytesMax, uint64(len(b))))
 	c.most("number of configs", uint64(configCount), min(configCountMax, uint64(len(b)/4)))
@@ -202,7 +203,7 @@ func (s *SectionInfo) decodeIndex(b []byte, count uint32, c *checker) error {
 	return c.err
 }
 
-// Footer is all of a bundle but its batches and state blocks.
+// Footer is everything in a bundle except its batches and state blocks.
 type Footer struct {
 	Object      ident.ObjectID
 	ObjectBytes int64
@@ -210,12 +211,12 @@ type Footer struct {
 	Sections    []*SectionInfo
 }
 
-// tailBytes is what ReadFooter reads at first: enough for the whole footer and
-// index region of a bundle of up to some hundred sections.
+// tailBytes is how much ReadFooter reads first. It is enough for the whole footer and index region
+// of a bundle of some hundred sections.
 const tailBytes = 64 << 10
 
-// ReadFooter reads a bundle of the given size from its end, with two reads at
-// most, and verifies all section blocks. The header is not read: DecodeHeader.
+// ReadFooter reads a bundle of the given size from its end, with two reads at most, and verifies
+// all section blocks. It does not read the header, which is for DecodeHeader.
 func ReadFooter(ctx context.Context, read ReadFunc, objectBytes int64) (*Footer, error) {
 	if objectBytes < headerBytes+trailerBytes {
 		return nil, &CorruptError{What: "size of object", Got: uint64(objectBytes), Want: headerBytes + trailerBytes}
@@ -239,7 +240,7 @@ func ReadFooter(ctx context.Context, read ReadFunc, objectBytes int64) (*Footer,
 	return decodeFooter(t, tail[t.indexPosition-tailAt:])
 }
 
-// decodeFooter reads index region and footer from b, which begins with the index region.
+// decodeFooter reads the index region and the footer from b, which begins with the index region.
 func decodeFooter(t *trailer, b []byte) (*Footer, error) {
 	entries := b[t.footerPosition-t.indexPosition:][:t.sectionCount*footerEntryBytes]
 	c := checker{object: t.object, position: t.footerPosition}

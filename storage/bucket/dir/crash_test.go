@@ -20,7 +20,8 @@ const (
 
 var (
 	oldBytes = bytes.Repeat([]byte("old."), 3000)
-	newBytes = bytes.Repeat([]byte("new."), (syncEvery+syncEvery/4)/4) // several blocks, so that a crash can tear them, and a sync on the way
+	// newBytes is several blocks long, so that a crash can tear them and a sync happens on the way.
+	newBytes = bytes.Repeat([]byte("new."), (syncEvery+syncEvery/4)/4)
 )
 
 // scene is a disk with one durable object.
@@ -46,7 +47,7 @@ func life(ctx context.Context, disk *crashfs.FS) error {
 	return b.Create(ctx, newKey, bucket.NewBody(newBytes[:700_000], newBytes[700_000:]))
 }
 
-// callCount is the number of file system calls before and after one undisturbed life.
+// callCount returns the number of file system calls before and after one undisturbed life.
 func callCount(t *testing.T, seed uint64) (before, after int) {
 	t.Helper()
 	disk := scene(t, seed)
@@ -57,8 +58,8 @@ func callCount(t *testing.T, seed uint64) (before, after int) {
 	return before, len(disk.Calls())
 }
 
-// audit opens the disk that is left and checks that the old object is whole, and the
-// new one whole or absent; that no temporary is left; and that a life then ends well.
+// audit opens the disk that is left. It checks that the old object is whole, that the new one is
+// whole or absent, that no temporary is left, and that another life then ends well.
 func audit(t *testing.T, disk *crashfs.FS, err error) {
 	t.Helper()
 	b, oerr := Open(disk, root)
@@ -101,7 +102,7 @@ func noTemporaries(t *testing.T, disk *crashfs.FS) {
 func TestE29_CrashAtEveryCall(t *testing.T) {
 	for seed := range uint64(6) {
 		before, after := callCount(t, seed)
-		for n := before + 1; n <= after+1; n++ { // the last is a cut right after success
+		for n := before + 1; n <= after+1; n++ { // the last one is a cut right after success
 			t.Run(fmt.Sprintf("seed%d/call%d", seed, n), func(t *testing.T) {
 				disk := scene(t, seed)
 				disk.KillAt(n)
@@ -115,7 +116,8 @@ func TestE29_CrashAtEveryCall(t *testing.T) {
 	}
 }
 
-// TestE29_KillAtEveryCall stops the process only: what was written stays, temporaries too.
+// TestE29_KillAtEveryCall only stops the process: everything that was written stays, temporaries
+// included.
 func TestE29_KillAtEveryCall(t *testing.T) {
 	before, after := callCount(t, 1)
 	for n := before + 1; n <= after; n++ {
@@ -128,7 +130,8 @@ func TestE29_KillAtEveryCall(t *testing.T) {
 	}
 }
 
-// TestE29_FailAtEveryCall lets each call fail, with EIO and with a full disk, and looks at once and after a power cut.
+// TestE29_FailAtEveryCall lets each call fail, with EIO and with a full disk, and looks at the
+// result at once and after a power cut.
 func TestE29_FailAtEveryCall(t *testing.T) {
 	for _, cause := range []error{crashfs.EIO, vfs.ErrNoSpace} {
 		before, after := callCount(t, 2)
@@ -154,7 +157,7 @@ func TestE29_FailAtEveryCall(t *testing.T) {
 	}
 }
 
-// TestE29_FullDiskLeavesNothing: without a restart, too.
+// TestE29_FullDiskLeavesNothing: a full disk leaves nothing behind, even without a restart.
 func TestE29_FullDiskLeavesNothing(t *testing.T) {
 	disk := crashfs.New(3)
 	b, err := Open(disk, root)
@@ -179,7 +182,7 @@ func TestE29_FullDiskLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestDeleteIsDurable: what was deleted does not come back.
+// TestDeleteIsDurable: a deleted object does not come back.
 func TestDeleteIsDurable(t *testing.T) {
 	for seed := range uint64(8) {
 		disk := scene(t, seed)
@@ -200,7 +203,7 @@ func TestDeleteIsDurable(t *testing.T) {
 	}
 }
 
-// TestRootOfKilledStart: folders that a killed start made are synced by the next one.
+// TestRootOfKilledStart: folders that a killed start made are synced by the next start.
 func TestRootOfKilledStart(t *testing.T) {
 	disk := crashfs.New(4)
 	if _, err := Open(disk, root); err != nil {
@@ -230,8 +233,8 @@ func TestRootOfKilledStart(t *testing.T) {
 	}
 }
 
-// TestSweptTemporary: a second opener removes the first one's temporary; its
-// Create fails without a doubt, and its next one succeeds.
+// TestSweptTemporary: a second opener removes a temporary of the first. The first one's Create
+// fails with a definite error, and its next Create succeeds.
 func TestSweptTemporary(t *testing.T) {
 	disk := crashfs.New(5)
 	b, err := Open(disk, root)

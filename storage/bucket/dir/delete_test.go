@@ -19,7 +19,8 @@ const largeKey = "c1/cd/large"
 
 var largeBytes = bytes.Repeat([]byte("much"), (2*shrinkStep+shrinkStep/4)/4)
 
-// largeScene is a disk with an object that is deleted in steps, in one folder with a small one.
+// largeScene is a disk with a small object, and an object in the same folder that is large enough
+// to be deleted in steps.
 func largeScene(t *testing.T, seed uint64) *crashfs.FS {
 	t.Helper()
 	disk := scene(t, seed)
@@ -41,7 +42,8 @@ func deletingLife(ctx context.Context, disk *crashfs.FS) error {
 	return b.Delete(ctx, largeKey)
 }
 
-// auditDeleted checks on what is left that the object is whole or absent, absent if its Delete succeeded, and that another Delete succeeds.
+// auditDeleted checks that the object is whole or absent, that it is absent if its Delete
+// succeeded, and that another Delete succeeds.
 func auditDeleted(t *testing.T, disk *crashfs.FS, err error) {
 	t.Helper()
 	b, oerr := Open(disk, root)
@@ -69,7 +71,8 @@ func auditDeleted(t *testing.T, disk *crashfs.FS, err error) {
 	}
 }
 
-// TestE29_DeleteLargeAtEveryCall stops the process, cuts the power, or fails a call once, everywhere in the delete of a large object.
+// TestE29_DeleteLargeAtEveryCall stops the process, cuts the power, or fails a call, at each call
+// of the delete of a large object.
 func TestE29_DeleteLargeAtEveryCall(t *testing.T) {
 	const seed = 1
 	disk := largeScene(t, seed)
@@ -96,7 +99,8 @@ func TestE29_DeleteLargeAtEveryCall(t *testing.T) {
 			disk.FailAt(n, crashfs.EIO)
 			err := deletingLife(t.Context(), disk)
 			call := disk.Calls()[n-1]
-			whole := err == nil && (call.Op == "link" || call.Op == "stat" || call.Op == "open" || call.Op == "truncate") // it goes whole then
+			// After these failures the object is deleted as a whole.
+			whole := err == nil && (call.Op == "link" || call.Op == "stat" || call.Op == "open" || call.Op == "truncate")
 			if !whole && (!errors.Is(err, crashfs.EIO) || !errors.Is(err, bucket.ErrUnavailable)) {
 				t.Fatalf("call %d (%v) failed with %v, delete with %v", n, call, crashfs.EIO, err)
 			}
@@ -106,7 +110,8 @@ func TestE29_DeleteLargeAtEveryCall(t *testing.T) {
 	}
 }
 
-// noTemporariesUnless checks that a failed delete takes no room, other than of a temporary whose remove it was that failed.
+// noTemporariesUnless checks that a failed delete leaves no temporary behind, unless the removal of
+// the temporary is the call that failed.
 func noTemporariesUnless(t *testing.T, disk *crashfs.FS, failed crashfs.Call) {
 	t.Helper()
 	if failed.Op != "remove" || path.Base(path.Dir(failed.Name)) != tmpName {
@@ -114,7 +119,7 @@ func noTemporariesUnless(t *testing.T, disk *crashfs.FS, failed crashfs.Call) {
 	}
 }
 
-// A large object's room goes in steps, and only once its name is gone for good.
+// A large object gives its room back in steps, and only once its name is durably gone.
 func TestDeleteLargeInSteps(t *testing.T) {
 	disk := largeScene(t, 1)
 	b, err := Open(disk, root)
@@ -196,11 +201,13 @@ func TestDeleteLargeKeepsLinkedTo(t *testing.T) {
 	}
 }
 
-// Without the folder of temporaries, or without room for a name there, an object is deleted all the same.
+// Without the folder of temporaries, or without room for a name there, an object is deleted
+// nevertheless.
 func TestDeleteLargeWithoutTemporary(t *testing.T) {
 	for name, hinder := range map[string]func(*crashfs.FS) error{
 		"no folder": func(d *crashfs.FS) error { return d.RemoveAll(root + "/" + tmpName) },
-		"full disk": func(d *crashfs.FS) error { d.FailAt(len(d.Calls())+2, vfs.ErrNoSpace); return nil }, // after the Stat
+		// After the Stat.
+		"full disk": func(d *crashfs.FS) error { d.FailAt(len(d.Calls())+2, vfs.ErrNoSpace); return nil },
 	} {
 		disk := largeScene(t, 1)
 		b, err := Open(disk, root)
@@ -219,7 +226,8 @@ func TestDeleteLargeWithoutTemporary(t *testing.T) {
 	}
 }
 
-// Who reads a large object while it is deleted is told that it is gone, as if the read had come later, and not that it is damaged (E16).
+// A reader of a large object that is deleted meanwhile is told that the object is gone, as if the
+// read had come later, and not that it is damaged (E16).
 func TestE16_ReadOfWhatIsDeletedMeanwhile(t *testing.T) {
 	disk := &replacingFS{FS: vfs.OS()}
 	b, err := Open(disk, t.TempDir())

@@ -29,16 +29,16 @@ type Bucket struct {
 	root     string
 	readOnly bool
 
-	life string        // random, in the names of this life's temporaries
+	life string        // a random part of the names of this life's temporaries
 	temp atomic.Uint64 // number of the last temporary
 
 	shrinking chan struct{} // holds a token while a deleted object gives its room back
 
 	mu      sync.Mutex
-	durable map[string]bool // folders below root whose names were synced by this life
+	durable map[string]bool // the folders below root whose names this life has synced
 }
 
-// Open makes the folder if it is absent, and deletes what earlier lives left half-written (E29).
+// Open creates the folder if it is absent, and deletes what earlier lives left half-written (E29).
 func Open(fsys vfs.FS, root string) (*Bucket, error) {
 	b := &Bucket{fs: fsys, root: path.Clean(root), shrinking: make(chan struct{}, 1), durable: map[string]bool{}}
 	if err := b.open(); err != nil {
@@ -47,8 +47,8 @@ func Open(fsys vfs.FS, root string) (*Bucket, error) {
 	return b, nil
 }
 
-// OpenReadOnly opens an existing folder, perhaps another process's, and changes
-// nothing in it: Create and Delete are ErrDenied. An absent folder is ErrNotFound.
+// OpenReadOnly opens an existing folder, perhaps one that another process uses, and changes nothing
+// in it: Create and Delete return ErrDenied. If the folder is absent, the error is ErrNotFound.
 func OpenReadOnly(fsys vfs.FS, root string) (*Bucket, error) {
 	b := &Bucket{fs: fsys, root: path.Clean(root), readOnly: true}
 	info, err := fsys.Stat(b.root)
@@ -83,9 +83,9 @@ func (b *Bucket) open() error {
 	return nil
 }
 
-// makeRoot makes root and its folder of temporaries. All names from root upwards
-// are synced at each start, since an earlier life may have been killed between making and
-// syncing them. An ancestor that was there and that we may not read is its owner's to care for.
+// makeRoot makes root and its folder of temporaries. It syncs all names from root upwards at each
+// start, since an earlier life may have been killed between making and syncing them. An ancestor
+// that existed before and that we may not read is left to its owner.
 func (b *Bucket) makeRoot() error {
 	if err := b.fs.MkdirAll(path.Join(b.root, tmpName)); err != nil {
 		return err
@@ -110,15 +110,14 @@ func (b *Bucket) Create(ctx context.Context, key string, body bucket.Body) error
 	return nil
 }
 
-// create goes through these steps: write and sync a temporary → make the key's
-// folders durable → link the temporary to the key, if that is free → remove the
-// temporary's name → sync the key's folder.
-// Up to the link a failure leaves nothing behind; after it the outcome is unknown.
+// create takes these steps: write and sync a temporary → make the key's folders durable → link the
+// temporary to the key, if the key is free → remove the temporary's name → sync the key's folder. A
+// failure up to the link leaves nothing behind; after a later failure the outcome is unknown.
 func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error {
 	if err := b.check(ctx, key, true); err != nil {
 		return err
 	}
-	if body.PartCRCs == nil { // else each part is checked as it is written
+	if body.PartCRCs == nil { // otherwise each part is checked as it is written
 		if err := body.Verify(); err != nil {
 			return err
 		}
@@ -137,7 +136,8 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 	if err := b.fs.Link(tmp, b.path(key)); err != nil { // I3
 		return b.drop(tmp, b.linkError(key, err))
 	}
-	if err := b.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // another opener may have swept it
+	// Another opener may have removed it.
+	if err := b.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return unknown(err)
 	}
 	if err := b.fs.SyncDir(path.Dir(b.path(key))); err != nil {
@@ -146,13 +146,14 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 	return nil
 }
 
-// temporary is a name that nobody else has.
+// temporary returns a name that nobody else uses.
 func (b *Bucket) temporary() string {
 	return path.Join(b.root, tmpName, fmt.Sprintf("%s-%d", b.life, b.temp.Add(1)))
 }
 
-// syncEvery is how much of an object is written between two syncs. One sync at the end would hold up those of the write-ahead log, which
-// mostly lies on the same disk, for as long as four objects of a flush take: acknowledgements stood still for 100–160 ms.
+// syncEvery is how much of an object is written between two syncs. One sync at the end would hold
+// up the syncs of the write-ahead log, which mostly is on the same disk, for as long as four
+// objects of a flush take: acknowledgements stood still for 100–160 ms.
 const syncEvery = 1 << 20
 
 func (b *Bucket) writeTemporary(tmp string, body bucket.Body) error {
@@ -179,8 +180,8 @@ func (b *Bucket) writeTemporary(tmp string, body bucket.Body) error {
 	return nil
 }
 
-// drop removes a temporary of a Create that failed with err. If that fails too,
-// the next Open removes it.
+// drop removes the temporary of a Create that failed with err. If that fails too, the next Open
+// removes the temporary.
 func (b *Bucket) drop(tmp string, err error) error {
 	if rerr := b.fs.Remove(tmp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 		return fmt.Errorf("%w (and a temporary stays until the next start: %v)", err, rerr)
@@ -188,7 +189,7 @@ func (b *Bucket) drop(tmp string, err error) error {
 	return err
 }
 
-// linkError tells what a failed link means for the key.
+// linkError says what a failed link means for the key.
 func (b *Bucket) linkError(key string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrExist):
@@ -196,7 +197,9 @@ func (b *Bucket) linkError(key string, err error) error {
 			return fmt.Errorf("%w: the key is a folder of other objects", bucket.ErrDenied)
 		}
 		return bucket.ErrExists
-	case errors.Is(err, fs.ErrNotExist): // the temporary was swept, or someone removed the folder: make it anew next time
+	// The temporary was removed by another opener, or somebody removed the folder: the next Create
+	// makes both anew.
+	case errors.Is(err, fs.ErrNotExist):
 		b.mu.Lock()
 		clear(b.durable)
 		b.mu.Unlock()
@@ -207,7 +210,7 @@ func (b *Bucket) linkError(key string, err error) error {
 	return unknown(err)
 }
 
-// makeFolders makes dir and its ancestors below root, and their names durable, once per life.
+// makeFolders makes dir and its ancestors below root, and makes their names durable, once per life.
 func (b *Bucket) makeFolders(dir string) error {
 	if dir == "." || b.isDurable(dir) {
 		return nil
@@ -263,11 +266,11 @@ func (b *Bucket) readAt(ctx context.Context, key string, p []byte, pos int64) er
 	}
 	cerr := f.Close()
 	switch {
-	case n == len(p): // io.ReaderAt may say EOF with the last bytes
+	case n == len(p): // io.ReaderAt may return EOF with the last bytes
 		return known(cerr)
 	case err == nil || errors.Is(err, io.EOF):
 		if _, err := b.fs.Stat(b.path(key)); absent(err) {
-			return known(err) // deleteLarge has taken its end away meanwhile
+			return known(err) // deleteLarge has cut off its end meanwhile
 		}
 		return fmt.Errorf("%w: it has %d bytes from there", bucket.ErrShort, n)
 	}
@@ -291,8 +294,8 @@ func (b *Bucket) Stat(ctx context.Context, key string) (bucket.Info, error) {
 	return bucket.Info{}, fmt.Errorf("dir: stat %s: %w", key, err)
 }
 
-// Delete implements bucket.Bucket; once it succeeded the object does not come back after a power cut.
-// Folders stay, since another Create may be about to use them.
+// Delete implements bucket.Bucket. Once it has succeeded, the object does not come back after a
+// power cut. Folders stay, since another Create may be about to use them.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	if err := b.delete(ctx, key); err != nil {
 		return fmt.Errorf("dir: delete %s: %w", key, err)
@@ -317,7 +320,8 @@ func (b *Bucket) delete(ctx context.Context, key string) error {
 	return b.deleted(key, err)
 }
 
-// deleted makes durable that the key has no file any more. Also if it was absent: an earlier Delete may have failed before this.
+// deleted makes durable that the key has no file any more. It does so even if the file was absent,
+// since an earlier Delete may have failed before this step.
 func (b *Bucket) deleted(key string, err error) error {
 	if err != nil && !absent(err) {
 		return known(err)
@@ -328,14 +332,17 @@ func (b *Bucket) deleted(key string, err error) error {
 	return nil
 }
 
-// deleteLarge goes through these steps: link the object's file to a temporary → remove it from its key and sync the key's folder, from where on
-// it is deleted → shrink the file, then remove it. A kill between them leaves the object whole or absent, and a temporary that the next Open removes.
-// Whatever hinders the link, as a full disk or a folder on a disk of its own, the object goes whole.
+// deleteLarge takes these steps: link the object's file to a temporary → remove it from its key and
+// sync the key's folder, after which the object is deleted → shrink the file, then remove it. A
+// kill between two steps leaves the object whole or absent, and a temporary that the next Open
+// removes. If the link cannot be made (the disk is full, or the folder is on another disk), the
+// object is deleted as a whole.
 func (b *Bucket) deleteLarge(ctx context.Context, key string) error {
 	tmp := b.temporary()
 	lerr := b.fs.Link(b.path(key), tmp)
 	info, serr := b.fs.Stat(tmp)
-	// It has these two names and no other. Of a symbolic link the second name is the link's, and the count that of the file it leads to, which is not ours.
+	// The file has these two names and no other. For a symbolic link, the second name is that of
+	// the link, and the count is that of the file to which it leads, which is not ours.
 	ours := lerr == nil && serr == nil && vfs.Links(info) == 2
 	err := b.deleted(key, b.fs.Remove(b.path(key)))
 	if ours && err == nil {
@@ -348,14 +355,18 @@ func (b *Bucket) deleteLarge(ctx context.Context, key string) error {
 }
 
 const (
-	shrinkStep = 2 << 20          // of a deleted object go at once
-	restMax    = time.Millisecond // between two steps; longer rests, or smaller steps, and deletes fall behind what is produced
+	shrinkStep = 2 << 20 // of a deleted object, at a time
+	// restMax is the longest rest between two steps. With longer rests or smaller steps, deletion
+	// would fall behind production.
+	restMax = time.Millisecond
 )
 
-// shrink gives a file's room back a step at a time, with rests: a file system that tells its disk at once what is free (ext4
-// mounted with "discard") else holds up the write-ahead log's syncs for as long as the whole object takes, 20 ms for 16 MiB on
-// a virtual disk, times the objects that retention deletes in one pass.
-// A file that has another name, of a backup by links, is left alone. A failure is nobody's: what is left of the file goes at once with its name.
+// shrink gives a file's room back a step at a time, with rests. Some file systems tell their disk
+// at once which blocks are free (ext4 mounted with "discard"). They would otherwise hold up the
+// write-ahead log's syncs for as long as the whole object takes: 20 ms for 16 MiB on a virtual
+// disk, times the objects that retention deletes in one pass. A file that has another name, as in a
+// backup by hard links, is left alone. A failure is not reported: what is left of the file is freed
+// at once when its name is removed.
 func (b *Bucket) shrink(ctx context.Context, name string) {
 	select {
 	case b.shrinking <- struct{}{}:
@@ -369,7 +380,7 @@ func (b *Bucket) shrink(ctx context.Context, name string) {
 	}
 	f, err := b.fs.Open(name)
 	if err != nil {
-		return // we may not write it, say
+		return // for example, we may not write to it
 	}
 	defer func() { _ = f.Close() }()
 	for size := info.Size() - shrinkStep; size > 0 && err == nil && ctx.Err() == nil; size -= shrinkStep {
@@ -391,7 +402,7 @@ func rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Close implements bucket.Bucket; there is nothing to free.
+// Close implements bucket.Bucket. There is nothing to free.
 func (b *Bucket) Close() error { return nil }
 
 func (b *Bucket) path(key string) string { return path.Join(b.root, key) }
@@ -406,7 +417,7 @@ func (b *Bucket) check(ctx context.Context, key string, change bool) error {
 	return bucket.ValidateKey(key)
 }
 
-// absent: no such name, or one of its folders is an object.
+// absent reports that there is no such name, or that one of its folders is an object.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR)
 }
@@ -429,7 +440,7 @@ func known(err error) error {
 // unmade classifies an error of a Create that made nothing.
 func unmade(err error) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // a folder or temporary went away under us
+	case errors.Is(err, fs.ErrNotExist): // a folder or temporary was removed meanwhile
 		return fmt.Errorf("%w: %w", bucket.ErrUnavailable, err)
 	case absent(err), errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("%w: %w: a part of the key is an object", bucket.ErrDenied, err)
@@ -439,13 +450,13 @@ func unmade(err error) error {
 
 func unknown(err error) error { return fmt.Errorf("%w: %w", bucket.ErrUnknown, err) }
 
-// List implements bucket.Bucket. A folder is read when the walk comes to it.
+// List implements bucket.Bucket. It reads a folder when the walk reaches it.
 func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
 	return func(yield func(bucket.Info, error) bool) {
 		w := walk{b: b, ctx: ctx, prefix: prefix, after: after, yield: yield}
 		err := bucket.ValidatePrefix(prefix)
 		if err == nil {
-			// Only the folder that the prefix names can hold its keys.
+			// Only the folder that the prefix names can hold keys with the prefix.
 			folder := ""
 			if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
 				folder = prefix[:i+1]

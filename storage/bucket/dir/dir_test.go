@@ -32,7 +32,8 @@ func TestConformanceCrashFS(t *testing.T) {
 	}, buckettest.Flags{})
 }
 
-// TestLayout: an object is the file of its key, with its bytes; strange files are not objects.
+// TestLayout: an object is the file of its key, with its bytes. Other files in the folder are not
+// objects.
 func TestLayout(t *testing.T) {
 	root := t.TempDir()
 	b, err := Open(vfs.OS(), root)
@@ -65,7 +66,8 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// A large object never has much that is written and not synced: its syncs would hold up others on the same disk.
+// A large object is synced on the way, so that little of it is ever unsynced: one large sync would
+// hold up others on the same disk.
 func TestLargeObjectIsSyncedOnTheWay(t *testing.T) {
 	disk := crashfs.New(1)
 	b, err := Open(disk, "/data/bucket")

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropPages has a file's pages leave the page cache, if its file system lets them go.
+// dropPages drops a file's pages from the page cache, if its file system allows it.
 func dropPages(t *testing.T, name string) {
 	t.Helper()
 	f, err := os.Open(name)

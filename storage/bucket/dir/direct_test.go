@@ -14,7 +14,8 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// partlyFS has files whose ReadDirect fills so many bytes at most, after which something may happen to the folder.
+// partlyFS has files whose ReadDirect fills at most direct bytes. before is called after that and
+// may change the folder.
 type partlyFS struct {
 	vfs.FS
 	direct int
@@ -45,7 +46,8 @@ func random(seed byte, n int) []byte {
 	return b
 }
 
-// However much of it was read past the page cache, a read has all of its bytes, or says how many there are.
+// However much of a range was read past the page cache, the read returns all of its bytes, or says
+// how many there are.
 func TestReadAtPartlyDirect(t *testing.T) {
 	const key, size = "c1/a.bundle", 20_000
 	content := random(1, size)
@@ -78,7 +80,7 @@ func TestReadAtPartlyDirect(t *testing.T) {
 	}
 }
 
-// A real disk, with and without the object in the page cache.
+// On a real disk, with and without the object in the page cache.
 func TestReadAtCold(t *testing.T) {
 	const key, size = "a", 3<<20 + 100
 	content, root := random(2, size), t.TempDir()
@@ -110,7 +112,7 @@ func TestReadAtCold(t *testing.T) {
 	}
 }
 
-// An object that is replaced by strange hands while it is read comes from one file, never from two.
+// If somebody else replaces an object while it is read, all bytes come from one of the two files.
 func TestReadAtReplacedMeanwhile(t *testing.T) {
 	const key, size = "a", 1<<20 + 100
 	before, after, root := random(3, size), random(4, size), t.TempDir()
@@ -137,7 +139,7 @@ func TestReadAtReplacedMeanwhile(t *testing.T) {
 	}
 }
 
-// replacingFS does something to a file between its opening and its reading.
+// replacingFS calls replace between the opening and the reading of a file.
 type replacingFS struct {
 	vfs.FS
 	replace func() error

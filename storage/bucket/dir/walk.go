@@ -18,14 +18,15 @@ type walk struct {
 	yield         func(bucket.Info, error) bool
 }
 
-// entry is a name in a folder: a folder's ends in '/', which puts it where the
-// byte order of whole keys wants it ("a-b" < "a/b" < "a0").
+// entry is a name in a folder. The name of a folder ends in '/', which sorts it where the byte
+// order of whole keys wants it ("a-b" < "a/b" < "a0").
 type entry struct {
 	key   string
 	bytes int64
 }
 
-// folder walks one folder, "" or ending in '/'; it says false when the reader has enough.
+// folder walks one folder, whose name is "" or ends in '/'. It returns false when the reader has
+// enough.
 func (w *walk) folder(folder string) (more bool, err error) {
 	if err := bucket.ContextError(w.ctx); err != nil {
 		return false, err
@@ -47,7 +48,7 @@ func (w *walk) folder(folder string) (more bool, err error) {
 	return true, nil
 }
 
-// entries reads a folder and keeps, in order, what may hold wanted keys.
+// entries reads a folder and keeps, in order, the names that may hold wanted keys.
 func (w *walk) entries(folder string) ([]entry, error) {
 	names, err := w.b.fs.List(w.b.path(folder))
 	if absent(err) {
@@ -64,7 +65,7 @@ func (w *walk) entries(folder string) ([]entry, error) {
 		}
 		info, err := w.b.fs.Stat(w.b.path(key))
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // deleted meanwhile
+		case errors.Is(err, fs.ErrNotExist): // it was deleted meanwhile
 		case err != nil:
 			return nil, known(err)
 		case info.IsDir():
@@ -79,13 +80,14 @@ func (w *walk) entries(folder string) ([]entry, error) {
 	return entries, nil
 }
 
-// mayWant spares the Stat of what neither as an object nor as a folder can be wanted.
+// mayWant reports whether a name can be wanted as an object or as a folder. If not, no Stat is
+// needed.
 func (w *walk) mayWant(key string) bool {
 	object := strings.HasPrefix(key, w.prefix) && key > w.after
 	return object || w.wantFolder(key+"/")
 }
 
-// wantFolder: some key below the folder may have the prefix and come after.
+// wantFolder reports whether a key below the folder can have the prefix and come after.
 func (w *walk) wantFolder(folder string) bool {
 	if !strings.HasPrefix(folder, w.prefix) && !strings.HasPrefix(w.prefix, folder) {
 		return false
