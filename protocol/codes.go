@@ -2,8 +2,8 @@ package protocol
 
 import "strconv"
 
-// Code is a Kafka error code as it stands on the wire. Which Go error becomes
-// which code is decided in broker/errors.go alone.
+// Code is a Kafka error code as it is on the wire. broker/errors.go alone decides which Go error
+// becomes which code.
 type Code int16
 
 // The codes of Kafka 4.x.
@@ -283,7 +283,7 @@ var codeNames = map[Code]string{
 	CodeShareSessionLimitReached:           "SHARE_SESSION_LIMIT_REACHED",
 }
 
-// String gives the name that Kafka's documentation uses.
+// String returns the name that Kafka's documentation uses.
 func (c Code) String() string {
 	if name, ok := codeNames[c]; ok {
 		return name

@@ -7,10 +7,12 @@ import (
 	"github.com/sluicemq/sluice/internal/crc32c"
 )
 
-// combineFromBytes is from which size on nothing is hashed again (BenchmarkWholeCRC).
+// From combineFromBytes on, checksums are combined instead of hashing the bytes again
+// (BenchmarkWholeCRC).
 const combineFromBytes = 2 << 10
 
-// ExtendCRC returns the CRC-32C of what has the checksum crc and then p, whose own is known.
+// ExtendCRC returns the CRC-32C of bytes with the checksum crc followed by p, whose own checksum is
+// known.
 func ExtendCRC(crc uint32, p []byte, known uint32) uint32 {
 	if len(p) < combineFromBytes {
 		return crc32.Update(crc, Castagnoli, p)
@@ -18,8 +20,8 @@ func ExtendCRC(crc uint32, p []byte, known uint32) uint32 {
 	return crc32c.Combine(crc, known, int64(len(p)))
 }
 
-// WholeCRC returns the CRC-32C of a whole batch. The batch must have passed VerifyCRC: of a large one only
-// the bytes that its own checksum does not cover are hashed.
+// WholeCRC returns the CRC-32C of a whole batch, which must have passed VerifyCRC. Of a large batch
+// it hashes only the bytes that the batch's own checksum does not cover.
 func WholeCRC(batch []byte) uint32 {
 	if len(batch) < combineFromBytes {
 		return crc32.Checksum(batch, Castagnoli)

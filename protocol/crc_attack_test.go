@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestWholeCRC_AfterEveryChange: whatever the broker does to a batch on its way, at and around the size from which
-// on checksums are combined: the checksum of the whole is that of its bytes.
+// TestWholeCRC_AfterEveryChange: whatever the broker does to a batch on its way, the checksum of
+// the whole is that of its bytes. The sizes lie around the one from which on checksums are
+// combined.
 func TestWholeCRC_AfterEveryChange(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	small, err := BuildBatch(BatchSpec{ProducerID: -1}, []Record{{Value: randomBytes(rng, 20_000)}})
@@ -47,13 +48,14 @@ func TestWholeCRC_AfterEveryChange(t *testing.T) {
 	}
 }
 
-// TestWholeCRC_Zero: a checksum that happens to be 0 is one like any other.
+// TestWholeCRC_Zero: a checksum that happens to be 0 is treated like any other.
 func TestWholeCRC_Zero(t *testing.T) {
 	b, err := BuildBatch(BatchSpec{ProducerID: -1}, []Record{{Value: make([]byte, combineFromBytes)}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The base offset is free: find the one that makes the whole's checksum 0. The map from its lower 32 bits to the checksum is linear.
+	// The base offset can be chosen freely. Find the one that makes the checksum of the whole 0:
+	// the map from its lower 32 bits to the checksum is linear.
 	zero := WholeCRC(b)
 	var columns [32]uint32
 	for bit := range columns {
@@ -69,7 +71,7 @@ func TestWholeCRC_Zero(t *testing.T) {
 	}
 }
 
-// solve returns which columns make target together.
+// solve returns which columns sum up to target.
 func solve(columns [32]uint32, target uint32) (choice uint32) {
 	var rows, chosen [32]uint32 // by highest bit
 	for i, column := range columns {

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicemq/sluice/internal/crc32c"
 )
 
-// BenchmarkWholeCRC shows from which size on combining beats hashing: combineFromBytes.
+// BenchmarkWholeCRC shows from which size on combining is faster than hashing (combineFromBytes).
 func BenchmarkWholeCRC(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{512, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 64 << 10, 1 << 20} {

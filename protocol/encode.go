@@ -10,7 +10,8 @@ type Node struct {
 	Rack *string
 }
 
-// NewLeader tells a client where a partition is now (KIP-951). Broker -1 is "not known" and is not sent.
+// NewLeader tells a client where a partition is now (KIP-951). Broker -1 means "not known" and is
+// not sent.
 type NewLeader struct {
 	Broker int32
 	Epoch  int32

@@ -2,12 +2,12 @@ package protocol
 
 import "encoding/binary"
 
-// First versions of what the Fetch response grew.
+// The first versions of fields that were added to the Fetch response.
 const (
 	fetchLogStartVersion = 5
 	fetchSessionVersion  = 7 // top-level error and session id
 	fetchReplicaVersion  = 11
-	fetchFlexVersion     = 12 // and with it the tagged current_leader
+	fetchFlexVersion     = 12 // also has the tagged current_leader
 	fetchIDVersion       = 13 // topic ids instead of names
 	fetchNodesVersion    = 16
 )
@@ -19,16 +19,18 @@ type FetchedPartition struct {
 	HighWatermark int64
 	LastStable    int64
 	LogStart      int64
-	Committed     bool // read_committed: the (empty) list of aborted transactions is sent, else null
-	Leader        NewLeader
-	Batches       [][]byte
-	Bytes         int // of all batches
+	// For read_committed: the (empty) list of aborted transactions is sent instead of null.
+	Committed bool
+	Leader    NewLeader
+	Batches   [][]byte
+	Bytes     int // of all batches
 }
 
-// FetchResponse builds a Fetch response, versions 4 to 18, around record bytes that it
-// does not copy: kmsg would copy them all. Call Topic, its Partitions and EndTopic for each topic, then Buffers once.
+// FetchResponse builds a Fetch response, versions 4 to 18, around record bytes that it does not
+// copy; kmsg would copy them all. Call Topic, its Partitions and EndTopic for each topic, then
+// Buffers once.
 //
-// Header bytes go into one arena; a list of cuts says where batches come between them.
+// Header bytes go into one arena. A list of cuts says where batches come between them.
 type FetchResponse struct {
 	version int16
 	arena   []byte
@@ -36,13 +38,13 @@ type FetchResponse struct {
 	records int
 }
 
-// cut says that batches follow the arena's first so many bytes.
+// cut says that batches follow the first at bytes of the arena.
 type cut struct {
 	at      int
 	batches [][]byte
 }
 
-// NewFetchResponse begins a response with its frame length left open.
+// NewFetchResponse begins a response. The length of its frame is left open.
 func NewFetchResponse(version int16, correlationID int32, code Code, topicCount int) *FetchResponse {
 	r := &FetchResponse{version: version, arena: make([]byte, FrameLengthBytes, 64+96*topicCount)}
 	r.arena = AppendResponseHeader(r.arena, fetchKey, version, correlationID)
@@ -110,7 +112,8 @@ func (r *FetchResponse) EndTopic() {
 	}
 }
 
-// Buffers ends the response and returns the frame as slices of the arena and of the batches, for one writev, and its length.
+// Buffers ends the response. It returns the frame as slices of the arena and of the batches, for
+// one writev, and the frame's length.
 func (r *FetchResponse) Buffers(nodes []Node) (buffers [][]byte, bytes int) {
 	switch {
 	case r.version >= fetchNodesVersion:

@@ -18,13 +18,14 @@ var ErrMalformed = errors.New("malformed request")
 //	10    clientId
 //	      tagged fields     header v2 only: flexible versions
 const (
-	// FrameLengthBytes is the length in front of each request and response.
+	// FrameLengthBytes is the size of the length in front of each request and response.
 	FrameLengthBytes = 4
-	// RequestPrefixBytes is what every request begins with: key, version, correlation id.
+	// RequestPrefixBytes is the size of what every request begins with: key, version, correlation
+	// id.
 	RequestPrefixBytes = 8
 )
 
-// RequestHeader is what stands before the body of each request.
+// RequestHeader is the part before the body of each request.
 type RequestHeader struct {
 	Key           int16
 	Version       int16
@@ -32,7 +33,8 @@ type RequestHeader struct {
 	ClientID      string // "" if null
 }
 
-// ParseRequestPrefix reads key, version and correlation id, which have the same place in every version of everything.
+// ParseRequestPrefix reads key, version and correlation id, which are at the same place in every
+// version of every API.
 func ParseRequestPrefix(frame []byte) (RequestHeader, error) {
 	if len(frame) < RequestPrefixBytes {
 		return RequestHeader{}, fmt.Errorf("%w: %d bytes of header", ErrMalformed, len(frame))
@@ -62,8 +64,8 @@ func ParseRequestHeader(frame []byte) (RequestHeader, []byte, error) {
 	return h, w.src, nil
 }
 
-// AppendResponseHeader appends header v0, or v1 for flexible versions. ApiVersions
-// is answered with v0 always: its client does not know yet what we speak.
+// AppendResponseHeader appends header v0, or v1 for flexible versions. ApiVersions is always
+// answered with v0, since its client does not know yet which versions we serve.
 func AppendResponseHeader(dst []byte, key, version int16, correlationID int32) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(correlationID))
 	if key != apiVersionsKey && Flexible(key, version) {

@@ -1,10 +1,10 @@
 package protocol
 
-// First versions of what the Produce response grew.
+// The first versions of fields that were added to the Produce response.
 const (
 	produceLogStartVersion = 5
 	produceErrorsVersion   = 8  // record errors, error message (KIP-467)
-	produceFlexVersion     = 9  // and with it tagged fields
+	produceFlexVersion     = 9  // also has tagged fields
 	produceLeaderVersion   = 10 // current_leader, node_endpoints (KIP-951)
 	produceIDVersion       = 13 // topic ids instead of names
 )
@@ -21,15 +21,15 @@ type ProducedPartition struct {
 	Index      int32
 	Code       Code
 	BaseOffset int64 // -1 on failure
-	AppendTime int64 // of LogAppendTime topics, else -1
+	AppendTime int64 // the time of LogAppendTime topics, otherwise -1
 	LogStart   int64 // -1 if not known
 	Message    string
-	Leader     NewLeader // with CodeNotLeaderOrFollower only, else {-1, -1}
+	Leader     NewLeader // with CodeNotLeaderOrFollower only, otherwise {-1, -1}
 }
 
-// AppendProduceResponse appends the body of a Produce response, versions 3 to
-// 13; throttleMs is for how long the producer should send nothing. By hand,
-// since kmsg compares each partition's tagged struct by reflection.
+// AppendProduceResponse appends the body of a Produce response, versions 3 to 13. throttleMs is how
+// long the producer should send nothing. It is written by hand because kmsg compares each
+// partition's tagged struct by reflection.
 func AppendProduceResponse(dst []byte, version int16, topics []ProducedTopic, throttleMs int32, nodes []Node) []byte {
 	flexible := version >= produceFlexVersion
 	dst = appendCount(dst, flexible, len(topics))

@@ -14,7 +14,8 @@ func join(buffers [][]byte) []byte { return bytes.Join(buffers, nil) }
 
 var testRack = "rack-a"
 
-// TestProduceResponseMatchesKmsg: our bytes are those of kmsg for the same answer, at every version.
+// TestProduceResponseMatchesKmsg: our bytes are those of kmsg for the same answer, at every
+// version.
 func TestProduceResponseMatchesKmsg(t *testing.T) {
 	topics := []ProducedTopic{
 		{Name: "a", ID: [16]byte{1}, Partitions: []ProducedPartition{
@@ -124,7 +125,7 @@ func TestResponseHeader(t *testing.T) {
 	}{
 		{3, 8, []byte{0, 0, 0, 5}},
 		{3, 9, []byte{0, 0, 0, 5, 0}},
-		{18, 3, []byte{0, 0, 0, 5}}, // always v0
+		{18, 3, []byte{0, 0, 0, 5}}, // always header v0
 	} {
 		if got := AppendResponseHeader(nil, c.key, c.version, 5); !bytes.Equal(got, c.want) {
 			t.Errorf("api %d version %d: %x, want %x", c.key, c.version, got, c.want)

@@ -7,12 +7,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// kmsg checks an array's count against one byte per element only, so that a
-// request of n bytes may make it allocate some hundred times n. Each
-// request is therefore walked first by its shape: nothing is allocated, every element
-// must really be there, and what kmsg will allocate is added up.
+// kmsg checks the count of an array only against one byte per element, so that a request of n bytes
+// may make it allocate several hundred times n. So each request is first walked by its shape. The
+// walk allocates nothing, requires every element to be really there, and adds up what kmsg will
+// allocate.
 
-// What a decoded value costs in memory, rounded up (TestDecodeCostCoversAllocation).
+// The memory that a decoded value takes, rounded up (TestDecodeCostCoversAllocation).
 const (
 	structCostBytes    = 128
 	primitiveCostBytes = 24
@@ -29,7 +29,7 @@ type fieldKind uint8
 
 const (
 	fixedField  fieldKind = iota // a number of bytes
-	stringField                  // nullable or not: the walk takes both
+	stringField                  // nullable or not: the walk accepts both
 	bytesField
 	structsField // array of structs
 	fixedsField  // array of fixed values
@@ -59,71 +59,99 @@ func (f field) until(v int16) field { f.to = v; return f }
 type shape struct {
 	flexible int16 // first version with compact encodings and tagged fields
 	fields   []field
-	// tagged lists tagged structs that kmsg decodes: it would go round for a
-	// tag count inside them that no byte stands behind.
+	// tagged lists the tagged structs that kmsg decodes. For a tag count inside them kmsg would
+	// loop, even if no bytes follow.
 	tagged map[uint32][]field
 }
 
-// neverFlexible is above every version there is.
+// neverFlexible is above every version that exists.
 const neverFlexible = 99
 
 var shapes = map[int16]shape{
-	0: {flexible: 9, fields: []field{str().since(3), fixed(2), fixed(4), // Produce
+	// Produce
+	0: {flexible: 9, fields: []field{str().since(3), fixed(2), fixed(4),
 		structs(str().until(12), fixed(16).since(13), structs(fixed(4), blob()))}},
-	1: {flexible: 12, fields: []field{fixed(4).until(14), fixed(4 + 4), fixed(4).since(3), fixed(1).since(4), fixed(4 + 4).since(7), // Fetch
+	// Fetch
+	1: {flexible: 12, fields: []field{fixed(4).until(14), fixed(4 + 4), fixed(4).since(3), fixed(1).since(4), fixed(4 + 4).since(7),
 		structs(str().until(12), fixed(16).since(13),
 			structs(fixed(4), fixed(4).since(9), fixed(8), fixed(4).since(12), fixed(8).since(5), fixed(4))),
 		structs(str().until(12), fixed(16).since(13), fixeds(4)).since(7),
 		str().since(11)},
 		tagged: map[uint32][]field{1: {fixed(4), fixed(8)}}},
-	2: {flexible: 6, fields: []field{fixed(4), fixed(1).since(2), // ListOffsets
+	// ListOffsets
+	2: {flexible: 6, fields: []field{fixed(4), fixed(1).since(2),
 		structs(str(), structs(fixed(4), fixed(4).since(4), fixed(8), fixed(4).until(0))),
 		fixed(4).since(10)}},
-	3: {flexible: 9, fields: []field{structs(fixed(16).since(10), str()), // Metadata
+	// Metadata
+	3: {flexible: 9, fields: []field{structs(fixed(16).since(10), str()),
 		fixed(1).since(4), fixed(1).since(8).until(10), fixed(1).since(8)}},
-	8: {flexible: 8, fields: []field{str(), fixed(4).since(1), str().since(1), str().since(7), fixed(8).since(2).until(4), // OffsetCommit
+	// OffsetCommit
+	8: {flexible: 8, fields: []field{str(), fixed(4).since(1), str().since(1), str().since(7), fixed(8).since(2).until(4),
 		structs(str().until(9), fixed(16).since(10),
 			structs(fixed(4), fixed(8), fixed(8).since(1).until(1), fixed(4).since(6), str()))}},
-	9: {flexible: 6, fields: []field{str().until(7), structs(str(), fixeds(4)).until(7), // OffsetFetch
+	// OffsetFetch
+	9: {flexible: 6, fields: []field{str().until(7), structs(str(), fixeds(4)).until(7),
 		structs(str(), str().since(9), fixed(4).since(9), structs(str().until(9), fixed(16).since(10), fixeds(4))).since(8),
 		fixed(1).since(7)}},
-	10: {flexible: 3, fields: []field{str().until(3), fixed(1).since(1), strs().since(4)}}, // FindCoordinator
-	11: {flexible: 6, fields: []field{str(), fixed(4), fixed(4).since(1), str(), str().since(5), str(), // JoinGroup
+	// FindCoordinator
+	10: {flexible: 3, fields: []field{str().until(3), fixed(1).since(1), strs().since(4)}},
+	// JoinGroup
+	11: {flexible: 6, fields: []field{str(), fixed(4), fixed(4).since(1), str(), str().since(5), str(),
 		structs(str(), blob()), str().since(8)}},
-	12: {flexible: 4, fields: []field{str(), fixed(4), str(), str().since(3)}},                                // Heartbeat
-	13: {flexible: 4, fields: []field{str(), str().until(2), structs(str(), str(), str().since(5)).since(3)}}, // LeaveGroup
-	14: {flexible: 4, fields: []field{str(), fixed(4), str(), str().since(3), str().since(5), str().since(5), // SyncGroup
+	// Heartbeat
+	12: {flexible: 4, fields: []field{str(), fixed(4), str(), str().since(3)}},
+	// LeaveGroup
+	13: {flexible: 4, fields: []field{str(), str().until(2), structs(str(), str(), str().since(5)).since(3)}},
+	// SyncGroup
+	14: {flexible: 4, fields: []field{str(), fixed(4), str(), str().since(3), str().since(5), str().since(5),
 		structs(str(), blob())}},
-	15: {flexible: 5, fields: []field{strs(), fixed(1).since(3)}},        // DescribeGroups
-	16: {flexible: 3, fields: []field{strs().since(4), strs().since(5)}}, // ListGroups
-	18: {flexible: 3, fields: []field{str().since(3), str().since(3)}},   // ApiVersions
-	19: {flexible: 5, fields: []field{structs(str(), fixed(4), fixed(2), structs(fixed(4), fixeds(4)), structs(str(), str())), // CreateTopics
+	// DescribeGroups
+	15: {flexible: 5, fields: []field{strs(), fixed(1).since(3)}},
+	// ListGroups
+	16: {flexible: 3, fields: []field{strs().since(4), strs().since(5)}},
+	// ApiVersions
+	18: {flexible: 3, fields: []field{str().since(3), str().since(3)}},
+	// CreateTopics
+	19: {flexible: 5, fields: []field{structs(str(), fixed(4), fixed(2), structs(fixed(4), fixeds(4)), structs(str(), str())),
 		fixed(4), fixed(1).since(1)}},
-	20: {flexible: 4, fields: []field{strs().until(5), structs(str(), fixed(16)).since(6), fixed(4)}},                     // DeleteTopics
-	21: {flexible: 2, fields: []field{structs(str(), structs(fixed(4+8))), fixed(4)}},                                     // DeleteRecords
-	22: {flexible: 2, fields: []field{str(), fixed(4), fixed(8).since(3), fixed(2).since(3)}},                             // InitProducerId
-	23: {flexible: 4, fields: []field{fixed(4).since(3), structs(str(), structs(fixed(4), fixed(4).since(2), fixed(4)))}}, // OffsetForLeaderEpoch
-	32: {flexible: 4, fields: []field{structs(fixed(1), str(), strs()), fixed(1).since(1), fixed(1).since(3)}},            // DescribeConfigs
-	33: {flexible: 2, fields: []field{structs(fixed(1), str(), structs(str(), str())), fixed(1)}},                         // AlterConfigs
-	35: {flexible: 2, fields: []field{structs(str(), fixeds(4))}},                                                         // DescribeLogDirs
-	37: {flexible: 2, fields: []field{structs(str(), fixed(4), structs(fixeds(4))), fixed(4), fixed(1)}},                  // CreatePartitions
-	42: {flexible: 2, fields: []field{strs()}},                                                                            // DeleteGroups
-	44: {flexible: 1, fields: []field{structs(fixed(1), str(), structs(str(), fixed(1), str())), fixed(1)}},               // IncrementalAlterConfigs
-	47: {flexible: neverFlexible, fields: []field{str(), structs(str(), structs(fixed(4)))}},                              // OffsetDelete
-	60: {flexible: 0, fields: []field{fixed(1), fixed(1).since(1), fixed(1).since(2)}},                                    // DescribeCluster
-	75: {flexible: 0, fields: []field{structs(str()), fixed(4), maybe(str(), fixed(4))}},                                  // DescribeTopicPartitions
+	// DeleteTopics
+	20: {flexible: 4, fields: []field{strs().until(5), structs(str(), fixed(16)).since(6), fixed(4)}},
+	// DeleteRecords
+	21: {flexible: 2, fields: []field{structs(str(), structs(fixed(4+8))), fixed(4)}},
+	// InitProducerId
+	22: {flexible: 2, fields: []field{str(), fixed(4), fixed(8).since(3), fixed(2).since(3)}},
+	// OffsetForLeaderEpoch
+	23: {flexible: 4, fields: []field{fixed(4).since(3), structs(str(), structs(fixed(4), fixed(4).since(2), fixed(4)))}},
+	// DescribeConfigs
+	32: {flexible: 4, fields: []field{structs(fixed(1), str(), strs()), fixed(1).since(1), fixed(1).since(3)}},
+	// AlterConfigs
+	33: {flexible: 2, fields: []field{structs(fixed(1), str(), structs(str(), str())), fixed(1)}},
+	// DescribeLogDirs
+	35: {flexible: 2, fields: []field{structs(str(), fixeds(4))}},
+	// CreatePartitions
+	37: {flexible: 2, fields: []field{structs(str(), fixed(4), structs(fixeds(4))), fixed(4), fixed(1)}},
+	// DeleteGroups
+	42: {flexible: 2, fields: []field{strs()}},
+	// IncrementalAlterConfigs
+	44: {flexible: 1, fields: []field{structs(fixed(1), str(), structs(str(), fixed(1), str())), fixed(1)}},
+	// OffsetDelete
+	47: {flexible: neverFlexible, fields: []field{str(), structs(str(), structs(fixed(4)))}},
+	// DescribeCluster
+	60: {flexible: 0, fields: []field{fixed(1), fixed(1).since(1), fixed(1).since(2)}},
+	// DescribeTopicPartitions
+	75: {flexible: 0, fields: []field{structs(str()), fixed(4), maybe(str(), fixed(4))}},
 }
 
-// Flexible reports whether a version of an API has compact encodings and
-// tagged fields. False for an API that Sluice does not know.
+// Flexible reports whether a version of an API has compact encodings and tagged fields. It returns
+// false for an API that Sluice does not know.
 func Flexible(key, version int16) bool {
 	s, ok := shapes[key]
 	return ok && version >= s.flexible
 }
 
-// RequestCost walks a request body without allocating and returns how many
-// bytes of memory decoding it will take beside the body itself; ErrMalformed if it is not whole.
-// Bytes after the last field are ignored, as Kafka does.
+// RequestCost walks a request body without allocating. It returns how many bytes of memory decoding
+// the body will take beside the body itself, or ErrMalformed if the body is not complete. Bytes
+// after the last field are ignored, as Kafka does.
 func RequestCost(key, version int16, body []byte) (int, error) {
 	s, ok := shapes[key]
 	if !ok {
@@ -138,8 +166,8 @@ func RequestCost(key, version int16, body []byte) (int, error) {
 	return w.cost, nil
 }
 
-// DecodeRequest decodes a body that RequestCost has accepted. Byte slices in
-// the result alias body; in Produce strings do as well, since its batches keep the frame alive anyway.
+// DecodeRequest decodes a body that RequestCost has accepted. Byte slices in the result alias body.
+// In Produce strings alias it as well, since its batches keep the frame alive anyway.
 func DecodeRequest(key, version int16, body []byte) (kmsg.Request, error) {
 	req := kmsg.RequestForKey(key)
 	if req == nil {
@@ -156,13 +184,13 @@ func DecodeRequest(key, version int16, body []byte) (kmsg.Request, error) {
 	return req, nil
 }
 
-// walker goes over bytes without allocating. Once bad, it stays bad and has no bytes left.
+// walker walks over bytes without allocating. Once it is bad, it stays bad and has no bytes left.
 type walker struct {
 	src      []byte
 	version  int16
 	flexible bool
 	depth    int                // of structs around the current field; 0 in the request's own tags
-	tagged   map[uint32][]field // of the request's own tags
+	tagged   map[uint32][]field // the tags of the request itself
 	cost     int
 	bad      bool
 }
@@ -211,7 +239,8 @@ func (w *walker) field(f *field) {
 	}
 }
 
-// count reads an array's count, at least one byte per element must follow.
+// count reads the count of an array, and adds the memory that its elements take, each bytes for one.
+// At least one byte per element must follow in the request.
 func (w *walker) count(each int) int {
 	n := w.length(4, w.flexible)
 	if n > len(w.src) {
@@ -231,7 +260,8 @@ func (w *walker) nullableString(compact bool) []byte {
 	return nil
 }
 
-// length reads a length of so many bytes, or compact: a varint that is one higher. Negative is null.
+// length reads a length of the given size, or a compact one: a varint that is one higher. A
+// negative length means null.
 func (w *walker) length(bytes int, compact bool) int {
 	if compact {
 		n := w.uvarint()

@@ -55,7 +55,7 @@ func fill(v reflect.Value, r *rand.Rand) {
 	}
 }
 
-// everyVersion calls f for each API that has a shape and each of its versions in kmsg.
+// everyVersion calls f for each API that has a shape, at each of its versions in kmsg.
 func everyVersion(t *testing.T, f func(t *testing.T, key, version int16)) {
 	for key := range shapes {
 		for version := int16(0); version <= servedMax(key); version++ {
@@ -78,8 +78,8 @@ func randomRequest(key, version int16, seed uint64) kmsg.Request {
 	return req
 }
 
-// TestShapesMatchMessages: for random requests of every API and version the walk ends at
-// the last byte, and cut anywhere it is refused.
+// TestShapesMatchMessages: for random requests of every API and version, the walk ends at the last
+// byte. A request that is cut anywhere is refused.
 func TestShapesMatchMessages(t *testing.T) {
 	everyVersion(t, func(t *testing.T, key, version int16) {
 		for seed := range uint64(30) {
@@ -111,7 +111,8 @@ func TestFlexibleMatchesMessages(t *testing.T) {
 	})
 }
 
-// TestDecodeCostCoversAllocation: the smallest elements, many of them, allocate no more than the walk says.
+// TestDecodeCostCoversAllocation: many of the smallest elements allocate no more than the walk
+// says.
 func TestDecodeCostCoversAllocation(t *testing.T) {
 	const elements = 20_000
 	cases := []struct {
@@ -136,7 +137,7 @@ func TestDecodeCostCoversAllocation(t *testing.T) {
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			req, err := DecodeRequest(c.key, c.version, c.body)
-			runtime.GC() // what growing a map left behind is not held
+			runtime.GC() // so that garbage from growing a map does not count
 			runtime.ReadMemStats(&after)
 			if err != nil {
 				t.Fatal(err)
@@ -160,10 +161,12 @@ func manyTags(n int) []byte {
 	return b
 }
 
-// TestWalkRefusesClaims: counts and lengths without bytes behind them are refused before anything is allocated, also inside a known tag.
+// TestWalkRefusesClaims: counts and lengths without bytes behind them are refused before anything
+// is allocated, also inside a known tag.
 func TestWalkRefusesClaims(t *testing.T) {
 	huge := []byte{0xff, 0xff, 0xff, 0xff, 0x0f}
-	fetch := append(append(make([]byte, 4+4+4+1+8), 1, 1, 1), 1, 1, 13+4) // v15: no topics, no rack; one tag, number 1
+	// Version 15 with no topics and no rack, and one tag, number 1.
+	fetch := append(append(make([]byte, 4+4+4+1+8), 1, 1, 1), 1, 1, 13+4)
 	cases := map[string]struct {
 		key, version int16
 		body         []byte
@@ -189,7 +192,7 @@ func TestWalkRefusesClaims(t *testing.T) {
 	}
 }
 
-// FuzzDecodeRequest: whatever the walk accepts, kmsg decodes without panic and within the cost.
+// FuzzDecodeRequest: what the walk accepts, kmsg decodes without panic and within the cost.
 func FuzzDecodeRequest(f *testing.F) {
 	for key := range shapes {
 		for version := int16(0); version <= servedMax(key); version++ {
@@ -209,7 +212,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 		req, err := DecodeRequest(key, version, body)
 		if err != nil {
-			return // a null where none may be
+			return // a null where none is allowed
 		}
 		again := req.AppendTo(nil)
 		if _, err := RequestCost(key, version, again); err != nil {

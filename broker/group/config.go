@@ -4,15 +4,17 @@ import "time"
 
 // Config is what the operator sets, under Kafka's names.
 type Config struct {
-	MinSessionTimeout     time.Duration // group.min.session.timeout.ms
-	MaxSessionTimeout     time.Duration // group.max.session.timeout.ms
-	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms: how long the first join waits for others
+	MinSessionTimeout time.Duration // group.min.session.timeout.ms
+	MaxSessionTimeout time.Duration // group.max.session.timeout.ms
+	// InitialRebalanceDelay is group.initial.rebalance.delay.ms: how long the first join waits for
+	// others.
+	InitialRebalanceDelay time.Duration
 	MaxSize               int           // group.max.size: members per group
 	OffsetsRetention      time.Duration // offsets.retention.minutes
 	OffsetMetadataMax     int           // offset.metadata.max.bytes
 }
 
-// DefaultConfig is Apache Kafka's.
+// DefaultConfig returns the defaults of Apache Kafka.
 func DefaultConfig() Config {
 	return Config{
 		MinSessionTimeout:     6 * time.Second,

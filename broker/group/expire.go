@@ -2,10 +2,10 @@ package group
 
 import "time"
 
-// Expire removes offsets past their retention, those of topics that are gone,
-// and groups that have neither members nor offsets. To be called every
-// offsets.retention.check.interval.ms, and may be called when topics are
-// deleted. topics must know every topic that exists; nil: only time counts.
+// Expire removes offsets past their retention, offsets of topics that no longer exist, and groups
+// that have neither members nor offsets. It is to be called every
+// offsets.retention.check.interval.ms, and may be called when topics are deleted. topics must know
+// every topic that exists; if topics is nil, only time counts.
 func (s *Shard) Expire(now time.Time, topics Topics) Effects {
 	for _, g := range s.sorted() {
 		s.expireGroup(g, now.UnixMilli(), topics)
@@ -27,10 +27,10 @@ func (s *Shard) expireGroup(g *group, now int64, topics Topics) {
 			kept++
 		}
 	}
-	done := func(error) {} // refused: the next round tries again
+	done := func(error) {} // if the write is refused, the next round tries again
 	switch {
 	case len(g.offsets) == 0 && g.stored == nil && g.vacant() && g.inFlight == 0:
-		g.known = false // nothing of it is in the log
+		g.known = false // nothing of the group is in the log
 		s.maybeForget(g)
 	case kept == 0 && g.vacant() && g.inFlight == 0:
 		s.erase(g, changes, done)
@@ -39,10 +39,10 @@ func (s *Shard) expireGroup(g *group, now int64, topics Topics) {
 	}
 }
 
-// expired tells by Kafka's rules (KIP-211) whether an offset's time is over:
-// of a group without members since it lost the last one, of a topic that a
-// stable group no longer subscribes to and of a simple group since the commit.
-// An expiry that came with the commit stands above the broker's retention.
+// expired applies Kafka's rules for the end of an offset's retention (KIP-211). It counts from the
+// loss of the last member if the group has no members, and from the commit for a simple group and
+// for a topic to which a stable group no longer subscribes. An expiry that came with the commit
+// takes precedence over the broker's retention.
 func (g *group) expired(sl *slot, now int64, subscribed subscription) bool {
 	if subscribed.holds(sl.partition.Topic) {
 		return false

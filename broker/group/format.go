@@ -54,11 +54,11 @@ const (
 	groupKeyVersion     = 2
 	offsetValueVersion  = 4
 	offsetExpiryVersion = 1
-	offsetValueVersions = 4         // the highest read
-	stringMax           = 1<<15 - 1 // of a string with 2 bytes of length
+	offsetValueVersions = 4         // the highest version that is read
+	stringMax           = 1<<15 - 1 // the longest string with 2 bytes of length
 	groupValueVersion   = 3
-	groupValueVersions  = 4  // the highest read
-	recordOverhead      = 24 // what a record costs in a batch beside key and value, about
+	groupValueVersions  = 4  // the highest version that is read
+	recordOverhead      = 24 // about what a record costs in a batch beside key and value
 	offsetRecordFixed   = 2 + 2 + 2 + 4 + 2 + 8 + 4 + 2 + 8 + 20
 )
 
@@ -66,7 +66,7 @@ const (
 type RecordError struct {
 	Key    []byte
 	Reason string
-	Err    error // of the decoder; may be nil
+	Err    error // the decoder's error; may be nil
 }
 
 func (e *RecordError) Error() string {
@@ -86,7 +86,7 @@ func groupKey(id string) []byte {
 	return k.AppendTo(nil)
 }
 
-// offsetRecord is the record of an offset; nil is a tombstone.
+// offsetRecord is the record of an offset. If o is nil, it is a tombstone.
 func offsetRecord(group string, p PartitionName, o *offset) Record {
 	k := kmsg.OffsetCommitKey{Version: offsetKeyVersion, Group: group, Topic: p.Topic, Partition: p.Partition}
 	r := Record{Key: k.AppendTo(nil)}
@@ -104,7 +104,7 @@ func offsetRecord(group string, p PartitionName, o *offset) Record {
 	return r
 }
 
-// offsetBytes estimates what the record of an offset costs.
+// offsetBytes estimates the size of the record of an offset.
 func offsetBytes(group string, p PartitionName, o *offset) int {
 	if o == nil {
 		return 0
@@ -112,7 +112,7 @@ func offsetBytes(group string, p PartitionName, o *offset) int {
 	return recordOverhead + offsetRecordFixed + len(group) + len(p.Topic) + len(o.metadata)
 }
 
-// metadataRecord is the group's record, with the assignments given.
+// metadataRecord is the group's record with the given assignments.
 func (g *group) metadataRecord(assignments map[string][]byte) Record {
 	v := kmsg.GroupMetadataValue{
 		Version: groupValueVersion, ProtocolType: g.protocolType, Generation: g.generation,
@@ -142,7 +142,7 @@ func orEmpty(s *string) string {
 	return *s
 }
 
-// version reads the version that keys and values begin with.
+// version reads the version with which keys and values begin.
 func version(b []byte) (int16, bool) {
 	if len(b) < 2 {
 		return 0, false

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// golden reads testdata/records.txt: bytes by "write offset key" and the like.
+// golden reads testdata/records.txt and returns the bytes by name, for example "write offset key".
 func golden(t testing.TB) map[string][]byte {
 	text, err := os.ReadFile("testdata/records.txt")
 	if err != nil {
@@ -81,7 +81,7 @@ func TestFormatIsKafkas(t *testing.T) {
 	}
 }
 
-// TestReadsAllVersions replays what each version of Kafka wrote.
+// TestReadsAllVersions replays records that each version of Kafka wrote.
 func TestReadsAllVersions(t *testing.T) {
 	b := golden(t)
 	for _, c := range []struct{ name, want string }{
@@ -117,7 +117,7 @@ func TestReadsAllVersions(t *testing.T) {
 	}
 }
 
-// TestReplayRefusesWhatItCannotRead: damage and newer versions are said, not skipped.
+// TestReplayRefusesWhatItCannotRead: damage and newer versions are reported, not skipped.
 func TestReplayRefusesWhatItCannotRead(t *testing.T) {
 	b := golden(t)
 	offsetKey, groupKey := b["write offset key"], b["write group key"]
@@ -142,7 +142,7 @@ func TestReplayRefusesWhatItCannotRead(t *testing.T) {
 	}
 }
 
-// FuzzReplay: no record panics or makes a group that cannot be served.
+// FuzzReplay: no record makes Replay panic, or makes a group that cannot be served.
 func FuzzReplay(f *testing.F) {
 	b := golden(f)
 	for name := range b {

@@ -6,46 +6,45 @@ import (
 	"time"
 )
 
-// pendingMax is how many member ids of KIP-394 a group remembers that nobody
-// has joined with yet; beyond it the oldest is forgotten, and whoever comes
-// with it is told to start anew.
+// pendingMax is how many unused member ids (KIP-394) a group remembers. Beyond it the oldest id is
+// forgotten, and a member that comes with it is told to start anew.
 const pendingMax = 4096
 
-// group is one group: its members and the generation that they are in, and
-// what it has committed.
+// group is one group: its members, their current generation, and the offsets that the group has
+// committed.
 //
-// A rebalance goes Stable → PreparingRebalance (members join: completeJoin
-// ends it and starts the generation) → CompletingRebalance (members sync: the
-// leader's assignment is written) → Stable (once it is durable).
+// A rebalance goes Stable → PreparingRebalance (members join; completeJoin ends this phase and
+// starts the generation) → CompletingRebalance (members sync; the leader's assignment is written) →
+// Stable (once the assignment is durable).
 type group struct {
 	shard *Shard
 	id    string
-	known bool // clients may see it
+	known bool // clients may see the group
 
 	state, previous State
-	since           int64 // when state was entered, in ms since 1970
+	since           int64 // when the current state was entered, in ms since 1970
 	generation      int32
-	protocolType    string // "": none yet, a simple group
-	protocol        string // of the generation; "": none
-	leader          string // "": none
+	protocolType    string // "" if there is none yet, or for a simple group
+	protocol        string // of the generation; "" if there is none
+	leader          string // "" if there is none
 	members         []*member
 	byID            map[string]*member
 	static          map[string]*member // by instance id
 	supported       map[string]int     // protocol → members that support it
-	joining         int                // members that wait for their JoinGroup
+	joining         int                // members that wait for the answer to their JoinGroup
 	owing           int                // members that have not sent SyncGroup in this generation
 	pending         []*pendingMember   // oldest first
 	newMember       bool               // somebody joined during the initial delay
-	assigning       int32              // generation whose assignment is being written; 0: none
+	assigning       int32              // generation whose assignment is being written; 0 if none is
 	joinTimer       timer              // ends the join phase
 	syncTimer       timer              // ends the sync phase
 
-	stored   []byte // value of the newest durable metadata record; nil: none
+	stored   []byte // value of the newest durable metadata record; nil if there is none
 	offsets  map[PartitionName]*slot
 	inFlight int // changes on their way to the log
 }
 
-// pendingMember is a member id that was given out and not used yet.
+// pendingMember is a member id that was given out and is not used yet.
 type pendingMember struct {
 	id      string
 	session timer
@@ -65,13 +64,13 @@ type member struct {
 	expiry               timer
 }
 
-// waiting is a request of a member that waits for its answer.
+// waiting is a member's request that may be waiting for its answer.
 type waiting struct {
 	on     bool
 	waiter Waiter
 }
 
-// answer answers the request if one waits.
+// answer answers the request if one is waiting, and reports whether it did.
 func (w *waiting) answer(s *Shard, b Body) bool {
 	if !w.on {
 		return false
@@ -87,7 +86,7 @@ func newGroup(s *Shard, id string) *group {
 	return g
 }
 
-// clearMembers makes the group one that nobody has joined.
+// clearMembers removes all members, as if nobody had ever joined.
 func (g *group) clearMembers() {
 	g.members, g.leader, g.joining, g.owing = nil, "", 0, 0
 	g.byID = make(map[string]*member)
@@ -95,7 +94,7 @@ func (g *group) clearMembers() {
 	g.supported = make(map[string]int)
 }
 
-// vacant reports whether nobody is in the group or about to be.
+// vacant reports whether nobody is in the group or about to join it.
 func (g *group) vacant() bool {
 	return g.state == Empty && len(g.members) == 0 && len(g.pending) == 0
 }
@@ -114,14 +113,14 @@ func (m *member) metadata(protocol string) []byte {
 	return nil
 }
 
-// says reports whether the member joins with the same words as before.
+// says reports whether the member says the same as before about its protocols.
 func (m *member) says(protocols []Protocol) bool {
 	return slices.EqualFunc(m.protocols, protocols, func(a, b Protocol) bool {
 		return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata)
 	})
 }
 
-// add takes a member in. The caller has checked its protocols.
+// add takes a member into the group. The caller has checked its protocols.
 func (g *group) add(m *member, protocolType string) {
 	if len(g.members) == 0 {
 		g.protocolType = protocolType
@@ -139,7 +138,7 @@ func (g *group) add(m *member, protocolType string) {
 	g.removePending(m.id)
 }
 
-// remove takes a member out and tells whoever of it waits that it is none.
+// remove takes a member out of the group. Its waiting requests are answered that it is no member.
 func (g *group) remove(m *member) {
 	g.answerJoin(m, &JoinAnswer{Err: ErrUnknownMember, Generation: -1})
 	m.sync.answer(g.shard, &SyncAnswer{Err: ErrUnknownMember})
@@ -168,8 +167,8 @@ func (g *group) support(m *member, by int) {
 	}
 }
 
-// awaitJoin parks the member's JoinGroup. One that waited already is sent
-// back: its connection is gone, or its client does not know what it does.
+// awaitJoin parks the member's JoinGroup. If another JoinGroup of the member is already waiting,
+// that one is refused: its connection is gone, or the client is confused.
 func (g *group) awaitJoin(m *member, w Waiter) {
 	g.answerJoin(m, &JoinAnswer{Err: ErrRebalanceInProgress, Generation: -1, MemberID: m.id})
 	m.join = waiting{on: true, waiter: w}
@@ -184,7 +183,7 @@ func (g *group) answerJoin(m *member, a *JoinAnswer) bool {
 	return true
 }
 
-// settleSync notes that nobody waits for the member's SyncGroup any more.
+// settleSync notes that the member's SyncGroup is not awaited any more.
 func (g *group) settleSync(m *member) {
 	if m.owes {
 		m.owes = false
@@ -192,7 +191,7 @@ func (g *group) settleSync(m *member) {
 	}
 }
 
-// addPending gives out a member id (KIP-394) and remembers it for a session.
+// addPending remembers a member id that is given out (KIP-394) for one session.
 func (g *group) addPending(now time.Time, id string, session time.Duration) {
 	if len(g.pending) >= pendingMax {
 		g.removePending(g.pending[0].id)
@@ -219,14 +218,14 @@ func (g *group) removePending(id string) {
 	g.pending = slices.Delete(g.pending, i, i+1)
 }
 
-// renew starts the member's session anew.
+// renew restarts the member's session.
 func (g *group) renew(now time.Time, m *member) {
 	g.shard.timers.set(&m.expiry, now.Add(m.session))
 }
 
-// expireSession removes a member that has been silent. While it waits for an
-// answer it has nothing to say; the answer starts its session anew. But a new
-// member may have given up before it learnt its id: it has newMemberTimeout.
+// expireSession removes a member that has been silent. A member that waits for an answer has
+// nothing to send, and the answer restarts its session. A new member, however, may have given up
+// before it learnt its id; it has newMemberTimeout.
 func (g *group) expireSession(now time.Time, m *member) {
 	if !m.fresh && (m.join.on || m.sync.on) {
 		return
@@ -235,7 +234,7 @@ func (g *group) expireSession(now time.Time, m *member) {
 	g.membersLeft(now)
 }
 
-// membersLeft starts a rebalance, or ends the join phase that waited for who left.
+// membersLeft starts a rebalance, or ends a join phase that waited for the members that left.
 func (g *group) membersLeft(now time.Time) {
 	switch g.state {
 	case Stable, CompletingRebalance:
@@ -245,7 +244,7 @@ func (g *group) membersLeft(now time.Time) {
 	}
 }
 
-// validate checks that the request is of a current member.
+// validate checks that the request comes from a current member.
 func (g *group) validate(memberID string, instance *string) (*member, error) {
 	if instance != nil {
 		m := g.static[*instance]
@@ -263,7 +262,7 @@ func (g *group) validate(memberID string, instance *string) (*member, error) {
 	return m, nil
 }
 
-// rebalanceTimeout is the longest among the members.
+// rebalanceTimeout is the longest one among the members.
 func (g *group) rebalanceTimeout() time.Duration {
 	longest := time.Duration(0)
 	for _, m := range g.members {
@@ -272,7 +271,7 @@ func (g *group) rebalanceTimeout() time.Duration {
 	return longest
 }
 
-// Heartbeat is Heartbeat: nil, or why the member must do something else.
+// Heartbeat serves Heartbeat. It returns nil, or why the member must do something else.
 func (s *Shard) Heartbeat(now time.Time, r HeartbeatRequest) error {
 	if r.Group == "" {
 		return ErrInvalidGroupID
@@ -289,14 +288,16 @@ func (s *Shard) Heartbeat(now time.Time, r HeartbeatRequest) error {
 		return ErrIllegalGeneration
 	}
 	g.renew(now, m)
-	// In CompletingRebalance the member is well: it has its generation and waits for its assignment.
+	// In CompletingRebalance all is well: the member has its generation and waits for its
+	// assignment.
 	if g.state == PreparingRebalance {
 		return ErrRebalanceInProgress
 	}
 	return nil
 }
 
-// Leave is LeaveGroup. Answered when the group that it empties is written as empty.
+// Leave serves LeaveGroup. If the group becomes empty, the answer waits until the empty group is
+// written.
 func (s *Shard) Leave(now time.Time, r LeaveRequest) Effects {
 	if r.Group == "" {
 		s.answer(r.Waiter, &LeaveAnswer{Err: ErrInvalidGroupID})
@@ -327,7 +328,7 @@ func (s *Shard) Leave(now time.Time, r LeaveRequest) Effects {
 	return s.take()
 }
 
-// then adds what is done at the end of an operation.
+// then adds something to do when the operation ends.
 func (op *operation) then(also func(err error)) {
 	first := op.done
 	op.done = func(now time.Time, err error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// codes are Kafka's codes of the errors, for tests to read like the protocol.
+// codes are the names of Kafka's codes for the errors, so that tests read like the protocol.
 var codes = []struct {
 	err  error
 	name string
@@ -41,23 +41,23 @@ func code(err error) string {
 
 var start = time.UnixMilli(1_700_000_000_000)
 
-// failer is a test that can fail, of testing or of rapid.
+// failer is what testing.T and rapid.T have in common.
 type failer interface {
 	Helper()
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
 }
 
-// rig drives one shard as its owner would, and holds it to what every owner relies on.
+// rig drives one shard as its owner would, and checks what every owner relies on.
 type rig struct {
 	t       failer
 	shard   *Shard
 	cfg     Config
 	now     time.Time
-	log     []Record // what is durable, in order
+	log     []Record // the durable records, in order
 	writes  []Write  // in flight, in order
 	last    Token
-	waiting map[Waiter]string // request that has had no answer
+	waiting map[Waiter]string // requests that have had no answer
 	answers map[Waiter]Body
 	next    Waiter
 	auto    bool // writes become durable at once
@@ -78,7 +78,7 @@ func (r *rig) ask(what string) Waiter {
 	return r.next
 }
 
-// take does what the effects say.
+// take carries out the effects.
 func (r *rig) take(e Effects) {
 	r.t.Helper()
 	for _, w := range e.Writes {
@@ -122,7 +122,7 @@ func (r *rig) written(err error) {
 	r.take(r.shard.Written(r.now, w.Token, err))
 }
 
-// pass lets time go by, ticking when the shard wants to.
+// pass lets time go by, and calls Tick whenever the shard's deadline comes.
 func (r *rig) pass(d time.Duration) {
 	r.t.Helper()
 	end := r.now.Add(d)
@@ -142,7 +142,7 @@ func (r *rig) pass(d time.Duration) {
 	r.now = end
 }
 
-// restart forgets all but the log, as a crash does; who waited gets no answer.
+// restart forgets everything except the log, as a crash does. Waiting requests get no answer.
 func (r *rig) restart() {
 	r.t.Helper()
 	r.writes, r.last = nil, 0
@@ -162,10 +162,10 @@ func load(t failer, cfg Config, log []Record) *Shard {
 	return s
 }
 
-// shorten replaces the log by a snapshot, as the owner does when it has grown too long.
+// shorten replaces the log by a snapshot, as the owner does when the log has grown too long.
 func (r *rig) shorten() { r.log = r.shard.Snapshot() }
 
-// durable is the whole durable state as text, to compare.
+// durable is the whole durable state as text, for comparison.
 func durable(s *Shard) string {
 	var b strings.Builder
 	for _, g := range s.sorted() {
@@ -181,7 +181,7 @@ func durable(s *Shard) string {
 	return b.String()
 }
 
-// clock writes a time of a record as the time since start.
+// clock prints a record's time as the time since start.
 func clock(ms int64) string {
 	if ms < 0 {
 		return "none"
@@ -237,7 +237,7 @@ func showRecord(r Record) string {
 	}
 }
 
-// topicsIn shows a subscription by its topics.
+// topicsIn shows a subscription as the list of its topics.
 func topicsIn(b []byte) string {
 	topics := make(map[string]bool)
 	if !readTopics(b, topics) {
@@ -298,7 +298,7 @@ func showBody(b Body) string {
 	return fmt.Sprintf("%T", b)
 }
 
-// subscribe makes a subscription of version 0 for the topics.
+// subscribe makes a subscription of version 0 to the topics.
 func subscribe(topics ...string) []byte {
 	m := kmsg.ConsumerMemberMetadata{Version: 0, Topics: topics}
 	return m.AppendTo(nil)

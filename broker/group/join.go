@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// newMemberTimeout is how long a new member may wait for its first answer
-// before it is taken for gone. It does not know its id yet, so it cannot send
-// heartbeats, and if it gave up it has left a ghost that would hold up every
-// rebalance (as Apache Kafka).
+// newMemberTimeout is how long a new member may wait for its first answer before it is taken for
+// gone, as in Apache Kafka. The member does not know its id yet, so it cannot send heartbeats. If
+// it has given up, it has left a ghost that would hold up every rebalance.
 const newMemberTimeout = 5 * time.Minute
 
-// Join is JoinGroup. The answer may take as long as the rebalance timeout.
+// Join serves JoinGroup. The answer may take as long as the rebalance timeout.
 func (s *Shard) Join(now time.Time, r JoinRequest) Effects {
 	if a := s.join(now, r); a != nil {
 		s.answer(r.Waiter, a)
@@ -61,7 +60,7 @@ func (r *JoinRequest) tooLong() bool {
 	return long || slices.ContainsFunc(r.Protocols, func(p Protocol) bool { return len(p.Name) > stringMax })
 }
 
-// withoutRepeats keeps the first of each name, so that counting by name is right.
+// withoutRepeats keeps the first protocol of each name, so that protocols can be counted by name.
 func withoutRepeats(protocols []Protocol) []Protocol {
 	seen := make(map[string]bool, len(protocols))
 	return slices.DeleteFunc(slices.Clone(protocols), func(p Protocol) bool {
@@ -71,12 +70,13 @@ func withoutRepeats(protocols []Protocol) []Protocol {
 	})
 }
 
-// accepts reports whether one more may join; m is the member that joins again, nil for a new one.
+// accepts reports whether one more member may join. m is the member that joins again, or nil for a
+// new one.
 func (g *group) accepts(m *member) bool {
 	switch g.state {
 	case PreparingRebalance:
-		// Those who have joined count, not those who have been: so a group
-		// that is over the limit loses the last to come back.
+		// Only members that have joined again count, not those of the last generation. So a group
+		// that is over the limit loses the members that come back last.
 		return m != nil && m.join.on || g.joining < g.shard.cfg.MaxSize
 	case CompletingRebalance, Stable:
 		return m != nil || len(g.members) < g.shard.cfg.MaxSize
@@ -84,7 +84,8 @@ func (g *group) accepts(m *member) bool {
 	return true
 }
 
-// supports reports whether a member of this kind has a protocol that all the others have too.
+// supports reports whether one of the protocols, of this protocol type, is supported by all
+// members.
 func (g *group) supports(protocolType string, protocols []Protocol) bool {
 	if g.state == Empty {
 		return protocolType != "" && len(protocols) > 0
@@ -114,7 +115,7 @@ func (g *group) joinNew(now time.Time, r JoinRequest) *JoinAnswer {
 	return nil
 }
 
-// addMember takes in a member that was not there.
+// addMember adds a new member and parks its request.
 func (g *group) addMember(now time.Time, r JoinRequest) {
 	m := &member{
 		id: r.MemberID, instance: r.InstanceID, clientID: r.ClientID, clientHost: r.ClientHost,
@@ -129,7 +130,7 @@ func (g *group) addMember(now time.Time, r JoinRequest) {
 	g.rebalanceOrComplete(now)
 }
 
-// updateMember takes a member's new words and parks its request.
+// updateMember takes over what a member says anew, and parks its request.
 func (g *group) updateMember(now time.Time, m *member, r JoinRequest) {
 	g.restate(m, r)
 	g.awaitJoin(m, r.Waiter)
@@ -142,7 +143,7 @@ func (g *group) restate(m *member, r JoinRequest) {
 	g.support(m, 1)
 }
 
-// rejoin is JoinGroup of a member that has an id.
+// rejoin serves JoinGroup of a member that has an id.
 func (s *Shard) rejoin(now time.Time, r JoinRequest) *JoinAnswer {
 	g := s.find(r.Group)
 	if g == nil {
@@ -159,7 +160,7 @@ func (s *Shard) rejoin(now time.Time, r JoinRequest) *JoinAnswer {
 	if !g.supports(r.ProtocolType, r.Protocols) {
 		return refuseJoin(ErrInconsistentProtocol, r.MemberID)
 	}
-	// An id that was given to a dynamic member is no static member's.
+	// An id that was given out to a dynamic member cannot be used by a static one.
 	if g.isPending(r.MemberID) && r.InstanceID == nil {
 		g.addMember(now, r)
 		return nil
@@ -168,8 +169,9 @@ func (s *Shard) rejoin(now time.Time, r JoinRequest) *JoinAnswer {
 	if err != nil {
 		return refuseJoin(err, r.MemberID)
 	}
-	// A member that says nothing new, and is no leader of a stable group
-	// (which so asks for a rebalance), gets the generation that runs: it may not have had the answer.
+	// A member that says nothing new may not have received its answer, so it gets the current
+	// generation. The leader of a stable group is different: by joining again it asks for a
+	// rebalance.
 	same := m.says(r.Protocols) && (g.state == CompletingRebalance || g.state == Stable && g.leader != m.id)
 	if same {
 		return g.joined(m)
@@ -191,9 +193,9 @@ func (g *group) joined(m *member) *JoinAnswer {
 	return a
 }
 
-// replaceStatic puts a static member that came back without its id in the
-// place of who it was (KIP-345). In a stable group whose protocol stays, the
-// others need not notice: only the new id must be durable before it is used.
+// replaceStatic puts a static member that came back without its id in the place of its predecessor
+// (KIP-345). If the group is stable and keeps its protocol, the other members notice nothing: only
+// the new id must be durable before it is used.
 func (g *group) replaceStatic(now time.Time, old *member, r JoinRequest) {
 	leaderBefore := g.leader
 	before := JoinRequest{MemberID: old.id, SessionTimeout: old.session, RebalanceTimeout: old.rebalance, Protocols: old.protocols}
@@ -204,14 +206,14 @@ func (g *group) replaceStatic(now time.Time, old *member, r JoinRequest) {
 	case g.state == Stable && g.elect() == g.protocol:
 		g.persist(func(now time.Time, err error) { g.staticPersisted(now, m, r, before, leaderBefore, err) })
 	case g.state == Stable, g.state == CompletingRebalance:
-		// The leader may have assigned to the old id already: assign again.
+		// The leader may have assigned partitions to the old id already, so it must assign again.
 		g.prepareRebalance(now)
 	default:
 		g.maybeCompleteJoin(now)
 	}
 }
 
-// succeed gives the member a new id, and fences whoever waits under the old one.
+// succeed gives the member a new id, and fences the requests that wait under the old one.
 func (g *group) succeed(now time.Time, old *member, id string) *member {
 	g.answerJoin(old, refuseJoin(ErrFencedInstance, old.id))
 	old.sync.answer(g.shard, &SyncAnswer{Err: ErrFencedInstance})
@@ -231,13 +233,13 @@ func (g *group) succeed(now time.Time, old *member, id string) *member {
 	return &m
 }
 
-// staticPersisted answers a replaced static member once its id is durable.
+// staticPersisted answers a replaced static member once its new id is durable.
 func (g *group) staticPersisted(now time.Time, m *member, r JoinRequest, before JoinRequest, leaderBefore string, err error) {
 	if g.byID[m.id] != m || !m.join.on || m.join.waiter != r.Waiter {
-		return // answered already: it left, was replaced, or joined a newer generation
+		return // answered already: the member left, was replaced, or joined a newer generation
 	}
 	if g.state != Stable {
-		return // a rebalance has begun: its JoinGroup counts for that one
+		return // a rebalance has begun, for which its JoinGroup counts
 	}
 	if err != nil {
 		g.restate(m, before)
@@ -252,7 +254,8 @@ func (g *group) staticPersisted(now time.Time, m *member, r JoinRequest, before 
 	if r.CanSkipAssignment {
 		a.SkipAssignment = m.id == g.leader
 	} else {
-		// Told the old leader's id it takes itself for a follower and assigns nothing.
+		// Since it is told the old leader's id, the member takes itself for a follower and assigns
+		// nothing.
 		a.Leader, a.Members = leaderBefore, nil
 	}
 	g.answerJoin(m, a)

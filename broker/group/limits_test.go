@@ -9,7 +9,8 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// TestIDsThatNobodyJoinsWithAreBounded: the oldest goes when there are too many.
+// TestIDsThatNobodyJoinsWithAreBounded: if there are too many unused member ids, the oldest is
+// forgotten.
 func TestIDsThatNobodyJoinsWithAreBounded(t *testing.T) {
 	r := newRig(t, DefaultConfig())
 	join := func(member, fresh string) *JoinAnswer {
@@ -34,7 +35,8 @@ func TestIDsThatNobodyJoinsWithAreBounded(t *testing.T) {
 	}
 }
 
-// TestStringsThatNoRecordHoldsAreRefused: they would damage the record, and with it the log.
+// TestStringsThatNoRecordHoldsAreRefused: a string that is too long would damage the record, and
+// with it the log.
 func TestStringsThatNoRecordHoldsAreRefused(t *testing.T) {
 	long := strings.Repeat("x", stringMax)
 	longer := long + "x"
@@ -81,7 +83,7 @@ func TestStringsThatNoRecordHoldsAreRefused(t *testing.T) {
 	}
 }
 
-// TestMetadataIsMeasuredAsKafkaDoes: in UTF-16 units, not in bytes.
+// TestMetadataIsMeasuredAsKafkaDoes: the length counts in UTF-16 units, not in bytes.
 func TestMetadataIsMeasuredAsKafkaDoes(t *testing.T) {
 	for s, want := range map[string]int{"": 0, "abc": 3, "äöü": 3, "日本": 2, "🙂": 2, "\xff": 1} {
 		if got := utf16Length(s); got != want {
@@ -90,8 +92,8 @@ func TestMetadataIsMeasuredAsKafkaDoes(t *testing.T) {
 	}
 }
 
-// TestLargeChangesAreCut: a request with more records than a batch should hold
-// becomes several writes, and one answer when the last is durable.
+// TestLargeChangesAreCut: a request with more records than a batch should hold becomes several
+// writes, and gets one answer when the last is durable.
 func TestLargeChangesAreCut(t *testing.T) {
 	r := newRig(t, DefaultConfig())
 	r.auto = false
@@ -113,7 +115,8 @@ func TestLargeChangesAreCut(t *testing.T) {
 			t.Errorf("a write of %d bytes", bytes)
 		}
 	}
-	// The first is refused, the others are not: an error for all, what is durable is shown.
+	// The first write is refused, the others are not. The answer is an error for all partitions,
+	// and what is durable is shown.
 	refused := len(r.writes[0].Records)
 	r.written(errRefused)
 	for len(r.writes) > 0 {
@@ -130,7 +133,8 @@ func TestLargeChangesAreCut(t *testing.T) {
 	}
 }
 
-// TestBytesIsWhatASnapshotWrites, nearly: it decides when the log is shortened.
+// TestBytesIsWhatASnapshotWrites: Bytes is nearly the size of a snapshot, since it decides when the
+// log is shortened.
 func TestBytesIsWhatASnapshotWrites(t *testing.T) {
 	r := newRig(t, DefaultConfig())
 	for i := range 500 {
@@ -149,8 +153,8 @@ func TestBytesIsWhatASnapshotWrites(t *testing.T) {
 	}
 }
 
-// TestTimersKeepTheirOrder: by time, then by when they were set; and a timer
-// that sets itself again for now does not keep Tick from returning.
+// TestTimersKeepTheirOrder: timers fire in the order of their times, then in the order in which
+// they were set. A timer that sets itself again for now does not keep Tick from returning.
 func TestTimersKeepTheirOrder(t *testing.T) {
 	var ts timers
 	var fired []string
@@ -159,7 +163,7 @@ func TestTimersKeepTheirOrder(t *testing.T) {
 	ts.set(a, start.Add(2))
 	ts.set(b, start.Add(1))
 	ts.set(c, start.Add(1))
-	ts.set(b, start.Add(1)) // moved: after c now
+	ts.set(b, start.Add(1)) // moved, so that it comes after c
 	again := &timer{}
 	again.fire = func(now time.Time) { fired = append(fired, "again"); ts.set(again, now) }
 	ts.set(again, start)

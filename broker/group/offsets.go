@@ -16,15 +16,15 @@ type offset struct {
 	epoch    ident.Epoch
 	metadata string
 	commit   int64 // ms since 1970
-	expire   int64 // ms since 1970; -1: by the broker's retention
+	expire   int64 // ms since 1970; -1 if the broker's retention counts
 	topic    ident.TopicID
 }
 
-// slot is one partition of a group's offsets.
+// slot is one partition in a group's offsets.
 type slot struct {
 	partition PartitionName
-	committed *offset // what is durable, and all that is ever shown (I13); nil: none
-	inFlight  int     // changes on their way to the log, applied in its order
+	committed *offset // the durable offset, and all that is ever shown (I13); nil if there is none
+	inFlight  int     // changes on their way to the log, applied in the log's order
 }
 
 func (g *group) slot(p PartitionName) *slot {
@@ -42,7 +42,8 @@ func (g *group) maybeDrop(sl *slot) {
 	}
 }
 
-// Commit is OffsetCommit. Answered when the offsets are durable; only then does Fetch show them (I13).
+// Commit serves OffsetCommit. It is answered when the offsets are durable, and only then does Fetch
+// show them (I13).
 func (s *Shard) Commit(now time.Time, r CommitRequest) Effects {
 	if r.tooLong() {
 		s.answer(r.Waiter, &CommitAnswer{Err: ErrTooLong})
@@ -62,7 +63,7 @@ func (s *Shard) Commit(now time.Time, r CommitRequest) Effects {
 		}
 		o := &offset{at: p.Offset, epoch: p.LeaderEpoch, metadata: p.Metadata, commit: now.UnixMilli(), expire: -1, topic: p.TopicID}
 		if r.Retention >= 0 {
-			// The record version that holds an expiry has neither epoch nor topic id.
+			// The record version that has an expiry has neither an epoch nor a topic id.
 			o.expire, o.epoch, o.topic = now.Add(r.Retention).UnixMilli(), ident.NoEpoch, ident.TopicID{}
 		}
 		changes = append(changes, g.offsetChange(PartitionName{p.Topic, p.Partition}, o))
@@ -86,7 +87,7 @@ func (r *CommitRequest) tooLong() bool {
 	return len(r.Group) > stringMax || slices.ContainsFunc(r.Partitions, func(p CommitPartition) bool { return len(p.Topic) > stringMax })
 }
 
-// utf16Length is how long a string is for Apache Kafka, whose limit on metadata counts so.
+// utf16Length is the length of a string as Apache Kafka counts it for its limit on metadata.
 func utf16Length(s string) int {
 	n := 0
 	for _, r := range s {
@@ -95,8 +96,8 @@ func utf16Length(s string) int {
 	return n
 }
 
-// mayCommit finds the group, and says whether who asks may commit to it. A
-// commit without a generation makes a simple group.
+// mayCommit finds the group, and says whether the client may commit to it. A commit without a
+// generation creates a simple group.
 func (s *Shard) mayCommit(now time.Time, r CommitRequest) (*group, error) {
 	g := s.find(r.Group)
 	if g == nil {
@@ -127,12 +128,13 @@ func (s *Shard) mayCommit(now time.Time, r CommitRequest) (*group, error) {
 	return g, nil
 }
 
-// offsetChange is the record of an offset; nil is its tombstone.
+// offsetChange is the change that commits an offset. If o is nil, it deletes the offset.
 func (g *group) offsetChange(p PartitionName, o *offset) change {
 	return change{record: offsetRecord(g.id, p, o), group: g, slot: g.slot(p), offset: o}
 }
 
-// shown is what a client may see of a slot: what is durable, of the topic as it is now.
+// shown returns what a client may see of a slot: the durable offset, if it belongs to the topic
+// that exists now.
 func (sl *slot) shown(topics Topics) (FetchedOffset, bool) {
 	f := FetchedOffset{Topic: sl.partition.Topic, Partition: sl.partition.Partition, Offset: -1, LeaderEpoch: ident.NoEpoch}
 	o := sl.committed
@@ -143,7 +145,7 @@ func (sl *slot) shown(topics Topics) (FetchedOffset, bool) {
 	return f, true
 }
 
-// gone reports whether the topic that the offset was committed for exists no more.
+// gone reports whether the topic for which the offset was committed does not exist any more.
 func (o *offset) gone(name string, topics Topics) bool {
 	if topics == nil {
 		return false
@@ -152,8 +154,8 @@ func (o *offset) gone(name string, topics Topics) bool {
 	return !ok || !o.topic.IsZero() && o.topic != id
 }
 
-// Fetch is OffsetFetch of the partitions named, one result each, in order.
-// A group or partition without a committed offset gives Offset -1, no error.
+// Fetch serves OffsetFetch for the named partitions: one result for each, in order. A group or
+// partition without a committed offset gives Offset -1 and no error.
 func (s *Shard) Fetch(id string, partitions []PartitionName, topics Topics) []FetchedOffset {
 	g := s.find(id)
 	found := make([]FetchedOffset, len(partitions))
@@ -167,7 +169,8 @@ func (s *Shard) Fetch(id string, partitions []PartitionName, topics Topics) []Fe
 	return found
 }
 
-// FetchAll is OffsetFetch of all that the group has committed, by topic, then partition.
+// FetchAll serves OffsetFetch for everything that the group has committed, by topic, then
+// partition.
 func (s *Shard) FetchAll(id string, topics Topics) []FetchedOffset {
 	g := s.find(id)
 	if g == nil {
@@ -182,7 +185,7 @@ func (s *Shard) FetchAll(id string, topics Topics) []FetchedOffset {
 	return found
 }
 
-// slots gives the group's offsets by topic, then partition.
+// slots returns the group's offsets by topic, then partition.
 func (g *group) slots() []*slot {
 	all := make([]*slot, 0, len(g.offsets))
 	for _, sl := range g.offsets {
@@ -194,7 +197,7 @@ func (g *group) slots() []*slot {
 	return all
 }
 
-// DeleteOffsets is OffsetDelete.
+// DeleteOffsets serves OffsetDelete.
 func (s *Shard) DeleteOffsets(_ time.Time, r DeleteOffsetsRequest) Effects {
 	g := s.find(r.Group)
 	if g == nil {
@@ -229,7 +232,7 @@ func (s *Shard) DeleteOffsets(_ time.Time, r DeleteOffsetsRequest) Effects {
 	return s.take()
 }
 
-// Delete is DeleteGroups of one group.
+// Delete serves DeleteGroups for one group.
 func (s *Shard) Delete(_ time.Time, r DeleteRequest) Effects {
 	g := s.find(r.Group)
 	if g == nil {
@@ -251,8 +254,8 @@ func (s *Shard) Delete(_ time.Time, r DeleteRequest) Effects {
 	return s.take()
 }
 
-// erase writes the tombstones given and the group's own, last. Once they are
-// durable the group is unknown, unless somebody has come to it meanwhile.
+// erase writes the given tombstones and, last, the group's own. Once they are durable, clients do
+// not see the group any more, unless somebody has joined it meanwhile.
 func (s *Shard) erase(g *group, changes []change, done func(err error)) {
 	changes = append(changes, change{record: Record{Key: groupKey(g.id)}, group: g})
 	s.write(changes, func(_ time.Time, err error) {

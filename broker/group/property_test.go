@@ -14,16 +14,17 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// player makes random requests of a few clients, keeps what they were told, and
-// holds the shard to what the log says.
+// player makes random requests of a few clients, remembers their answers, and compares what the
+// shard shows with the log.
 type player struct {
 	*rig
 	rt    *rapid.T
-	known map[string][]string    // group → member ids that clients have heard of
-	heard map[string]int32       // group/member → its generation
-	joins map[string]*JoinAnswer // group/generation → an answer, to compare the others with
-	asked map[Waiter]string      // group of a waiter
-	syncs map[Waiter]int32       // generation of a waiter's SyncGroup
+	known map[string][]string // group → member ids that clients have heard of
+	heard map[string]int32    // group/member → its generation
+	// group/generation → one answer, with which the others are compared.
+	joins map[string]*JoinAnswer
+	asked map[Waiter]string // group of a waiter
+	syncs map[Waiter]int32  // generation of a waiter's SyncGroup
 	fresh int
 }
 
@@ -94,8 +95,8 @@ func (p *player) answered(w Waiter, b Body) {
 	}
 }
 
-// checkAssigned: an assignment that anybody is told stands in the newest record of the durable log (I13).
-// One generation has one assignment.
+// checkAssigned: an assignment that a client is told is in the newest record of the durable log
+// (I13). One generation has one assignment.
 func (p *player) checkAssigned(group string, generation int32, a *SyncAnswer) {
 	for _, r := range slices.Backward(p.log) {
 		var k kmsg.GroupMetadataKey
@@ -114,7 +115,7 @@ func (p *player) checkAssigned(group string, generation int32, a *SyncAnswer) {
 	p.rt.Fatalf("an assignment was told and the log holds nothing of %s", group)
 }
 
-// fold is the simple model: the log's newest value of each key.
+// fold is the simple model: the newest value of each key in the log.
 func fold(log []Record) map[string]Record {
 	newest := make(map[string]Record)
 	for _, r := range log {
@@ -127,9 +128,9 @@ func fold(log []Record) map[string]Record {
 	return newest
 }
 
-// check holds after every step.
+// check checks what must hold after every step.
 func (p *player) check(rt *rapid.T) {
-	// Shown is what the log says, no more and no less: I13.
+	// The shard shows what the log says, no more and no less (I13).
 	model := fold(p.log)
 	shown := 0
 	for _, name := range groupNames {
@@ -151,7 +152,7 @@ func (p *player) check(rt *rapid.T) {
 	if shown != offsets {
 		rt.Fatalf("%d offsets are shown, the log holds %d", shown, offsets)
 	}
-	// Replaying the log gives the state: I15.
+	// Replaying the log gives the same state (I15).
 	again := load(rt, p.cfg, p.log)
 	if durable(again) != durable(p.shard) || again.Bytes() != p.shard.Bytes() {
 		rt.Fatalf("live state (%d bytes)\n%s\nreplayed (%d bytes)\n%s", p.shard.Bytes(), durable(p.shard), again.Bytes(), durable(again))
@@ -162,7 +163,7 @@ func (p *player) check(rt *rapid.T) {
 	for _, g := range p.shard.groups {
 		checkGroup(rt, g)
 	}
-	// A group that was forgotten begins at generation 1 again.
+	// A group that was forgotten begins again at generation 1.
 	listed := p.shard.List()
 	for _, name := range groupNames {
 		if !slices.ContainsFunc(listed, func(l Listing) bool { return l.Group == name }) {
@@ -171,7 +172,7 @@ func (p *player) check(rt *rapid.T) {
 	}
 }
 
-// checkGroup is what always holds of a group's counts and indexes.
+// checkGroup checks what must always hold for a group's counts and indexes.
 func checkGroup(rt *rapid.T, g *group) {
 	joining, owing := 0, 0
 	supported := make(map[string]int)
@@ -242,7 +243,8 @@ func (p *player) sync(rt *rapid.T) {
 	p.do(p.shard.Sync(p.now, r))
 }
 
-// everyone lets all clients of a group do what good clients do: join, then sync, so that groups become stable.
+// everyone lets all clients of a group do what good clients do, join and then sync, so that groups
+// become stable.
 func (p *player) everyone(*rapid.T) {
 	group := p.pick(groupNames, "group")
 	for _, d := range p.shard.Describe(group).Members {
@@ -299,7 +301,7 @@ func (p *player) commit(rt *rapid.T) {
 	p.do(p.shard.Commit(p.now, r))
 }
 
-// letTimePass ticks as the owner would, and hears the answers.
+// letTimePass calls Tick as the owner would, and looks at the answers.
 func (p *player) letTimePass(d time.Duration) {
 	end := p.now.Add(d)
 	for next := p.shard.Deadline(); !next.IsZero() && !next.After(end); next = p.shard.Deadline() {
@@ -369,7 +371,7 @@ func (p *player) actions() map[string]func(*rapid.T) {
 			p.shorten()
 		},
 		"restart": func(rt *rapid.T) {
-			// Some of what was on its way may have reached the log.
+			// A part of what was on its way may have reached the log.
 			for range rapid.IntRange(0, len(p.writes)).Draw(rt, "written") {
 				p.log = append(p.log, p.writes[0].Records...)
 				p.writes = p.writes[1:]
@@ -380,9 +382,9 @@ func (p *player) actions() map[string]func(*rapid.T) {
 	}
 }
 
-// TestGroups_RandomRequests plays random conversations. After every step what
-// is shown is what the log says (I13) and replaying the log gives the state
-// (I15); in the end everybody has had one answer, and the groups come to rest.
+// TestGroups_RandomRequests plays random conversations. After every step, what is shown is what the
+// log says (I13), and replaying the log gives the same state (I15). In the end everybody has had
+// one answer, and the groups come to rest.
 func TestGroups_RandomRequests(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		cfg := DefaultConfig()
@@ -392,7 +394,7 @@ func TestGroups_RandomRequests(t *testing.T) {
 		p := &player{rig: newRig(rt, cfg), rt: rt, known: make(map[string][]string), heard: make(map[string]int32), joins: make(map[string]*JoinAnswer), asked: make(map[Waiter]string), syncs: make(map[Waiter]int32)}
 		p.auto = false
 		rt.Repeat(p.actions())
-		for range 3 { // the last sessions end, and what that writes is written
+		for range 3 { // the last sessions end, and what they cause is written
 			for len(p.writes) > 0 {
 				p.settleOne(nil)
 			}

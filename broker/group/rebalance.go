@@ -2,7 +2,7 @@ package group
 
 import "time"
 
-// rebalanceOrComplete starts a rebalance, or ends the join phase if all are here.
+// rebalanceOrComplete starts a rebalance, or ends the join phase if all members have joined.
 func (g *group) rebalanceOrComplete(now time.Time) {
 	if g.state == PreparingRebalance {
 		g.maybeCompleteJoin(now)
@@ -35,8 +35,8 @@ func (g *group) prepareRebalance(now time.Time) {
 	g.awaitJoins(now, g.rebalanceTimeout())
 }
 
-// delayInitial gives the others time to join a group that was empty: delay,
-// and again as long as new ones come, within what remains of the rebalance timeout.
+// delayInitial gives other members time to join a group that was empty. It waits for delay, and
+// again as long as new members come, within what remains of the rebalance timeout.
 func (g *group) delayInitial(now time.Time, delay, remaining time.Duration) {
 	g.joinTimer.fire = func(now time.Time) {
 		if !g.newMember || remaining == 0 {
@@ -56,7 +56,8 @@ func (g *group) awaitJoins(now time.Time, d time.Duration) {
 
 func (g *group) allJoined() bool { return g.joining == len(g.members) && len(g.pending) == 0 }
 
-// maybeCompleteJoin ends the join phase if all are here, but not the initial delay.
+// maybeCompleteJoin ends the join phase if all members have joined. It does not end the initial
+// delay.
 func (g *group) maybeCompleteJoin(now time.Time) {
 	if g.state == PreparingRebalance && g.previous != Empty && g.allJoined() {
 		g.completeJoin(now)
@@ -66,8 +67,8 @@ func (g *group) maybeCompleteJoin(now time.Time) {
 // rejoinWaitMin keeps a group whose members allow no time from spinning.
 const rejoinWaitMin = time.Second
 
-// completeJoin ends the join phase: who has not joined is out (a static
-// member only when its session ends), and the next generation starts.
+// completeJoin ends the join phase and starts the next generation. A member that has not joined is
+// removed; a static member is removed only when its session ends.
 func (g *group) completeJoin(now time.Time) {
 	g.shard.timers.stop(&g.joinTimer)
 	for i := len(g.members) - 1; i >= 0; i-- {
@@ -84,7 +85,8 @@ func (g *group) completeJoin(now time.Time) {
 		g.protocol = ""
 		g.enter(now, Empty)
 		g.persist(func(time.Time, error) {
-			// If it was refused, the log still names members that will not come back; they time out after a restart.
+			// If the write was refused, the log still names members that will not come back. They
+			// time out after a restart.
 		})
 		return
 	}
@@ -101,7 +103,8 @@ func (g *group) completeJoin(now time.Time) {
 	g.shard.timers.set(&g.syncTimer, now.Add(g.rebalanceTimeout()))
 }
 
-// electLeader keeps the leader if it has joined, else takes the first member that has.
+// electLeader keeps the leader if it has joined, and otherwise takes the first member that has. It
+// reports whether there is one.
 func (g *group) electLeader() bool {
 	if g.byID[g.leader].join.on {
 		return true
@@ -115,8 +118,8 @@ func (g *group) electLeader() bool {
 	return false
 }
 
-// elect returns the protocol that most members prefer among those that all
-// have; of two with as many votes, the one that the earlier member voted for.
+// elect returns the protocol that most members prefer among those that all members support. If two
+// have as many votes, it is the one for which the earlier member voted.
 func (g *group) elect() string {
 	votes := make(map[string]int)
 	best := ""
@@ -139,7 +142,7 @@ func (g *group) elect() string {
 	return best
 }
 
-// expireSyncs removes who has joined the generation and then not synced.
+// expireSyncs removes members that have joined the generation and not synced in time.
 func (g *group) expireSyncs(now time.Time) {
 	if g.state != CompletingRebalance && g.state != Stable || g.owing == 0 {
 		return

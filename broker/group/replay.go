@@ -7,10 +7,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Replay applies one record of the log, in order, before Loaded. A record of
-// a kind that belongs to newer group types is counted (Skipped) and left
-// alone; a record of our kinds that does not decode is a *RecordError. The
-// shard keeps nothing of r's slices.
+// Replay applies one record of the log, in order, before Loaded. A record of a kind that belongs to
+// newer group types is counted (Skipped) and otherwise ignored. A record of our kinds that does not
+// decode is a *RecordError. The shard keeps nothing of r's slices.
 func (s *Shard) Replay(r Record) error {
 	kind, ok := version(r.Key)
 	if !ok {
@@ -62,7 +61,7 @@ func (s *Shard) replayGroup(r Record) error {
 		}
 		return nil
 	}
-	// The members are built from the newest value alone, when the log is at its end.
+	// Only the newest value is made into members, at the end of the log.
 	if _, err := parseGroupValue(r.Key, r.Value); err != nil {
 		return err
 	}
@@ -72,7 +71,7 @@ func (s *Shard) replayGroup(r Record) error {
 	return nil
 }
 
-// store sets the group's durable metadata; nil: none.
+// store sets the group's durable metadata; nil means that there is none.
 func (s *Shard) store(g *group, value []byte) {
 	if g.stored != nil {
 		s.bytes -= recordBytes(len(g.id)+4, len(g.stored))
@@ -82,15 +81,15 @@ func (s *Shard) store(g *group, value []byte) {
 	}
 }
 
-// commit sets a slot's durable offset; nil: none.
+// commit sets a slot's durable offset; nil means that there is none.
 func (s *Shard) commit(g *group, sl *slot, o *offset) {
 	s.bytes += offsetBytes(g.id, sl.partition, o) - offsetBytes(g.id, sl.partition, sl.committed)
 	sl.committed = o
 }
 
-// Loaded ends the replay: every group is in the state that its newest record
-// tells, and every member's session starts anew, whole. So members go on with
-// their heartbeats, and nobody has to rebalance.
+// Loaded ends the replay. Every group is in the state that its newest record gives, and every
+// member's session starts anew. So members just go on with their heartbeats, and no group has to
+// rebalance.
 func (s *Shard) Loaded(now time.Time) Effects {
 	for _, g := range s.sorted() {
 		if g.stored == nil {
@@ -108,7 +107,7 @@ func (s *Shard) Loaded(now time.Time) Effects {
 	return s.take()
 }
 
-// restore makes the members as the record tells.
+// restore makes the members that the record names.
 func (g *group) restore(now time.Time, v *kmsg.GroupMetadataValue) {
 	g.clearMembers()
 	g.generation, g.since = v.Generation, v.CurrentStateTimestamp
@@ -133,12 +132,12 @@ func (g *group) restore(now time.Time, v *kmsg.GroupMetadataValue) {
 	}
 }
 
-// Skipped counts replayed records of kinds that this package does not know.
+// Skipped returns the number of replayed records of kinds that this package does not know.
 func (s *Shard) Skipped() int { return s.skipped }
 
-// Snapshot is the durable state as records: replaying them gives the same
-// state (I15). To be taken only while InFlight is 0, and to be appended before
-// any later write; then what was before it in the log is not needed.
+// Snapshot returns the durable state as records: replaying them gives the same state (I15). It may
+// be taken only while InFlight is 0, and must be appended before any later write. Then nothing
+// before it in the log is needed.
 func (s *Shard) Snapshot() []Record {
 	if len(s.inFlight) > 0 {
 		panic("BUG: group: Snapshot while writes are in flight: they would be undone by it")
@@ -155,5 +154,5 @@ func (s *Shard) Snapshot() []Record {
 	return records
 }
 
-// Bytes estimates what Snapshot would write.
+// Bytes estimates the size of a snapshot.
 func (s *Shard) Bytes() int { return s.bytes }

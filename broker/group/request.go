@@ -6,23 +6,23 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Waiter names one request that will be answered later, exactly once, in an
-// Effects. The shell chooses it; it must be unused in the shard.
+// Waiter names one request that will be answered later, exactly once, in some Effects. The shell
+// chooses it; no other request in the shard may have it.
 type Waiter uint64
 
 // Token names one Write until the shell has called Written for it.
 type Token uint64
 
-// Effects is what the shell has to do after a call, in this order: append
-// Writes in the given order (and after those of earlier calls), then deliver
-// Answers. An answer that depends on a write is not in here; it comes from Written.
+// Effects is what the shell has to do after a call, in this order: append Writes in the given order
+// (and after those of earlier calls), then deliver Answers. An answer that depends on a write comes
+// from Written, not from the call that made the write.
 type Effects struct {
 	Writes  []Write
 	Answers []Answer
 }
 
-// Write is a set of records to append to the shard's partition as one batch:
-// all of them or none.
+// Write is a set of records that are appended to the shard's partition as one batch: all of them,
+// or none.
 type Write struct {
 	Token   Token
 	Records []Record
@@ -33,13 +33,14 @@ type Record struct {
 	Key, Value []byte
 }
 
-// Answer is the one answer to a waiter: a *JoinAnswer to a JoinRequest and so on.
+// Answer is the one answer to a waiter, for example a *JoinAnswer to a JoinRequest.
 type Answer struct {
 	Waiter Waiter
 	Body   Body
 }
 
-// Body is one of *JoinAnswer, *SyncAnswer, *LeaveAnswer, *CommitAnswer, *DeleteOffsetsAnswer, *DeleteAnswer.
+// Body is one of *JoinAnswer, *SyncAnswer, *LeaveAnswer, *CommitAnswer, *DeleteOffsetsAnswer,
+// *DeleteAnswer.
 type Body interface{ body() }
 
 func (*JoinAnswer) body()          {}
@@ -49,8 +50,9 @@ func (*CommitAnswer) body()        {}
 func (*DeleteOffsetsAnswer) body() {}
 func (*DeleteAnswer) body()        {}
 
-// Protocol is one way to assign partitions that a member supports, and its
-// subscription for it: bytes that the group carries and does not read (but for type "consumer").
+// Protocol is one way to assign partitions that a member supports, and the member's subscription
+// for it. The group carries those bytes and does not read them, except for the protocol type
+// "consumer".
 type Protocol struct {
 	Name     string
 	Metadata []byte
@@ -60,17 +62,18 @@ type Protocol struct {
 type JoinRequest struct {
 	Waiter   Waiter
 	Group    string
-	MemberID string // empty: a new member
-	// FreshID is what the id of a new member ends with: a UUID that the caller made.
+	MemberID string // empty for a new member
+	// FreshID is the end of a new member's id: a UUID that the caller made.
 	FreshID              string
 	InstanceID           *string // KIP-345; nil below v5
 	ClientID, ClientHost string
 	SessionTimeout       time.Duration
-	RebalanceTimeout     time.Duration // v0: the session timeout
+	RebalanceTimeout     time.Duration // in v0 the session timeout
 	ProtocolType         string
 	Protocols            []Protocol // in the member's order of preference
-	RequireKnownMember   bool       // v4+: a new dynamic member is sent away with its id (KIP-394)
-	CanSkipAssignment    bool       // v9+: a static leader may be told to skip the assignment (KIP-814)
+	RequireKnownMember   bool       // v4+: a new dynamic member is sent back with its id (KIP-394)
+	// v9+: a static leader may be told to skip the assignment (KIP-814).
+	CanSkipAssignment bool
 }
 
 // JoinAnswer answers a JoinRequest.
@@ -99,12 +102,12 @@ type SyncRequest struct {
 	MemberID     string
 	InstanceID   *string
 	Generation   int32
-	ProtocolType *string           // v5+; nil: not checked
-	Protocol     *string           // v5+; nil: not checked
-	Assignments  map[string][]byte // by member id; counts for the leader only
+	ProtocolType *string           // v5+; not checked if nil
+	Protocol     *string           // v5+; not checked if nil
+	Assignments  map[string][]byte // by member id; only the leader's count
 }
 
-// SyncAnswer answers a SyncRequest. Its assignment is the group's: not to be changed.
+// SyncAnswer answers a SyncRequest. Its assignment belongs to the group and must not be changed.
 type SyncAnswer struct {
 	Err                    error
 	ProtocolType, Protocol *string // v5+
@@ -119,20 +122,22 @@ type HeartbeatRequest struct {
 	Generation int32
 }
 
-// LeaveRequest is a LeaveGroup; v0–2 name one member.
+// LeaveRequest is a LeaveGroup. Versions 0 to 2 name one member.
 type LeaveRequest struct {
 	Waiter  Waiter
 	Group   string
 	Members []LeaveMember
 }
 
-// LeaveMember names a member by its id, or a static one by its instance id and an empty member id.
+// LeaveMember names a member by its id, or a static member by its instance id and an empty member
+// id.
 type LeaveMember struct {
 	MemberID   string
 	InstanceID *string
 }
 
-// LeaveAnswer answers a LeaveRequest: Err for all, or one error (or nil) per member as asked.
+// LeaveAnswer answers a LeaveRequest with Err for all members, or with one error (or nil) for each,
+// in the order of the request.
 type LeaveAnswer struct {
 	Err     error
 	Members []error
@@ -144,41 +149,43 @@ type CommitRequest struct {
 	Group      string
 	MemberID   string
 	InstanceID *string
-	Generation int32 // -1 with an empty member id: a simple consumer
-	// Retention is retention_time_ms of v2–4; negative: offsets.retention.minutes.
+	Generation int32 // -1 with an empty member id for a simple consumer
+	// Retention is retention_time_ms of v2 to v4. If it is negative, offsets.retention.minutes
+	// counts.
 	Retention    time.Duration
-	KnowsNoGroup bool // v9+: 69 where older versions get 22
+	KnowsNoGroup bool // v9+: code 69 where older versions get 22
 	Partitions   []CommitPartition
 }
 
 // CommitPartition is one offset to commit.
 type CommitPartition struct {
 	Topic       string
-	TopicID     ident.TopicID // of the topic as it is now
+	TopicID     ident.TopicID // of the topic that exists now
 	Partition   int32
 	Offset      ident.Offset
-	LeaderEpoch ident.Epoch // ident.NoEpoch: none
+	LeaderEpoch ident.Epoch // ident.NoEpoch if there is none
 	Metadata    string
 }
 
-// CommitAnswer answers a CommitRequest: Err for all, or one error (or nil) per partition as asked.
+// CommitAnswer answers a CommitRequest with Err for all partitions, or with one error (or nil) for
+// each, in the order of the request.
 type CommitAnswer struct {
 	Err        error
 	Partitions []error
 }
 
-// Topics tells the id of a topic that exists now. An offset committed for
-// another life of the topic is not shown.
+// Topics returns the id of a topic that exists now. An offset that was committed for another topic
+// of the same name is not shown.
 type Topics func(topic string) (ident.TopicID, bool)
 
-// FetchedOffset is a committed offset, or Offset -1 where there is none.
+// FetchedOffset is a committed offset. Offset is -1 if there is none.
 type FetchedOffset struct {
 	Topic       string
 	Partition   int32
 	Offset      ident.Offset
 	LeaderEpoch ident.Epoch
 	Metadata    string
-	CommitTime  time.Time // zero where there is no offset
+	CommitTime  time.Time // zero if there is no offset
 }
 
 // PartitionName names a partition as clients do.
@@ -194,7 +201,8 @@ type DeleteOffsetsRequest struct {
 	Partitions []PartitionName
 }
 
-// DeleteOffsetsAnswer answers a DeleteOffsetsRequest: Err for all, or one error (or nil) per partition as asked.
+// DeleteOffsetsAnswer answers a DeleteOffsetsRequest with Err for all partitions, or with one error
+// (or nil) for each, in the order of the request.
 type DeleteOffsetsAnswer struct {
 	Err        error
 	Partitions []error
@@ -209,26 +217,26 @@ type DeleteRequest struct {
 // DeleteAnswer answers a DeleteRequest.
 type DeleteAnswer struct{ Err error }
 
-// State is a state of a group as Kafka names it.
+// State is a state of a group, as Kafka names it.
 type State int
 
 // The states of a classic group.
 const (
 	Empty               State = iota // no members; perhaps offsets
-	PreparingRebalance               // waiting for members to join
-	CompletingRebalance              // waiting for the leader's assignment to be durable
+	PreparingRebalance               // members are to join
+	CompletingRebalance              // the leader's assignment is not durable yet
 	Stable                           // members have their assignments
-	Dead                             // gone, or never was
+	Dead                             // does not exist (any more)
 )
 
-// String gives Kafka's name of the state.
+// String returns Kafka's name of the state.
 func (s State) String() string {
 	return [...]string{"Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead"}[s]
 }
 
-// Description is what DescribeGroups tells of one group.
+// Description is what DescribeGroups says about one group.
 type Description struct {
-	Err          error // ErrNotFound: below v6 told as state Dead without an error
+	Err          error // ErrNotFound; below v6 it is shown as state Dead without an error
 	Group        string
 	State        State
 	ProtocolType string
@@ -236,16 +244,16 @@ type Description struct {
 	Members      []MemberDescription
 }
 
-// MemberDescription is what DescribeGroups tells of one member.
+// MemberDescription is what DescribeGroups says about one member.
 type MemberDescription struct {
 	MemberID             string
 	InstanceID           *string
 	ClientID, ClientHost string
 	Metadata             []byte // only when Stable
-	Assignment           []byte // of the last generation that had one
+	Assignment           []byte // of the last generation that had an assignment
 }
 
-// Listing is what ListGroups tells of one group.
+// Listing is what ListGroups says about one group.
 type Listing struct {
 	Group        string
 	State        State

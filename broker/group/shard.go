@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Shard is the groups of one partition of __consumer_offsets: a pure state
-// machine. Not safe for concurrent use: one owner calls it.
+// Shard holds the groups of one partition of __consumer_offsets, as a pure state machine. It is not
+// safe for concurrent use: one owner calls it.
 //
-// Its durable state is what the log says: each group's newest metadata record
-// and its committed offsets. It changes in Replay and settle alone. Around it
-// stands what is lost with the process: who is joining, who waits, timers.
+// Its durable state is what the log says: each group's newest metadata record and its committed
+// offsets. Only Replay and settle change that. The rest is lost with the process: which members are
+// joining, which requests wait, timers.
 type Shard struct {
 	cfg       Config
 	groups    map[string]*group
 	timers    timers
 	inFlight  []write // in order
 	lastToken Token
-	effects   Effects // of the call that runs
-	bytes     int     // of the durable state
+	effects   Effects // of the current call
+	bytes     int     // estimated size of the durable state
 	skipped   int
 }
 
 // NewShard returns an empty shard. Replay its log, call Loaded, then serve.
 func NewShard(cfg Config) *Shard { return &Shard{cfg: cfg, groups: make(map[string]*group)} }
 
-// take hands over the effects of the call that ends.
+// take returns the effects of the current call and clears them.
 func (s *Shard) take() Effects {
 	e := s.effects
 	s.effects = Effects{}
@@ -38,7 +38,7 @@ func (s *Shard) answer(w Waiter, b Body) {
 	s.effects.Answers = append(s.effects.Answers, Answer{Waiter: w, Body: b})
 }
 
-// find returns the group if clients may know of it.
+// find returns the group if clients may see it.
 func (s *Shard) find(id string) *group {
 	if g := s.groups[id]; g != nil && g.known {
 		return g
@@ -46,7 +46,8 @@ func (s *Shard) find(id string) *group {
 	return nil
 }
 
-// group returns the group, new if need be. It is known to clients only once it says so.
+// group returns the group, and creates it if there is none. Clients do not see a new group until
+// known is set.
 func (s *Shard) group(id string) *group {
 	g := s.groups[id]
 	if g == nil {
@@ -56,14 +57,14 @@ func (s *Shard) group(id string) *group {
 	return g
 }
 
-// maybeForget drops a group that neither clients nor the log know of.
+// maybeForget drops a group that neither clients nor the log know.
 func (s *Shard) maybeForget(g *group) {
 	if !g.known && g.inFlight == 0 && len(g.offsets) == 0 && g.vacant() {
 		delete(s.groups, g.id)
 	}
 }
 
-// sorted gives the groups that clients may know of, by name.
+// sorted returns the groups that clients may see, by name.
 func (s *Shard) sorted() []*group {
 	all := make([]*group, 0, len(s.groups))
 	for _, g := range s.groups {
@@ -75,8 +76,8 @@ func (s *Shard) sorted() []*group {
 	return all
 }
 
-// Deadline is when Tick has something to do; zero: nothing is waiting for time.
-// It may lie in the past.
+// Deadline returns when Tick has something to do, or zero if nothing waits for time. It may lie in
+// the past.
 func (s *Shard) Deadline() time.Time {
 	if len(s.timers.queue) == 0 {
 		return time.Time{}
@@ -84,7 +85,7 @@ func (s *Shard) Deadline() time.Time {
 	return s.timers.queue[0].at
 }
 
-// Tick does what is due: sessions, rebalances, pending members.
+// Tick does what is due: it ends sessions, rebalances and pending members.
 func (s *Shard) Tick(now time.Time) Effects {
 	seq := s.timers.seq
 	for {
@@ -96,7 +97,8 @@ func (s *Shard) Tick(now time.Time) Effects {
 	}
 }
 
-// Stop answers every waiter with err: the shard's owner gives it up. Nothing may be called after it.
+// Stop answers every waiter with err, because the owner gives the shard up. Nothing may be called
+// after it.
 func (s *Shard) Stop(err error) Effects {
 	for _, g := range s.sorted() {
 		for _, m := range g.members {
@@ -116,7 +118,7 @@ func (s *Shard) Stop(err error) Effects {
 	return e
 }
 
-// Describe is DescribeGroups of one group.
+// Describe serves DescribeGroups for one group.
 func (s *Shard) Describe(id string) Description {
 	g := s.find(id)
 	if g == nil {
@@ -136,7 +138,7 @@ func (s *Shard) Describe(id string) Description {
 	return d
 }
 
-// List is ListGroups, by name.
+// List serves ListGroups, by name.
 func (s *Shard) List() []Listing {
 	groups := s.sorted()
 	list := make([]Listing, len(groups))

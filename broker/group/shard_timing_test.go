@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// BenchmarkCommit is one partition committed by a simple consumer, durable at once.
+// BenchmarkCommit: a simple consumer commits one partition, durable at once.
 func BenchmarkCommit(b *testing.B) {
 	s := NewShard(DefaultConfig())
 	b.ReportAllocs()
@@ -16,7 +16,7 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkHeartbeat is a heartbeat among 10,000 members' timers.
+// BenchmarkHeartbeat: a heartbeat among the timers of 10,000 members.
 func BenchmarkHeartbeat(b *testing.B) {
 	s := NewShard(DefaultConfig())
 	for i := range 10_000 {
@@ -33,7 +33,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	}
 }
 
-// BenchmarkRebalance is a whole rebalance of a group of 1,000 members: all join again, all sync.
+// BenchmarkRebalance: a whole rebalance of a group of 1,000 members, which all join again and sync.
 func BenchmarkRebalance(b *testing.B) {
 	s := NewShard(DefaultConfig())
 	const size = 1000
@@ -68,7 +68,7 @@ func BenchmarkRebalance(b *testing.B) {
 	}
 }
 
-// BenchmarkReplay is the load of 100,000 records: 1,000 partitions committed 100 times.
+// BenchmarkReplay: 100,000 records are loaded, 1,000 partitions committed 100 times each.
 func BenchmarkReplay(b *testing.B) {
 	var log []Record
 	for i := range 100_000 {

@@ -16,8 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "write the stories' answers anew; read the diff before you believe it")
 
-// TestStories plays the scripts of testdata/stories. A line is a command, the
-// indented lines under it are all that follows from it: writes, answers, what a query shows.
+// TestStories plays the scripts of testdata/stories. A line is a command, and the indented lines
+// below it are all that follows from it: writes, answers, the result of a query.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/stories/*.txt")
 	if err != nil || len(files) == 0 {
@@ -43,7 +43,7 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// play runs a script and returns it with the answers that it gave.
+// play runs a script and returns it together with the answers.
 func play(t *testing.T, script string) string {
 	var out bytes.Buffer
 	cfg := DefaultConfig()
@@ -125,7 +125,7 @@ func (c command) optional(name string) *string {
 	return nil
 }
 
-// list splits a value by commas.
+// list splits a value at its commas.
 func (c command) list(name string) []string {
 	if v := c.arg(name, ""); v != "" {
 		return strings.Split(v, ",")
@@ -133,14 +133,15 @@ func (c command) list(name string) []string {
 	return nil
 }
 
-// topicID is a topic's id in scripts: all bytes the number after '#', 0 without it.
+// topicID reads a topic and its id in a script: all bytes of the id are the number after '#', or 0
+// without one.
 func topicID(s string) (string, ident.TopicID) {
 	name, number, _ := strings.Cut(s, "#")
 	n, _ := strconv.Atoi(number)
 	return name, ident.TopicID(bytes.Repeat([]byte{byte(n)}, 16))
 }
 
-// partition reads topic-0 or topic#1-0.
+// partition reads a partition, for example topic-0 or topic#1-0.
 func (c command) partition(s string) (PartitionName, ident.TopicID) {
 	topic, index, _ := strings.Cut(s, "-")
 	n, err := strconv.Atoi(index)
@@ -151,7 +152,7 @@ func (c command) partition(s string) (PartitionName, ident.TopicID) {
 	return PartitionName{name, int32(n)}, id
 }
 
-// topics reads topics=a#1,b#2: what exists; without it all does.
+// topics reads topics=a#1,b#2: the topics that exist. Without it every topic exists.
 func (c command) topics() Topics {
 	if _, ok := c.args["topics"]; !ok {
 		return nil

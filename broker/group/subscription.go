@@ -2,22 +2,22 @@ package group
 
 import "encoding/binary"
 
-// consumerProtocol is the protocol type of consumers, the only one whose
-// subscriptions the group reads.
+// consumerProtocol is the protocol type of consumers. The group reads subscriptions of no other
+// type.
 const consumerProtocol = "consumer"
 
 // subscription is what the members of a group subscribe to.
 type subscription struct {
 	topics map[string]bool
-	known  bool // false: it is no group of consumers, or a subscription did not parse
-	all    bool // not known, and taken for all there is
+	known  bool // false if it is no group of consumers, or a subscription did not parse
+	all    bool // not known, and taken as a subscription to every topic
 }
 
 func (s subscription) holds(topic string) bool { return s.all || s.topics[topic] }
 
-// subscription reads the subscriptions of the members for the protocol of the
-// generation. Of a group of consumers whose subscriptions cannot be read
-// every topic counts as subscribed, so that nothing is deleted under it.
+// subscription reads the members' subscriptions for the protocol of the generation. If the
+// subscriptions of a group of consumers cannot be read, every topic counts as subscribed, so that
+// no offset is deleted by mistake.
 func (g *group) subscription() subscription {
 	if g.protocolType != consumerProtocol {
 		return subscription{}

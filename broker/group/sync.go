@@ -2,7 +2,7 @@ package group
 
 import "time"
 
-// Sync is SyncGroup. Answered when the leader's assignment is durable.
+// Sync serves SyncGroup. It is answered when the leader's assignment is durable.
 func (s *Shard) Sync(now time.Time, r SyncRequest) Effects {
 	if a := s.sync(now, r); a != nil {
 		s.answer(r.Waiter, a)
@@ -31,7 +31,8 @@ func (s *Shard) sync(now time.Time, r SyncRequest) *SyncAnswer {
 		return g.assigned(m)
 	}
 	g.synced(m)
-	m.sync.answer(s, &SyncAnswer{Err: ErrRebalanceInProgress}) // an older one of the same member
+	// An older request of the same member.
+	m.sync.answer(s, &SyncAnswer{Err: ErrRebalanceInProgress})
 	m.sync = waiting{on: true, waiter: r.Waiter}
 	if g.leader == m.id && g.assigning != g.generation {
 		g.assign(r.Assignments)
@@ -66,7 +67,7 @@ func (g *group) assigned(m *member) *SyncAnswer {
 	return &SyncAnswer{ProtocolType: &protocolType, Protocol: &protocol, Assignment: m.assignment}
 }
 
-// assign writes the leader's assignment; nobody hears of it before it is durable (I13).
+// assign writes the leader's assignment. No member learns of it before it is durable (I13).
 func (g *group) assign(assignments map[string][]byte) {
 	generation := g.generation
 	g.assigning = generation
@@ -75,7 +76,7 @@ func (g *group) assign(assignments map[string][]byte) {
 			g.assigning = 0
 		}
 		if g.state != CompletingRebalance || g.generation != generation {
-			return // a rebalance began meanwhile; who waited was sent to join it
+			return // a rebalance began meanwhile; members that waited were told to join it
 		}
 		if err != nil {
 			g.refuseSyncs(now, err)
@@ -94,7 +95,7 @@ func (g *group) assign(assignments map[string][]byte) {
 	})
 }
 
-// refuseSyncs answers all who wait for an assignment, which is void.
+// refuseSyncs answers all members that wait for an assignment, which is void now.
 func (g *group) refuseSyncs(now time.Time, err error) {
 	for _, m := range g.members {
 		m.assignment = nil

@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// timer is something that a shard does at a time. The zero value with fire set is at rest.
+// timer is something that a shard does at a given time. The zero value with fire set is not
+// running.
 type timer struct {
 	at   time.Time
-	seq  uint64 // breaks ties: what was set first fires first
-	slot int    // place in the heap plus one; 0: at rest
+	seq  uint64 // breaks ties: the timer that was set first fires first
+	slot int    // place in the heap plus one; 0 if not running
 	fire func(now time.Time)
 }
 
-// timers is every timer of a shard, the earliest first.
+// timers holds every timer of a shard, the earliest first.
 type timers struct {
 	queue timerHeap
 	seq   uint64
@@ -30,15 +31,15 @@ func (ts *timers) set(t *timer, at time.Time) {
 	heap.Push(&ts.queue, t)
 }
 
-// stop puts t to rest.
+// stop stops t.
 func (ts *timers) stop(t *timer) {
 	if t.slot > 0 {
 		heap.Remove(&ts.queue, t.slot-1)
 	}
 }
 
-// due takes the earliest timer that is due at now and was set no later than seq.
-// A timer that its own firing sets again for now has to wait for the next Tick.
+// due returns the earliest timer that is due at now and was set no later than seq. A timer that
+// sets itself again for now waits for the next Tick.
 func (ts *timers) due(now time.Time, seq uint64) *timer {
 	if len(ts.queue) == 0 {
 		return nil

@@ -2,34 +2,34 @@ package group
 
 import "time"
 
-// writeBytesMax is where the records of one change are cut into several
-// writes: well under a batch that storage takes. One record is never cut.
+// writeBytesMax is where the records of one change are cut into several writes. It is well below
+// the batch size that storage accepts. A single record is never cut.
 const writeBytesMax = 512 << 10
 
-// change is one record on its way to the log, and what it does to the durable
-// state once it is there.
+// change is one record on its way to the log, and what it does to the durable state once it is
+// there.
 type change struct {
 	record Record
 	group  *group
-	slot   *slot   // of an offset; nil: the record is the group's metadata
-	offset *offset // nil: a tombstone
+	slot   *slot   // the offset's slot; nil if the record is the group's metadata
+	offset *offset // nil for a tombstone
 }
 
-// write is a Write that Written has not been called for.
+// write is a Write for which Written has not been called.
 type write struct {
 	token   Token
 	changes []change
 	op      *operation
 }
 
-// operation is what one or several writes were for. done runs after the last.
+// operation is what one or several writes belong to. done runs after the last of them.
 type operation struct {
 	left int
-	err  error // the first
+	err  error // the first error
 	done func(now time.Time, err error)
 }
 
-// write asks the shell to append changes; done runs when all are settled.
+// write asks the shell to append changes. done runs when all of them are settled.
 func (s *Shard) write(changes []change, done func(now time.Time, err error)) {
 	op := &operation{done: done}
 	for len(changes) > 0 {
@@ -63,9 +63,9 @@ func cut(changes []change) int {
 	return len(changes)
 }
 
-// Written tells that a write is durable and published (err nil), or that it
-// was refused and will never be (err, which waiters get as it is). Called
-// once per write, in the order of the writes.
+// Written reports that a write is durable and published (err is nil), or that it was refused and
+// will never be (err, which is passed on to the waiters). It is called once per write, in the order
+// of the writes.
 func (s *Shard) Written(now time.Time, t Token, err error) Effects {
 	if len(s.inFlight) == 0 || s.inFlight[0].token != t {
 		panic("BUG: group: Written out of the order of the writes")
@@ -89,8 +89,8 @@ func (s *Shard) Written(now time.Time, t Token, err error) Effects {
 	return s.take()
 }
 
-// settle makes the durable state what the log now says. It is the only place
-// where a served shard's durable state changes: I13, since nothing else is shown.
+// settle makes the durable state what the log now says. It is the only place where the durable
+// state of a served shard changes; nothing else is ever shown (I13).
 func (s *Shard) settle(c change, err error) {
 	c.group.inFlight--
 	if c.slot == nil {
@@ -108,5 +108,5 @@ func (s *Shard) settle(c change, err error) {
 	c.group.maybeDrop(c.slot)
 }
 
-// InFlight counts writes that Written has not been called for.
+// InFlight returns the number of writes for which Written has not been called.
 func (s *Shard) InFlight() int { return len(s.inFlight) }
