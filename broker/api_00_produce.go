@@ -197,7 +197,7 @@ func (p *produceCall) addPartition(i, j int, rp *kmsg.ProduceRequestTopicPartiti
 	p.append.Partitions = append(p.append.Partitions, storage.PartitionAppend{})
 	if err := p.preparePartition(&p.append.Partitions[n], rp, t, nowMs); err != nil {
 		p.append.Partitions = p.append.Partitions[:n]
-		p.refuse(out, t.topic, err)
+		p.refuse(out, err)
 		return
 	}
 	p.slots = append(p.slots, produceSlot{i, j})
@@ -208,8 +208,7 @@ func (p *produceCall) preparePartition(a *storage.PartitionAppend, rp *kmsg.Prod
 	if t.err != nil {
 		return t.err
 	}
-	leader, ok := leadership(t.topic, rp.Partition)
-	if !ok {
+	if !hasPartition(t.topic, rp.Partition) {
 		return storage.ErrUnknownPartition
 	}
 	h := &a.Header
@@ -221,8 +220,6 @@ func (p *produceCall) preparePartition(a *storage.PartitionAppend, rp *kmsg.Prod
 		return errInvalidAcks
 	case t.internal && p.call.header.ClientID != adminClientID:
 		return fmt.Errorf("%w: %s is the broker's", errInvalidTopic, t.topic.Name)
-	case leader.Broker != p.b.cfg.NodeID:
-		return storage.ErrNotLeader
 	}
 	if err := validateBatch(rp.Records, h, t.config, nowMs); err != nil {
 		return err
@@ -257,7 +254,7 @@ func (t *target) isTwice(partition int32) bool {
 }
 
 // refuse gives a partition an error. A producer that is at the wrong broker is told the right one.
-func (p *produceCall) refuse(out *protocol.ProducedPartition, topic *catalog.Topic, err error) {
+func (p *produceCall) refuse(out *protocol.ProducedPartition, err error) {
 	out.Code = codeOf(err)
 	if text := messageOf(err); text != nil {
 		out.Message = *text
@@ -265,12 +262,7 @@ func (p *produceCall) refuse(out *protocol.ProducedPartition, topic *catalog.Top
 	if out.Code == protocol.CodeUnknownServerError {
 		p.b.logger.Error("produce failed unexpectedly", "partition", out.Index, "err", err)
 	}
-	if out.Code != protocol.CodeNotLeaderOrFollower || topic == nil {
-		return
-	}
-	if leader, ok := leadership(topic, out.Index); ok && leader.Broker != p.b.cfg.NodeID {
-		out.Leader = protocol.NewLeader{Broker: leader.Broker, Epoch: int32(leader.Epoch)}
-	}
+	out.Leader = newLeader(err)
 }
 
 // place hands over what is left of the request. Done may be called before Append returns.
@@ -320,7 +312,7 @@ func (p *produceCall) finish() {
 		slot := p.slots[i]
 		out := &p.topics[slot.topic].Partitions[slot.partition]
 		if p.timedOut {
-			p.refuse(out, nil, errTimedOut)
+			p.refuse(out, errTimedOut)
 			continue
 		}
 		a := &p.append.Partitions[i]
@@ -332,14 +324,15 @@ func (p *produceCall) finish() {
 	}
 }
 
-// refuseAppended looks the topic up again: it may have gone or moved since.
+// refuseAppended is refuse for what the log refused. A topic that was found before may be gone.
 func (p *produceCall) refuseAppended(out *protocol.ProducedPartition, a *storage.PartitionAppend) {
-	topic, ok := p.b.topics.TopicByID(a.Partition.Topic)
 	err := a.Err
-	if !ok && p.call.version >= produceTopicIDVersion && errors.Is(err, storage.ErrUnknownPartition) {
-		err = errUnknownTopicID
+	if p.call.version >= produceTopicIDVersion && errors.Is(err, storage.ErrUnknownPartition) {
+		if _, ok := p.b.topics.TopicByID(a.Partition.Topic); !ok {
+			err = errUnknownTopicID
+		}
 	}
-	p.refuse(out, topic, err)
+	p.refuse(out, err)
 }
 
 // failed reports, for acks=0, whether any partition failed.

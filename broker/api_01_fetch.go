@@ -106,12 +106,8 @@ func (f *fetchCall) add(topic *catalog.Topic, err error, rp *kmsg.FetchRequestTo
 	if err != nil {
 		return err
 	}
-	leader, ok := leadership(topic, rp.Partition)
-	switch {
-	case !ok:
+	if !hasPartition(topic, rp.Partition) {
 		return storage.ErrUnknownPartition
-	case leader.Broker != f.b.cfg.NodeID:
-		return storage.ErrNotLeader
 	}
 	f.fetch.Partitions = append(f.fetch.Partitions, storage.FetchPartition{
 		Partition:    ident.TopicPartition{Topic: topic.ID, Index: rp.Partition},
@@ -210,7 +206,7 @@ func (f *fetchCall) encode() ([][]byte, int) {
 		for j := range rt.Partitions {
 			var out protocol.FetchedPartition
 			if err := f.refused[i][j]; err != nil {
-				out = f.refusedPartition(f.topics[i], rt.Partitions[j].Partition, err)
+				out = f.refusedPartition(rt.Partitions[j].Partition, err)
 				out.Committed = true // Kafka lists no aborted transactions, rather than null, where it did not read
 			} else {
 				out = f.readPartition(f.topics[i], &asked[0])
@@ -226,17 +222,11 @@ func (f *fetchCall) encode() ([][]byte, int) {
 	return r.Buffers(f.call.endpoints(leaders))
 }
 
-func (f *fetchCall) refusedPartition(topic *catalog.Topic, index int32, err error) protocol.FetchedPartition {
-	out := protocol.FetchedPartition{
+func (f *fetchCall) refusedPartition(index int32, err error) protocol.FetchedPartition {
+	return protocol.FetchedPartition{
 		Index: index, Code: fetchCode(err, f.call.version), HighWatermark: -1, LastStable: -1, LogStart: -1,
-		Committed: f.req.IsolationLevel == int8(storage.ReadCommitted), Leader: protocol.NewLeader{Broker: -1, Epoch: -1},
+		Committed: f.req.IsolationLevel == int8(storage.ReadCommitted), Leader: newLeader(err),
 	}
-	if out.Code == protocol.CodeNotLeaderOrFollower && topic != nil {
-		if leader, ok := leadership(topic, index); ok && leader.Broker != f.b.cfg.NodeID {
-			out.Leader = protocol.NewLeader{Broker: leader.Broker, Epoch: int32(leader.Epoch)}
-		}
-	}
-	return out
 }
 
 func (f *fetchCall) readPartition(topic *catalog.Topic, p *storage.FetchPartition) protocol.FetchedPartition {
@@ -251,11 +241,11 @@ func (f *fetchCall) readPartition(topic *catalog.Topic, p *storage.FetchPartitio
 	if errors.Is(err, storage.ErrUnknownPartition) && f.call.version >= fetchTopicIDVersion {
 		err = errUnknownTopicID // deleted while we waited
 	}
-	out := f.refusedPartition(topic, p.Partition.Index, err)
+	out := f.refusedPartition(p.Partition.Index, err)
 	if out.Code == protocol.CodeUnknownServerError {
 		f.b.logger.Error("fetch failed unexpectedly", "topic", topic.Name, "partition", p.Partition.Index, "offset", int64(p.Offset), "err", p.Err)
 	}
-	if p.Current.Broker >= 0 && (out.Code == protocol.CodeNotLeaderOrFollower || out.Code == protocol.CodeFencedLeaderEpoch) {
+	if p.Current.Broker >= 0 && out.Code == protocol.CodeFencedLeaderEpoch {
 		out.Leader = protocol.NewLeader{Broker: p.Current.Broker, Epoch: int32(p.Current.Epoch)}
 	}
 	return out

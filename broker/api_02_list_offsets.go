@@ -78,7 +78,7 @@ func (b *Broker) listOffset(ctx context.Context, c *call, req *kmsg.ListOffsetsR
 			return none, fmt.Errorf("%w: timestamp %d", errUnsupportedVersion, rp.Timestamp)
 		}
 	}
-	topic, err := b.ledPartition(c, name, rp.Partition)
+	topic, err := b.partitionNamed(c, name, rp.Partition)
 	if err != nil {
 		return none, err
 	}
@@ -94,8 +94,9 @@ func (b *Broker) listOffset(ctx context.Context, c *call, req *kmsg.ListOffsetsR
 	return at, err
 }
 
-// ledPartition finds a topic by name and checks that this broker leads the partition.
-func (b *Broker) ledPartition(c *call, name string, index int32) (*catalog.Topic, error) {
+// partitionNamed finds a topic by name and checks that it has the partition. Whether this broker leads
+// it is for the log to say.
+func (b *Broker) partitionNamed(c *call, name string, index int32) (*catalog.Topic, error) {
 	if !c.allowed(name) {
 		return nil, errUnauthorizedTopic
 	}
@@ -103,12 +104,8 @@ func (b *Broker) ledPartition(c *call, name string, index int32) (*catalog.Topic
 	if !ok {
 		return nil, storage.ErrUnknownPartition
 	}
-	leader, ok := leadership(topic, index)
-	switch {
-	case !ok:
+	if !hasPartition(topic, index) {
 		return nil, storage.ErrUnknownPartition
-	case leader.Broker != b.cfg.NodeID:
-		return nil, storage.ErrNotLeader
 	}
 	return topic, nil
 }

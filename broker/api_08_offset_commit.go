@@ -114,7 +114,7 @@ func partitionError(t *catalog.Topic, partition int32, err error) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := leadership(t, partition); !ok {
+	if !hasPartition(t, partition) {
 		return storage.ErrUnknownPartition
 	}
 	return nil

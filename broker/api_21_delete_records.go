@@ -78,14 +78,11 @@ func (b *Broker) deleteBelow(ctx context.Context, c *call, name string, partitio
 	if !ok {
 		return -1, storage.ErrUnknownPartition
 	}
-	l, ok := leadership(t, partition)
 	switch {
-	case !ok:
+	case !hasPartition(t, partition):
 		return -1, storage.ErrUnknownPartition
 	case internalTopics[name]:
 		return -1, fmt.Errorf("%w: %s is internal", errInvalidTopic, name)
-	case l.Broker != b.cfg.NodeID:
-		return -1, storage.ErrNotLeader
 	}
 	if policy := b.topicConfig(t).CleanupPolicy; policy.Compact && !policy.Delete {
 		return -1, fmt.Errorf("%w: the records of a compacted topic are not deleted", errPolicy)

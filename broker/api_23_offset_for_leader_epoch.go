@@ -26,7 +26,7 @@ func (b *Broker) offsetForLeaderEpoch(_ context.Context, c *call, req *kmsg.Offs
 
 func (b *Broker) epochEnd(c *call, name string, rp *kmsg.OffsetForLeaderEpochRequestTopicPartition) kmsg.OffsetForLeaderEpochResponseTopicPartition {
 	out := kmsg.OffsetForLeaderEpochResponseTopicPartition{Partition: rp.Partition, LeaderEpoch: -1, EndOffset: -1}
-	topic, err := b.ledPartition(c, name, rp.Partition)
+	topic, err := b.partitionNamed(c, name, rp.Partition)
 	if err == nil {
 		var epoch ident.Epoch
 		var end ident.Offset

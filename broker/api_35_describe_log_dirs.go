@@ -69,14 +69,13 @@ func (b *Broker) describeLogs(t *catalog.Topic, partitions []int32) kmsg.Describ
 	out.Topic = t.Name
 	seen := make([]bool, len(t.Partitions))
 	for _, i := range partitions {
-		l, ok := leadership(t, i)
-		if !ok || l.Broker != b.cfg.NodeID || seen[i] {
+		if !hasPartition(t, i) || seen[i] {
 			continue
 		}
 		seen[i] = true
 		size, err := b.log.LogBytes(ident.TopicPartition{Topic: t.ID, Index: i})
 		if err != nil {
-			continue // deleted meanwhile
+			continue // led elsewhere, or deleted meanwhile
 		}
 		p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		p.Partition, p.Size = i, size

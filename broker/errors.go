@@ -67,6 +67,7 @@ var codes = []struct {
 	{storage.ErrNotReady, protocol.CodeLeaderNotAvailable},
 	{storage.ErrThrottled, protocol.CodeNotEnoughReplicas},
 	{storage.ErrWALFailed, protocol.CodeKafkaStorageError},
+	{storage.ErrLeadershipLost, protocol.CodeKafkaStorageError}, // clients look for the leader and repeat; NOT_LEADER would promise that nothing was written
 	{storage.ErrClosed, protocol.CodeNotLeaderOrFollower},
 	{storage.ErrOutOfOrder, protocol.CodeOutOfOrderSequenceNumber},
 	{storage.ErrStaleProducer, protocol.CodeInvalidProducerEpoch},

@@ -106,6 +106,9 @@ func (l *memoryLog) settleLocked(req *storage.AppendRequest) {
 			a.Err = storage.ErrUnknownPartition
 			continue
 		}
+		if a.Err = l.topics.notLed(a.Partition); a.Err != nil {
+			continue
+		}
 		p := l.partLocked(a.Partition)
 		protocol.SetPlace(a.Batch, int64(p.end), 0)
 		a.BaseOffset, a.LogStart = p.end, p.start
@@ -165,6 +168,9 @@ func (l *memoryLog) Read(_ context.Context, f *storage.Fetch) {
 			p.Err = storage.ErrUnknownPartition
 			continue
 		}
+		if p.Err = l.topics.notLed(p.Partition); p.Err != nil {
+			continue
+		}
 		m := l.partLocked(p.Partition)
 		if p.Offset < m.start || p.Offset > m.end {
 			p.Err = storage.ErrOffsetOutOfRange
@@ -188,6 +194,9 @@ func (l *memoryLog) Read(_ context.Context, f *storage.Fetch) {
 func (l *memoryLog) ListOffset(_ context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, _ storage.Isolation) (storage.OffsetAt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.topics.notLed(tp); err != nil {
+		return storage.OffsetAt{}, err
+	}
 	if l.offsetFn != nil {
 		return l.offsetFn(timestamp)
 	}
@@ -218,6 +227,9 @@ func (l *memoryLog) ListOffset(_ context.Context, tp ident.TopicPartition, times
 func (l *memoryLog) DeleteRecords(_ context.Context, tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.topics.notLed(tp); err != nil {
+		return -1, err
+	}
 	if l.deleteErr != nil {
 		return -1, l.deleteErr
 	}
@@ -235,6 +247,9 @@ func (l *memoryLog) DeleteRecords(_ context.Context, tp ident.TopicPartition, be
 func (l *memoryLog) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.topics.notLed(tp); err != nil {
+		return ident.NoEpoch, -1, err
+	}
 	switch {
 	case current > 0:
 		return ident.NoEpoch, -1, storage.ErrUnknownEpoch
@@ -254,6 +269,9 @@ func (l *memoryLog) failDeletes(err error) {
 func (l *memoryLog) LogBytes(tp ident.TopicPartition) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.topics.notLed(tp); err != nil {
+		return -1, err
+	}
 	p, ok := l.parts[tp]
 	if !ok {
 		return 0, nil
@@ -393,6 +411,17 @@ func (m *memoryTopics) create(t testing.TB, name string, partitions int32, confi
 		t.Fatal(err)
 	}
 	return topic
+}
+
+// notLed is what the log says of a partition that node 1 does not lead; nil of one that it does.
+func (m *memoryTopics) notLed(tp ident.TopicPartition) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t, ok := m.byIDLocked(tp.Topic); ok && hasPartition(t, tp.Index) && t.Partitions[tp.Index].Broker != 1 {
+		l := t.Partitions[tp.Index]
+		return &storage.NotLeaderError{Partition: tp, Leader: storage.Leader{Broker: l.Broker, Epoch: l.Epoch}}
+	}
+	return nil
 }
 
 // lead gives a partition another leader.

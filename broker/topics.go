@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
 )
 
 const (
@@ -90,12 +92,17 @@ func changeTogether(n int, change func(i int)) {
 	wg.Wait()
 }
 
-// leadership returns who leads a partition.
-func leadership(t *catalog.Topic, partition int32) (catalog.Leadership, bool) {
-	if partition < 0 || int(partition) >= len(t.Partitions) {
-		return catalog.Leadership{}, false
+func hasPartition(t *catalog.Topic, partition int32) bool {
+	return partition >= 0 && int(partition) < len(t.Partitions)
+}
+
+// newLeader returns who leads a partition where the log says that this broker does not (KIP-951).
+func newLeader(err error) protocol.NewLeader {
+	var elsewhere *storage.NotLeaderError
+	if !errors.As(err, &elsewhere) {
+		return protocol.NewLeader{Broker: -1, Epoch: -1}
 	}
-	return t.Partitions[partition], true
+	return protocol.NewLeader{Broker: elsewhere.Leader.Broker, Epoch: int32(elsewhere.Leader.Epoch)}
 }
 
 // replicas makes the list that tools compare with the replication factor that

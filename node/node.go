@@ -334,10 +334,11 @@ func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 func Notify(e *storage.Engine, c *Catalog, changes []metadata.Change) (administrative bool) {
 	for _, ch := range changes {
 		switch ch.Kind {
-		case metadata.TopicCreated, metadata.PartitionsAdded:
-			e.TopicCreated(ch.Topic)
-		case metadata.ConfigsSet:
-			e.ConfigsChanged(ch.Topic)
+		case metadata.TopicCreated, metadata.PartitionsAdded, metadata.ConfigsSet:
+			e.TopicChanged(ch.Topic)
+		case metadata.LeadersChanged:
+			e.TopicChanged(ch.Topic)
+			continue
 		case metadata.TopicDeleted:
 			e.TopicDeleted(ch.Topic.ID)
 		case metadata.LogStartMoved:

@@ -16,6 +16,7 @@ var (
 	ErrNotReady          = errors.New("partition is still loading its state")         // definite, retriable; 5 (Produce, ListOffsets), never 1
 	ErrThrottled         = errors.New("write-ahead log budget is used up")            // definite, retriable; 19
 	ErrWALFailed         = errors.New("write-ahead log failed: outcome unknown")      // indefinite; 56
+	ErrLeadershipLost    = errors.New("leadership moved meanwhile: outcome unknown")  // indefinite; 56
 	ErrClosed            = errors.New("broker is shutting down")                      // definite; 6
 	ErrOutOfOrder        = errors.New("out of order producer sequence")               // definite; 45
 	ErrStaleProducer     = errors.New("stale producer epoch")                         // definite; 47
@@ -85,7 +86,7 @@ type FetchPartition struct {
 	LogStart      ident.Offset
 	Batches       [][]byte // whole batches, ascending (see Split); read-only; the first may begin below Offset
 	Bytes         int
-	Current       Leader // set with ErrFencedLeaderEpoch and ErrNotLeader where known
+	Current       Leader // set with ErrFencedLeaderEpoch and ErrNotLeader where known; Err is a *NotLeaderError then
 
 	fromWAL int         // of Bytes: read from a file of the WAL
 	cold    []coldBatch // the batches, if they come from the bucket or its cache

@@ -128,14 +128,22 @@ func (e *Engine) admit(req *AppendRequest) error {
 	return nil
 }
 
-// resolve finds the partitions of a request; nil where there is none.
+// resolve finds the partitions of a request. Where one is not open here it is nil, and its item says why.
 func (e *Engine) resolve(req *AppendRequest) []*partition {
-	parts := make([]*partition, len(req.Partitions))
+	parts, all := make([]*partition, len(req.Partitions)), true
 	e.partitions.mu.RLock()
-	defer e.partitions.mu.RUnlock()
 	lookup := requestLookup{of: &e.partitions}
 	for i := range req.Partitions {
 		parts[i] = lookup.get(req.Partitions[i].Partition)
+		all = all && parts[i] != nil
+	}
+	e.partitions.mu.RUnlock()
+	if !all {
+		for i := range parts {
+			if parts[i] == nil {
+				req.Partitions[i].Err = e.absent(req.Partitions[i].Partition)
+			}
+		}
 	}
 	return parts
 }
@@ -184,6 +192,10 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 	size, count := int64(0), 0
 	for i, p := range parts {
 		item := &req.Partitions[i]
+		if p == nil {
+			item.refuse(item.Err)
+			continue
+		}
 		b, err := p.placeLocked(e, req, i)
 		if err != nil {
 			item.refuse(err)
@@ -212,9 +224,6 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 // placeLocked admits one batch, gives it its offsets and notes who waits for it. The batch, the newest in
 // the log, is valid until the partition is unlocked; nil for a duplicate, which waits for its original.
 func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (*batch, error) {
-	if p == nil {
-		return nil, ErrUnknownPartition
-	}
 	in := &req.Partitions[item]
 	if err := p.admitLocked(e, in); err != nil {
 		return nil, err
@@ -254,10 +263,8 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (*batch
 // admitLocked refuses what this partition cannot take now.
 func (p *partition) admitLocked(e *Engine, in *PartitionAppend) error {
 	switch {
-	case p.status == gone:
-		return ErrUnknownPartition
-	case p.status == opening:
-		return ErrNotReady
+	case p.status != leading:
+		return p.servingLocked()
 	case e.failed.Load() != nil:
 		return ErrWALFailed
 	case in.Header.Attributes.Transactional():
@@ -332,7 +339,7 @@ func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, now 
 	p := placed.partition
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.status == gone {
+	if p.status.ended() {
 		return freed
 	}
 	b := p.log.numbered(placed.number)

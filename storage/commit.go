@@ -102,7 +102,7 @@ func (e *Engine) reconcile(p *partition) []ack {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.status == gone {
+	if p.status.ended() {
 		return nil
 	}
 	p.forgetBaseLocked() // the head's is not known for certain, and may be why it was refused
@@ -120,7 +120,7 @@ func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
 	p := s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.status == gone {
+	if p.status.ended() {
 		return nil
 	}
 	p.advanceCommittedLocked(s.end(), e.uncount)

@@ -32,9 +32,9 @@ func (e *Engine) DeleteRecords(ctx context.Context, tp ident.TopicPartition, bef
 	if err := e.moveLogStart(ctx, tp, target); err != nil {
 		return -1, fmt.Errorf("delete records of %s below %d: %w", tp, target, err)
 	}
-	p := e.partitions.get(tp)
-	if p == nil {
-		return -1, ErrUnknownPartition // deleted meanwhile
+	p, err := e.find(tp)
+	if err != nil {
+		return -1, err // deleted or moved meanwhile
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,9 +47,9 @@ func (e *Engine) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ide
 	if err := e.refusing(); err != nil {
 		return -1, err
 	}
-	p := e.partitions.get(tp)
-	if p == nil {
-		return -1, ErrUnknownPartition
+	p, err := e.find(tp)
+	if err != nil {
+		return -1, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,9 +67,9 @@ func (e *Engine) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ide
 
 // moveLogStart asks the quorum, which tells the partition (LogStartMoved) before it answers.
 func (e *Engine) moveLogStart(ctx context.Context, tp ident.TopicPartition, to ident.Offset) error {
-	p := e.partitions.get(tp)
-	if p == nil {
-		return ErrUnknownPartition
+	p, err := e.find(tp)
+	if err != nil {
+		return err
 	}
 	p.mu.Lock()
 	passed := to <= p.logStart
@@ -78,7 +78,7 @@ func (e *Engine) moveLogStart(ctx context.Context, tp ident.TopicPartition, to i
 		return nil // what a partition shows as its log start, the quorum has decided
 	}
 	var refusal error
-	err := e.retry(ctx, "move log start", func(ctx context.Context) error {
+	err = e.retry(ctx, "move log start", func(ctx context.Context) error {
 		err := e.deps.Catalog.AdvanceLogStart(ctx, e.incarnation, tp, to)
 		if errors.Is(err, catalog.ErrUnavailable) {
 			return err

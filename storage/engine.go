@@ -38,6 +38,7 @@ type Engine struct {
 	objects      *objectIDs
 
 	partitions partitions
+	leadTurn   sync.Mutex // one leadership is applied at a time; taken before partitions.mu
 
 	mu    sync.Mutex // guards the list, nothing else
 	tails []*source  // sealed, oldest first
@@ -199,39 +200,7 @@ func (e *Engine) failLocked(req *AppendRequest, parts []*partition, err error) {
 	}
 }
 
-// TopicCreated opens the partitions of a topic that have none yet; also after CreatePartitions.
-func (e *Engine) TopicCreated(t *catalog.Topic) {
-	facts := newFacts(t, e.cfg.TopicDefaults)
-	for i := range t.Partitions {
-		id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
-		p := e.partitions.get(id)
-		if p == nil {
-			p = newPartition(id, facts)
-			p.leader = leaderOf(t.Partitions[i])
-			p.noteEpochLocked(p.leader.Epoch, 0)
-			p.status = leading
-			e.partitions.put(p)
-		}
-		p.facts.Store(facts)
-	}
-}
-
-// ConfigsChanged takes a topic's new configs into use.
-func (e *Engine) ConfigsChanged(t *catalog.Topic) { e.TopicCreated(t) }
-
-// TopicDeleted closes a topic's partitions: waiting producers and readers are answered, its batches become void.
-func (e *Engine) TopicDeleted(id ident.TopicID) {
-	for _, p := range e.partitions.removeTopic(id) {
-		p.mu.Lock()
-		p.status = gone
-		e.forgetUncommittedLocked(p)
-		p.wakeLocked()
-		p.mu.Unlock()
-		p.failAcks(ErrUnknownPartition)
-	}
-}
-
-// forgetUncommittedLocked takes a deleted partition's batches off the books.
+// forgetUncommittedLocked takes the batches of a partition whose life has ended off the books.
 func (e *Engine) forgetUncommittedLocked(p *partition) {
 	for i := p.log.search(p.committed); i < p.log.len(); i++ {
 		e.uncount(p.log.at(i))
@@ -256,6 +225,9 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.status.ended() {
+		return
+	}
 	if start > p.logStart {
 		p.logStart = start
 		p.epochs = pstate.TrimEpochs(p.epochs, start)

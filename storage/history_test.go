@@ -196,7 +196,7 @@ func (h *history) answered(p *process, batches []*sent, req *storage.AppendReque
 				h.t.Errorf("I11: acknowledged at %d and before at %d: %s", in.BaseOffset, s.base, s)
 			}
 			s.base = in.BaseOffset
-		case errors.Is(in.Err, storage.ErrWALFailed):
+		case errors.Is(in.Err, storage.ErrWALFailed), errors.Is(in.Err, storage.ErrLeadershipLost):
 			s.outcome = unknown
 		case errors.Is(in.Err, storage.ErrUnknownPartition):
 			s.outcome = unknown // deleted while it waited, or never there

@@ -6,11 +6,14 @@ import "github.com/sluicemq/sluice/ident"
 // by the quorum's count, and those that are not there yet. Batches that the log start has passed count
 // until their object, or their range in the manifest, is let go.
 func (e *Engine) LogBytes(tp ident.TopicPartition) (int64, error) {
-	p := e.partitions.get(tp)
-	if p == nil {
-		return -1, ErrUnknownPartition
+	p, err := e.find(tp)
+	if err != nil {
+		return -1, err
 	}
-	unflushed, committed := p.unflushedBytes() // before the head: what is committed between the two stands in both
+	unflushed, committed, err := p.unflushedBytes() // before the head: what is committed between the two stands in both
+	if err != nil {
+		return -1, err
+	}
 	head, ok := e.deps.Catalog.Head(tp)
 	if !ok {
 		return -1, ErrUnknownPartition
@@ -25,7 +28,7 @@ func (e *Engine) LogBytes(tp ident.TopicPartition) (int64, error) {
 }
 
 // unflushedBytes returns the size of what is durable and not in the bucket, and where that begins.
-func (p *partition) unflushedBytes() (bytes int64, committed ident.Offset) {
+func (p *partition) unflushedBytes() (bytes int64, committed ident.Offset, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := p.log.search(p.committed); i < p.log.len(); i++ {
@@ -35,5 +38,8 @@ func (p *partition) unflushedBytes() (bytes int64, committed ident.Offset) {
 		}
 		bytes += int64(b.size)
 	}
-	return bytes, p.committed
+	if p.status.ended() {
+		err = p.servingLocked()
+	}
+	return bytes, p.committed, err
 }

@@ -22,9 +22,9 @@ var ErrUnsupportedTimestamp = errors.New("unsupported special timestamp")
 // above are milliseconds, and the answer is the first record at or after that time. A lookup by time takes two
 // reads of one object, one more where log start lies inside a batch, and two of the manifest if what it looks for is there.
 func (e *Engine) ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, current ident.Epoch, isolation Isolation) (OffsetAt, error) {
-	p := e.partitions.get(tp)
-	if p == nil {
-		return none, ErrUnknownPartition
+	p, err := e.find(tp)
+	if err != nil {
+		return none, err
 	}
 	p.mu.Lock()
 	if err := p.checkEpochLocked(current); err != nil {

@@ -10,15 +10,6 @@ import (
 	"github.com/sluicemq/sluice/storage/pstate"
 )
 
-// status is a partition's life here.
-type status uint8
-
-const (
-	opening status = iota // its state is still in the bucket: answers are retriable (E24)
-	leading
-	gone // deleted; nothing about it matters any more
-)
-
 // topicFacts is what a topic's partitions know of it; replaced whole.
 type topicFacts struct {
 	topic  *catalog.Topic

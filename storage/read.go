@@ -44,6 +44,8 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 		q := &f.Partitions[i]
 		limit := min(q.MaxBytes, left)
 		switch {
+		case parts[i] == nil:
+			q.refuse(e.absent(q.Partition))
 		case done != nil && done[i]:
 			q.cut(limit, empty)
 		case !empty && limit <= 0:
@@ -157,22 +159,23 @@ func (q *FetchPartition) cutCold(limit int, atLeastOne bool) {
 
 // position fills in watermarks without reading.
 func (p *partition) position(q *FetchPartition) {
-	if q.begin(p) {
-		p.mu.Lock()
-		p.positionLocked(q)
-		p.mu.Unlock()
-	}
+	q.begin()
+	p.mu.Lock()
+	p.positionLocked(q)
+	p.mu.Unlock()
 }
 
-// begin empties the answer and reports whether there is such a partition.
-func (q *FetchPartition) begin(p *partition) bool {
+// refuse answers with an error, which may name the leader.
+func (q *FetchPartition) refuse(err error) {
+	q.begin()
+	q.Err, q.Current = err, leaderIn(err)
+}
+
+// begin empties the answer.
+func (q *FetchPartition) begin() {
 	q.Err, q.HighWatermark, q.LastStable, q.LogStart = nil, -1, -1, -1
 	q.Batches, q.Bytes, q.fromWAL, q.cold = nil, 0, 0, nil
 	q.Current = Leader{Broker: -1, Epoch: ident.NoEpoch}
-	if p == nil {
-		q.Err = ErrUnknownPartition
-	}
-	return p != nil
 }
 
 // positionLocked checks the request against the partition and fills in its watermarks.
@@ -194,10 +197,8 @@ func (p *partition) positionLocked(q *FetchPartition) bool {
 // checkEpochLocked compares a request's leader epoch with the partition's; NoEpoch passes.
 func (p *partition) checkEpochLocked(epoch ident.Epoch) error {
 	switch {
-	case p.status == gone:
-		return ErrUnknownPartition
-	case p.status == opening:
-		return ErrNotReady
+	case p.status != leading:
+		return p.servingLocked()
 	case epoch == ident.NoEpoch, epoch == p.leader.Epoch:
 		return nil
 	case epoch < p.leader.Epoch:
@@ -244,9 +245,7 @@ func readError(err error) error {
 
 // readOnce plans under the lock and reads without it.
 func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, limit int, atLeastOne bool) error {
-	if !q.begin(p) {
-		return nil
-	}
+	q.begin()
 	p.mu.Lock()
 	if !p.positionLocked(q) {
 		p.mu.Unlock()
@@ -329,9 +328,9 @@ func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func
 // EpochEnd answers OffsetForLeaderEpoch (KIP-320): the largest epoch at or below
 // the one asked for and its end offset; NoEpoch and -1 if there is none.
 func (e *Engine) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
-	p := e.partitions.get(tp)
-	if p == nil {
-		return ident.NoEpoch, -1, ErrUnknownPartition
+	p, err := e.find(tp)
+	if err != nil {
+		return ident.NoEpoch, -1, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -136,13 +136,19 @@ func (w *recordWrite) add(p *partition, entry wal.Entry, isBase bool) {
 	w.bytes += int64(len(entry.Payload)) + wal.EntryBytes
 }
 
-// encodeRecord encodes the partition's record if it is due; it is in flight from then on.
+// encodeRecord encodes the partition's record if it is due.
 func (p *partition) encodeRecord(due func(*partition) bool) (entry wal.Entry, isBase, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status != leading || !due(p) {
 		return entry, false, false
 	}
+	entry, isBase = p.recordLocked()
+	return entry, isBase, true
+}
+
+// recordLocked encodes the partition's record, which is in flight from then on.
+func (p *partition) recordLocked() (entry wal.Entry, isBase bool) {
 	f := &p.flush
 	state := &pstate.State{End: f.stateEnd, LogStart: p.logStart, Epochs: epochHistoryAt(p.epochs, p.committed), Producers: &f.producers}
 	block, isBase := encodeState(state, !f.walBase, f.baseBytes)
@@ -151,5 +157,5 @@ func (p *partition) encodeRecord(due func(*partition) bool) (entry wal.Entry, is
 	f.recordsInFlight++
 	return wal.Entry{
 		Kind: wal.KindState, Partition: p.id, Epoch: p.leader.Epoch, Start: f.stateEnd, End: f.stateEnd, Payload: block,
-	}, isBase, true
+	}, isBase
 }

@@ -153,6 +153,7 @@ type scan struct {
 type found struct {
 	base, delta     []byte // newest state record: a base, and the newest delta after it
 	baseAt, deltaAt walPlace
+	baseEpoch       ident.Epoch // under which the base was written
 	batches         []batch
 }
 
@@ -181,7 +182,7 @@ func (f *found) addRecord(entry *wal.Entry, at walPlace) error {
 		return fmt.Errorf("state record of %s at %d: %w", entry.Partition, entry.Position, err)
 	}
 	if kind == pstate.KindBase {
-		f.base, f.baseAt = slices.Clone(entry.Payload), at
+		f.base, f.baseAt, f.baseEpoch = slices.Clone(entry.Payload), at, entry.Epoch
 		f.delta, f.deltaAt = nil, walPlace{}
 		return nil
 	}
@@ -194,12 +195,15 @@ func (f *found) addBatch(entry *wal.Entry, src *source) error {
 	if err != nil {
 		return fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
 	}
+	f.cutBefore(entry, src)
 	if n := len(f.batches); n > 0 && f.batches[n-1].end != entry.Start {
-		if last := &f.batches[n-1]; last.source == src || last.end > entry.Start {
+		if last := &f.batches[n-1]; last.source == src && last.epoch == entry.Epoch || last.end > entry.Start {
 			return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, last.end, entry.Start) // E8
 		}
-		// The later incarnation was trimmed, and its holder died before it let go of the earlier one. What was trimmed is
-		// committed, so all before it is: openPartition refuses if this log begins above the committed end (I8, I9).
+		// Between the two, the later incarnation was trimmed, and its holder died before it let go
+		// of the earlier one; or another broker led the partition. Either way the gap is committed,
+		// and so is all before it: openPartition refuses if this log begins above the committed end
+		// (I8, I9).
 		f.batches = f.batches[:0]
 	}
 	f.batches = append(f.batches, batch{
@@ -211,25 +215,59 @@ func (f *found) addBatch(entry *wal.Entry, src *source) error {
 	return nil
 }
 
+// cutBefore drops what an earlier life of the partition placed where a later one began anew, if
+// another broker led it between the two: the later life began at the committed end, so that what
+// lies above it was void. A life that a restart began goes on behind the one before, with the next
+// epoch, and drops nothing.
+func (f *found) cutBefore(entry *wal.Entry, src *source) {
+	n := len(f.batches)
+	if n == 0 {
+		return
+	}
+	last := &f.batches[n-1]
+	if between := last.source == src && entry.Epoch > last.epoch || entry.Epoch > last.epoch+1; !between {
+		return
+	}
+	for n > 0 && f.batches[n-1].end > entry.Start {
+		n--
+	}
+	f.batches = f.batches[:n]
+}
+
+// isStale reports that another life of the partition began after the newest state record, in the
+// same incarnation: somebody else led it between, and the record with the batches behind it says
+// nothing of what that broker wrote.
+func (f *found) isStale(head *catalog.Head) bool {
+	return slices.ContainsFunc(head.Past, func(l catalog.Leadership) bool {
+		return l.Incarnation == f.baseAt.incarnation && l.Epoch > f.baseEpoch
+	})
+}
+
+// dropVoid drops the uncommitted batches that the quorum would not take (E21): those of a
+// leadership that has ended without them.
+func (f *found) dropVoid(head *catalog.Head) (dropped int) {
+	n := len(f.batches)
+	f.batches = slices.DeleteFunc(f.batches, func(b batch) bool {
+		return b.end > head.CommittedEnd && !slices.ContainsFunc(head.Past, func(l catalog.Leadership) bool {
+			return l.Incarnation == b.source.incarnation && l.Epoch == b.epoch
+		})
+	})
+	return n - len(f.batches)
+}
+
 // openPartitions opens all that the quorum says this broker leads.
 func (e *Engine) openPartitions(scan *scan) error {
 	for _, t := range e.deps.Catalog.Topics() {
 		facts := newFacts(t, e.cfg.TopicDefaults)
-		for i := range t.Partitions {
+		for i, l := range t.Partitions {
 			id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
-			head, ok := e.deps.Catalog.Head(id)
-			if !ok {
-				return fmt.Errorf("the quorum lists %s of topic %s but has no head for it", id, t.Name)
+			held := scan.found[id]
+			if held == nil {
+				held = new(found)
 			}
-			f := scan.found[id]
-			if f == nil {
-				f = new(found)
-			}
-			p := newPartition(id, facts)
-			if err := e.openPartition(p, &head, f); err != nil {
+			if err := e.lead(facts, id, l, held); err != nil {
 				return fmt.Errorf("topic %s partition %d: %w", t.Name, i, err)
 			}
-			e.partitions.put(p) // the WAL may fail already and look for who waits
 		}
 	}
 	return nil
@@ -240,6 +278,9 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 	p.leader = leaderOf(head.Leader)
 	p.logStart, p.committed = head.LogStart, head.CommittedEnd
 	p.end = head.CommittedEnd
+	if n := f.dropVoid(head); n > 0 {
+		e.log.Warn("batches of a leadership that has ended are not opened", "partition", p.id, "batches", n)
+	}
 	if n := len(f.batches); n > 0 {
 		p.end = max(p.end, f.batches[n-1].end)
 	}
@@ -261,7 +302,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 		p.hw = p.committed
 	}
 	p.flush.baseAt, p.flush.deltaAt = f.baseAt, f.deltaAt
-	if f.base == nil && !joins(0, p.committed, f.batches) {
+	if f.base == nil && !joins(0, p.committed, f.batches) || f.base != nil && f.isStale(head) {
 		e.loadLater(p, head, f)
 		return nil
 	}
@@ -314,8 +355,10 @@ func joins(stateEnd, committed ident.Offset, batches []batch) bool {
 	return stateEnd >= committed || above >= 0 && batches[above].start <= stateEnd
 }
 
-// loadLater opens a partition whose state is only in the bucket: after a restore (E24). Until it is
-// there the partition answers retriably, never as if it were empty.
+// loadLater opens a partition whose state is only in the bucket: after a restore (E24), or where
+// another broker led it before. Until it is there the partition answers retriably, never as if it
+// were empty. The state stands in the WAL before the first batch of this life does, so that a start
+// finds it there and needs no bucket (E13).
 func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 	p.status = opening
 	e.work.Go(func() {
@@ -327,6 +370,8 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		if err != nil {
 			return // closing
 		}
+		e.recordMu.Lock()
+		defer e.recordMu.Unlock()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.status != opening {
@@ -335,6 +380,12 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		if err := e.applyState(p, state, f.batches); err != nil {
 			e.log.Error("partition stays closed", "partition", p.id, "err", err)
 			return
+		}
+		w := e.newRecordWrite()
+		entry, isBase := p.recordLocked()
+		w.add(p, entry, isBase)
+		if err := e.wal.Append(&w.wal); err != nil {
+			e.log.Warn("the state of a partition is not in the write-ahead log", "partition", p.id, "err", err)
 		}
 		p.wakeLocked()
 	})

@@ -65,6 +65,9 @@ func (p *partition) expireProducers(before int64) {
 }
 
 func (e *Engine) retain(ctx context.Context, p *partition, now int64) error {
+	if !p.isLed() {
+		return nil
+	}
 	facts := p.facts.Load()
 	head, ok := e.deps.Catalog.Head(p.id)
 	if !ok {

@@ -63,6 +63,8 @@ type rig struct {
 	deleteDelay time.Duration
 	// onCreate, if set, is called before an object goes to the bucket.
 	onCreate func(key string)
+	// onSetLeader, if set, may change more of the head of which setLeader changes the leader.
+	onSetLeader func(*pb.Head)
 }
 
 // smallKnobs make rare paths common.

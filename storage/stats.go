@@ -55,7 +55,7 @@ func (e *Engine) Partitions() func(yield func(PartitionStats) bool) {
 	}
 }
 
-// statsOf returns a partition's figures; false: it is deleted.
+// statsOf returns a partition's figures; false: its life here has ended.
 func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 	s := PartitionStats{Topic: p.facts.Load().topic.Name, Partition: p.id}
 	p.mu.Lock()
@@ -66,7 +66,7 @@ func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 	if s.UnflushedBytes > 0 {
 		s.UnflushedAge, _ = e.ageLocked(p, p.committed, now)
 	}
-	return s, p.status != gone
+	return s, !p.status.ended()
 }
 
 // Lag says how far a reader that goes on at offset is behind: in records, and in time since the first of
@@ -79,6 +79,10 @@ func (e *Engine) Lag(tp ident.TopicPartition, offset ident.Offset) (records int6
 	}
 	now := e.deps.Now()
 	p.mu.Lock()
+	if p.status.ended() {
+		p.mu.Unlock()
+		return 0, 0, false
+	}
 	offset = max(offset, p.logStart) // what is deleted is nobody's arrears
 	records = int64(p.hw - offset)
 	if records <= 0 {

@@ -20,7 +20,8 @@ func writeError(err error) error {
 	switch {
 	case errors.Is(err, storage.ErrThrottled), errors.Is(err, storage.ErrNotReady), errors.Is(err, storage.ErrUnknownPartition):
 		return fmt.Errorf("%w: %w", ErrNotAvailable, err)
-	case errors.Is(err, storage.ErrNotLeader), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrWALFailed):
+	case errors.Is(err, storage.ErrNotLeader), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrWALFailed),
+		errors.Is(err, storage.ErrLeadershipLost):
 		return fmt.Errorf("%w: %w", ErrNotCoordinator, err)
 	}
 	return err

@@ -1,0 +1,174 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+)
+
+// The life of a partition on this broker:
+//
+//	opening   led here; its state is still in the bucket: answers are retriable (E24).
+//	leading   led here and served.
+//	fenced    another leadership began: this life takes, shows and commits nothing more (I4). It
+//	          stays to answer that it is not the leader, and to name who is.
+//	gone      the topic was deleted.
+//
+// A life goes on in this order and never back. It belongs to one leadership: where the quorum gives
+// the partition to this broker again, with a higher epoch, another life opens from what the quorum
+// and the bucket hold. Engine.lead alone begins a life and ends it; a start, a new topic and a
+// change go through it.
+type status uint8
+
+const (
+	opening status = iota
+	leading
+	fenced
+	gone
+)
+
+// ended reports that nothing comes of what this life of the partition was given.
+func (s status) ended() bool { return s >= fenced }
+
+// NotLeaderError is ErrNotLeader with the name of who leads.
+type NotLeaderError struct {
+	Partition ident.TopicPartition
+	Leader    Leader
+}
+
+func (e *NotLeaderError) Error() string {
+	return fmt.Sprintf("%v: %s is led by broker %d with epoch %d", ErrNotLeader, e.Partition, e.Leader.Broker, e.Leader.Epoch)
+}
+
+// Is makes it an ErrNotLeader.
+func (e *NotLeaderError) Is(target error) bool { return target == ErrNotLeader }
+
+// leaderIn returns who leads as err says; Broker is -1 if it does not say.
+func leaderIn(err error) Leader {
+	var elsewhere *NotLeaderError
+	if errors.As(err, &elsewhere) {
+		return elsewhere.Leader
+	}
+	return Leader{Broker: -1, Epoch: ident.NoEpoch}
+}
+
+// servingLocked returns why the partition is not served here, or nil.
+func (p *partition) servingLocked() error {
+	switch p.status {
+	case leading:
+		return nil
+	case opening:
+		return ErrNotReady
+	case fenced:
+		return &NotLeaderError{p.id, p.leader}
+	}
+	return ErrUnknownPartition
+}
+
+// isLed reports that this life of the partition has not ended.
+func (p *partition) isLed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.status.ended()
+}
+
+// absent returns why a partition is not open here. It asks the catalog, so no partition's lock may
+// be held.
+func (e *Engine) absent(tp ident.TopicPartition) error {
+	t, ok := e.deps.Catalog.Topic(tp.Topic)
+	if !ok || tp.Index < 0 || int(tp.Index) >= len(t.Partitions) {
+		return ErrUnknownPartition
+	}
+	if l := t.Partitions[tp.Index]; l.Incarnation != e.incarnation {
+		return &NotLeaderError{tp, leaderOf(l)}
+	}
+	return ErrNotReady // the quorum has decided, and storage is about to be told
+}
+
+// find returns an open partition, or why there is none.
+func (e *Engine) find(tp ident.TopicPartition) (*partition, error) {
+	if p := e.partitions.get(tp); p != nil {
+		return p, nil
+	}
+	return nil, e.absent(tp)
+}
+
+// TopicChanged takes what the quorum says of a topic into use: its configs, and who leads each of
+// its partitions. The quorum calls it in its own order; what was said before is no change.
+func (e *Engine) TopicChanged(t *catalog.Topic) {
+	facts := newFacts(t, e.cfg.TopicDefaults)
+	for i, l := range t.Partitions {
+		id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
+		if err := e.lead(facts, id, l, new(found)); err != nil {
+			e.log.Error("partition stays closed", "topic", t.Name, "partition", i, "err", err)
+		}
+	}
+}
+
+// TopicDeleted ends the lives of a topic's partitions: waiting producers and readers are answered,
+// its batches become void.
+func (e *Engine) TopicDeleted(id ident.TopicID) {
+	e.leadTurn.Lock()
+	defer e.leadTurn.Unlock()
+	for _, p := range e.partitions.removeTopic(id) {
+		e.end(p, gone, p.leaderNow(), ErrUnknownPartition)
+	}
+}
+
+// lead applies a leadership that the quorum has decided. An epoch that is not above the one applied
+// last is old news. held is what the sealed tails hold of the partition; they are read at a start
+// only.
+func (e *Engine) lead(facts *topicFacts, id ident.TopicPartition, l catalog.Leadership, held *found) error {
+	e.leadTurn.Lock()
+	defer e.leadTurn.Unlock()
+	if p := e.partitions.get(id); p != nil {
+		p.facts.Store(facts)
+		if l.Epoch <= p.leaderNow().Epoch { // I4
+			return nil
+		}
+		e.end(p, fenced, leaderOf(l), ErrLeadershipLost)
+	}
+	if l.Incarnation != e.incarnation {
+		return nil // led elsewhere
+	}
+	head, ok := e.deps.Catalog.Head(id)
+	if !ok || head.Leader.Epoch != l.Epoch {
+		return nil // the quorum has decided more since: storage is about to be told
+	}
+	p := newPartition(id, facts)
+	if err := e.openPartition(p, &head, held); err != nil {
+		return err
+	}
+	e.partitions.put(p) // only now: the WAL may fail already and look for who waits
+	return nil
+}
+
+func (p *partition) leaderNow() Leader {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leader
+}
+
+// end ends this life of a partition. What was placed and is not shown may be durable: its producers
+// are answered with why, which must be indefinite unless nobody can read it any more. What comes
+// from now on is refused before it is placed.
+//
+// Nothing is committed from here any more, since the quorum takes ranges only under the leadership
+// that it names (E21). So what is uncommitted is void, for the WAL too (I9). A leadership moves
+// only when all that was acknowledged under it is committed, or held by who commits it; anything
+// else would be a loss, and is logged.
+func (e *Engine) end(p *partition, to status, leader Leader, why error) {
+	p.mu.Lock()
+	from, lost := p.status, p.hw-p.committed
+	p.status, p.leader = to, leader
+	e.forgetUncommittedLocked(p)
+	p.wakeLocked()
+	p.mu.Unlock()
+	if from == leading && to == fenced && lost > 0 {
+		e.log.Error("a partition's leadership moved before all that was acknowledged under it was in the bucket",
+			"partition", p.id, "records", int64(lost), "leader", leader.Broker, "epoch", leader.Epoch)
+	}
+	p.failAcks(why)
+}
