@@ -2,15 +2,17 @@ package load
 
 import "sync/atomic"
 
-// ackTimes bring together, for each record, when it was acknowledged and when it was received, whichever is first: a ring per
-// partition of one producer, in which both sides look at the place of the record's sequence. It is lock-free: the
-// acknowledgement is seen by the client's goroutine and the receipt by a consumer's.
+// ackTimes bring together when a record was acknowledged and when it was received, whichever
+// happens first. It is a ring per partition of one producer, in which both sides look at the place
+// of the record's sequence. It is lock-free: the client's goroutine sees the acknowledgement, a
+// consumer's goroutine the receipt.
 type ackTimes struct {
 	perPartition int64 // a power of two
 	ring         []atomic.Int64
 }
 
-// A place holds the lap of the ring, who was here first, and when: 15 bits, 1 bit, 47 bits (39 hours in ns).
+// A place holds the lap of the ring, which side was here first, and when: 15 bits, 1 bit, 47 bits
+// (39 hours in ns).
 const (
 	placeReceived = 1 << 47
 	placeTime     = placeReceived - 1
@@ -35,16 +37,16 @@ func (a *ackTimes) place(partition uint32, sequence int64) (*atomic.Int64, int64
 	return &a.ring[int64(partition)*a.perPartition+sequence&(a.perPartition-1)], lap & (1<<15 - 1) << placeLap
 }
 
-// acked notes an acknowledgement; true if the record was received before.
+// acked notes an acknowledgement. It returns true if the record was received before.
 func (a *ackTimes) acked(partition uint32, sequence, now int64) bool {
 	p, lap := a.place(partition, sequence)
 	old := p.Swap(lap | now&placeTime)
 	return old>>placeLap == lap>>placeLap && old&placeReceived != 0
 }
 
-// received notes a receipt. When the acknowledgement is known it says how long before it was.
-// When the place has gone to a later record (the reader is far behind) the answer is counted from the
-// time that the record was due, which makes the figure worse, never better.
+// received notes a receipt. If the acknowledgement is known, it returns how much earlier that was.
+// If the place belongs to a later record by now, since the reader is far behind, the answer counts
+// from the time when the record was due. That makes the figure worse, never better.
 func (a *ackTimes) received(partition uint32, sequence, now, intended int64) (ns int64, known bool) {
 	p, lap := a.place(partition, sequence)
 	for {
@@ -56,7 +58,7 @@ func (a *ackTimes) received(partition uint32, sequence, now, intended int64) (ns
 			return now - intended, true
 		}
 		if p.CompareAndSwap(old, lap|placeReceived|now&placeTime) {
-			return 0, false // the acknowledgement will find it
+			return 0, false // the acknowledgement will find the receipt
 		}
 	}
 }

@@ -5,18 +5,21 @@ import (
 	"sync"
 )
 
-// checker says what a subscription did not get right. Sequences have no gaps per producer and partition, so each record
-// is the next, or shows that some are missing, or was missing until now, or came before.
+// checker says what a subscription got wrong. Sequences have no gaps per producer and partition. So
+// each record is the next one, or shows that some are missing, or was missing until now, or came
+// before.
 type checker struct {
 	run        uint32
-	partitions []partitionCheck // by topic × partitions + partition
+	partitions []partitionCheck // indexed by topic × partitions + partition
 }
 
-// partitionCheck is one partition as one subscription reads it. A rebalance may move it to another consumer.
+// partitionCheck is one partition as one subscription reads it. A rebalance may move it to another
+// consumer.
 type partitionCheck struct {
 	mu      sync.Mutex
 	streams map[uint64]*stream // by run and producer
-	last    *stream            // of the record before: mostly it is the same again
+	// The stream of the previous record, which mostly is that of the next one too.
+	last    *stream
 	lastKey uint64
 	faults  faults
 }
@@ -32,11 +35,11 @@ type gap struct{ from, to int64 }
 
 // faults are counts of records.
 type faults struct {
-	Received   int64 // valid ones, each once
+	Received   int64 // valid records, each once
 	Lost       int64
 	Duplicates int64
 	Reordered  int64
-	Damaged    int64 // wrong checksum, or in a partition that they were not sent to
+	Damaged    int64 // with a wrong checksum, or in a partition to which they were not sent
 	Foreign    int64 // of another run
 }
 
@@ -49,12 +52,14 @@ func (f *faults) add(o faults) {
 	f.Foreign += o.Foreign
 }
 
-// newChecker checks records of this run, or of any run if it is 0: then what a stream begins with is taken as its first.
+// newChecker checks records of this run. If run is 0 it checks records of any run, and the first
+// record of a stream is taken as its beginning.
 func newChecker(run uint32, partitions int) *checker {
 	return &checker{run: run, partitions: make([]partitionCheck, partitions)}
 }
 
-// observeLocked takes the next record of a partition and gives its envelope; false if it is not to be counted.
+// observeLocked takes the next record of a partition and returns its envelope. It returns false if
+// the record is not to be counted.
 func (p *partitionCheck) observeLocked(run, partition uint32, value []byte) (envelope, bool) {
 	e, ok := open(value)
 	switch {
@@ -87,7 +92,7 @@ func (p *partitionCheck) streamLocked(key uint64, run uint32, first int64) *stre
 	return s
 }
 
-// observe counts a sequence; false if it came before.
+// observe counts a sequence. It returns false if the sequence came before.
 func (s *stream) observe(sequence int64, f *faults) bool {
 	switch {
 	case sequence == s.next:
@@ -105,7 +110,7 @@ func (s *stream) observe(sequence int64, f *faults) bool {
 	return true
 }
 
-// fill takes a sequence out of the missing ones.
+// fill removes a sequence from the missing ones.
 func (s *stream) fill(sequence int64) bool {
 	i, _ := slices.BinarySearchFunc(s.missing, sequence, func(g gap, n int64) int {
 		if g.to <= n {
@@ -128,7 +133,7 @@ func (s *stream) fill(sequence int64) bool {
 	return true
 }
 
-// missingBelow counts what was not seen of sequences 0 to end-1, without those in except.
+// missingBelow counts the sequences 0 to end-1 that were not seen, without those in except.
 func (s *stream) missingBelow(end int64, except map[int64]bool) int64 {
 	var lost int64
 	for _, g := range append(slices.Clip(s.missing), gap{s.next, max(end, s.next)}) {
@@ -145,10 +150,10 @@ func (s *stream) missingBelow(end int64, except map[int64]bool) int64 {
 // written is what a producer sent to a partition.
 type written struct {
 	end    int64          // sequences 0 to end-1
-	failed map[int64]bool // those without an acknowledgement: they may be there or not
+	failed map[int64]bool // sequences without an acknowledgement: they may be there or not
 }
 
-// total is the sum of a finished subscription. sent gives what producers wrote to each partition.
+// total sums up a finished subscription. sent returns what producers wrote to each partition.
 func (c *checker) total(sent func(producer, partition int) written, producers int) faults {
 	var sum faults
 	for i := range c.partitions {
@@ -169,7 +174,8 @@ func (c *checker) total(sent func(producer, partition int) written, producers in
 	return sum
 }
 
-// gaps is the sum of a subscription that read what others wrote: lost is what is missing between others.
+// gaps sums up a subscription that read records of an earlier run. Records that are missing between
+// others count as lost.
 func (c *checker) gaps() faults {
 	var sum faults
 	for i := range c.partitions {

@@ -14,7 +14,7 @@ func value(sequence int64) []byte {
 	return v
 }
 
-// observed feeds sequences to a checker, as if end of them had been sent.
+// observed passes sequences to a checker, as if end of them had been sent.
 func observed(end int64, failed map[int64]bool, sequences ...int64) faults {
 	c := newChecker(7, 1)
 	for _, n := range sequences {
@@ -52,14 +52,15 @@ func TestCheckerFindsFaults(t *testing.T) {
 	}
 }
 
-// TestCheckerCountsAsASetDoes gives random deliveries to the checker and to a count that keeps everything.
+// TestCheckerCountsAsASetDoes compares the checker, for random deliveries, with a count that
+// remembers everything.
 func TestCheckerCountsAsASetDoes(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var delivered []int64
 		for n := range int64(100) {
 			switch rng.IntN(10) {
-			case 0: // lost
+			case 0: // the record is lost
 			case 1:
 				delivered = append(delivered, n, n)
 			default:
@@ -98,7 +99,8 @@ func TestCheckerFindsDamage(t *testing.T) {
 		v[i] ^= 1
 		c.partitions[0].observeLocked(7, 0, v)
 	}
-	c.partitions[1].observeLocked(7, 1, whole) // in another partition than it was sent to
+	// In another partition than the one to which it was sent.
+	c.partitions[1].observeLocked(7, 1, whole)
 	c.partitions[0].observeLocked(7, 0, whole[:20])
 	got := c.total(func(int, int) written { return written{} }, 1)
 	if want := (faults{Damaged: int64(len(whole)) + 2}); got != want {
@@ -113,7 +115,7 @@ func TestCheckerLeavesOtherRunsAlone(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	any := newChecker(0, 1)
-	for _, n := range []int64{5, 6, 8} { // what was before 5 is not there any more
+	for _, n := range []int64{5, 6, 8} { // the records before 5 do not exist any more
 		any.partitions[0].observeLocked(0, 0, value(n))
 	}
 	if got := any.gaps(); got != (faults{Received: 3, Lost: 1}) {

@@ -27,10 +27,11 @@ func startWorkloads() []Workload {
 	}
 }
 
-// starts collects what starts of one kind took.
+// starts collects how long the starts of one kind took.
 type starts struct{ answer, ack, stop []time.Duration }
 
-// runColdStart starts the broker again and again; fill is what is written before each kill.
+// runColdStart starts the broker again and again. fill is how many bytes are written before each
+// kill.
 func runColdStart(ctx context.Context, t Target, w Workload, o Options, fill int) (f figures, err error) {
 	first, err := t.begin(ctx)
 	if err != nil {
@@ -44,7 +45,7 @@ func runColdStart(ctx context.Context, t Target, w Workload, o Options, fill int
 		return nil, err
 	}
 	c.close()
-	f["first_start_ack_ms"] = millis(time.Since(first.at)) // with its topic
+	f["first_start_ack_ms"] = millis(time.Since(first.at)) // with the creation of the topic
 	var clean, killed starts
 	if fill == 0 {
 		if err := clean.repeat(ctx, t, o, topic, 0, false); err != nil {
@@ -84,7 +85,7 @@ func (s *starts) repeat(ctx context.Context, t Target, o Options, topic rawTopic
 	return nil
 }
 
-// firstAck tries until a record is acknowledged, as a client does that was told to try again.
+// firstAck tries until a record is acknowledged, as a client does that is told to try again.
 func firstAck(ctx context.Context, t Target, topic rawTopic) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
@@ -109,7 +110,7 @@ func ackOne(ctx context.Context, t Target, topic rawTopic) error {
 	return err
 }
 
-// openProducer connects to the leader of a topic that exists.
+// openProducer connects to the leader of an existing topic.
 func openProducer(ctx context.Context, t Target, s rawShape) (*rawProducer, error) {
 	seed, err := openRaw(ctx, t.Seeds)
 	if err != nil {
@@ -132,7 +133,7 @@ func openProducer(ctx context.Context, t Target, s rawShape) (*rawProducer, erro
 	return p, nil
 }
 
-// fillTopic writes so many bytes, in requests to all partitions.
+// fillTopic writes the given number of bytes, in requests to all partitions.
 func fillTopic(ctx context.Context, t Target, topic rawTopic, bytes int) error {
 	if bytes == 0 {
 		return nil
@@ -156,7 +157,7 @@ func (f figures) starts(kind string, s starts) {
 	f.spread(kind+"_stop_ms", s.stop)
 }
 
-// spread adds the median under the name itself, the smallest and the largest beside it.
+// spread adds the median under the name itself, and the smallest and the largest beside it.
 func (f figures) spread(name string, d []time.Duration) {
 	sorted := slices.Sorted(slices.Values(d))
 	f[name] = millis(quantile(sorted, .5))

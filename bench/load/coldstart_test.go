@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// restarts is a broker in this process as Restart sees one. It is not running yet. Its end is always a clean one.
+// restarts is a broker in this process that Restart can start and stop. It is not running yet. It
+// always ends cleanly.
 func restarts(t *testing.T) (Target, *[]bool) {
 	b := startRawBroker(t)
 	b.stop()
@@ -36,7 +37,7 @@ func TestColdStart(t *testing.T) {
 			clean++
 		}
 	}
-	if clean != startRounds || kill != startRounds+1 { // the last one is the end
+	if clean != startRounds || kill != startRounds+1 { // the last one ends the test
 		t.Errorf("%d clean stops, %d kills", clean, kill)
 	}
 }

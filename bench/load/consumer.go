@@ -21,18 +21,18 @@ type subscription struct {
 	paused    gate
 
 	mu      sync.Mutex
-	changed chan struct{} // holds one when a consumer's assigned changed
-	reason  error         // the first
+	changed chan struct{} // holds a signal when the assignment of a consumer changed
+	reason  error         // the first error
 }
 
-// consumer is one client and goroutine of a subscription.
+// consumer is one client and one goroutine of a subscription.
 type consumer struct {
 	s        *subscription
 	client   *kgo.Client
 	recorder *shard
 	wire     wireCounter
-	fair     int // partitions that it has when its group is complete, or one more
-	assigned int // partitions that it has, under s.mu
+	fair     int // its share of partitions when the group is complete; it may have one more
+	assigned int // its current number of partitions, guarded by s.mu
 }
 
 // fetchBytes is OMB's max.partition.fetch.bytes of the Kafka drivers.
@@ -41,7 +41,7 @@ const fetchBytes = 10 * mib
 func newSubscription(f *flow, number int) (*subscription, error) {
 	w := &f.w
 	s := &subscription{number: number, f: f, checker: newChecker(f.run, len(f.names)*w.Partitions), changed: make(chan struct{}, 1)}
-	if w.OwnTopic { // a consumer has one topic
+	if w.OwnTopic { // a consumer reads one topic
 		for i, name := range f.names {
 			for n := range w.Consumers {
 				if err := s.add(fmt.Sprintf("%s-%d-%d", f.prefix, number, i), []string{name}, n); err != nil {
@@ -59,7 +59,7 @@ func newSubscription(f *flow, number int) (*subscription, error) {
 	return s, nil
 }
 
-// add starts a consumer, the nth of its group.
+// add starts the nth consumer of a group.
 func (s *subscription) add(group string, topics []string, n int) error {
 	w := &s.f.w
 	c := &consumer{s: s, recorder: s.f.recorder.shard(s.number + n), fair: len(topics) * w.Partitions / w.Consumers}
@@ -70,8 +70,9 @@ func (s *subscription) add(group string, topics []string, n int) error {
 	if w.Direct {
 		opts = append(opts, kgo.ConsumePartitions(share(topics, w.Partitions, n, w.Consumers)))
 	} else {
-		// Blocking a rebalance while records are looked at, and committing before partitions go, makes a rebalance
-		// repeat nothing: what comes twice is the cluster's doing.
+		// A rebalance waits while records are looked at, and offsets are committed before
+		// partitions are given away. So a rebalance repeats nothing, and duplicates are the
+		// cluster's fault.
 		opts = append(opts, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topics...), kgo.BlockRebalanceOnPoll(),
 			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { c.assign(m, 1) }),
 			kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, m map[string][]int32) {
@@ -90,7 +91,7 @@ func (s *subscription) add(group string, topics []string, n int) error {
 	return nil
 }
 
-// share is every nth partition.
+// share returns every nth partition.
 func share(topics []string, partitions, n, of int) map[string]map[int32]kgo.Offset {
 	offsets := make(map[string]map[int32]kgo.Offset)
 	for t, topic := range topics {
@@ -116,7 +117,8 @@ func (c *consumer) assign(m map[string][]int32, sign int) {
 	}
 }
 
-// ready waits until every partition has a reader and every reader its share: the groups are complete.
+// ready waits until every partition has a reader and every reader its share, that is, until the
+// groups are complete.
 func (s *subscription) ready(ctx context.Context) error {
 	for want := len(s.f.names) * s.f.w.Partitions; !s.f.w.Direct; {
 		s.mu.Lock()
@@ -164,7 +166,7 @@ func (s *subscription) note(err error) {
 	}
 }
 
-// take checks and records what came of one partition.
+// take checks and records what was read of one partition.
 func (c *consumer) take(p *kgo.FetchTopicPartition, now int64) {
 	if len(p.Records) == 0 {
 		return
@@ -172,7 +174,7 @@ func (c *consumer) take(p *kgo.FetchTopicPartition, now int64) {
 	f := c.s.f
 	number := f.numbers[p.Topic] + uint32(p.Partition)
 	check := &c.s.checker.partitions[number]
-	timed := c.s.number == 0 // the first subscription is the one that is always there
+	timed := c.s.number == 0 // the first subscription is the one that always exists
 	var good int64
 	check.mu.Lock()
 	c.recorder.mu.Lock()
@@ -202,7 +204,7 @@ func (c *consumer) take(p *kgo.FetchTopicPartition, now int64) {
 // gate is open or closed.
 type gate struct {
 	mu     sync.Mutex
-	opened chan struct{} // nil: it is open
+	opened chan struct{} // nil if the gate is open
 }
 
 func (g *gate) close() {
@@ -222,7 +224,7 @@ func (g *gate) open() {
 	}
 }
 
-// wait returns when the gate is open, false if the context ended first.
+// wait returns when the gate is open. It returns false if the context ended first.
 func (g *gate) wait(ctx context.Context) bool {
 	g.mu.Lock()
 	opened := g.opened

@@ -2,20 +2,21 @@ package load
 
 import "time"
 
-// controller looks for the highest rate that producers and consumers keep up with. Rule and constants are OpenMessaging
-// Benchmark's: the rate grows by a factor that doubles while all is well and halves when it is not; when
-// something falls behind, the next rate is what it managed minus what waits. So it swings around the limit and does not
-// settle; best is what a person wants to know.
+// controller looks for the highest rate with which producers and consumers keep up. Rule and
+// constants are those of OpenMessaging Benchmark: the rate grows by a factor that doubles while all
+// is well and halves when it is not. When something falls behind, the next rate is what was managed
+// minus what waits. So the rate swings around the limit and does not settle. The number of interest
+// is best.
 type controller struct {
 	factor              float64
-	best                float64 // highest rate that was kept up with
-	published, received int64   // when last asked
+	best                float64 // the highest rate with which everything kept up
+	published, received int64   // totals of the last call
 }
 
 const (
-	controlRate     = 10_000.0 // records/s, to begin with
+	controlRate     = 10_000.0 // records/s at the start
 	controlEvery    = 3 * time.Second
-	controlBacklog  = 1000 // records that may wait, to be published or to be received
+	controlBacklog  = 1000 // records that may wait to be published or received
 	controlMin      = 0.01
 	controlMax      = 1.0
 	controlRampStep = 2
@@ -23,7 +24,8 @@ const (
 
 func newController() *controller { return &controller{factor: controlMax} }
 
-// next is the rate after a period at a rate; published and received are totals, per subscription.
+// next returns the rate to use after a period at the given rate. published and received are totals
+// per subscription.
 func (c *controller) next(rate float64, period time.Duration, published, received int64) float64 {
 	managed, read := published-c.published, received-c.received
 	c.published, c.received = published, received

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestControllerFindsTheLimit runs the controller against a system that publishes and delivers at most so much.
+// TestControllerFindsTheLimit runs the controller against a system with a limit for publishing and
+// delivering.
 func TestControllerFindsTheLimit(t *testing.T) {
 	const limit = 300_000.0
 	c, rate := newController(), controlRate
@@ -26,13 +27,16 @@ func TestControllerFindsTheLimit(t *testing.T) {
 
 func TestControllerWaitsForReaders(t *testing.T) {
 	c := newController()
-	if got := c.next(50_000, time.Second, 50_000, 20_000); got != 0 { // read 20,000, 30,000 wait
+	// 20,000 records were read and 30,000 wait.
+	if got := c.next(50_000, time.Second, 50_000, 20_000); got != 0 {
 		t.Errorf("%.0f, want 0: they have to catch up", got)
 	}
-	if got := c.next(50_000, time.Second, 100_000, 98_000); got != 76_000 { // read 78,000, 2,000 wait
+	// 78,000 records were read and 2,000 wait.
+	if got := c.next(50_000, time.Second, 100_000, 98_000); got != 76_000 {
 		t.Errorf("%.0f, want 76,000", got)
 	}
-	if got := c.next(70_000, time.Second, 170_000, 169_500); got != 105_000 { // halved twice, doubled once
+	// The factor was halved twice and doubled once.
+	if got := c.next(70_000, time.Second, 170_000, 169_500); got != 105_000 {
 		t.Errorf("%.0f, want 105,000", got)
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"math/rand/v2"
 )
 
-// EnvelopeBytes is how much of each value says who sent it. Layout, little-endian:
+// EnvelopeBytes is how many bytes of each value describe the record. Layout, little-endian:
 //
 //	 0  4  magic      0x534c4231
 //	 4  4  crc32c     of bytes 8 to 47 here
-//	 8  4  crc32c     of what follows the envelope; made once per buffer, as the body never changes
+//	 8  4  crc32c     of the body after the envelope; made once per buffer, as it never changes
 //	12  4  run        a number that tells records of this run from others in the topic
 //	16  4  producer
 //	20  4  partition  the topic's number × partitions + the partition
@@ -26,21 +26,21 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// envelope is a value's start.
+// envelope is the start of a value.
 type envelope struct {
 	run, producer, partition uint32
 	sequence                 int64
 	intended, sent           int64
 }
 
-// setTimes is the first half of writing an envelope, when a record is sent.
+// setTimes writes the first half of an envelope, when a record is sent.
 func setTimes(value []byte, intended, sent int64) {
 	binary.LittleEndian.PutUint32(value[20:], unstamped)
 	binary.LittleEndian.PutUint64(value[32:], uint64(intended))
 	binary.LittleEndian.PutUint64(value[40:], uint64(sent))
 }
 
-// setPlace is the second half, when the client asks for the record's partition.
+// setPlace writes the second half, when the client asks for the record's partition.
 func setPlace(value []byte, partition uint32, sequence int64) {
 	binary.LittleEndian.PutUint32(value[20:], partition)
 	binary.LittleEndian.PutUint64(value[24:], uint64(sequence))
@@ -67,7 +67,8 @@ func peek(value []byte) envelope {
 	}
 }
 
-// open reads an envelope that came from a broker; false if any byte of the value is not what was sent.
+// open reads an envelope that came from a broker. It returns false if any byte of the value differs
+// from what was sent.
 func open(value []byte) (envelope, bool) {
 	if len(value) < EnvelopeBytes || binary.LittleEndian.Uint32(value) != envelopeMagic ||
 		binary.LittleEndian.Uint32(value[4:]) != crc32.Checksum(value[8:EnvelopeBytes], castagnoli) ||
@@ -77,13 +78,14 @@ func open(value []byte) (envelope, bool) {
 	return peek(value), true
 }
 
-// poolCount is how many different payloads there are, as in OMB. Of large ones there are fewer.
+// poolCount is how many different payloads there are, as in OMB. If payloads are large, there are
+// fewer.
 const (
 	poolCount = 1000
 	poolBytes = 64 * mib
 )
 
-// newPool makes payload bodies of which a share is random and the rest zeros.
+// newPool makes payload bodies. A part of each body is random, the rest is zeros.
 func newPool(size int, ratio float64, seed uint64) [][]byte {
 	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24)})
 	random := min(int(float64(size+EnvelopeBytes)*ratio), size)
@@ -91,7 +93,7 @@ func newPool(size int, ratio float64, seed uint64) [][]byte {
 	all := make([]byte, len(pool)*size)
 	for i := range pool {
 		pool[i] = all[i*size : (i+1)*size]
-		_, _ = rng.Read(pool[i][:random]) // it never fails
+		_, _ = rng.Read(pool[i][:random]) // never fails
 	}
 	return pool
 }

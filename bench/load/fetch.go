@@ -11,31 +11,32 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// reading is what the fetch workloads do once the records are there: every reader reads its partitions from start to end,
-// and again if the workload says so, and checks each record.
+// reading is the part of the fetch workloads after the records were written: every reader reads its
+// partitions from start to end, again and again if the workload says so, and checks each record.
 type reading struct {
 	f       *flow
 	again   bool
 	readers []*reader
 	records atomic.Int64
 	wire    wireCounter
-	last    readCounts // of the period before
+	last    readCounts // the counts of the last period
 }
 
-// reader is one client and its partitions. Its goroutine owns it; the rest is read when that is over.
+// reader is one client and its partitions. Its goroutine owns it. Others read it when that
+// goroutine has ended.
 type reader struct {
 	g      *reading
 	client *kgo.Client
 	check  *checker
 	spans  map[string]map[int32]span
 	want   int64 // records of a pass
-	left   int   // partitions that have not ended in this pass
+	left   int   // partitions whose end this pass has not reached
 	faults faults
 	passes int
 	err    error
 }
 
-// span is the offsets of a partition that are there to be read.
+// span is the range of offsets that can be read from a partition.
 type span struct{ start, end int64 }
 
 // readCounts are totals at one moment.
@@ -44,7 +45,7 @@ type readCounts struct {
 	usage             usage
 }
 
-// runFetch writes FillBytes, unless the topics are there, and reads them.
+// runFetch writes FillBytes, unless the topics exist, and reads them.
 func runFetch(ctx context.Context, t Target, w Workload, o Options) (r *Result, err error) {
 	again := w.Name != "fetch-cold"
 	w.Subscriptions, w.Direct = 0, true
@@ -68,7 +69,7 @@ func runFetch(ctx context.Context, t Target, w Workload, o Options) (r *Result, 
 	return g.measure(ctx)
 }
 
-// fill produces as fast as it goes, FillBytes in all.
+// fill produces FillBytes as fast as possible.
 func (f *flow) fill(ctx context.Context) error {
 	want := f.w.FillBytes / int64(f.w.RecordBytes)
 	for i := range f.w.Producers {
@@ -143,7 +144,8 @@ func (g *reading) open(ctx context.Context) error {
 	return nil
 }
 
-// connect makes the client. It asks for an answer at once at a partition's end: between two passes nobody is to wait.
+// connect makes the client. It asks for an immediate answer at the end of a partition, so that
+// nobody waits between two passes.
 func (r *reader) connect() error {
 	offsets := make(map[string]map[int32]kgo.Offset)
 	for topic, spans := range r.spans {
@@ -176,7 +178,7 @@ func (r *reader) run(ctx context.Context) {
 	}
 }
 
-// pass reads everything once. One that the context ends is not looked at for what is missing.
+// pass reads everything once. If the context ends a pass, missing records are not counted.
 func (r *reader) pass(ctx context.Context) error {
 	r.left = 0
 	for _, spans := range r.spans {
@@ -198,7 +200,7 @@ func (r *reader) pass(ctx context.Context) error {
 	return nil
 }
 
-// take checks what came of one partition.
+// take checks what was read of one partition.
 func (r *reader) take(p kgo.FetchTopicPartition) {
 	if len(p.Records) == 0 {
 		return
@@ -216,7 +218,7 @@ func (r *reader) take(p kgo.FetchTopicPartition) {
 	}
 }
 
-// passed adds up a pass.
+// passed adds up the counts of a pass.
 func (r *reader) passed(whole bool) {
 	sum := r.check.gaps()
 	if whole {
@@ -270,7 +272,7 @@ func (g *reading) counts() readCounts {
 	return readCounts{g.f.now(), g.records.Load(), g.wire.fetched.Load(), sampleUsage(g.f.t.Processes)}
 }
 
-// until tells each interval how far the readers are, for a time or until they are done.
+// until reports the progress at each interval, for a given time or until the readers are done.
 func (g *reading) until(ctx context.Context, over <-chan struct{}, d time.Duration, phase string) {
 	end := time.After(d)
 	tick := time.NewTicker(g.f.o.Interval)
@@ -290,7 +292,7 @@ func (g *reading) until(ctx context.Context, over <-chan struct{}, d time.Durati
 	}
 }
 
-// tell is a line of progress.
+// tell prints a line of progress.
 func (g *reading) tell(phase string) {
 	now := g.counts()
 	rate := float64(now.records-g.last.records) / float64(now.at-g.last.at) * 1e9

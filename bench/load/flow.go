@@ -14,20 +14,21 @@ import (
 
 // flow is a run of producers and consumers.
 //
-//  1. topics   make them, wait for leaders
-//  2. readers  start subscriptions, wait until every partition is assigned
-//  3. load     start producers; warm up; what counts begins and ends with a sample of every count (measure.go)
-//  4. end      stop sending, wait for every acknowledgement, then until all of it was read
-//  5. truth    sum up what the checkers saw; delete the topics
+//  1. topics: create them and wait for leaders.
+//  2. readers: start the subscriptions and wait until every partition is assigned.
+//  3. load: start the producers and warm up. The part that counts begins and ends with a sample of
+//     every count (measure.go).
+//  4. end: stop sending, wait for every acknowledgement, then until everything was read.
+//  5. truth: sum up what the checkers saw; delete the topics.
 type flow struct {
 	t       Target
 	w       Workload
 	o       Options
 	run     uint32
-	start   time.Time // of the run's clock
+	start   time.Time // the start of the run's clock
 	prefix  string
 	names   []string          // topics
-	numbers map[string]uint32 // of a topic's partition 0
+	numbers map[string]uint32 // the number of a topic's partition 0
 	pool    [][]byte
 	paced   bool
 
@@ -43,11 +44,11 @@ type flow struct {
 	topicsMade    bool
 }
 
-// Bounds of waiting.
+// Bounds on waiting.
 const (
 	assignWithin = 2 * time.Minute
 	flushWithin  = time.Minute
-	drainStall   = 15 * time.Second // without a record
+	drainStall   = 15 * time.Second // without any record
 )
 
 func runFlow(ctx context.Context, t Target, w Workload, o Options) (r *Result, err error) {
@@ -85,7 +86,7 @@ func newFlow(t Target, w Workload, o Options) *flow {
 // now is the run's clock: ns since its start.
 func (f *flow) now() int64 { return int64(time.Since(f.start)) }
 
-// wall is the clock on the wall at a moment of the run.
+// wall returns the wall-clock time of a moment of the run.
 func (f *flow) wall(ns int64) time.Time { return f.start.Add(time.Duration(ns)) }
 
 // sleepUntil waits for a moment of the run.
@@ -95,7 +96,7 @@ func (f *flow) sleepUntil(ns int64) {
 	}
 }
 
-// open makes topics, consumers and producers; the consumers read.
+// open makes topics, consumers and producers. The consumers read from then on.
 func (f *flow) open(ctx context.Context) error {
 	var err error
 	if f.admin, err = newAdmin(f.t.Seeds); err != nil {
@@ -110,7 +111,7 @@ func (f *flow) open(ctx context.Context) error {
 			return fmt.Errorf("producer: %w", err)
 		}
 		f.producers = append(f.producers, p)
-		if err := p.client.Ping(ctx); err != nil { // connecting is not what is measured
+		if err := p.client.Ping(ctx); err != nil { // connecting is not a part of what is measured
 			return fmt.Errorf("producer: %w", err)
 		}
 	}
@@ -148,7 +149,7 @@ func (f *flow) openSubscriptions(ctx context.Context) error {
 	return nil
 }
 
-// pacerRecords is how many records a second a pacer is trusted with.
+// pacerRecords is how many records a second one pacer can send.
 const pacerRecords = 400_000
 
 // send starts the producers.
@@ -175,12 +176,12 @@ func (f *flow) send() {
 	}
 }
 
-// setRate makes everything due anew from now on.
+// setRate makes all records due anew, from now on.
 func (f *flow) setRate(perSecond float64) {
 	f.pace.Store(&pace{begin: f.now(), interval: 1e9 * float64(len(f.producers)) / perSecond})
 }
 
-// stop ends the sending; what is in flight stays so.
+// stop ends the sending. Records in flight stay in flight.
 func (f *flow) stop() {
 	f.stopping.Store(true)
 	for _, p := range f.producers {
@@ -189,14 +190,15 @@ func (f *flow) stop() {
 	f.sending.Wait()
 }
 
-// finish waits for every acknowledgement, and until all of it was read.
+// finish waits for every acknowledgement, and then until everything was read.
 func (f *flow) finish(ctx context.Context, m *measurement) error {
 	f.stop()
 	flush, cancel := context.WithTimeout(ctx, flushWithin)
 	defer cancel()
 	for _, p := range f.producers {
 		if err := p.client.Flush(flush); err != nil {
-			_ = p.client.AbortBufferedRecords(context.WithoutCancel(ctx)) // each gets an error, which is counted
+			// Each record gets an error, which is counted.
+			_ = p.client.AbortBufferedRecords(context.WithoutCancel(ctx))
 		}
 	}
 	for _, s := range f.subscriptions {
@@ -207,7 +209,8 @@ func (f *flow) finish(ctx context.Context, m *measurement) error {
 	return err
 }
 
-// drained waits until every subscription has read what was acknowledged, or nothing comes any more.
+// drained waits until every subscription has read what was acknowledged, or until no more records
+// come.
 func (f *flow) drained(ctx context.Context, m *measurement) error {
 	want := f.counts().acknowledged
 	last, since := int64(-1), time.Now()
@@ -233,7 +236,7 @@ func (f *flow) drained(ctx context.Context, m *measurement) error {
 	}
 }
 
-// counts are totals of all clients.
+// counts are totals over all clients.
 type counts struct {
 	at                             int64 // ns of the run
 	acknowledged, received, errors int64
@@ -258,7 +261,7 @@ func (f *flow) counts() counts {
 	return c
 }
 
-// faults is what all subscriptions saw. Nothing is sent or read any more.
+// faults sums up what all subscriptions saw. Nothing may be sent or read any more.
 func (f *flow) faults() faults {
 	var sum faults
 	for _, s := range f.subscriptions {
@@ -299,7 +302,7 @@ func (f *flow) groups() []string {
 	return groups
 }
 
-// close ends everything, in whatever state it is.
+// close ends everything, whatever its state is.
 func (f *flow) close() error {
 	f.stop()
 	f.stopConsumers()
@@ -316,5 +319,5 @@ func (f *flow) close() error {
 	return f.admin.remove(f.names, f.groups())
 }
 
-// errNoData tells that a reading found nothing.
+// errNoData means that a reading found nothing.
 var errNoData = errors.New("there are no records to read")

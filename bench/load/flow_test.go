@@ -17,7 +17,7 @@ import (
 // brief is how long these tests measure.
 var brief = Options{Warmup: 100 * time.Millisecond, Duration: 300 * time.Millisecond, Interval: 100 * time.Millisecond}
 
-// small fits a workload to a test.
+// small shrinks a workload to the size of a test.
 func small(t *testing.T, name string, change func(*Workload)) Workload {
 	t.Helper()
 	w, ok := Named(name)
@@ -53,7 +53,7 @@ func TestWorkloadsOnABroker(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*Workload)
-		wants  []string // figures above zero
+		wants  []string // figures that must be above zero
 	}{
 		{"omb-latency", nil, []string{"publish_p99_ms", "ack_p50_ms", "end_to_end_p99_ms", "consume_mib_per_second", "target_records_per_second", "wire_mib_per_second"}},
 		{"omb-latency", func(w *Workload) { w.Direct, w.Codec = true, "snappy" }, []string{"end_to_end_p99_ms"}},
@@ -78,7 +78,8 @@ func TestWorkloadsOnABroker(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Verdict(); err != nil && !errors.Is(err, ErrNotSustained) { // the machine may be busy
+			// The machine may be busy.
+			if err := r.Verdict(); err != nil && !errors.Is(err, ErrNotSustained) {
 				t.Error(err)
 			}
 			positive(t, r, append(c.wants, "records_per_second", "mib_per_second", "seconds")...)
@@ -95,11 +96,12 @@ func TestWorkloadsOnABroker(t *testing.T) {
 	}
 }
 
-// TestFetchFindsPlantedFaults writes records into a workload's topic that are not as a producer writes them.
+// TestFetchFindsPlantedFaults writes records into a workload's topic that no producer would write
+// like that.
 func TestFetchFindsPlantedFaults(t *testing.T) {
 	b := startRawBroker(t)
 	for name, c := range map[string]struct {
-		plant func(r *kgo.Record) []byte // a value out of the last record's
+		plant func(r *kgo.Record) []byte // makes a value from the last record's
 		want  string
 	}{
 		"nothing":   {nil, ""},
@@ -165,7 +167,8 @@ func plant(t *testing.T, b *rawBroker, topic string, change func(*kgo.Record) []
 	}
 }
 
-// A workload whose consumers lose what was acknowledged says so: here the records are deleted under a subscription that stands still.
+// A workload whose consumers lose acknowledged records reports that. Here records are deleted while
+// a subscription is paused.
 func TestFlowFindsLoss(t *testing.T) {
 	b := startRawBroker(t)
 	w := small(t, "omb-backlog", func(w *Workload) {
@@ -177,7 +180,7 @@ func TestFlowFindsLoss(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	w.Subscriptions = 0 // they come later, when a part is gone
+	w.Subscriptions = 0 // consumers come later, when a part of the records is gone
 	f.w = w
 	if err := f.open(t.Context()); err != nil {
 		t.Fatal(err)

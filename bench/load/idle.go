@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	idleCount       = 10_000 // connections, partitions
+	idleCount       = 10_000 // number of connections and of partitions
 	idleWatch       = 120 * time.Second
 	idleSettle      = 30 * time.Second // at most
 	idleSettleStep  = time.Second
-	idleSettleSteps = 5     // so many steps in a row
-	idleSettlePart  = 0.005 // change by less than this
+	idleSettleSteps = 5     // this many steps in a row
+	idleSettlePart  = 0.005 // must change by less than this
 
-	// idleRest is how long partitions that were written to lie still before their memory counts: a broker may upload
-	// what it has 10 s later, and needs to have seen for a while that it is idle before it gives back what that took.
+	// idleRest is how long written partitions are left alone before their memory counts. A broker
+	// may upload its data 10 s later, and must have been idle for a while before it gives back the
+	// memory that the upload took.
 	idleRest = 25 * time.Second
 )
 
@@ -38,14 +39,15 @@ func runIdle(ctx context.Context, t Target, _ Workload, o Options) (figures, err
 	if err := t.needProcesses(); err != nil {
 		return nil, err
 	}
-	if err := wait(ctx, o.Warmup); err != nil { // what a start has left to do
+	// Lets the broker finish what a start has left to do.
+	if err := wait(ctx, o.Warmup); err != nil {
 		return nil, err
 	}
 	f := make(figures)
 	return f, watchIdle(ctx, t, f, o.Duration)
 }
 
-// scaled is a count at the wanted scale, in whole steps.
+// scaled returns a count at the given scale, in whole steps.
 func (o Options) scaled(n, step int) int {
 	return max(1, int(float64(n)*o.Scale)/step) * step
 }
@@ -59,7 +61,8 @@ func (t Target) needProcesses() error {
 	return nil
 }
 
-// watchIdle adds what the processes do while nobody asks them anything; no rates, if there is no time to watch.
+// watchIdle adds what the processes do while no client asks them anything. Without time to watch it
+// adds no rates.
 func watchIdle(ctx context.Context, t Target, f figures, d time.Duration) error {
 	before, err := sampleProcesses(t.Processes)
 	if err != nil {
@@ -85,7 +88,7 @@ func watchIdle(ctx context.Context, t Target, f figures, d time.Duration) error 
 	return nil
 }
 
-// runIdleConnections measures memory before and after connections were opened that stay.
+// runIdleConnections measures memory before and after connections are opened that stay open.
 func runIdleConnections(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
 	if err := t.needProcesses(); err != nil {
 		return nil, err
@@ -124,7 +127,8 @@ func runIdleConnections(ctx context.Context, t Target, w Workload, o Options) (f
 	return f, nil
 }
 
-// openIdle opens connections that have done what every client does first. What it returns is to be closed, with an error too.
+// openIdle opens connections that have done what every client does first. The caller must close the
+// returned connections, also after an error.
 func openIdle(ctx context.Context, t Target, topic rawTopic, n int) ([]*rawConn, error) {
 	conns := make([]*rawConn, 0, n)
 	for i := range n {
@@ -136,7 +140,7 @@ func openIdle(ctx context.Context, t Target, topic rawTopic, n int) ([]*rawConn,
 		if _, err := c.metadata(topic.name); err != nil {
 			return conns, fmt.Errorf("connection %d: %w", i+1, err)
 		}
-		c.out, c.buf, c.in, c.versions = nil, nil, nil, nil // ours are to stay small as well
+		c.out, c.buf, c.in, c.versions = nil, nil, nil, nil // our own side is to stay small as well
 	}
 	return conns, nil
 }
@@ -147,7 +151,8 @@ func closeAll(conns []*rawConn) {
 	}
 }
 
-// runIdlePartitions measures memory before and after partitions were created, and after each was written to.
+// runIdlePartitions measures memory before and after partitions are created, and after each
+// partition was written to.
 func runIdlePartitions(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
 	if err := t.needProcesses(); err != nil {
 		return nil, err
@@ -177,7 +182,7 @@ func runIdlePartitions(ctx context.Context, t Target, w Workload, o Options) (fi
 	return f, watchIdle(ctx, t, f, o.Duration)
 }
 
-// slopes adds the memory per item that came since before, once it has settled.
+// slopes adds the memory per item that was added since before, once the memory has settled.
 func (f figures) slopes(ctx context.Context, t Target, o Options, before []processSample, what string, n int) error {
 	after, err := settled(ctx, t, o)
 	if err != nil {
@@ -190,8 +195,8 @@ func (f figures) slopes(ctx context.Context, t Target, o Options, before []proce
 	return nil
 }
 
-// settled samples the processes when their memory has stood still for a while: what a burst has left behind goes
-// back to the kernel little by little.
+// settled samples the processes when their memory has not changed for a while. What a burst has
+// used goes back to the kernel little by little.
 func settled(ctx context.Context, t Target, o Options) ([]processSample, error) {
 	deadline := time.Now().Add(time.Duration(o.Scale * float64(idleSettle)))
 	last, err := sampleProcesses(t.Processes)
@@ -222,7 +227,7 @@ func moved(last, now []processSample) bool {
 	return false
 }
 
-// processSample is what /proc says of a process.
+// processSample is what /proc says about a process.
 type processSample struct{ cpuSeconds, rssBytes, switches float64 }
 
 func sampleProcesses(ps []Process) ([]processSample, error) {
@@ -238,7 +243,7 @@ func sampleProcesses(ps []Process) ([]processSample, error) {
 	return samples, nil
 }
 
-// switches is how often the threads of a process that live have gone to sleep.
+// switches returns how often the live threads of a process have gone to sleep.
 func switches(pid int) (sum float64) {
 	files, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "status"))
 	for _, name := range files {

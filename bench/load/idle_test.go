@@ -49,7 +49,7 @@ func TestIdle_WantsProcesses(t *testing.T) {
 	}
 }
 
-// A broker that drops idle connections has a slope of zero; that must not pass.
+// With a broker that drops idle connections the slope would be zero. That must not pass.
 func TestIdle_DroppedConnectionIsAnError(t *testing.T) {
 	real := startRawBroker(t)
 	proxy := dropping(t, real.addr)
@@ -62,7 +62,7 @@ func TestIdle_DroppedConnectionIsAnError(t *testing.T) {
 	}
 }
 
-// dropping forwards to a broker: the third connection only until it has heard two answers.
+// dropping forwards to a broker, the third connection only until it has received two answers.
 func dropping(t *testing.T, to string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,7 +90,8 @@ func dropping(t *testing.T, to string) string {
 	return l.Addr().String()
 }
 
-// pass copies whole answers from one connection to another; so many, if not below 0. An answer of these comes in one piece.
+// pass copies whole answers from one connection to another: at most the given number, if it is not
+// negative. The answers in this test come in one piece.
 func pass(to, from net.Conn, answers int) {
 	defer to.Close()
 	defer from.Close()

@@ -8,13 +8,13 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// ombSeries are the endings of OMB's names and their quantiles.
+// ombSeries are the endings of OMB's names, with their quantiles.
 var ombSeries = [...]struct {
 	name string
 	q    float64
 }{{"50pct", 50}, {"75pct", 75}, {"95pct", 95}, {"99pct", 99}, {"999pct", 99.9}, {"9999pct", 99.99}, {"Max", 100}}
 
-// ombMeasures are OMB's three latencies, and what it does not have under names of our own.
+// ombMeasures are OMB's three latencies, and those that OMB does not have under names of our own.
 var ombMeasures = []struct {
 	name    string
 	measure int
@@ -23,9 +23,10 @@ var ombMeasures = []struct {
 	{"CoFreePublishLatency", publish}, {"ReceiveAfterAckLatency", afterAck},
 }
 
-// MarshalJSON writes OpenMessaging Benchmark's result: a series per period for each quantile, aggregated values
-// and whole distributions. Latencies are in milliseconds, publish delays in microseconds, as there. Its publishLatency counts
-// from when a record was handed to the client; coFreePublishLatency from when it was due.
+// MarshalJSON writes the result in the form of OpenMessaging Benchmark: a series per period for
+// each quantile, aggregated values and whole distributions. Latencies are in milliseconds and
+// publish delays in microseconds, as there. Its publishLatency counts from when a record was handed
+// to the client; coFreePublishLatency counts from when the record was due.
 func (r *Result) MarshalJSON() ([]byte, error) {
 	doc := map[string]any{
 		"workload": r.Workload, "driver": "Kafka", "messageSize": r.Shape.RecordBytes, "topics": r.Shape.Topics, "partitions": r.Shape.Partitions,
@@ -96,7 +97,7 @@ func mean(h *hdrhistogram.Histogram) float64 {
 	return h.Mean()
 }
 
-// distribution is OMB's map of percentile to value.
+// distribution is OMB's map from percentile to value.
 func distribution(h *hdrhistogram.Histogram, unit float64) map[string]float64 {
 	d := make(map[string]float64)
 	if h == nil || h.TotalCount() == 0 {
@@ -109,6 +110,6 @@ func distribution(h *hdrhistogram.Histogram, unit float64) map[string]float64 {
 }
 
 func formatPercentile(q float64) string {
-	b, _ := json.Marshal(math.Round(q*1e6) / 1e6) // a number always has JSON
+	b, _ := json.Marshal(math.Round(q*1e6) / 1e6) // never fails for a number
 	return string(b)
 }

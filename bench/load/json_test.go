@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A result has the names of OpenMessaging Benchmark, so that its scripts for charts read it.
+// A result has the names of OpenMessaging Benchmark, so that its scripts for charts can read it.
 func TestResultIsOpenMessagingBenchmarks(t *testing.T) {
 	r := &Result{Workload: "omb-latency", Shape: Workload{RecordBytes: 1024, Topics: 1, Partitions: 16, Producers: 4, Consumers: 4},
 		Begin: time.Unix(0, 0), End: time.Unix(20, 0), perProducer: 4, Figures: map[string]float64{"mib_per_second": 97.7}}
@@ -65,7 +65,7 @@ func TestProcIsRead(t *testing.T) {
 	}
 }
 
-// What others use is what is neither the client's nor of the processes that are watched.
+// The CPU time of others is what neither the client nor a watched process has used.
 func TestForeignCores(t *testing.T) {
 	before := usage{process: map[string]float64{"broker": 10}, client: 5, machine: 100, ok: true}
 	after := usage{process: map[string]float64{"broker": 14, "late": 3}, client: 8, machine: 112, ok: true}

@@ -9,8 +9,9 @@ import (
 // kthreadd is the parent of all kernel threads.
 const kthreadd = "2"
 
-// KernelThreads are the CPU seconds of each thread of the kernel so far: they write back what the processes under
-// test have written and receive what they send, so that they are no stranger's. Nil without /proc. For [KernelUsed].
+// KernelThreads returns the CPU seconds of each kernel thread so far, for [KernelUsed]. Kernel
+// threads write back what the processes under test have written and receive what they send, so
+// their time is not a stranger's. Without /proc the result is nil.
 func KernelThreads() map[string]float64 {
 	dir, err := os.Open("/proc")
 	if err != nil {
@@ -37,15 +38,16 @@ func KernelThreads() map[string]float64 {
 	return threads
 }
 
-// ofKernel tells from a thread's stat whether it is the kernel's: its parent is kthreadd.
+// ofKernel tells from a thread's stat whether the thread belongs to the kernel: its parent is
+// kthreadd.
 func ofKernel(stat []byte) bool {
 	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
 	fields := strings.Fields(rest) // state, parent, …
 	return len(fields) > 1 && fields[1] == kthreadd
 }
 
-// KernelUsed is what kernel threads used between two samples. One that is new has used all it has; one that
-// has ended is not known any more.
+// KernelUsed returns how many seconds kernel threads used between two samples. All the time of a
+// new thread counts. A thread that has ended is not counted.
 func KernelUsed(before, after map[string]float64) (seconds float64) {
 	for name, s := range after {
 		seconds += max(0, s-before[name])

@@ -26,7 +26,7 @@ func TestKernel_Used(t *testing.T) {
 	}
 }
 
-// What the kernel does for a load is not a stranger's.
+// What the kernel does for a load does not count as a stranger's.
 func TestKernel_IsNotForeign(t *testing.T) {
 	before := usage{client: 1, machine: 10, ok: true, process: map[string]float64{"broker": 2}, kernel: map[string]float64{"7": 1}}
 	after := usage{client: 2, machine: 16, ok: true, process: map[string]float64{"broker": 4}, kernel: map[string]float64{"7": 3}}

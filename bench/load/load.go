@@ -10,27 +10,33 @@ import (
 // Target is the cluster under load.
 type Target struct {
 	Seeds     []string  // host:port of one or more brokers
-	Processes []Process // whose CPU time and memory are sampled from /proc beside the load
-	Restart   *Restart  // starts and ends the broker, for the workloads that measure that; nil: it stays as it is
+	Processes []Process // their CPU time and memory are sampled from /proc during the load
+	// Restart starts and ends the broker, for workloads that measure that. If it is nil, the broker
+	// stays as it is.
+	Restart *Restart
 }
 
 // Process is a process of this machine that is watched.
 type Process struct {
-	Name string // as it is called in the figures
+	Name string // its name in the figures
 	PID  int
 }
 
-// Options say how long and how much of a workload runs.
+// Options say how long a workload runs, and at which scale.
 type Options struct {
-	Warmup   time.Duration // before anything counts; 0: the workload's own, below 0: none
-	Duration time.Duration // what counts; 0: the workload's own
-	Scale    float64       // multiplies rates and amounts of bytes, for machines smaller than the workload's; 0: 1
+	// Warmup is the time before anything counts. 0 is the workload's own, below 0 is none.
+	Warmup   time.Duration
+	Duration time.Duration // the time that counts; 0 is the workload's own
+	// Scale multiplies rates and amounts of bytes, for machines that are smaller than the workload.
+	// 0 is 1.
+	Scale float64
 
-	Progress func(string)  // is told a line each Interval; may be nil
-	Interval time.Duration // of lines and of the periods in the result; 0: 1 s
+	Progress func(string) // gets a line each Interval; may be nil
+	// Interval is the distance of progress lines, and the length of the result's periods. 0 is 1 s.
+	Interval time.Duration
 }
 
-// Errors of [Run] and [Result.Verdict].
+// The errors of [Run] and [Result.Verdict].
 var (
 	ErrWorkload     = errors.New("load: workload cannot run")
 	ErrUntrue       = errors.New("load: records were lost, repeated, reordered or damaged")
@@ -38,8 +44,9 @@ var (
 	ErrNotSustained = errors.New("load: the rate was not sustained")
 )
 
-// Run runs a workload and returns when it is over, what it made in the cluster is deleted (unless it says Keep), and
-// every client is closed. A result that shows loss or errors is still a result: see [Result.Verdict].
+// Run runs a workload. When it returns, what it made in the cluster is deleted (unless the workload
+// says Keep), and every client is closed. A result that shows loss or errors is still a result: see
+// [Result.Verdict].
 func Run(ctx context.Context, t Target, w Workload, o Options) (*Result, error) {
 	w, o = scaled(w, o), o.withDefaults(&w)
 	if err := w.validate(); err != nil {
@@ -55,7 +62,7 @@ func Run(ctx context.Context, t Target, w Workload, o Options) (*Result, error) 
 		return nil, fmt.Errorf("workload %s: %w", w.Name, err)
 	}
 	r.Workload, r.Shape = w.Name, w
-	if r.Begin.IsZero() { // it has no phases
+	if r.Begin.IsZero() { // the workload has no phases
 		r.Begin, r.End = begin, time.Now()
 	}
 	return r, nil

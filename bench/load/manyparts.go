@@ -20,12 +20,12 @@ func manyWorkloads() []Workload {
 	}
 }
 
-// many is topics with many partitions between them.
+// many is a number of topics with many partitions between them.
 type many struct{ topics []rawTopic }
 
 func (m *many) partitions() int { return len(m.topics) * manyPerTopic }
 
-// createMany creates so many partitions and waits until each has its leader.
+// createMany creates the given number of partitions and waits until each has a leader.
 func createMany(ctx context.Context, t Target, o Options, partitions int) (*many, error) {
 	m := new(many)
 	seed, err := openRaw(ctx, t.Seeds)
@@ -53,7 +53,7 @@ func (m *many) await(ctx context.Context, c *rawConn) error {
 	return nil
 }
 
-// drop deletes them all. A broker that has ended keeps them.
+// drop deletes them all. If the broker has ended, they stay.
 func (m *many) drop(ctx context.Context, t Target) {
 	c, err := openRaw(ctx, t.Seeds)
 	if err != nil {
@@ -122,7 +122,8 @@ func (f figures) perPartition(m *many, what string, took time.Duration) {
 	f[what+"_ms"] = millis(took)
 }
 
-// restart ends the broker and starts it: to the first answer, to the first record, and until every partition has taken one.
+// restart ends the broker and starts it. It measures the time to the first answer, to the first
+// record, and until every partition has taken a record.
 func (f figures) restart(ctx context.Context, t Target, o Options, m *many, kind string, kill bool) error {
 	stop := time.Now()
 	if err := t.Restart.Stop(kill); err != nil {

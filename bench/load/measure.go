@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// measurement takes a flow through its phases and keeps what is seen. One goroutine owns it.
+// measurement takes a flow through its phases and keeps what it sees. One goroutine owns it.
 type measurement struct {
 	f     *flow
 	r     *Result
-	begin sample // of what counts
+	begin sample // the start of what counts
 	end   sample
-	last  sample // of the period before
+	last  sample // the end of the last period
 	total histograms
 	now   histograms // of this period
 
 	counting bool
 	control  *controller
-	rate     float64 // that is asked for now; 0: no
-	changed  int64   // when it was set
+	rate     float64 // the rate that is set now; 0 if there is none
+	changed  int64   // when the rate was set
 	rss      map[string]int64
 }
 
@@ -90,7 +90,7 @@ func (m *measurement) stopCounting() {
 	m.r.End = time.Now()
 }
 
-// until ticks until a moment, or until done says so.
+// until ticks until a given moment, or until done returns true.
 func (m *measurement) until(ctx context.Context, end int64, done func(counts) bool) error {
 	for {
 		now := m.f.now()
@@ -129,7 +129,7 @@ func (m *measurement) steer() {
 // gather takes what the recorders have.
 func (m *measurement) gather() { m.f.recorder.take(&m.now, &m.total) }
 
-// period ends a period and tells of it.
+// period ends a period and reports it.
 func (m *measurement) period() {
 	now := m.sample()
 	seconds := float64(now.at-m.last.at) / 1e9
@@ -163,7 +163,7 @@ func (m *measurement) period() {
 	m.last = now
 }
 
-// line is a period in words.
+// line prints a period.
 func (m *measurement) line(p *Period, now *sample) string {
 	size := float64(m.f.w.RecordBytes) / mib
 	s := fmt.Sprintf("%6.1fs %-7s", float64(now.at)/1e9, map[bool]string{true: "measure", false: "warm-up"}[m.counting])
@@ -252,10 +252,10 @@ func (m *measurement) truth() {
 	}
 }
 
-// sustainedShare is the least share of a rate that has to be reached.
+// sustainedShare is the smallest share of a rate that must be reached.
 const sustainedShare = 0.99
 
-// sustained says whether what was asked for happened.
+// sustained says whether the requested rate was reached.
 func (m *measurement) sustained(publishRate, consumeRate float64) {
 	f, r := m.f, m.r
 	if f.w.Rate > 0 && !f.w.FindMax {
@@ -277,7 +277,7 @@ func (m *measurement) sustained(publishRate, consumeRate float64) {
 	}
 }
 
-// pileUp keeps the last subscription from reading until enough waits for it.
+// pileUp keeps the last subscription from reading until enough records wait for it.
 func (m *measurement) pileUp(ctx context.Context) error {
 	s := m.lastSubscription()
 	s.paused.close()
@@ -285,7 +285,8 @@ func (m *measurement) pileUp(ctx context.Context) error {
 	return m.until(ctx, math.MaxInt64, func(c counts) bool { return c.acknowledged-s.received.Load() >= want })
 }
 
-// drainBacklog lets the last subscription read until little waits, and tells how fast that was.
+// drainBacklog lets the last subscription read until few records wait, and reports how fast that
+// was.
 func (m *measurement) drainBacklog(ctx context.Context) error {
 	s := m.lastSubscription()
 	begin, before := m.f.now(), s.received.Load()

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	metaSingles    = 200 // topics created, then deleted, one by one
+	metaSingles    = 200 // topics that are created, then deleted, one by one
 	metaBatch      = 100 // topics in one request
 	metaBatches    = 10
 	metaBatchParts = 1
@@ -33,7 +33,8 @@ func runMetaOps(ctx context.Context, t Target, _ Workload, o Options) (figures, 
 	return f, metaAnswers(ctx, t, o, f)
 }
 
-// metaTopics creates count times so many topics per request, and deletes them in the same way.
+// metaTopics creates topics in count requests of perRequest topics each, and deletes them in the
+// same way.
 func metaTopics(f figures, c *rawConn, create, drop string, count, perRequest int) error {
 	var names [][]string
 	var created, deleted []time.Duration
@@ -62,7 +63,7 @@ func metaTopics(f figures, c *rawConn, create, drop string, count, perRequest in
 	return nil
 }
 
-// operations adds how long requests took and how many topics that makes a second.
+// operations adds how long requests took and how many topics a second that makes.
 func (f figures) operations(what string, took []time.Duration, perRequest int) {
 	var sum time.Duration
 	for _, d := range took {
@@ -72,7 +73,7 @@ func (f figures) operations(what string, took []time.Duration, perRequest int) {
 	f.times(what, took)
 }
 
-// metaAnswers measures Metadata beside many partitions.
+// metaAnswers measures Metadata when there are many partitions.
 func metaAnswers(ctx context.Context, t Target, o Options, f figures) error {
 	m, err := createMany(ctx, t, o, o.scaled(idleCount, manyPerTopic))
 	if err != nil {
@@ -93,7 +94,7 @@ func metaAnswers(ctx context.Context, t Target, o Options, f figures) error {
 	return f.metadata(c, "metadata_all", o.Duration/2)
 }
 
-// metadata asks again and again, for the named topics or for all.
+// metadata asks again and again for the named topics, or for all.
 func (f figures) metadata(c *rawConn, what string, d time.Duration, names ...string) error {
 	var took []time.Duration
 	for start := time.Now(); len(took) == 0 || time.Since(start) < d; {

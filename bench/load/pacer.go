@@ -5,13 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// pace is a rate and since when.
+// pace is a rate and the time from which it counts.
 type pace struct {
 	begin    int64   // ns since the run's start
 	interval float64 // ns between two records of one producer
 }
 
-// due is how many records of producer i of n should have been sent by now. Producers take turns within an interval.
+// due returns how many records producer i of n should have sent by now. The producers take turns
+// within an interval.
 func (p *pace) due(i, n int, now int64) int64 {
 	ahead := float64(now-p.begin) - p.interval*float64(i)/float64(n)
 	if ahead < 0 {
@@ -20,13 +21,14 @@ func (p *pace) due(i, n int, now int64) int64 {
 	return int64(ahead/p.interval) + 1
 }
 
-// intended is when record k of producer i of n is due. It is counted from the beginning each time, so it cannot drift.
+// intended returns when record k of producer i of n is due. It is counted from the beginning each
+// time, so it cannot drift.
 func (p *pace) intended(i, n int, k int64) int64 {
 	return p.begin + int64(p.interval*(float64(i)/float64(n)+float64(k)))
 }
 
-// pacer sends what is due for some producers. It waits for none: when a producer has all its records in flight what it owes
-// stays due from when it was.
+// pacer sends the records that are due for some producers. It waits for none of them: if a producer
+// has all its records in flight, the records that it owes stay due from when they were due.
 type pacer struct {
 	f         *flow
 	producers []*producer
@@ -34,8 +36,8 @@ type pacer struct {
 	current   *pace
 }
 
-// tick is the shortest wait: records of the same tick are sent together, which keeps the client's CPU away from the
-// broker's. It is far below what linger 1 ms adds.
+// tick is the shortest wait. Records of the same tick are sent together, so that the client takes
+// less CPU from the broker. It is far below what a linger of 1 ms adds.
 const tick = 100_000 // ns
 
 func (p *pacer) run() {
@@ -55,7 +57,7 @@ func (p *pacer) run() {
 	}
 }
 
-// sendDue sends what a producer owes and returns when it owes the next.
+// sendDue sends what a producer owes, and returns when it will owe the next record.
 func (p *pacer) sendDue(pr *producer, now int64) int64 {
 	n := len(p.f.producers)
 	for due := p.current.due(pr.number, n, now); pr.count < due; pr.count++ {
@@ -68,7 +70,8 @@ func (p *pacer) sendDue(pr *producer, now int64) int64 {
 	return p.current.intended(pr.number, n, pr.count)
 }
 
-// unpaced sends as fast as acknowledgements give records back, until the end or its quota.
+// unpaced sends as fast as acknowledgements give records back, until the end or until its quota is
+// used.
 func (p *producer) unpaced() {
 	for ; !p.f.stopping.Load() && (p.quota == 0 || p.count < p.quota); p.count++ {
 		if r := p.take(true); r != nil {

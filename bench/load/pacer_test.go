@@ -2,9 +2,9 @@ package load
 
 import "testing"
 
-// Records are due at begin + n·interval, for all producers together without two at a time, and never drift.
+// Records are due at begin + n·interval, no two producers at the same time, and never drift.
 func TestPaceIsExact(t *testing.T) {
-	p := &pace{begin: 1000, interval: 4e9 / 30_000} // 30,000 a second of 4 producers
+	p := &pace{begin: 1000, interval: 4e9 / 30_000} // 30,000 a second from 4 producers
 	var all int64
 	for i := range 4 {
 		all += p.due(i, 4, p.begin+1e9-1)

@@ -10,7 +10,8 @@ import (
 // ticksPerSecond is USER_HZ, the same on every Linux that Go runs on.
 const ticksPerSecond = 100
 
-// processCPU is the user and system time that a process has used; false if it is not there (or there is no /proc).
+// processCPU returns the user and system time that a process has used. It returns false if there is
+// no such process, or no /proc.
 func processCPU(pid int) (seconds float64, ok bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
@@ -19,7 +20,8 @@ func processCPU(pid int) (seconds float64, ok bool) {
 	return parseProcessStat(b)
 }
 
-// parseProcessStat sums utime and stime. The name before them, in parentheses, may hold anything.
+// parseProcessStat adds up utime and stime. The name before them is in parentheses and may contain
+// anything.
 func parseProcessStat(b []byte) (seconds float64, ok bool) {
 	i := bytes.LastIndexByte(b, ')')
 	fields := strings.Fields(string(b[i+1:]))
@@ -31,7 +33,7 @@ func parseProcessStat(b []byte) (seconds float64, ok bool) {
 	return (user + system) / ticksPerSecond, err1 == nil && err2 == nil
 }
 
-// processRSS is the memory of a process that is in RAM.
+// processRSS returns how much memory of a process is in RAM.
 func processRSS(pid int) (bytes int64, ok bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {
@@ -45,7 +47,7 @@ func processRSS(pid int) (bytes int64, ok bool) {
 	return pages * int64(os.Getpagesize()), err == nil
 }
 
-// machineCPU is the time that all processors were not idle.
+// machineCPU returns the time during which the processors were not idle.
 func machineCPU() (seconds float64, ok bool) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -54,7 +56,7 @@ func machineCPU() (seconds float64, ok bool) {
 	return parseMachineStat(b)
 }
 
-// parseMachineStat sums user, nice, system, irq and softirq; waiting for a disk is idle.
+// parseMachineStat adds up user, nice, system, irq and softirq. Waiting for a disk counts as idle.
 func parseMachineStat(b []byte) (seconds float64, ok bool) {
 	line, _, _ := strings.Cut(string(b), "\n")
 	fields := strings.Fields(line)
@@ -73,10 +75,10 @@ func parseMachineStat(b []byte) (seconds float64, ok bool) {
 
 // usage is what processes have used up to a moment.
 type usage struct {
-	process map[string]float64 // CPU seconds, without those that cannot be read
+	process map[string]float64 // CPU seconds, without processes that cannot be read
 	client  float64
 	machine float64
-	kernel  map[string]float64 // CPU seconds of its threads
+	kernel  map[string]float64 // CPU seconds of the kernel's threads
 	ok      bool               // client and machine are known
 }
 
@@ -95,7 +97,8 @@ func sampleUsage(ps []Process) usage {
 	return u
 }
 
-// figures tells what was used since an earlier sample, per GiB and per request where there were any.
+// figures reports what was used since an earlier sample, and per GiB and per request if there were
+// any.
 func (u *usage) figures(before *usage, seconds, gibs, requests float64, into map[string]float64) {
 	foreign := u.machine - before.machine - (u.client - before.client)
 	tell := func(name string, used float64) {

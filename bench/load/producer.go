@@ -9,35 +9,36 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// producer is one client and the records that it sends. Records are made once: an acknowledgement gives the
-// record back, so that sending costs the client no memory and 60 bytes of writing.
+// producer is one client and the records that it sends. Records are made once, and an
+// acknowledgement gives the record back. So sending costs the client no memory and 60 bytes of
+// writing.
 type producer struct {
 	number   int
 	f        *flow
 	client   *kgo.Client
-	topics   []*sticky // those it writes, in turn
+	topics   []*sticky // the topics that it writes, in turn
 	turn     int
 	recorder *shard
-	acks     *ackTimes // nil: nobody reads
+	acks     *ackTimes // nil if nobody reads
 	done     func(*kgo.Record, error)
 	wire     wireCounter
 
-	// Owned by the goroutine that sends.
+	// The fields below are owned by the goroutine that sends.
 	ready []*kgo.Record
 	made  int
-	limit int   // of records in flight
-	count int64 // sent since the pace was set
-	quota int64 // of records without a pace; 0: no end
+	limit int   // the most records in flight
+	count int64 // number of records sent since the pace was set
+	quota int64 // number of records to send without a pace; 0 for no end
 
 	acknowledged, errors atomic.Int64
 
 	mu      sync.Mutex
-	given   []*kgo.Record // back from acknowledgements
+	given   []*kgo.Record // records that acknowledgements gave back
 	waiting bool
-	enough  int // records that are worth waking the sender for
+	enough  int // how many returned records are worth waking the sender
 	wake    sync.Cond
 	failed  map[failedRecord]bool
-	reason  error // the first
+	reason  error // the first error
 }
 
 type failedRecord struct {
@@ -45,7 +46,8 @@ type failedRecord struct {
 	sequence  int64
 }
 
-// Records in flight. The bytes are for all producers together, or a hundred of them would need all memory.
+// The limits of records in flight. The bytes are for all producers together, since a hundred
+// producers would otherwise need all memory.
 const (
 	inFlightRecords = 50_000
 	inFlightBytes   = 128 * mib
@@ -74,7 +76,7 @@ func newProducer(f *flow, number int) (*producer, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(f.t.Seeds...), kgo.ClientID("bench"), kgo.WithHooks(&p.wire), kgo.RecordPartitioner((*placer)(p)),
 		kgo.ProducerBatchCompression(codecs[w.Codec]()), kgo.ProducerLinger(w.Linger), kgo.RequiredAcks(*acks[w.Acks]),
-		kgo.MaxBufferedRecords(p.limit + 1024), // never met: our own limit comes first
+		kgo.MaxBufferedRecords(p.limit + 1024), // never reached: our own limit comes first
 	}
 	if w.BatchBytes > 0 {
 		opts = append(opts, kgo.ProducerBatchMaxBytes(w.BatchBytes))
@@ -85,7 +87,8 @@ func newProducer(f *flow, number int) (*producer, error) {
 	if w.InFlight > 0 {
 		opts = append(opts, kgo.MaxProduceRequestsInflightPerBroker(w.InFlight))
 	} else if !w.Idempotent {
-		opts = append(opts, kgo.MaxProduceRequestsInflightPerBroker(5)) // as the idempotent producer has, and Kafka's own
+		// This is what the idempotent producer has, and Kafka's default.
+		opts = append(opts, kgo.MaxProduceRequestsInflightPerBroker(5))
 	}
 	var err error
 	p.client, err = kgo.NewClient(opts...)
@@ -98,7 +101,7 @@ var codecs = map[string]func() kgo.CompressionCodec{
 
 var acks = map[string]*kgo.Acks{"all": new(kgo.AllISRAcks()), "leader": new(kgo.LeaderAck()), "none": new(kgo.NoAck())}
 
-// take gives a record to send, nil if all are in flight.
+// take returns a record to send, or nil if all are in flight.
 func (p *producer) take(wait bool) *kgo.Record {
 	if len(p.ready) == 0 {
 		p.refill(wait)
@@ -111,7 +114,8 @@ func (p *producer) take(wait bool) *kgo.Record {
 	return r
 }
 
-// refill takes what came back, makes more up to the limit, and then waits until it is worth it.
+// refill takes the records that came back and makes more, up to the limit. If there are none, it
+// waits until enough have come back.
 func (p *producer) refill(wait bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,13 +138,14 @@ func (p *producer) refill(wait bool) {
 
 func (p *producer) make() {
 	for range min(recordsMade, p.limit-p.made) {
-		body := p.f.pool[(p.number*7919+p.made)%len(p.f.pool)] // producers begin at different payloads
+		// Producers begin at different payloads.
+		body := p.f.pool[(p.number*7919+p.made)%len(p.f.pool)]
 		p.ready = append(p.ready, &kgo.Record{Value: newValue(body, p.f.run, uint32(p.number))})
 		p.made++
 	}
 }
 
-// stop wakes the sender, which finds that the run is over.
+// stop wakes the sender, which then finds that the run is over.
 func (p *producer) stop() {
 	p.mu.Lock()
 	p.waiting = false
@@ -148,7 +153,8 @@ func (p *producer) stop() {
 	p.mu.Unlock()
 }
 
-// send hands a record to the client. It never waits: fewer are in flight than the client buffers.
+// send hands a record to the client. It never waits, since fewer records are in flight than the
+// client buffers.
 func (p *producer) send(r *kgo.Record, intended, sent int64) {
 	setTimes(r.Value, intended, sent)
 	r.Topic = p.topics[p.turn].name
@@ -159,7 +165,7 @@ func (p *producer) send(r *kgo.Record, intended, sent int64) {
 	p.client.Produce(context.Background(), r, p.done)
 }
 
-// acked is what the client calls for each record, one after the other.
+// acked is called by the client for each record, one after the other.
 func (p *producer) acked(r *kgo.Record, err error) {
 	now := p.f.now()
 	e := peek(r.Value)
@@ -202,7 +208,8 @@ func (p *producer) note(e envelope, err error) {
 	}
 }
 
-// written is what the producer sent to a partition. It is called when nothing is sent any more.
+// written returns what the producer sent to a partition. It is called when nothing is sent any
+// more.
 func (p *producer) written(partition int) written {
 	w := written{failed: make(map[int64]bool)}
 	for _, t := range p.topics {
@@ -223,7 +230,7 @@ func (p *producer) written(partition int) written {
 // placer makes the client's partitioners.
 type placer producer
 
-// ForTopic is kgo's.
+// ForTopic implements kgo.Partitioner.
 func (p *placer) ForTopic(topic string) kgo.TopicPartitioner {
 	for _, t := range p.topics {
 		if t.name == topic {
@@ -233,21 +240,24 @@ func (p *placer) ForTopic(topic string) kgo.TopicPartitioner {
 	panic("BUG: a record of topic " + topic)
 }
 
-// sticky stays on a partition until a batch is full or sent, then takes another by chance, as clients of Kafka do
-// for records without a key. And it numbers the records: here the client says in which order a partition gets them.
+// sticky stays on a partition until a batch is full or sent and then picks another at random, as
+// Kafka clients do for records without a key. It also numbers the records, since here the client
+// decides in which order a partition gets them.
 type sticky struct {
 	name   string
-	base   uint32 // number of partition 0
-	on     int    // -1: take another
+	base   uint32 // the number of partition 0
+	on     int    // the current partition; -1 to pick another
 	last   int
-	next   []int64 // sequence per partition
+	next   []int64 // the next sequence per partition
 	random *rand.Rand
 }
 
-// RequiresConsistency makes kgo choose among all partitions, so that a choice is a partition's number.
+// RequiresConsistency makes kgo choose among all partitions, so that a choice is a partition's
+// number.
 func (s *sticky) RequiresConsistency(*kgo.Record) bool { return true }
 
-// Partition is kgo's. It is called once more for a record that would have begun a batch, see OnNewBatch.
+// Partition implements kgo.TopicPartitioner. It is called once more for a record that would have
+// begun a new batch; see OnNewBatch.
 func (s *sticky) Partition(r *kgo.Record, n int) int {
 	if s.on < 0 {
 		s.on = s.random.IntN(n)
@@ -260,7 +270,7 @@ func (s *sticky) Partition(r *kgo.Record, n int) int {
 	return s.on
 }
 
-// OnNewBatch takes the number back, as the record goes elsewhere.
+// OnNewBatch takes the sequence number back, since the record goes to another partition.
 func (s *sticky) OnNewBatch() {
 	s.next[s.on]--
 	s.last, s.on = s.on, -1
@@ -271,17 +281,17 @@ type wireCounter struct {
 	produced, fetched, requests atomic.Int64
 }
 
-// OnProduceBatchWritten is kgo's.
+// OnProduceBatchWritten implements a hook of kgo.
 func (c *wireCounter) OnProduceBatchWritten(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.ProduceBatchMetrics) {
 	c.produced.Add(int64(m.CompressedBytes))
 }
 
-// OnFetchBatchRead is kgo's.
+// OnFetchBatchRead implements a hook of kgo.
 func (c *wireCounter) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
 	c.fetched.Add(int64(m.CompressedBytes))
 }
 
-// OnBrokerE2E is kgo's.
+// OnBrokerE2E implements a hook of kgo.
 func (c *wireCounter) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.BrokerE2E) {
 	if (key == keyProduce || key == keyFetch) && e.Err() == nil {
 		c.requests.Add(1)

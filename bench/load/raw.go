@@ -16,23 +16,23 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// rawAnswerMax bounds an answer: Metadata of 100,000 partitions is 3 MiB.
+// rawAnswerMax bounds an answer. Metadata of 100,000 partitions is 3 MiB.
 const rawAnswerMax = 256 << 20
 
-// rawConn is one connection that one goroutine uses, with one request on its
-// way at a time. It has no goroutine, channel or lock of its own, so that what
-// is measured through it is the broker's time and two system calls.
+// rawConn is one connection that one goroutine uses, with one request in flight at a time. It has
+// no goroutine, channel or lock of its own, so that a measurement through it is the broker's time
+// and two system calls.
 type rawConn struct {
 	conn        net.Conn
-	forget      func() bool // ends the watch for the context's end
+	forget      func() bool // stops watching for the context's end
 	formatter   kmsg.RequestFormatter
 	correlation int32
-	out, buf    []byte // the request's frame; room for the answer's
-	in          []byte // the answer's frame without its length, in buf
+	out, buf    []byte // the request's frame, and room for the answer's frame
+	in          []byte // the answer's frame without its length, inside buf
 	versions    map[int16]kmsg.ApiVersionsResponseApiKey
 }
 
-// dialRaw connects. The end of the context ends every read and write of the connection.
+// dialRaw connects. When the context ends, every read and write of the connection ends.
 func dialRaw(ctx context.Context, addr string) (*rawConn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -68,7 +68,7 @@ func (c *rawConn) close() {
 	_ = c.conn.Close()
 }
 
-// askVersions is what every client says first.
+// askVersions is what every client asks first.
 func (c *rawConn) askVersions() error {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = 3, "sluice-bench", "1"
@@ -102,13 +102,13 @@ func (c *rawConn) ask(req kmsg.Request) (kmsg.Response, error) {
 	return c.decode(req)
 }
 
-// encode puts a request's frame into c.out.
+// encode writes a request's frame into c.out.
 func (c *rawConn) encode(req kmsg.Request) {
 	c.correlation++
 	c.out = c.formatter.AppendRequest(c.out[:0], req, c.correlation)
 }
 
-// exchange writes the frame in c.out and reads the answer's into c.in.
+// exchange writes the frame in c.out and reads the answer's frame into c.in.
 func (c *rawConn) exchange() error {
 	if _, err := c.conn.Write(c.out); err != nil {
 		return err
@@ -116,7 +116,8 @@ func (c *rawConn) exchange() error {
 	return c.receive()
 }
 
-// receive reads one frame, in one system call where it comes in one piece: nothing may follow it.
+// receive reads one frame, in one system call if it comes in one piece. Nothing may follow the
+// frame.
 func (c *rawConn) receive() error {
 	if c.buf == nil {
 		c.buf = make([]byte, 4096)
@@ -151,7 +152,7 @@ func noEOF(err error, got int) error {
 	return err
 }
 
-// decode reads the answer in c.in, which the answer aliases until the next exchange.
+// decode reads the answer in c.in. The result aliases c.in until the next exchange.
 func (c *rawConn) decode(req kmsg.Request) (kmsg.Response, error) {
 	resp := req.ResponseKind()
 	body, err := c.body(req, resp)
@@ -164,7 +165,7 @@ func (c *rawConn) decode(req kmsg.Request) (kmsg.Response, error) {
 	return resp, nil
 }
 
-// body is the answer without its header.
+// body returns the answer without its header.
 func (c *rawConn) body(req kmsg.Request, resp kmsg.Response) ([]byte, error) {
 	name := kmsg.NameForKey(req.Key())
 	if len(c.in) < 5 {
@@ -182,7 +183,7 @@ func (c *rawConn) body(req kmsg.Request, resp kmsg.Response) ([]byte, error) {
 	return c.in[5:], nil
 }
 
-// answered makes an error of Kafka's error code in an answer.
+// answered makes an error from Kafka's error code in an answer.
 func answered(what string, code int16) error {
 	return fmt.Errorf("%s: %w", what, kerr.ErrorForCode(code))
 }

@@ -21,7 +21,7 @@ import (
 
 const rawTestPatience = 30 * time.Second
 
-// rawBroker is Sluice in this process, which can be started again on its folder and address.
+// rawBroker is Sluice in this process. It can be started again on its folder and address.
 type rawBroker struct {
 	t      testing.TB
 	dir    string
@@ -71,7 +71,7 @@ func (b *rawBroker) target() Target {
 	return Target{Seeds: []string{b.addr}, Processes: []Process{{"broker", os.Getpid()}}}
 }
 
-// runRaw runs a workload of ours shortly and small.
+// runRaw runs one of our workloads for a short time and at a small scale.
 func runRaw(t testing.TB, name string, target Target, scale float64) *Result {
 	t.Helper()
 	return runRawWorkload(t, rawNamed(t, name), target, scale)
@@ -97,7 +97,7 @@ func rawNamed(t testing.TB, name string) Workload {
 	return w
 }
 
-// positive wants figures to be there and above zero.
+// positive requires figures to be present and above zero.
 func positive(t testing.TB, r *Result, names ...string) {
 	t.Helper()
 	for _, n := range names {
@@ -117,7 +117,7 @@ func TestRaw_SyncAndParts(t *testing.T) {
 	for _, name := range []string{"parts-request-1", "parts-request-100", "parts-request-1000", "parts-used-1000"} {
 		w := rawNamed(t, name)
 		if name == "parts-used-1000" {
-			w.Partitions = 30 // each is written to before anything counts
+			w.Partitions = 30 // each partition is written to before anything counts
 		}
 		r := runRawWorkload(t, w, target, 1)
 		positive(t, r, "ack_p50_ms", "one_partition_ack_p50_ms", "p50_ratio")
@@ -132,7 +132,7 @@ func TestRaw_SyncAndParts(t *testing.T) {
 	}
 }
 
-// rawProducing is a producer that has had so many requests acknowledged.
+// rawProducing is a producer with the given number of acknowledged requests.
 func rawProducing(t testing.TB, b *rawBroker, s rawShape, requests int) *rawProducer {
 	t.Helper()
 	l, err := openRawLoad(t.Context(), b.target(), s)
@@ -150,7 +150,8 @@ func rawProducing(t testing.TB, b *rawBroker, s rawShape, requests int) *rawProd
 
 func TestRaw_VerifyFindsLossAndDuplicates(t *testing.T) {
 	b := startRawBroker(t)
-	p := rawProducing(t, b, rawShape{rawTopic{"t", 3}, 1, 2500}, 5) // two records each to 0 1 2 0 1
+	// Partitions 0 1 2 0 1 get two records each.
+	p := rawProducing(t, b, rawShape{rawTopic{"t", 3}, 1, 2500}, 5)
 	check := func(wantLost, wantDuplicates int64) {
 		t.Helper()
 		lost, duplicates, err := p.verify()
@@ -159,7 +160,7 @@ func TestRaw_VerifyFindsLossAndDuplicates(t *testing.T) {
 		}
 	}
 	check(0, 0)
-	p.next++ // acknowledged, as far as the client knows, and not in the log
+	p.next++ // acknowledged, as far as the client knows, but not in the log
 	check(2, 0)
 	p.next--
 	again, err := newRawProducer(t.Context(), p.c, p.shape)
@@ -180,7 +181,7 @@ func TestRaw_RefusalIsAnError(t *testing.T) {
 	}
 }
 
-// A broker that has just started is asked again; one that says no is not.
+// A broker that has just started is asked again. One that refuses is not.
 func TestRawProducer_AwaitsItsID(t *testing.T) {
 	answer := func(correlation uint32, code int16, id int64) [][]byte {
 		resp := kmsg.NewPtrInitProducerIDResponse()
@@ -198,7 +199,7 @@ func TestRawProducer_AwaitsItsID(t *testing.T) {
 	}
 }
 
-// Apache Kafka names the leader of a new partition before that one knows of it.
+// Apache Kafka names the leader of a new partition before that leader knows about it.
 func TestRawProducer_FirstRequestIsSentAgain(t *testing.T) {
 	answer := func(correlation uint32, code int16) [][]byte {
 		p := kmsg.NewProduceResponseTopicPartition()
@@ -246,7 +247,8 @@ func TestRawBatch(t *testing.T) {
 	}
 }
 
-// rawServer answers each request on its one connection with the next frames, each a list of pieces to write.
+// rawServer answers each request on its one connection with the next frame. A frame is a list of
+// pieces to write.
 func rawServer(t testing.TB, frames ...[][]byte) *rawConn {
 	t.Helper()
 	client, server := net.Pipe()
@@ -272,12 +274,12 @@ func rawFrame(correlation uint32, body ...byte) []byte {
 }
 
 func TestRawConn_Frames(t *testing.T) {
-	heartbeat := kmsg.NewPtrHeartbeatRequest() // version 0: answered by an error code alone
+	heartbeat := kmsg.NewPtrHeartbeatRequest() // version 0 is answered by an error code alone
 	good := rawFrame(1, 0, 25)
 	for _, c := range []struct {
 		name string
 		sent [][]byte
-		want string // of the error; empty: the answer is taken
+		want string // a part of the error; if empty, the answer is accepted
 	}{
 		{"whole", [][]byte{good}, ""},
 		{"byte by byte", [][]byte{good[:1], good[1:2], good[2:4], good[4:9], good[9:]}, ""},
@@ -304,7 +306,7 @@ func TestRawConn_Frames(t *testing.T) {
 	}
 }
 
-// The room for answers is used again and again, however large they were.
+// The room for answers is reused, however large they were.
 func TestRawConn_RoomStays(t *testing.T) {
 	frames := make([][][]byte, 1000)
 	for i := range frames {

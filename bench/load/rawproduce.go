@@ -15,21 +15,22 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// rawShape says what the requests of a raw producer look like: request i takes the next perRequest partitions of
-// the topic, round and round, and brings one batch of batchBytes to each.
+// rawShape describes the requests of a raw producer. Request i takes the next perRequest partitions
+// of the topic, in turn, and has one batch of batchBytes for each.
 type rawShape struct {
 	rawTopic
-	perRequest int // divides partitions
-	batchBytes int // with its header; what cannot be met exactly is below it by a few bytes
+	perRequest int // must divide partitions
+	// Including its header; if the size cannot be met exactly, it is a few bytes smaller.
+	batchBytes int
 }
 
-// rawProducer is an idempotent producer with one request on its way at a time.
+// rawProducer is an idempotent producer with one request in flight at a time.
 type rawProducer struct {
 	c       *rawConn
 	shape   rawShape
 	batch   []byte
 	records int // per batch
-	next    int // requests so far
+	next    int // number of requests so far
 	req     *kmsg.ProduceRequest
 }
 
@@ -46,7 +47,8 @@ func newRawProducer(ctx context.Context, c *rawConn, s rawShape) (*rawProducer, 
 	return &rawProducer{c: c, shape: s, batch: batch, records: records, req: rawProduceRequest(s, batch)}, nil
 }
 
-// awaitProducerID asks until the broker gives an id: one that has just started has first to load what it knows of producers.
+// awaitProducerID asks until the broker gives an id. A broker that has just started must first load
+// what it knows about producers.
 func (c *rawConn) awaitProducerID(ctx context.Context) (id int64, epoch int16, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rawPatience)
 	defer cancel()
@@ -74,7 +76,7 @@ func (c *rawConn) producerID() (id int64, epoch int16, err error) {
 	return resp.ProducerID, resp.ProducerEpoch, nil
 }
 
-// rawProduceRequest is the request of which only partition numbers and the batch's sequence change.
+// rawProduceRequest is the request. Later, only partition numbers and the batch's sequence change.
 func rawProduceRequest(s rawShape, batch []byte) *kmsg.ProduceRequest {
 	req := kmsg.NewPtrProduceRequest()
 	req.Version, req.Acks, req.TimeoutMillis = rawProduceVersion, -1, int32(rawPatience/time.Millisecond)
@@ -89,10 +91,11 @@ func rawProduceRequest(s rawShape, batch []byte) *kmsg.ProduceRequest {
 	return req
 }
 
-// rawBatch makes a batch of records of about 1 KiB (one smaller record, if that is all that fits), half of them
-// random as OpenMessaging Benchmark has it. It misses the wanted size by at most three bytes, all below.
+// rawBatch makes a batch of records of about 1 KiB each (one smaller record, if no more fits). Half
+// of the bytes are random, as in OpenMessaging Benchmark. The batch is at most three bytes smaller
+// than requested.
 func rawBatch(bytes int, id int64, epoch int16) (batch []byte, records int, err error) {
-	const perRecord = 16 // what a record of this kind takes beside its value, at most
+	const perRecord = 16 // the most that a record of this kind takes beside its value
 	records = max(1, bytes/recordBytesDefault)
 	value := max(1, (bytes-protocol.BatchHeaderBytes)/records-perRecord)
 	rs := make([]protocol.Record, records)
@@ -121,11 +124,12 @@ func halfRandom(bytes int) []byte {
 	return b
 }
 
-// produce sends the next request and waits for its answer. The time is from the first byte's way out to the last
-// byte's way in: making the request and reading the answer are the client's own affair.
+// produce sends the next request and waits for its answer. The time counts from the first byte that
+// leaves to the last byte that arrives, without encoding the request and decoding the answer.
 //
-// The first request to a partition is sent again while the broker says so: Apache Kafka names a new partition's leader
-// before that leader knows it. What it took of the request already it recognises by its sequence.
+// The first request to a partition is sent again while the broker asks for that: Apache Kafka names
+// a new partition's leader before that leader knows about it. By its sequence the broker recognises
+// what it has accepted already.
 func (p *rawProducer) produce(ctx context.Context) (time.Duration, error) {
 	took, err := p.once()
 	for p.inFirstRound() && kerr.IsRetriable(err) {
@@ -141,7 +145,7 @@ func (p *rawProducer) produce(ctx context.Context) (time.Duration, error) {
 	return took, nil
 }
 
-// inFirstRound reports whether there are partitions that no request was acknowledged for.
+// inFirstRound reports whether there are partitions for which no request was acknowledged.
 func (p *rawProducer) inFirstRound() bool { return p.next*p.shape.perRequest < p.shape.partitions }
 
 func (p *rawProducer) once() (time.Duration, error) {
@@ -154,8 +158,8 @@ func (p *rawProducer) once() (time.Duration, error) {
 	return took, p.judge()
 }
 
-// prepare encodes the next request. All batches of a request have the same sequence, as its partitions have come
-// round equally often.
+// prepare encodes the next request. All batches of a request have the same sequence, since its
+// partitions have had their turn equally often.
 func (p *rawProducer) prepare() {
 	first := p.next * p.shape.perRequest
 	turn := first / p.shape.partitions
@@ -168,7 +172,7 @@ func (p *rawProducer) prepare() {
 	p.c.encode(p.req)
 }
 
-// judge looks at every partition's answer.
+// judge looks at the answer for every partition.
 func (p *rawProducer) judge() error {
 	answer, err := p.c.decode(p.req)
 	if err != nil {
@@ -189,7 +193,7 @@ func (p *rawProducer) judge() error {
 	return nil
 }
 
-// acknowledged is how many records of a partition were acknowledged.
+// acknowledged returns how many records of a partition were acknowledged.
 func (p *rawProducer) acknowledged(partition int) int64 {
 	batches := p.next * p.shape.perRequest
 	n := batches / p.shape.partitions
@@ -199,7 +203,8 @@ func (p *rawProducer) acknowledged(partition int) int64 {
 	return int64(n * p.records)
 }
 
-// verify compares each partition's end with what was acknowledged to this producer, the topic's only one.
+// verify compares each partition's end with what was acknowledged to this producer, which is the
+// topic's only one.
 func (p *rawProducer) verify() (lost, duplicates int64, err error) {
 	ends, err := p.c.ends(p.shape.rawTopic)
 	if err != nil {

@@ -15,15 +15,16 @@ import (
 
 // Restart starts and ends the broker, for workloads that measure that.
 type Restart struct {
-	// Start starts the broker's process and returns at once, before the broker
-	// answers: how long that takes is what is measured.
+	// Start starts the broker's process and returns at once, before the broker answers. How long
+	// that takes is what is measured.
 	Start func() (pid int, err error)
-	// Stop ends the process that Start started last and returns when it is gone: kill stands
-	// for SIGKILL instead of SIGTERM. It does nothing if there is none.
+	// Stop ends the process that Start started last, and returns when it is gone. kill means
+	// SIGKILL instead of SIGTERM. Stop does nothing if there is no such process.
 	Stop func(kill bool) error
 }
 
-// RestartCommand starts the broker by a command line whose process is the broker's own (no script that forks).
+// RestartCommand starts the broker with a command line whose process is the broker itself (not a
+// script that forks).
 func RestartCommand(args ...string) *Restart {
 	r := &commandRestart{args: args}
 	return &Restart{Start: r.start, Stop: r.stop}
@@ -53,7 +54,7 @@ func (r *commandRestart) stop(kill bool) error {
 	cmd := r.cmd
 	r.cmd = nil
 	if ended(cmd.Process.Pid) {
-		_ = cmd.Wait() // its state is told
+		_ = cmd.Wait() // its state is reported
 		return fmt.Errorf("%s ended by itself (%s): %s", r.args[0], cmd.ProcessState, r.said)
 	}
 	signal := syscall.SIGTERM
@@ -63,11 +64,11 @@ func (r *commandRestart) stop(kill bool) error {
 	if err := cmd.Process.Signal(signal); err != nil {
 		return fmt.Errorf("end %s: %w", r.args[0], err)
 	}
-	_ = cmd.Wait() // how a process ends that was told to is its own affair: a JVM exits with 143
+	_ = cmd.Wait() // the exit status does not matter: a JVM that is told to end exits with 143
 	return nil
 }
 
-// lastWords keeps the end of what a process says.
+// lastWords keeps the end of a process's output.
 type lastWords struct {
 	mu   sync.Mutex
 	text []byte
@@ -93,10 +94,10 @@ func (l *lastWords) String() string {
 type begun struct {
 	pid         int
 	at          time.Time     // before the process existed
-	firstAnswer time.Duration // from then to the answer to ApiVersions
+	firstAnswer time.Duration // the time from then to the answer to ApiVersions
 }
 
-// startPatience bounds a start: recovery of a large log may take long.
+// startPatience bounds a start. Recovery of a large log may take long.
 const startPatience = 5 * time.Minute
 
 // begin starts the broker and waits for its first answer.
@@ -125,7 +126,8 @@ func (t Target) begin(ctx context.Context) (begun, error) {
 	return begun{pid: pid, at: start, firstAnswer: time.Since(start)}, nil
 }
 
-// startPoll is the pause between attempts to connect: it is what a start's figures may be too high by.
+// startPoll is the pause between attempts to connect. A start's figures may be too high by that
+// much.
 const startPoll = time.Millisecond
 
 func (t Target) answers(ctx context.Context) bool {
@@ -137,7 +139,7 @@ func (t Target) answers(ctx context.Context) bool {
 	return true
 }
 
-// ended reports whether a child of ours runs no more, waited for or not.
+// ended reports whether a child of ours has ended, waited for or not.
 func ended(pid int) bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Versions of requests: any broker from Kafka 2.6 to 4.x serves them.
+// The versions of requests. Any broker from Kafka 2.6 to 4.x serves them.
 const (
 	rawProduceVersion  = 9
 	rawMetadataVersion = 9
@@ -21,17 +21,18 @@ const (
 	rawOffsetsVersion  = 4
 )
 
-const rawPoll = 3 * time.Millisecond // between two questions whether it is done
+const rawPoll = 3 * time.Millisecond // between two questions whether something is done
 
-const rawPatience = 60 * time.Second // for what a broker is asked to do for us; the longest is 10,000 partitions
+// rawPatience bounds what a broker is asked to do. The longest is creating 10,000 partitions.
+const rawPatience = 60 * time.Second
 
-// rawTopic is a topic to be created. Its retention keeps the disk small where the broker acts on it.
+// rawTopic is a topic to be created. Its retention keeps the disk small if the broker acts on it.
 type rawTopic struct {
 	name       string
 	partitions int
 }
 
-// createTopics asks for topics in one request and returns how long the answer took.
+// createTopics creates topics with one request and returns how long the answer took.
 func (c *rawConn) createTopics(topics ...rawTopic) (time.Duration, error) {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Version, req.TimeoutMillis = rawCreateVersion, int32(rawPatience/time.Millisecond)
@@ -61,8 +62,8 @@ func (t rawTopic) request() kmsg.CreateTopicsRequestTopic {
 	return req
 }
 
-// deleteTopics asks for topics to go and returns how long the answer took.
-// A limit of the machine keeps its topics: it does not serve the request.
+// deleteTopics deletes topics and returns how long the answer took. A limit of the machine
+// (bench/limits) keeps its topics, since it does not serve the request.
 func (c *rawConn) deleteTopics(names ...string) (time.Duration, error) {
 	req := kmsg.NewPtrDeleteTopicsRequest()
 	req.Version, req.TimeoutMillis, req.TopicNames = rawDeleteVersion, int32(rawPatience/time.Millisecond), names
@@ -90,7 +91,7 @@ func deref(s *string) string {
 	return *s
 }
 
-// metadata asks for the named topics; for all, if none is named.
+// metadata asks for the named topics, or for all topics if none is named.
 func (c *rawConn) metadata(names ...string) (*kmsg.MetadataResponse, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Version = rawMetadataVersion
@@ -106,8 +107,8 @@ func (c *rawConn) metadata(names ...string) (*kmsg.MetadataResponse, error) {
 	return answer.(*kmsg.MetadataResponse), nil
 }
 
-// awaitLeaders asks until every partition of the topic has a leader, and returns the leader's address. A raw
-// client has one connection: a topic that several brokers lead is refused.
+// awaitLeaders asks until every partition of the topic has a leader, and returns the leader's
+// address. A raw client has one connection, so a topic that several brokers lead is refused.
 func (c *rawConn) awaitLeaders(ctx context.Context, t rawTopic) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, rawPatience)
 	defer cancel()
@@ -129,7 +130,8 @@ func (c *rawConn) awaitLeaders(ctx context.Context, t rawTopic) (string, error) 
 	}
 }
 
-// onlyLeader finds the broker that leads all of the topic's partitions; not ready while some are led by none.
+// onlyLeader finds the broker that leads all of the topic's partitions. It is not ready while some
+// have no leader.
 func onlyLeader(resp *kmsg.MetadataResponse, t rawTopic) (leader int32, ready bool, err error) {
 	topic := &resp.Topics[0]
 	if topic.ErrorCode == kerr.UnknownTopicOrPartition.Code || topic.ErrorCode == kerr.LeaderNotAvailable.Code {
@@ -163,7 +165,7 @@ func brokerAddress(resp *kmsg.MetadataResponse, id int32) (string, error) {
 	return "", fmt.Errorf("metadata names leader %d and not its address", id)
 }
 
-// wait is a sleep that the context ends.
+// wait sleeps until the time is over or the context ends.
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

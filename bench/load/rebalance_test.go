@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A group that gets another member in the middle of a run reads nothing twice and nothing in another order: what
-// a run counts as a fault is the cluster's. It takes the seconds until members hear of each other.
+// If a group gets another member in the middle of a run, its members read nothing twice and nothing
+// out of order. So what a run counts as a fault is the cluster's fault. The test takes the seconds
+// until members hear of each other.
 func TestRebalanceRepeatsNothing(t *testing.T) {
 	if os.Getenv("SLUICE_LONG") == "" {
 		t.Skip("takes 10 s: SLUICE_LONG=1 runs it")
@@ -21,7 +22,7 @@ func TestRebalanceRepeatsNothing(t *testing.T) {
 	defer cancel()
 	var f *flow
 	var late *consumer
-	o.Progress = func(string) { // on the goroutine that owns the flow
+	o.Progress = func(string) { // called on the goroutine that owns the flow
 		if late != nil {
 			return
 		}

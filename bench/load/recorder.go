@@ -6,7 +6,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// What is measured of a record. Times are those of the client's process.
+// What is measured for a record. Times are those of the client's process.
 const (
 	publish  = iota // acknowledged − intended
 	ack             // acknowledged − handed to the client: OMB's publishLatency
@@ -19,20 +19,21 @@ const (
 // measureNames are the figures' prefixes.
 var measureNames = [measureCount]string{"publish", "ack", "delay", "end_to_end", "receive_after_ack"}
 
-// Histograms count µs up to an hour, three digits exact.
+// Histograms count µs up to an hour, with three exact digits.
 const (
 	recordedMax    = 3_600_000_000
 	recordedDigits = 3
 )
 
-// histograms are one of each measure, made when first needed.
+// histograms has one histogram per measure, made when it is first needed.
 type histograms [measureCount]*hdrhistogram.Histogram
 
 func (h *histograms) record(measure int, ns int64) {
 	if h[measure] == nil {
 		h[measure] = hdrhistogram.New(1, recordedMax, recordedDigits)
 	}
-	_ = h[measure].RecordValue(min(max(ns/1000, 0), recordedMax)) // it fails only beyond its maximum
+	// It fails only beyond its maximum.
+	_ = h[measure].RecordValue(min(max(ns/1000, 0), recordedMax))
 }
 
 func (h *histograms) merge(from *histograms) {
@@ -55,7 +56,7 @@ func (h *histograms) reset() {
 	}
 }
 
-// summary is what is kept of a histogram of a period: a run may have thousands of them.
+// summary is what is kept of a period's histogram, since a run may have thousands of periods.
 type summary struct {
 	mean      float64
 	quantiles [len(ombSeries)]float64 // µs
@@ -71,7 +72,8 @@ func (h *histograms) summaries() (s [measureCount]summary) {
 	return s
 }
 
-// shardCount is how many histograms there are per measure: recording must not meet another's lock too often, and one takes 160 KiB.
+// shardCount is how many histograms there are per measure. With more of them, recording rarely
+// meets another goroutine's lock; each one takes 160 KiB.
 const shardCount = 8
 
 // recorder takes what happens to records. A record that was due during the warm-up is kept apart,
@@ -80,17 +82,17 @@ type recorder struct{ shards [shardCount]shard }
 
 type shard struct {
 	mu     sync.Mutex
-	begin  int64 // of what counts, ns since the run's start
+	begin  int64 // the start of what counts, in ns since the run's start
 	warm   histograms
 	counts histograms
 	spare  [2]histograms
 	_      [64]byte // shards are used by different cores
 }
 
-// shard is where a producer or consumer records.
+// shard returns where a producer or consumer records.
 func (r *recorder) shard(i int) *shard { return &r.shards[i%shardCount] }
 
-// intoLocked is where a record that was due then is recorded.
+// intoLocked returns where a record that was due at a given time is recorded.
 func (s *shard) intoLocked(intended int64) *histograms {
 	if intended < s.begin {
 		return &s.warm
@@ -98,7 +100,8 @@ func (s *shard) intoLocked(intended int64) *histograms {
 	return &s.counts
 }
 
-// beginAt says when the warm-up ends. Until then everything is warm-up: it is called before anything is recorded.
+// beginAt sets when the warm-up ends. It is called before anything is recorded; until then
+// everything counts as warm-up.
 func (r *recorder) beginAt(ns int64) {
 	for i := range r.shards {
 		s := &r.shards[i]
@@ -108,7 +111,8 @@ func (r *recorder) beginAt(ns int64) {
 	}
 }
 
-// take moves what was recorded since the last time: all of it into period, what counts also into total.
+// take moves what was recorded since the last call: everything into period, and what counts also
+// into total.
 func (r *recorder) take(period, total *histograms) {
 	for i := range r.shards {
 		s := &r.shards[i]
@@ -116,7 +120,7 @@ func (r *recorder) take(period, total *histograms) {
 		s.warm, s.spare[0] = s.spare[0], s.warm
 		s.counts, s.spare[1] = s.spare[1], s.counts
 		s.mu.Unlock()
-		// The spares are only touched here, by the run's goroutine.
+		// Only this method touches the spares, on the run's goroutine.
 		period.merge(&s.spare[0])
 		period.merge(&s.spare[1])
 		total.merge(&s.spare[1])

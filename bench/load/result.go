@@ -9,8 +9,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Result is what came of a workload. As JSON it has the names of OpenMessaging Benchmark's result files (json.go), and
-// the figures.
+// Result is what came of a workload. Its JSON has the names of OpenMessaging Benchmark's result
+// files (json.go), and the figures.
 type Result struct {
 	Workload    string
 	Shape       Workload // as it ran
@@ -23,15 +23,17 @@ type Result struct {
 	perProducer int
 }
 
-// Period is an interval of what counted.
+// Period is an interval of the time that counts.
 type Period struct {
 	PublishRate, ErrorRate, ConsumeRate float64 // records/s
-	BacklogCount                        int64   // records that are acknowledged and not yet read, over all subscriptions
-	RSSBytes                            map[string]int64
-	latencies                           [measureCount]summary
+	// BacklogCount is the number of records that are acknowledged and not yet read, over all
+	// subscriptions.
+	BacklogCount int64
+	RSSBytes     map[string]int64
+	latencies    [measureCount]summary
 }
 
-// quantiles of the figures.
+// quantiles are those of the figures.
 var quantiles = []struct {
 	name string
 	q    float64
@@ -39,7 +41,7 @@ var quantiles = []struct {
 
 const microsPerMilli = 1000
 
-// latencyFigures are publish_p50_ms and so on.
+// latencyFigures adds publish_p50_ms and so on.
 func latencyFigures(prefix string, h *hdrhistogram.Histogram, into map[string]float64) {
 	if h == nil || h.TotalCount() == 0 {
 		return
@@ -49,8 +51,8 @@ func latencyFigures(prefix string, h *hdrhistogram.Histogram, into map[string]fl
 	}
 }
 
-// Verdict is nil if the result can be believed and what was asked for was done. Else it is ErrUntrue, ErrFailed or
-// ErrNotSustained, the worst of what is true.
+// Verdict returns nil if the result can be believed and the requested load was reached. Otherwise
+// it returns the worst that applies of ErrUntrue, ErrFailed and ErrNotSustained.
 func (r *Result) Verdict() error {
 	f := r.Figures
 	if n := f["lost"] + f["duplicates"] + f["reordered"] + f["damaged"]; n > 0 {
@@ -80,5 +82,5 @@ func (r *Result) because(err error) {
 
 func joined(problems []string) string { return strings.Join(problems, "; ") }
 
-// closing joins the error of an ending to the one that is on its way.
+// closing joins the error of end to *err.
 func closing(err *error, end func() error) { *err = errors.Join(*err, end()) }

@@ -9,10 +9,12 @@ import (
 	"time"
 )
 
-// rawTotalBytes is what a request of the parts workloads carries, whatever the number of its partitions.
+// rawTotalBytes is the size of a request of the parts workloads, whatever the number of its
+// partitions.
 const rawTotalBytes = 100 << 10
 
-// rawWorkloads are the workloads of one connection and one goroutine, and those of what idles, starts or is many.
+// rawWorkloads are the workloads of one connection and one goroutine, and those about idling,
+// starting and large numbers.
 func rawWorkloads() []Workload {
 	ws := []Workload{
 		raw("sync-1", 16, "one record of 1 KiB per request, 16 partitions in turn, the next when the last is acknowledged: the floor of latency", runSync1),
@@ -27,7 +29,7 @@ func rawWorkloads() []Workload {
 	return append(ws, manyWorkloads()...)
 }
 
-// raw makes a row of the table of a function that gives figures.
+// raw makes a row of the table from a function that returns figures.
 func raw(name string, partitions int, help string, run figuresFunc) Workload {
 	return Workload{
 		Name: name, Help: help, Partitions: partitions, RecordBytes: recordBytesDefault,
@@ -52,7 +54,7 @@ func parts(name string, partitions, perRequest int) Workload {
 
 // runSync1 measures requests of one record.
 func runSync1(ctx context.Context, t Target, w Workload, o Options) (figures, error) {
-	batch := w.RecordBytes + 61 + 12 // batch header; record header of a value of this size
+	batch := w.RecordBytes + 61 + 12 // batch header, and record header of a value of this size
 	l, err := openRawLoad(ctx, t, rawShape{rawTopic{rawName("sync-1"), w.Partitions}, 1, batch})
 	if err != nil {
 		return nil, err
@@ -65,11 +67,12 @@ func runSync1(ctx context.Context, t Target, w Workload, o Options) (figures, er
 	f["mib_per_second"] = f["requests_per_second"] * float64(w.RecordBytes) / mib
 	f["records_per_second"] = f["requests_per_second"]
 	f.times("ack", l.took[0])
-	f.times("publish", l.took[0]) // what is sent when the last is answered has no other intended time
+	// A request that is sent when the last is answered has no other intended time.
+	f.times("publish", l.took[0])
 	return f, l.judge(f)
 }
 
-// runParts measures requests of several partitions beside requests of one, in one run.
+// runParts measures requests of several partitions beside requests of one partition, in one run.
 func runParts(ctx context.Context, t Target, w Workload, o Options, perRequest int) (figures, error) {
 	if w.Partitions < perRequest || w.Partitions%perRequest != 0 {
 		return nil, fmt.Errorf("%w: %d partitions cannot be written to in requests of %d", ErrWorkload, w.Partitions, perRequest)
@@ -95,12 +98,13 @@ func runParts(ctx context.Context, t Target, w Workload, o Options, perRequest i
 type rawLoad struct {
 	c         *rawConn
 	producers []*rawProducer
-	took      [][]time.Duration // per producer, of the counted time
+	took      [][]time.Duration // per producer, during the time that counts
 	counted   time.Duration
 }
 
-// rawTurn is how many requests of one shape follow each other: enough that each of them but the first follows one
-// of its own kind, few enough that a disturbance of the machine meets all shapes alike.
+// rawTurn is how many requests of one shape follow each other. They are enough that all but the
+// first follow one of their own kind, and few enough that a disturbance of the machine affects all
+// shapes alike.
 const rawTurn = 10
 
 // openRawLoad creates the shapes' topics and connects to their leader.
@@ -126,7 +130,8 @@ func openRawLoad(ctx context.Context, t Target, shapes ...rawShape) (*rawLoad, e
 	return l, nil
 }
 
-// openTopics creates topics, waits for their leaders, and returns a connection to the broker that leads them.
+// openTopics creates topics, waits for their leaders, and returns a connection to the broker that
+// leads them.
 func openTopics(ctx context.Context, t Target, topics ...rawTopic) (*rawConn, error) {
 	seed, err := openRaw(ctx, t.Seeds)
 	if err != nil {
@@ -145,20 +150,20 @@ func openTopics(ctx context.Context, t Target, topics ...rawTopic) (*rawConn, er
 	return openRaw(ctx, []string{leader})
 }
 
-// rawName is a topic that no earlier run has left behind.
+// rawName is the name of a topic that no earlier run has left behind.
 func rawName(what string) string {
 	return fmt.Sprintf("bench-%s-%x", what, time.Now().UnixNano())
 }
 
 func (l *rawLoad) close() {
 	for _, p := range l.producers {
-		_, _ = l.c.deleteTopics(p.shape.name) // a broker that is gone keeps what it likes
+		_, _ = l.c.deleteTopics(p.shape.name) // a broker that is gone keeps its topics
 	}
 	l.c.close()
 }
 
-// run produces for warm-up, until every partition has been written to at least, and duration. Every request carries
-// this many bytes.
+// run produces for the warm-up (at least until every partition has been written to) and then for
+// the duration. Every request has the given number of bytes.
 func (l *rawLoad) run(ctx context.Context, t Target, o Options, requestBytes int) (figures, error) {
 	warm := time.Now().Add(o.Warmup)
 	for time.Now().Before(warm) || slices.ContainsFunc(l.producers, (*rawProducer).inFirstRound) {
@@ -199,9 +204,9 @@ func (l *rawLoad) turns(ctx context.Context, count bool) error {
 	return nil
 }
 
-// judge adds what became of all that was acknowledged.
+// judge adds what became of all acknowledged records.
 func (l *rawLoad) judge(f figures) error {
-	f["errors"] = 0 // the first one ends the run
+	f["errors"] = 0 // the first error ends the run
 	for _, p := range l.producers {
 		lost, duplicates, err := p.verify()
 		if err != nil {
@@ -213,7 +218,7 @@ func (l *rawLoad) judge(f figures) error {
 	return nil
 }
 
-// times adds a distribution in milliseconds. It sorts what it is given.
+// times adds a distribution in milliseconds. It sorts its argument.
 func (f figures) times(what string, took []time.Duration) {
 	slices.Sort(took)
 	for _, q := range quantiles {
@@ -221,7 +226,8 @@ func (f figures) times(what string, took []time.Duration) {
 	}
 }
 
-// quantile is the smallest value that this part of the sorted values does not exceed; 0 of none.
+// quantile returns the smallest value that at least this part of the sorted values does not exceed,
+// or 0 if there are no values.
 func quantile(sorted []time.Duration, part float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

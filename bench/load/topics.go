@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// topicsWithin bounds making the topics of a workload, ten thousand partitions included.
+// topicsWithin bounds the creation of a workload's topics, even with ten thousand partitions.
 const topicsWithin = 2 * time.Minute
 
 // admin makes and deletes topics.
@@ -99,10 +99,12 @@ func leaderless(p kadm.PartitionDetail) bool { return p.Err != nil || p.Leader <
 
 // remove deletes topics and groups.
 func (a *admin) remove(topics, groups []string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), topicsWithin) // it is tidied up after an interrupt as well
+	// Topics are removed after an interrupt as well.
+	ctx, cancel := context.WithTimeout(context.Background(), topicsWithin)
 	defer cancel()
 	if len(groups) > 0 {
-		_, _ = a.kadm.DeleteGroups(ctx, groups...) // a member may still be leaving; they hold nothing
+		// A member may still be leaving. The groups hold nothing.
+		_, _ = a.kadm.DeleteGroups(ctx, groups...)
 	}
 	rs, err := a.kadm.DeleteTopics(ctx, topics...)
 	if err != nil {

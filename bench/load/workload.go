@@ -8,46 +8,56 @@ import (
 	"time"
 )
 
-// Workload is what is asked of a cluster. Those of [Workloads] are named and defined as in OpenMessaging
-// Benchmark where it has them; take one and change its fields to make another.
+// Workload is a load on a cluster. Those of [Workloads] are named and defined as in OpenMessaging
+// Benchmark if it has them. Take one and change its fields to make another.
 type Workload struct {
 	Name, Help string
 
-	// Topics. They are made by the run and deleted at its end.
-	Topics         int
-	Partitions     int // of each topic
-	Replication    int // 0: the cluster's default
-	TopicPrefix    string
-	RetentionBytes int64 // per partition, so that long runs fit a disk; 0: the cluster's default
+	// Topics. The run creates them, and deletes them at its end.
+	Topics      int
+	Partitions  int // of each topic
+	Replication int // 0 is the cluster's default
+	TopicPrefix string
+	// RetentionBytes is per partition, so that long runs fit a disk. 0 is the cluster's default.
+	RetentionBytes int64
 	TopicConfigs   map[string]string
-	Reuse          bool // take topics named TopicPrefix-0… that are there already, read what is in them
-	Keep           bool // leave the topics there
+	// Reuse reads the records in existing topics named TopicPrefix-0….
+	Reuse bool
+	Keep  bool // do not delete the topics
 
-	// Producing.
-	Producers   int     // clients with a connection each. With several topics, all of them if OwnTopic is not set
-	OwnTopic    bool    // producer i writes topic i mod Topics only
-	Rate        float64 // records/s of all producers together; 0: as fast as it goes
-	FindMax     bool    // look for the highest Rate that publishing and consuming keep up with, as OMB does
-	RecordBytes int     // of a value, at least EnvelopeBytes
-	RandomRatio float64 // share of a value's bytes that is random, the rest is zeros; compression shows it
-	Codec       string  // none, lz4, zstd, snappy, gzip
+	// The fields about producing.
+	// Producers is the number of clients, with a connection each. If there are several topics, each
+	// producer writes all of them unless OwnTopic is set.
+	Producers int
+	OwnTopic  bool    // producer i writes topic i mod Topics only
+	Rate      float64 // records/s of all producers together; 0 for as fast as possible
+	// FindMax looks for the highest Rate with which publishing and consuming keep up, as OMB does.
+	FindMax     bool
+	RecordBytes int // of a value, at least EnvelopeBytes
+	// RandomRatio is the part of a value's bytes that is random; the rest is zeros. It matters with
+	// compression.
+	RandomRatio float64
+	Codec       string // none, lz4, zstd, snappy, gzip
 	Linger      time.Duration
 	BatchBytes  int32
-	InFlight    int    // produce requests per connection before an answer; 0: kgo's default
+	InFlight    int    // unanswered produce requests per connection; 0 is kgo's default
 	Acks        string // all, leader or none; the latter two are not idempotent
 	Idempotent  bool
 
-	// Consuming.
-	Subscriptions int  // each reads everything
-	Consumers     int  // clients per subscription; with OwnTopic per topic and subscription
-	Direct        bool // partitions are assigned by hand; else a subscription is a consumer group
+	// The fields about consuming.
+	Subscriptions int // each reads everything
+	Consumers     int // clients per subscription; with OwnTopic, per topic and subscription
+	// Partitions are assigned by hand; otherwise a subscription is a consumer group.
+	Direct bool
 
-	// Phases.
-	Warmup, Duration time.Duration // unless Options say otherwise; 0: 10 s and 20 s
-	BacklogBytes     int64         // how much the last subscription lets pile up, then drains
-	FillBytes        int64         // written before the reading of the fetch workloads
+	// The fields about phases.
+	Warmup, Duration time.Duration // Options override them; 0 is 10 s and 20 s
+	// How much the last subscription lets pile up before it drains that.
+	BacklogBytes int64
+	FillBytes    int64 // written before the reading of the fetch workloads
 
-	run func(context.Context, Target, Workload, Options) (*Result, error) // nil: produce and consume
+	// Nil to produce and consume.
+	run func(context.Context, Target, Workload, Options) (*Result, error)
 }
 
 const (
@@ -56,8 +66,8 @@ const (
 	gib = 1 << 30
 )
 
-// ombTopic is OpenMessaging Benchmark's "1-topic-100-partitions-1kb-4p-4c" with its Kafka driver: acks=all, linger
-// 1 ms, no key, payloads half random. Idempotence is Kafka's default since 3.0.
+// ombTopic is OpenMessaging Benchmark's "1-topic-100-partitions-1kb-4p-4c" with its Kafka driver:
+// acks=all, linger 1 ms, no key, payloads half random. Idempotence is Kafka's default since 3.0.
 var ombTopic = Workload{
 	Topics: 1, Partitions: 100, Producers: 4, RecordBytes: kib, RandomRatio: 0.5, Codec: "none",
 	Linger: time.Millisecond, BatchBytes: mib, Acks: "all", Idempotent: true, Subscriptions: 1, Consumers: 4,
@@ -70,7 +80,7 @@ func derive(name, help string, change func(*Workload)) Workload {
 	return w
 }
 
-// Workloads are all that have a name, in the order in which one reads about them.
+// Workloads returns all workloads that have a name, in the order in which to read about them.
 func Workloads() []Workload {
 	ws := []Workload{
 		derive("omb-latency", "200,000 records/s of 1 KiB into 100 partitions and out again, linger 1 ms: how long does a record take?",
@@ -121,8 +131,8 @@ func Named(name string) (Workload, bool) {
 	return ws[i], true
 }
 
-// scaled fits a workload to a smaller machine. Where every topic has its own clients there are fewer topics, each with
-// the rate that it has in the large.
+// scaled fits a workload to a smaller machine. If every topic has its own clients, there are fewer
+// topics, each with the same rate as at full scale.
 func scaled(w Workload, o Options) Workload {
 	if o.Scale == 0 || o.Scale == 1 {
 		return w
@@ -141,7 +151,7 @@ func scaled(w Workload, o Options) Workload {
 // validate reports every value that cannot work.
 func (w *Workload) validate() error {
 	if w.run != nil && w.Topics == 0 {
-		return nil // it makes its own sense of the fields
+		return nil // such a workload interprets the fields itself
 	}
 	var problems []string
 	check := func(ok bool, format string, args ...any) {

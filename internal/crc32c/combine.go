@@ -5,9 +5,9 @@ import (
 	"math/bits"
 )
 
-// A CRC-32C is the remainder of a polynomial over GF(2), bits reflected: 1<<31 is 1, 1<<30 is x.
-// Putting n bytes behind others multiplies their remainder by x^8n, so two checksums make the checksum of both pieces
-// together without a look at the bytes.
+// A CRC-32C is the remainder of a polynomial over GF(2) with its bits reflected: 1<<31 is 1, 1<<30
+// is x. If n bytes follow a piece, the piece's remainder is multiplied by x^8n. So the checksum of
+// two pieces together follows from their checksums, without a look at the bytes.
 
 const (
 	onePolynomial = 1 << 31
@@ -35,8 +35,9 @@ func timesPolynomial(a, b uint32) (product uint32) {
 	return product
 }
 
-// A shiftTable multiplies by one power of x: the product of a sum is the sum of its nibbles' products.
-// With nibbles all tables together have 12 KiB and stay in the first cache; bytes would need 96 for half the steps.
+// A shiftTable multiplies by one power of x: the product of a sum is the sum of its nibbles'
+// products. With nibbles, all tables together take 12 KiB and stay in the first-level cache. Bytes
+// would take 96 KiB for half the steps.
 type shiftTable [8][16]uint32
 
 func newShiftTable(power uint32) (t shiftTable) {
@@ -53,7 +54,7 @@ func (t *shiftTable) times(crc uint32) uint32 {
 		t[4][crc>>16&15] ^ t[5][crc>>20&15] ^ t[6][crc>>24&15] ^ t[7][crc>>28]
 }
 
-// shiftTables[i] is for 2^i bytes; longer pieces are rare and multiply the slow way.
+// shiftTables[i] multiplies for 2^i bytes. Longer pieces are rare and are multiplied the slow way.
 var shiftTables = func() (tables [24]shiftTable) {
 	for i := range tables {
 		tables[i] = newShiftTable(xPowers[i+3])
@@ -61,8 +62,9 @@ var shiftTables = func() (tables [24]shiftTable) {
 	return tables
 }()
 
-// Combine returns the CRC-32C of two pieces one after another, from that of each and the length of the second in
-// bytes. It takes a few nanoseconds for each bit that is set in the length.
+// Combine returns the CRC-32C of two pieces that follow each other, from the checksum of each and
+// the length of the second in bytes. It takes a few nanoseconds for each bit that is set in the
+// length.
 func Combine(first, second uint32, secondBytes int64) uint32 {
 	for rest := uint64(secondBytes); rest != 0; rest &= rest - 1 {
 		if i := bits.TrailingZeros64(rest); i < len(shiftTables) {

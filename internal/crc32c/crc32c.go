@@ -4,9 +4,10 @@ import "hash/crc32"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// runBytes is how long each of the three runs is that Update hashes side by side. The processor's own prefetcher follows each run
-// as far as its page, so that runs of a page read memory well and those of hash/crc32, a third of that, do not. Of 1, 2, 4 and 8 KiB
-// this was the best for whole batches (350 KiB) and the longest that gains something at 16 KiB.
+// runBytes is the length of each of the three runs that Update hashes side by side. The processor's
+// own prefetcher follows a run to the end of its page. So runs of a page read memory well, and
+// those of hash/crc32, a third of that, do not. Of 1, 2, 4 and 8 KiB this was the best length for
+// whole batches (350 KiB), and the longest one that gains something at 16 KiB.
 const (
 	runLog   = 12
 	runBytes = 1 << runLog
@@ -15,7 +16,7 @@ const (
 // Checksum returns the CRC-32C of p.
 func Checksum(p []byte) uint32 { return Update(0, p) }
 
-// Update returns the CRC-32C of what has the checksum crc and then p.
+// Update returns the CRC-32C of bytes with the checksum crc followed by p.
 func Update(crc uint32, p []byte) uint32 {
 	if hasTriple && len(p) >= 3*runBytes {
 		state := ^crc // checksums are inverted before and after

@@ -15,7 +15,8 @@ func randomBytes(rng *rand.Rand, n int) []byte {
 	return b
 }
 
-// TestUpdate holds Update against hash/crc32: around each number of triples, at odd addresses, going on from any checksum.
+// TestUpdate compares Update with hash/crc32: around each number of triples, at odd addresses, and
+// continuing from any checksum.
 func TestUpdate(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	b := randomBytes(rng, 12*runBytes)
@@ -39,7 +40,7 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestUpdate_EveryByteCounts: no byte of a triple is left out, whatever it is.
+// TestUpdate_EveryByteCounts: no byte of a triple is left out, whatever its value is.
 func TestUpdate_EveryByteCounts(t *testing.T) {
 	b := bytes.Repeat([]byte{0xa5}, 3*runBytes)
 	whole := Checksum(b)
@@ -74,8 +75,8 @@ func TestCombine(t *testing.T) {
 	}
 }
 
-// TestCombine_Lengths: every length up to a few words, pieces without bytes, zeros, whose own checksums are not 0, and pieces
-// far larger than any object, whose checksum of zeros follows by doubling.
+// TestCombine_Lengths: every length up to a few words, empty pieces, zeros (whose checksums are not
+// 0), and pieces far larger than any object, whose checksum of zeros follows by doubling.
 func TestCombine_Lengths(t *testing.T) {
 	sum := func(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 	for first := range 40 {
@@ -86,7 +87,8 @@ func TestCombine_Lengths(t *testing.T) {
 			}
 		}
 	}
-	// The checksum of 2n zeros is that of n zeros and n zeros; 2^40 zeros are reached by two ways.
+	// The checksum of 2n zeros is that of n zeros followed by n zeros. 2^40 zeros are reached in
+	// two ways.
 	double := sum([]byte{0})
 	for n := int64(1); n < 1<<40; n *= 2 {
 		double = Combine(double, double, n)

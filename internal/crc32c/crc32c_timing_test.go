@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// BenchmarkUpdate beside hash/crc32, of bytes that are in memory only and of such as are in a cache.
+// BenchmarkUpdate compares Update with hash/crc32, for bytes that are only in memory and for bytes
+// that are in a cache.
 func BenchmarkUpdate(b *testing.B) {
-	memory := make([]byte, 256<<20) // far more than caches hold
+	memory := make([]byte, 256<<20) // far more than the caches hold
 	for i := range memory {
 		memory[i] = byte(i * 7)
 	}

@@ -4,8 +4,9 @@ import "golang.org/x/sys/cpu"
 
 var hasTriple = cpu.X86.HasSSE42
 
-// triple hashes three runs side by side: the first goes on from state, the others begin at 0, nothing is inverted. Meanwhile it
-// asks memory for as much behind p, which may be beyond what p is a part of: a prefetch reads nothing and cannot fail.
+// triple hashes three runs side by side. The first continues from state, the others begin at 0, and
+// nothing is inverted. Meanwhile it prefetches the three runs that would follow p, even if there
+// are none: a prefetch reads nothing and cannot fail.
 //
 //go:noescape
 func triple(state uint32, p *[3 * runBytes]byte) (first, second, third uint32)

@@ -2,7 +2,7 @@
 
 package crc32c
 
-// Elsewhere hash/crc32 does all of it.
+// On other processors hash/crc32 does everything.
 const hasTriple = false
 
 func triple(uint32, *[3 * runBytes]byte) (first, second, third uint32) { panic("BUG: no triple here") }

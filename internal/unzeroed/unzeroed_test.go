@@ -8,7 +8,7 @@ func TestMake(t *testing.T) {
 		if len(b) != n {
 			t.Fatalf("%d bytes asked for, %d given", n, len(b))
 		}
-		for i := range b { // the memory is ours: the race detector and the collector agree
+		for i := range b { // the memory is ours, and the race detector and the collector agree
 			b[i] = byte(i)
 		}
 		for i := range b {

@@ -1,11 +1,10 @@
-// Command gotest runs every test of the modules named as arguments once, shows
-// what failed, and ends with one line of counts over all of them:
+// Command gotest runs every test of the modules named as arguments once, shows what failed, and
+// ends with one line of counts over all of them:
 //
 //	812 passed, 0 failed, 2 skipped
 //
-// It exits 1 if a test or a package failed or if nothing ran. With -fuzz each
-// fuzz target is fuzzed for that long afterwards, a target counting as one test.
-// The counts include subtests.
+// It exits 1 if a test or a package failed, or if nothing ran. With -fuzz, each fuzz target is
+// fuzzed for that long afterwards; a target counts as one test. The counts include subtests.
 package main
 
 import (
@@ -50,18 +49,18 @@ func testArgs(race bool, timeout time.Duration) []string {
 	return append(args, "./...")
 }
 
-// event is a line of go test -json.
+// event is one line of go test -json.
 type event struct {
 	Action      string
 	Package     string
-	ImportPath  string // of build output
+	ImportPath  string // of the output of a build
 	Test        string
 	Output      string
 	Elapsed     float64
 	FailedBuild string
 }
 
-// tally counts what ran and keeps the output of what has not passed yet.
+// tally counts the tests and keeps the output of those that have not passed yet.
 type tally struct {
 	passed, failed, skipped int
 	failures                []string
@@ -69,7 +68,7 @@ type tally struct {
 	output                  map[string]*strings.Builder // by package and test
 }
 
-// run runs go with args in a module's folder and counts its events.
+// run runs go with args in a module's folder and counts the events.
 func (t *tally) run(module string, args []string) {
 	t.output = make(map[string]*strings.Builder)
 	cmd := exec.Command("go", args...)
@@ -97,7 +96,7 @@ func (t *tally) read(r io.Reader) {
 		if len(line) > 0 {
 			var e event
 			if json.Unmarshal(line, &e) != nil {
-				os.Stdout.Write(line) // not an event: a message of the go command
+				os.Stdout.Write(line) // not an event but a message of the go command
 			} else {
 				t.add(e)
 			}
@@ -146,7 +145,8 @@ func (t *tally) failEvent(e event, key string) {
 		t.failed++
 		t.failures = append(t.failures, key)
 	} else if !slices.ContainsFunc(t.failures, func(f string) bool { return strings.HasPrefix(f, e.Package+" ") }) {
-		// The package failed outside its tests: build, TestMain, a timeout, a race at exit.
+		// The package failed outside its tests: in its build, in TestMain, by a timeout, or by a
+		// race at exit.
 		t.fail(e.Package)
 	}
 	if o := t.output[key]; o != nil {
@@ -157,7 +157,7 @@ func (t *tally) failEvent(e event, key string) {
 	}
 }
 
-// reason is the line in which a test said why it skipped itself.
+// reason returns the line in which a test says why it skipped itself.
 func (t *tally) reason(key string) string {
 	if t.output[key] == nil {
 		return ""
@@ -209,7 +209,7 @@ func (t *tally) fuzz(module, long string) {
 	}
 }
 
-// nested reports whether a folder is another module or holds no code of ours.
+// nested reports whether a folder is another module, or holds no code of ours.
 func nested(path string) bool {
 	if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
 		return true

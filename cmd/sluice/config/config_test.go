@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// from resolves one file's text, which must be right.
+// from resolves the text of one file, which must have no problem.
 func from(t *testing.T, name, text string) *Config {
 	t.Helper()
 	entries, err := ParseFile(name, []byte(text))
@@ -32,7 +32,7 @@ func flags(t *testing.T, assignments ...string) []Entry {
 	return entries
 }
 
-// problemsOf is what is wrong with assignments.
+// problemsOf returns what is wrong with assignments.
 func problemsOf(t *testing.T, assignments ...string) Problems {
 	t.Helper()
 	_, err := Resolve(flags(t, assignments...))
@@ -46,7 +46,7 @@ func problemsOf(t *testing.T, assignments ...string) Problems {
 	return p
 }
 
-// Each layer lies over the one before it: default, file, KAFKA_, SLUICE_, flag.
+// Each layer overrides the one before it: default, file, KAFKA_, SLUICE_, flag.
 func TestPrecedence(t *testing.T) {
 	file, err := ParseFile("f.yaml", []byte("num.partitions: 2\nbroker.rack: file\n"))
 	if err != nil {
@@ -100,7 +100,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// A variable that begins with KAFKA_ may be anybody's; one that is almost a key is a slip, and so is any unknown SLUICE_ one.
+// A variable that begins with KAFKA_ may belong to somebody else. One that is almost a key is a
+// typing error, and so is any unknown SLUICE_ variable.
 func TestUnknownVariables(t *testing.T) {
 	for _, c := range []struct{ variable, problem, foreign string }{
 		{"KAFKA_HEAP_OPTS=-Xmx1G", "", ""},
@@ -110,7 +111,7 @@ func TestUnknownVariables(t *testing.T) {
 		{"SLUICE_FLUSH_INTERVALL=1s", "SLUICE_FLUSH_INTERVALL: sluice.flush.intervall: unknown key; did you mean sluice.flush.interval?", ""},
 		{"SLUICE_XYZZY=1", "SLUICE_XYZZY: sluice.xyzzy: unknown key", ""},
 		{"SLUICE_BROKERS=a:1", "", ""},
-		{"SLUICE_SERVICE_HOST=10.0.0.1", "", ""}, // beside a Kubernetes service
+		{"SLUICE_SERVICE_HOST=10.0.0.1", "", ""}, // exists beside a Kubernetes service
 		{"SLUICE_PORT=tcp://10.0.0.1:9092", "", ""},
 		{"KAFKA_PORT_9092_TCP_ADDR=10.0.0.1", "", ""},
 		{"SLUICE_KAFKA_SERVICE_PORT_CLIENTS=9092", "", ""},
@@ -131,7 +132,7 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
-// Every problem is told at once, with its place.
+// All problems are reported at once, each with its place.
 func TestAllProblemsAtOnce(t *testing.T) {
 	entries, err := ParseFile("broker.properties", []byte(`num.partitions=many
 auto.create.topics.enable=perhaps
@@ -207,7 +208,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// What asks for security ends the start, under every name it has; what merely repeats the default does not.
+// A key that asks for security ends the start, under every name that it has. Repeating the default
+// does not.
 func TestNotServed(t *testing.T) {
 	for _, set := range []string{
 		"ssl.keystore.location=/k", "ssl.client.auth=required", "ssl.made.up=1", "sasl.enabled.mechanisms=PLAIN", "sasl.jaas.config=x",
@@ -231,7 +233,7 @@ func TestNotServed(t *testing.T) {
 	}
 }
 
-// A secret does not come out again, wherever it was put.
+// A secret is never shown again, wherever it was set.
 func TestSecretsStayHidden(t *testing.T) {
 	const secret = "hunter2"
 	for _, key := range []string{"ssl.key.password", "sasl.jaas.config", "sasl.oauthbearer.client.credentials.client.secret", "listener.name.x.plain.sasl.jaas.config", "ssl.made.up.password"} {
@@ -274,7 +276,7 @@ func TestTopicDefaults(t *testing.T) {
 	}
 }
 
-// A configuration that was written for one Kafka broker serves as it is.
+// A configuration that was written for one Kafka broker works as it is.
 func TestKafkasServerProperties(t *testing.T) {
 	text, err := os.ReadFile("testdata/server.properties")
 	if err != nil {
@@ -300,7 +302,8 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// The table itself: sorted, every name once, every default good for its key, every key described.
+// The table itself: it is sorted, every name occurs once, every default is valid for its key, and
+// every key is described.
 func TestKeys(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range keys {

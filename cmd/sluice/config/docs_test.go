@@ -45,7 +45,7 @@ Clients are told the address of the listener that they came by, as ` + "`adverti
 address at all needs its entry there. ` + "`broker.id` and `log.dir`" + ` are older names of ` + "`node.id` and `log.dirs`" + `.
 `
 
-// differ are Kafka's keys that have another default here.
+// differ lists Kafka's keys that have another default here.
 var differ = []string{"listeners", "log.dirs", "max.connections", "max.connections.per.ip", "node.id", "process.roles"}
 
 func document() string {

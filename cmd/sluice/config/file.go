@@ -16,8 +16,9 @@ import (
 // fileBytesMax is more than any configuration needs.
 const fileBytesMax = 1 << 20
 
-// ParseFile reads a configuration file: YAML with dotted keys, flat or nested, or Kafka's server.properties. The name's end
-// says which (.yaml, .yml, .json; .properties), else the first line does. The error is of type [Problems].
+// ParseFile reads a configuration file: YAML with dotted keys, flat or nested, or Kafka's
+// server.properties. The end of the name says which (.yaml, .yml, .json; .properties); otherwise
+// the first line does. The error is of type [Problems].
 func ParseFile(name string, text []byte) ([]Entry, error) {
 	if len(text) > fileBytesMax {
 		return nil, Problems{{name, "file", fmt.Sprintf("it has %d bytes, at most %d are read: is it a configuration?", len(text), fileBytesMax)}}
@@ -42,7 +43,7 @@ func ParseFile(name string, text []byte) ([]Entry, error) {
 
 var assignment = regexp.MustCompile(`^[A-Za-z0-9_.-]+\s*=`)
 
-// looksLikeProperties judges by the first line that says something.
+// looksLikeProperties judges by the first line that is neither empty nor a comment.
 func looksLikeProperties(text []byte) bool {
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
@@ -53,7 +54,7 @@ func looksLikeProperties(text []byte) bool {
 	return false
 }
 
-// parsed is what was read of a file so far.
+// parsed is what was read from a file so far.
 type parsed struct {
 	file     string
 	entries  []Entry
@@ -66,12 +67,12 @@ func (p *parsed) problem(line int, key, reason string) {
 	p.problems = append(p.problems, Problem{p.at(line), key, reason})
 }
 
-// yaml reads a mapping of mappings, whose names are joined by dots.
+// yaml reads a mapping of mappings. Their names are joined by dots.
 func (p *parsed) yaml(text []byte) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
 	switch err := decoder.Decode(&document); {
-	case errors.Is(err, io.EOF): // nothing but comments
+	case errors.Is(err, io.EOF): // nothing except comments
 		return
 	case err != nil:
 		p.problems = append(p.problems, Problem{p.file, "file", strings.TrimPrefix(err.Error(), "yaml: ") + " (YAML, or name it .properties)"})
@@ -101,7 +102,7 @@ func (p *parsed) yamlNode(name string, n *yaml.Node) {
 			return
 		}
 		p.entries = append(p.entries, Entry{Key: name, Value: n.Value, At: p.at(n.Line)})
-	default: // the same text in many places hides where a value comes from
+	default: // a reference would hide where a value comes from
 		p.problem(n.Line, orFile(name), "references (*name) are not supported; write the value")
 	}
 }

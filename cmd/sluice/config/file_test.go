@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// said prints entries as at: key=value lines.
+// printEntries prints entries as lines "at: key=value".
 func printEntries(entries []Entry) string {
 	var out strings.Builder
 	for _, e := range entries {
@@ -82,7 +82,7 @@ func TestParseFileProblems(t *testing.T) {
 	}
 }
 
-// What is printed is taken back, and says the same.
+// What is printed can be read back, and says the same.
 func TestYAMLIsTakenBack(t *testing.T) {
 	c, err := Resolve(flags(t, "node.id=7", "listeners=A://127.0.0.1:1,B://[::1]:2", "listener.security.protocol.map=A:PLAINTEXT, B:PLAINTEXT",
 		"broker.rack=yes", "sluice.bucket=s3://b/p?region=x&endpoint=http://h:1", "sluice.flush.interval=250ms", "sluice.flush.bytes=1MiB",
@@ -109,7 +109,7 @@ func values(c *Config) map[string]string {
 	return m
 }
 
-// Whatever a file holds: no panic, and what is accepted is printed as a file that says the same.
+// No file makes ParseFile panic, and an accepted file is printed as one that says the same.
 func FuzzParseFile(f *testing.F) {
 	f.Add(true, "num.partitions: 3\nsluice: {flush.interval: 1s}\nlisteners: [PLAINTEXT://127.0.0.1:0]\n")
 	f.Add(false, "num.partitions=3\nlog.dirs=a\\\n b\nlistener.name.x.y=\\u0041 #\n")
@@ -128,7 +128,7 @@ func FuzzParseFile(f *testing.F) {
 		}
 		printed, err := c.YAML()
 		if err != nil {
-			t.Skip() // bytes that YAML has no way to write
+			t.Skip() // bytes that YAML cannot write
 		}
 		again, err := ParseFile("g.yaml", []byte(printed))
 		if err != nil {

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// FromFlags reads what stands behind --set: KEY=VALUE each. The last one of a key counts, as on any command line.
+// FromFlags reads the arguments of --set, KEY=VALUE each. If a key occurs several times, the last
+// one counts, as on any command line.
 func FromFlags(assignments []string) ([]Entry, error) {
 	byKey := map[string]int{}
 	var entries []Entry

@@ -2,7 +2,7 @@ package config
 
 import "strings"
 
-// Why a key of Apache Kafka 4.3 changes nothing here.
+// The reasons why a key of Apache Kafka 4.3 changes nothing here.
 const (
 	noReplicas     = "a record's copies are made by its durability class, not by followers that fetch"
 	oneQuorum      = "metadata has its own quorum, which needs no tuning"
@@ -17,7 +17,8 @@ const (
 	gone           = "Apache Kafka 4 does not have it any more"
 )
 
-// keptKeys change nothing here. They are accepted, since configurations of a Kafka broker hold them, and shown.
+// keptKeys change nothing here. They are accepted and shown, since the configurations of Kafka
+// brokers contain them.
 var keptKeys = []Key{
 	kept("add.partitions.to.txn.retry.backoff.max.ms", Int, "100", noTransactions),
 	kept("add.partitions.to.txn.retry.backoff.ms", Int, "20", noTransactions),
@@ -213,7 +214,8 @@ var keptKeys = []Key{
 	kept("transactional.id.expiration.ms", Int, "604800000", noTransactions),
 }
 
-// notServedKeys ask for what is not there: a value other than the default fails the start.
+// notServedKeys ask for something that is not served. A value other than the default fails the
+// start.
 var notServedKeys = []Key{
 	notServed("alter.config.policy.class.name", Class, unset),
 	notServed("authorizer.class.name", String, ""),
@@ -304,7 +306,7 @@ var notServedKeys = []Key{
 	notServed("allow.everyone.if.no.acl.found", Boolean, "false").notListed(),
 }
 
-// family is a set of keys by what their names begin with or contain.
+// family is a set of keys whose names begin with a prefix or contain a word.
 type family struct {
 	prefix, contains string
 	kind             Type
@@ -316,7 +318,7 @@ func (f *family) matches(name string) bool {
 	return len(name) > len(f.prefix) && strings.HasPrefix(name, f.prefix) && strings.Contains(name, f.contains)
 }
 
-// families are judged in this order.
+// families are tried in this order.
 var families = []family{
 	{"ssl.", "", String, NotServed, notThere},
 	{"sasl.", "", String, NotServed, notThere},
@@ -332,7 +334,7 @@ var families = []family{
 	{"confluent.", "", String, Kept, "not a key of Apache Kafka"},
 }
 
-// goneKeys are found in configurations that were written for Kafka before 4.0.
+// goneKeys occur in configurations that were written for Kafka before 4.0.
 var goneKeys = []string{
 	"broker.id.generation.enable", "reserved.broker.max.id", "control.plane.listener.name", "controlled.shutdown.max.retries",
 	"controlled.shutdown.retry.backoff.ms", "inter.broker.protocol.version", "log.message.downconversion.enable",

@@ -11,10 +11,11 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 )
 
-// Type is what a key's value looks like.
+// Type is the type of a key's value.
 type Type int
 
-// Types of values. Sizes and times are those of our own keys; Kafka's keys are plain numbers, with the unit in the name.
+// The types of values. Size and Duration are for our own keys. Kafka's keys are plain numbers with
+// the unit in the name.
 const (
 	Boolean  Type = iota + 1
 	Int           // 32 bits
@@ -36,16 +37,17 @@ var typeNames = map[Type]string{
 
 func (t Type) String() string { return typeNames[t] }
 
-// Meaning says what becomes of a key that is set.
+// Meaning says what happens with a key that is set.
 type Meaning int
 
-// Meanings.
+// The meanings.
 const (
-	// Acts: the broker does as it says.
+	// Acts: the broker does what the key says.
 	Acts Meaning = iota + 1
 	// Kept: a key of Apache Kafka that is accepted and shown, and changes nothing here.
 	Kept
-	// NotServed: a key that asks for what is not there yet, security mostly. A value other than its default fails the start.
+	// NotServed: a key that asks for something that is not served yet, mostly security. A value
+	// other than the default fails the start.
 	NotServed
 )
 
@@ -57,25 +59,25 @@ type Key struct {
 	// Unset says that there is no default: the key has no value unless it is set.
 	Unset   bool
 	Meaning Meaning
-	// Doc says what it does, and for a Kept key why it does nothing.
+	// Doc says what the key does. For a Kept key it says why the key does nothing.
 	Doc string
 
-	min, max  int64              // of numbers and sizes, where max > min
+	min, max  int64              // of numbers and sizes, if max > min
 	check     func(string) error // of the canonical value
-	unlisted  bool               // shown only where it is set
+	unlisted  bool               // shown only if it is set
 	topic     bool               // read by catalog.ParseTopicDefaults
 	aliases   []string           // other names
-	converted *convertedAlias    // the one of them whose values have another form
+	converted *convertedAlias    // the alias whose values have another form
 }
 
-// convertedAlias is another name of a key, whose values are of another type.
+// convertedAlias is another name of a key, with values of another type.
 type convertedAlias struct {
 	name    string
 	of      Type
 	convert func(string) string
 }
 
-// read returns the canonical form of a value that was given under the key's name or an alias.
+// read returns the canonical form of a value that was set under the key's name or an alias.
 func (k *Key) read(name, value string) (string, error) {
 	if a := k.converted; a != nil && a.name == name {
 		v, err := (&Key{Type: a.of}).canonical(value)
@@ -165,7 +167,7 @@ var sizeUnits = []struct {
 	bytes  int64
 }{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
-// ParseSize takes a number with an optional KiB, MiB or GiB.
+// ParseSize reads a number with an optional KiB, MiB or GiB.
 func ParseSize(v string) (int64, error) {
 	unit := int64(1)
 	for _, u := range sizeUnits {
@@ -196,7 +198,7 @@ func checkDuration(v string) error {
 	return nil
 }
 
-// checkTopicDefault asks catalog, which knows the limits of what topics have.
+// checkTopicDefault asks catalog, which knows the limits of topics' values.
 func checkTopicDefault(name, value string) error {
 	_, err := catalog.ParseTopicDefaults(map[string]string{name: value})
 	if err == nil {
@@ -206,7 +208,7 @@ func checkTopicDefault(name, value string) error {
 	return errors.New(reason)
 }
 
-// Split returns the items of a list value, without blanks around them; an empty value has none.
+// Split returns the items of a list value, without blanks around them. An empty value has no items.
 func Split(v string) []string {
 	if strings.TrimSpace(v) == "" {
 		return nil
@@ -218,7 +220,7 @@ func Split(v string) []string {
 	return items
 }
 
-// keyed is every key by its name and its aliases.
+// keyed has every key by its name and its aliases.
 var keyed = func() map[string]*Key {
 	m := make(map[string]*Key)
 	for i := range keys {
@@ -233,7 +235,8 @@ var keyed = func() map[string]*Key {
 // Keys returns every key, sorted by name. The slice is shared: read only.
 func Keys() []Key { return keys }
 
-// find returns the key of a name, or of a family of names such as ssl.* that has no row each.
+// find returns the key with this name, or of a family of names, such as ssl.*, whose keys have no
+// rows of their own.
 func find(name string) (*Key, bool) {
 	if k, ok := keyed[name]; ok {
 		return k, true

@@ -15,7 +15,7 @@ import (
 // unset is the default of a key that has none.
 const unset = "\x00"
 
-// notThere is why a key fails the start.
+// notThere is why such a key fails the start.
 const notThere = "TLS, SASL and authorization are not served yet"
 
 func key(name string, t Type, value string, meaning Meaning, doc string) Key {
@@ -34,7 +34,7 @@ func notServed(name string, t Type, value string) Key {
 	return key(name, t, value, NotServed, notThere)
 }
 
-// from bounds a number or a size; without an upper bound it is the type's.
+// from sets the lower bound of a number or a size. The upper bound is that of the type.
 func (k Key) from(low int64) Key { return k.between(low, k.highest()) }
 
 func (k Key) highest() int64 {
@@ -57,20 +57,21 @@ func (k Key) but(check func(string) error) Key {
 	return k
 }
 
-// or gives another name, Kafka's older one or our shorter one.
+// or adds another name: Kafka's older one, or our shorter one.
 func (k Key) or(alias string) Key {
 	k.aliases = append(k.aliases, alias)
 	return k
 }
 
-// orIn gives another name whose values have another form, which are of that type.
+// orIn adds another name whose values are of type t and are converted.
 func (k Key) orIn(alias string, t Type, convert func(string) string) Key {
 	k = k.or(alias)
 	k.converted = &convertedAlias{alias, t, convert}
 	return k
 }
 
-// actingKeys do what they say, beside the defaults of topics, which topicKeys makes of catalog's table.
+// actingKeys do what they say. The keys with defaults for topics come from topicKeys, which makes
+// them from catalog's table.
 var actingKeys = []Key{
 	acts("node.id", Int, "1", "This broker's id. It belongs to the data directory and cannot change later.").from(0).or("broker.id"),
 	acts("process.roles", List, "broker,controller", "Every process is both: naming fewer is refused.").but(bothRoles),
@@ -174,13 +175,14 @@ func hostPort(v string) error {
 	return nil
 }
 
-// topicTypes are catalog's types of values as ours.
+// topicTypes translates catalog's types of values into ours.
 var topicTypes = map[catalog.ConfigType]Type{
 	catalog.ConfigBoolean: Boolean, catalog.ConfigString: String, catalog.ConfigInt: Int, catalog.ConfigShort: Short, catalog.ConfigLong: Long,
 	catalog.ConfigDouble: Double, catalog.ConfigList: List, catalog.ConfigClass: Class, catalog.ConfigSecret: Password,
 }
 
-// coarserKeys give topics their defaults in a larger unit; they count where the finer key is not set, which has no default then.
+// coarserKeys give topics their defaults in a larger unit. They count if the finer key is not set;
+// the finer key has no default then.
 var coarserKeys = []struct {
 	finer string
 	key   Key
@@ -217,7 +219,8 @@ func topicKeys() (out []Key) {
 
 func goneKey(name string) Key { return kept(name, String, unset, gone).notListed() }
 
-// notListed is a key that Kafka itself does not list among a broker's: shown only where it is set.
+// notListed marks a key that Kafka itself does not list among a broker's keys. It is shown only if
+// it is set.
 func (k Key) notListed() Key {
 	k.unlisted = true
 	return k

@@ -8,22 +8,23 @@ import (
 	"strings"
 )
 
-// Listener is one of the places where the broker listens.
+// Listener is one address on which the broker listens.
 type Listener struct {
-	Name string // in capitals, as Kafka has it
-	Host string // "" or 0.0.0.0 or ::: every address of this machine
-	Port uint16 // 0: any that is free
-	// AdvertisedHost and AdvertisedPort are what clients are told; port 0: the one that it listens on.
+	Name string // in capitals, as in Kafka
+	Host string // "", 0.0.0.0 or :: for every address of this machine
+	Port uint16 // 0 for any free port
+	// AdvertisedHost and AdvertisedPort are what clients are told. Port 0 stands for the port that
+	// is listened on.
 	AdvertisedHost string
 	AdvertisedPort uint16
 }
 
-// Address is where to listen.
+// Address returns where to listen.
 func (l *Listener) Address() string { return net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port))) }
 
 var listenerName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// Listeners returns where to listen and what clients are told, in the order of the key listeners.
+// Listeners returns where to listen and what clients are told, in the order of the key "listeners".
 func (c *Config) Listeners() ([]Listener, Problems) {
 	r := &listenerReader{c: c}
 	listeners := r.read("listeners")
@@ -41,7 +42,7 @@ func (c *Config) Listeners() ([]Listener, Problems) {
 	return listeners, r.problems
 }
 
-// listenerReader gathers the problems of the keys that speak of listeners.
+// listenerReader gathers the problems of the keys about listeners.
 type listenerReader struct {
 	c        *Config
 	problems Problems
@@ -105,7 +106,7 @@ func parseListener(item string) (l Listener, err error) {
 	return Listener{Name: strings.ToUpper(name), Host: host, Port: uint16(n)}, nil
 }
 
-// protocols refuses listeners that are to be anything but plain text.
+// protocols refuses listeners with another protocol than plain text.
 func (r *listenerReader) protocols(listeners []Listener) {
 	const key = "listener.security.protocol.map"
 	protocols := map[string]string{}
@@ -169,7 +170,7 @@ func (r *listenerReader) advertise(l *Listener, advertised []Listener) {
 		net.JoinHostPort(l.AdvertisedHost, strconv.Itoa(int(l.Port))), l.Name, max(l.AdvertisedPort, l.Port)))
 }
 
-// isAny reports that a host stands for every address of the machine.
+// isAny reports whether a host stands for every address of the machine.
 func isAny(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "" || ip != nil && ip.IsUnspecified()

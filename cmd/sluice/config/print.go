@@ -7,7 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// YAML prints what was set, as a file that ParseFile takes back. Passwords are left out.
+// YAML prints the keys that were set, as a file that ParseFile can read back. Passwords are left
+// out.
 func (c *Config) YAML() (string, error) {
 	var out strings.Builder
 	for _, name := range c.Said() {
@@ -25,7 +26,7 @@ func (c *Config) YAML() (string, error) {
 	return out.String(), nil
 }
 
-// scalar is a value that YAML prints without quotes where the type allows it.
+// scalar returns the value as a node that YAML prints without quotes if the type allows that.
 func (s *said) scalar() any {
 	node := &yaml.Node{Kind: yaml.ScalarNode, Value: s.value}
 	switch s.key.Type {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// properties reads the format of Java's Properties class: KEY=VALUE, KEY:VALUE or KEY VALUE; a backslash continues a
-// line or escapes a letter; # and ! begin comments.
+// properties reads the format of Java's Properties class: KEY=VALUE, KEY:VALUE or KEY VALUE. A
+// backslash continues a line or escapes a letter; # and ! begin comments.
 func (p *parsed) properties(text string) {
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
 	for i := 0; i < len(lines); i++ {
@@ -24,7 +24,7 @@ func (p *parsed) properties(text string) {
 	}
 }
 
-// continues reports that a line ends in a backslash that is not itself escaped.
+// continues reports whether a line ends in a backslash that is not itself escaped.
 func continues(line string) bool {
 	n := len(line) - len(strings.TrimRight(line, `\`))
 	return n%2 == 1
@@ -51,7 +51,7 @@ func (p *parsed) property(line int, text string) {
 	p.entries = append(p.entries, Entry{Key: key, Value: strings.TrimSpace(value), At: p.at(line)})
 }
 
-// keyEnd is where the key's text ends: at the first separator that is not escaped.
+// keyEnd returns where the key's text ends: at the first separator that is not escaped.
 func keyEnd(text string) int {
 	for i := 0; i < len(text); i++ {
 		switch text[i] {

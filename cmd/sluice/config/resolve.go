@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// Entry is what one place says of one key.
+// Entry is what one place says about one key.
 type Entry struct {
 	Key, Value string
-	// At is the place, as a person finds it: file:line, a variable, a flag.
+	// At is the place in a form that helps a person to find it: file:line, a variable, a flag.
 	At string
-	// Foreign says that the name may be somebody else's: an unknown one is no problem, unless it is almost a key.
+	// Foreign says that the name may belong to somebody else: an unknown name is then no problem,
+	// unless it is almost a key.
 	Foreign bool
 }
 
@@ -37,21 +38,22 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Config is a whole configuration: what was said, and defaults for the rest.
+// Config is a whole configuration: the values that were set, and defaults for the rest.
 type Config struct {
 	said    map[string]said // by the key's own name
 	foreign []Entry
 }
 
-// said is what counts of one key.
+// said is the value that counts for one key.
 type said struct {
 	key   *Key
 	value string // canonical
 	at    string
-	name  string // under which it was given: the key's own or an alias
+	name  string // the name that was used: the key's own or an alias
 }
 
-// Resolve lays entries over each other, the later layer over the earlier. The error is of type [Problems] and names all of them.
+// Resolve combines the layers; later layers override earlier ones. The error is of type [Problems]
+// and names all of them.
 func Resolve(layers ...[]Entry) (*Config, error) {
 	c := &Config{said: map[string]said{}}
 	var problems Problems
@@ -102,7 +104,7 @@ func (k *Key) shown(v string) string {
 	return strconv.Quote(v)
 }
 
-// Secret says that the value must not be shown: a password, or a key whose name says so.
+// Secret says that the value must not be shown, because the key is a password or its name says so.
 func (k *Key) Secret() bool {
 	return k.Type == Password || strings.Contains(k.Name, "password") || strings.Contains(k.Name, "secret") || strings.Contains(k.Name, "jaas")
 }
@@ -122,7 +124,7 @@ func (c *Config) unknown(e Entry) Problems {
 	return Problems{{e.At, e.Key, reason}}
 }
 
-// judge checks what belongs together.
+// judge checks values that depend on each other.
 func (c *Config) judge() (problems Problems) {
 	bad := func(name, reason string) { problems = append(problems, Problem{c.At(name), name, reason}) }
 	if c.Int("group.min.session.timeout.ms") > c.Int("group.max.session.timeout.ms") {
@@ -147,7 +149,7 @@ func (c *Config) judge() (problems Problems) {
 	return append(problems, more...)
 }
 
-// get returns what counts of a key that stands in the table.
+// get returns a key of the table and the value that counts for it.
 func (c *Config) get(name string) (*Key, string) {
 	if s, ok := c.said[name]; ok {
 		return s.key, s.value
@@ -159,13 +161,13 @@ func (c *Config) get(name string) (*Key, string) {
 	return k, k.Default
 }
 
-// Value returns a key's value in canonical form; "" where it has none.
+// Value returns a key's value in canonical form, or "" if it has none.
 func (c *Config) Value(name string) string {
 	_, v := c.get(name)
 	return v
 }
 
-// IsSet says that a file, a variable or a flag gave the key's value.
+// IsSet reports whether a file, a variable or a flag set the key.
 func (c *Config) IsSet(name string) bool {
 	_, ok := c.said[name]
 	return ok
@@ -184,16 +186,16 @@ func (c *Config) Int(name string) int64 {
 	return mustParse(c, name, func(v string) (int64, error) { return strconv.ParseInt(v, 10, 64) })
 }
 
-// Bool returns a key's truth.
+// Bool returns a key's value as a bool.
 func (c *Config) Bool(name string) bool { return mustParse(c, name, strconv.ParseBool) }
 
-// Size returns a key's bytes.
+// Size returns a key's value in bytes.
 func (c *Config) Size(name string) int64 { return mustParse(c, name, ParseSize) }
 
-// Duration returns a key's time.
+// Duration returns a key's value as a duration.
 func (c *Config) Duration(name string) time.Duration { return mustParse(c, name, time.ParseDuration) }
 
-// Ms returns the time of a key that counts milliseconds.
+// Ms returns the duration of a key that counts milliseconds.
 func (c *Config) Ms(name string) time.Duration {
 	return time.Duration(c.Int(name)) * time.Millisecond
 }
@@ -226,7 +228,8 @@ func (c *Config) Meaningless() (names []string) {
 	return names
 }
 
-// Foreign returns the places of names that nobody knows and that may well be somebody else's, such as a tool's KAFKA_… variable.
+// Foreign returns the places of unknown names that may belong to somebody else, such as a tool's
+// KAFKA_… variable.
 func (c *Config) Foreign() (places []string) {
 	for _, e := range c.foreign {
 		places = append(places, e.At)
@@ -235,14 +238,15 @@ func (c *Config) Foreign() (places []string) {
 	return places
 }
 
-// Effective is a key with the value that counts.
+// Effective is a key with the value that counts for it.
 type Effective struct {
 	Key   *Key
 	Value string
 	Set   bool
 }
 
-// All returns every key that Kafka 4.3 or we have, and every other that was set, sorted by name.
+// All returns every key that Kafka 4.3 or Sluice has, and every other key that was set, sorted by
+// name.
 func (c *Config) All() []Effective {
 	var all []Effective
 	for i := range keys {

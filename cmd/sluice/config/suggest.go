@@ -2,11 +2,12 @@ package config
 
 import "strings"
 
-// suggest returns the known name that is most like one that nobody knows, or "".
+// suggest returns the known name that is most similar to an unknown one, or "".
 func suggest(name string) string {
 	best, bestDistance := "", 1+max(2, len(name)/4)
 	for known := range keyed {
-		d := min(distance(name, known), distance(name, strings.TrimPrefix(known, "sluice."))) // the usual slip
+		// Leaving out the prefix is the usual mistake.
+		d := min(distance(name, known), distance(name, strings.TrimPrefix(known, "sluice.")))
 		if d < bestDistance || d == bestDistance && best != "" && known < best {
 			best, bestDistance = known, d
 		}
@@ -14,7 +15,8 @@ func suggest(name string) string {
 	return best
 }
 
-// distance counts the letters to insert, delete, replace or swap with a neighbour that make one word of the other.
+// distance counts how many letters must be inserted, deleted, replaced or swapped with a neighbour
+// to turn one word into the other.
 func distance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

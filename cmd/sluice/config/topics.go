@@ -2,7 +2,7 @@ package config
 
 import "github.com/sluicemq/sluice/catalog"
 
-// TopicDefaults returns what topics have where they set nothing.
+// TopicDefaults returns the values of topics that set nothing themselves.
 func (c *Config) TopicDefaults() (*catalog.TopicDefaults, error) {
 	set := map[string]string{}
 	for name, s := range c.said {
