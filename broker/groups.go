@@ -43,6 +43,9 @@ func (b *Broker) closeGroups() {
 	}
 }
 
+// GroupsLoading counts the partitions of __consumer_offsets whose groups are still being loaded. The log must be open.
+func (b *Broker) GroupsLoading() int { return b.groups.Loading() }
+
 // Groups tells of every group that is loaded, for metrics. Nil as long as the log is not open.
 func (b *Broker) Groups(ctx context.Context) []coordinator.Status {
 	select {

@@ -98,6 +98,7 @@ type Node struct {
 	fatal   chan error                     // capacity 1: why this process must end
 	failed  atomic.Pointer[error]          // the same, for /healthz
 	phase   atomic.Pointer[string]         // why clients should not be sent here; empty while they are served
+	loaded  atomic.Bool                    // /readyz has found everything loaded, and asks no more
 	stopBy  time.Time                      // when a stop's time is over; written by Serve, read by Close after it
 	ctx     context.Context                // of background work
 	cancel  context.CancelFunc
@@ -375,12 +376,23 @@ func (n *Node) unhealthy() []string {
 	return nil
 }
 
-// unready tells why clients should not be sent here. A bucket that is away is no reason: the write-ahead log serves.
-func (n *Node) unready() []string {
-	if why := *n.phase.Load(); why != "" {
-		return []string{why}
+// unready tells why clients should not be sent here. A bucket that is away is no reason where the
+// write-ahead log can serve; it is one for partitions that have their state in the bucket only.
+func (n *Node) unready() (why []string) {
+	if phase := *n.phase.Load(); phase != "" {
+		return []string{phase}
 	}
-	return nil
+	if n.loaded.Load() { // groups that are used for the first time load an empty log
+		return nil
+	}
+	if partitions := n.engine.Awaited(); partitions > 0 {
+		why = append(why, fmt.Sprintf("loading: partitions whose state is still being read from the bucket, after a restore: %d", partitions))
+	}
+	if partitions := n.broker.GroupsLoading(); partitions > 0 {
+		why = append(why, fmt.Sprintf("loading: partitions of __consumer_offsets whose groups are still being read: %d", partitions))
+	}
+	n.loaded.Store(len(why) == 0)
+	return why
 }
 
 func (n *Node) setPhase(why string) { n.phase.Store(&why) }

@@ -51,6 +51,7 @@ type Engine struct {
 	boundary  ident.Position
 	recordMu  sync.Mutex // order of state records: held while they are encoded and queued, before a partition's
 	failed    atomic.Pointer[error]
+	awaited   atomic.Int64 // see Awaited
 
 	meter    *meter
 	openedAt time.Time

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
@@ -361,10 +363,15 @@ func joins(stateEnd, committed ident.Offset, batches []batch) bool {
 // finds it there and needs no bucket (E13).
 func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 	p.status = opening
+	e.awaited.Add(1)
+	settled := sync.OnceFunc(e.loaded)
 	e.work.Go(func() {
+		defer settled()
 		var state *pstate.State
 		err := e.retry(e.ctx, "load partition state", func(ctx context.Context) (err error) {
-			state, err = e.loadState(ctx, head)
+			if state, err = e.loadState(ctx, head); err != nil && errors.Is(readError(err), ErrCorrupt) {
+				settled() // damage is tried again like everything, but nobody need wait for it
+			}
 			return err
 		})
 		if err != nil {
@@ -390,3 +397,14 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		p.wakeLocked()
 	})
 }
+
+// loaded counts a partition as one that nobody need wait for any more.
+func (e *Engine) loaded() {
+	if e.awaited.Add(-1) == 0 && e.ctx.Err() == nil {
+		e.log.Info("what a restore left in the bucket is loaded", "took", e.deps.Now().Sub(e.openedAt).Round(time.Millisecond))
+	}
+}
+
+// Awaited counts partitions that answer nothing yet and will soon: their state is being read from
+// the bucket, after a restore. A partition whose state is damaged is not counted.
+func (e *Engine) Awaited() int { return int(e.awaited.Load()) }

@@ -83,6 +83,32 @@ func Open(ctx context.Context, cfg Config, deps Deps) *Coordinator {
 	return c
 }
 
+// Loading counts the partitions of __consumer_offsets whose groups answer nothing yet and will soon.
+// One whose log cannot be read for now (the object store is away, or it is damaged) is not counted.
+func (c *Coordinator) Loading() (partitions int) {
+	set, _, err := c.open()
+	if err != nil {
+		return 0 // no group was ever used
+	}
+	for _, s := range set.shards {
+		if s != nil && s.loading() {
+			partitions++
+		}
+	}
+	return partitions
+}
+
+func (s *shard) loading() bool {
+	select {
+	case <-s.loaded:
+		return false
+	case <-s.ended:
+		return false
+	default:
+		return !s.stuck.Load()
+	}
+}
+
 // Close answers everybody who waits with ErrNotCoordinator and returns when nothing runs any more. It may be called twice.
 func (c *Coordinator) Close() {
 	c.mu.Lock()

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -34,6 +35,9 @@ func (s *shard) load(ctx context.Context) error {
 		}
 		if err == nil {
 			break
+		}
+		if !errors.Is(err, storage.ErrNotReady) {
+			s.stuck.Store(true)
 		}
 		if pause == loadRetryFirst || pause == loadRetryLast { // seen at once, and not in a flood
 			s.log.Warn("groups are not loaded yet; trying again", "err", err)

@@ -18,6 +18,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicemq/sluice/broker/group"
@@ -35,6 +36,7 @@ type shard struct {
 	work   chan func()   // run by the loop, in order
 	loaded chan struct{} // closed when the loop takes work
 	ended  chan struct{} // closed when it takes no more
+	stuck  atomic.Bool   // loading has failed for a reason that may last
 
 	// All below belongs to the loop.
 	machine    *group.Shard
