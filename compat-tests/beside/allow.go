@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Exchange is one request of a script at one version, and where its two answers differ.
+// Exchange is one request of a script at one version, and where the two answers to it differ.
 type Exchange struct {
 	API         string
 	Version     int16
@@ -18,12 +18,13 @@ type Exchange struct {
 
 func (e Exchange) String() string { return fmt.Sprintf("%s v%d, %s", e.API, e.Version, e.Step) }
 
-// Row is a difference that is meant:
+// Row is an intended difference:
 //
 //	| id | API | versions | when | field | here | Kafka | why |
 //
-// when names steps of the script, * any; field names places, [] any element and * anything. here and Kafka are the values
-// of the first field, * any; the others follow from it, and are excused where it differs so.
+// when names steps of the script; * is any step. field names places in the answer; [] is any
+// element and * anything. here and Kafka are the values of the first field; * is any value. The
+// other fields follow from the first: they are excused where the first one differs in this way.
 type Row struct {
 	ID, API   string
 	Low, High int16
@@ -37,10 +38,10 @@ type Row struct {
 	seen        map[int16]bool
 }
 
-// List is the allow-list.
+// List is the list of intended differences.
 type List []*Row
 
-// columns are those of the tables that are read; tables with other ones are prose.
+// columns are those of the tables that are read. Tables with other columns are prose.
 var columns = []string{"id", "API", "versions", "when", "field", "here", "Kafka", "why"}
 
 // Parse reads the tables of a page.
@@ -121,7 +122,8 @@ func pattern(field string) *regexp.Regexp {
 	return regexp.MustCompile("^" + strings.ReplaceAll(quoted, `\*`, ".*") + "$")
 }
 
-// Unexplained leaves of an exchange's differences those that no row explains, and remembers which rows explained something.
+// Unexplained returns the differences of an exchange that no row explains, and remembers which rows
+// explained something.
 func (l List) Unexplained(e Exchange) []Difference {
 	rest := e.Differences
 	for _, r := range l {
@@ -130,8 +132,8 @@ func (l List) Unexplained(e Exchange) []Difference {
 	return rest
 }
 
-// explain drops what the row explains. Every row is shown all differences, so that
-// a row is never idle only because another one came first.
+// explain drops what the row explains. Every row is shown all differences, so that a row is never
+// idle only because another row came first.
 func (r *Row) explain(e Exchange, rest []Difference) []Difference {
 	if e.API != r.API || e.Version < r.Low || e.Version > r.High {
 		return rest
@@ -165,7 +167,7 @@ func (r *Row) covers(d Difference) bool {
 	return false
 }
 
-// Idle tells what the list says and no exchange showed.
+// Idle returns the rows that no exchange showed.
 func (l List) Idle() []string {
 	var idle []string
 	for _, r := range l {

@@ -22,7 +22,8 @@ func metadata(edit func(*kmsg.MetadataResponse)) *kmsg.MetadataResponse {
 	return r
 }
 
-// TestDiff: two brokers that answer the same but for ids, ports and the order of a hash table do not differ; anything else shows.
+// TestDiff: two brokers whose answers differ only in ids, ports and the order of a hash table do
+// not differ. Anything else shows.
 func TestDiff(t *testing.T) {
 	here := Side{Addr: "127.0.0.1:9092", Topics: map[[16]byte]string{{1}: "a", {2}: "b"}}
 	kafka := Side{Addr: "127.0.0.1:9093", Topics: map[[16]byte]string{{3}: "a", {4}: "b"}}
@@ -59,7 +60,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// TestTimes: two recent times are the same, an old one stands as it is.
+// TestTimes: two recent times are the same, and an old one is compared as it is.
 func TestTimes(t *testing.T) {
 	tree := func(at int64) *Node {
 		r := kmsg.NewPtrProduceResponse()
@@ -92,7 +93,8 @@ func exchange(api string, version int16, step string, d ...Difference) Exchange 
 	return Exchange{API: api, Version: version, Step: step, Differences: d}
 }
 
-// TestList: a row explains its own difference and what follows from it, nothing else; what a row says and nobody saw is told.
+// TestList: a row explains its own difference and what follows from it, and nothing else. A row
+// that no exchange showed is reported.
 func TestList(t *testing.T) {
 	code, offset := Difference{"Topics[a].ErrorCode", "1", "2"}, Difference{"Topics[a].BaseOffset", "-1", "7"}
 	for name, c := range map[string]struct {

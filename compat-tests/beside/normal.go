@@ -16,17 +16,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What has to differ between two brokers, by the name of the field, and what it is compared as.
+// The fields that must differ between two brokers, by name, and how they are compared.
 var (
-	// texts are compared for being there: null, empty or some text.
+	// texts are compared only for being null, empty or some text.
 	texts = set("ErrorMessage", "Documentation")
-	// given are values that the broker chose: compared for being there (zero and below stand as they are).
+	// given are values that the broker chose. They are compared only for being there (values of
+	// zero and below are compared as they are).
 	given = set("ClusterID", "ProducerID", "LogDir", "Dir", "TotalBytes", "UsableBytes", "SessionID", "FinalizedFeaturesEpoch")
 	// times are compared as "now" if they lie in the last hour.
 	times = set("LogAppendTime", "Timestamp", "CommitTimestamp", "FirstTimestamp", "MaxTimestamp", "LastTimestamp", "StartTimestamp")
-	// uuid is what brokers put behind a client's name to make a member id.
+	// uuid is what brokers append to a client's name to make a member id.
 	uuid = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	// unordered are lists that Apache Kafka answers in the order of a hash table.
+	// unordered are lists that Apache Kafka returns in the order of a hash table.
 	unordered = set(
 		"ApiVersionsResponseApiKey", "ApiVersionsResponseSupportedFeature", "ApiVersionsResponseFinalizedFeature",
 		"ProduceResponseTopic", "ProduceResponseTopicPartition", "MetadataResponseTopic", "OffsetCommitResponseTopic",
@@ -35,7 +36,7 @@ var (
 		"CreateTopicsResponseTopicConfig", "DescribeConfigsResponseResourceConfig",
 		"DescribeLogDirsResponseDirTopic", "DescribeLogDirsResponseDirTopicPartition",
 	)
-	// keys name an element of a list, the first one that it has.
+	// keys name an element of a list: the first of them that the element has.
 	keys = []string{"Topic", "TopicID", "Partition", "Group", "ResourceName", "Name", "Feature", "Key", "ApiKey", "NodeID", "MemberID", "Dir"}
 )
 
@@ -47,13 +48,13 @@ func set(names ...string) map[string]bool {
 	return m
 }
 
-// Side is one of the two brokers: what its answers have to be read by.
+// Side is what is needed to read the answers of one of the two brokers.
 type Side struct {
 	Addr   string              // where it listens
 	Topics map[[16]byte]string // topic ids
 }
 
-// Tree is an answer without what has to differ.
+// Tree returns an answer without what must differ.
 func (s *Side) Tree(resp kmsg.Response) *Node {
 	return s.node("", reflect.ValueOf(resp).Elem())
 }
@@ -86,7 +87,8 @@ func (s *Side) node(name string, v reflect.Value) *Node {
 	}
 }
 
-// special gives the nodes of fields that are not compared as they stand; nil for all others.
+// special returns the nodes of fields that are not compared as they are, or nil for all other
+// fields.
 func (s *Side) special(name string, v reflect.Value) *Node {
 	switch {
 	case v.Kind() == reflect.Pointer && v.IsNil():
@@ -109,7 +111,7 @@ func (s *Side) special(name string, v reflect.Value) *Node {
 	return nil
 }
 
-// maybe is a leaf that shows its value unless there is something to be hidden.
+// maybe is a leaf that shows its value, unless hide says that the value is to be hidden.
 func maybe(name, instead string, v reflect.Value, hide func(reflect.Value) bool) *Node {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
@@ -126,7 +128,7 @@ func isNow(millis int64) bool {
 }
 
 func (s *Side) port() string {
-	_, port, _ := net.SplitHostPort(s.Addr) // an address that was listened on
+	_, port, _ := net.SplitHostPort(s.Addr) // an address that is listened on
 	return port
 }
 
@@ -188,7 +190,8 @@ func (s *Side) list(name string, v reflect.Value) *Node {
 func elementKey(e *Node, i int) string {
 	for _, k := range keys {
 		c := e.child(k)
-		if c == nil || c.Value == "none" || c.Value == "null" || c.Value == `""` && k == "Topic" { // perhaps it has an id
+		// Another key, such as the id, may name the element.
+		if c == nil || c.Value == "none" || c.Value == "null" || c.Value == `""` && k == "Topic" {
 			continue
 		}
 		return strings.TrimPrefix(strings.Trim(c.Value, `"`), "id of ")
@@ -196,7 +199,8 @@ func elementKey(e *Node, i int) string {
 	return strconv.Itoa(i)
 }
 
-// batches is what is compared of record data: every field of every batch, the records as their bytes.
+// batches is what is compared of record data: every field of every batch, and the bytes of the
+// records.
 func batches(name string, raw []byte) *Node {
 	switch {
 	case raw == nil:

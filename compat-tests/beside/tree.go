@@ -8,7 +8,7 @@ import (
 // Node is a part of an answer: a value, or a record or list of further nodes.
 type Node struct {
 	Name     string
-	Value    string // of a leaf; "null" and "[]" are those of lists that hold nothing
+	Value    string // of a leaf; "null" and "[]" are lists without elements
 	Children []*Node
 }
 
@@ -42,8 +42,8 @@ func (n *Node) draw(b *strings.Builder, depth int) {
 	}
 }
 
-// Difference is a place where two answers are not the same. A part that only one
-// of them has is one difference, "absent" against "present".
+// Difference is a place where two answers differ. A part that only one of them has is one
+// difference, "absent" against "present".
 type Difference struct {
 	Path        string // Topics[plain].Partitions[0].ErrorCode
 	Here, Kafka string
@@ -82,10 +82,10 @@ func diff(list []Difference, path string, here, kafka *Node) []Difference {
 	return list
 }
 
-// show is a node's value; that of a list with something in it is the number of its elements.
+// show returns a node's value. For a list that is not empty, that is the number of its elements.
 func show(n *Node) string {
 	if n.Value == "" && len(n.Children) > 0 {
-		return fmt.Sprintf("%d elements", len(n.Children)-1) // the order is one of them
+		return fmt.Sprintf("%d elements", len(n.Children)-1) // the order is one of the children
 	}
 	return n.Value
 }

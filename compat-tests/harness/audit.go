@@ -12,8 +12,8 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// Auditor reads everything there is over raw connections and writes down what
-// it is shown: each batch with its checksum, each statement about ends.
+// Auditor reads everything that a broker has, over raw connections, and records what it is shown:
+// each batch with its checksum, and each statement about ends.
 type Auditor struct {
 	Addr string
 	H    *history.History
@@ -22,8 +22,8 @@ type Auditor struct {
 // fetchBytes is how much the auditor asks for at once.
 const fetchBytes = 4 << 20
 
-// Sweep reads a partition from log start to the high watermark that it has at
-// the beginning. Errors that a broker may answer while it recovers are asked again until the limit.
+// Sweep reads a partition from its log start to the high watermark that it has at the beginning. If
+// the broker answers an error that is legal while it recovers, Sweep asks again until the limit.
 func (a *Auditor) Sweep(p history.Partition, limit time.Duration) (history.Sweep, error) {
 	var s history.Sweep
 	err := Until(limit, func() (err error) {
@@ -95,7 +95,7 @@ func (a *Auditor) told(p history.Partition, invoke time.Duration, high, stable, 
 	a.H.Told(history.Bounds{Partition: p, Invoke: invoke, Complete: a.H.Now(), HighWatermark: high, LastStable: stable, LogStart: start, LeaderEpoch: epoch})
 }
 
-// read fetches once and records what came; it gives the offset after it.
+// read fetches once and records what it is shown. It returns the offset after that.
 func (a *Auditor) read(c *Conn, p history.Partition, from int64, sweep int) (int64, error) {
 	invoke := a.H.Now()
 	got, err := c.fetch(p.Topic, p.Index, from, fetchBytes)
@@ -119,8 +119,8 @@ func (a *Auditor) read(c *Conn, p history.Partition, from int64, sweep int) (int
 	return from, nil
 }
 
-// Follow tails partitions until ctx ends, whatever happens to the broker, and
-// asks for their ends in between. Errors of a dying broker are not its business.
+// Follow reads the tails of partitions until ctx ends, whatever happens to the broker, and asks for
+// their ends from time to time. It ignores errors of a dying broker.
 func (a *Auditor) Follow(ctx context.Context, parts []history.Partition) {
 	next := make(map[history.Partition]int64)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -159,7 +159,7 @@ func (a *Auditor) followOnce(ctx context.Context, parts []history.Partition, nex
 	}
 }
 
-// ProducerID asks for a fresh producer id.
+// ProducerID asks for a new producer id.
 func ProducerID(addr string) (id int64, epoch int16, err error) {
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.SetVersion(4)

@@ -22,15 +22,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	43 8 producer id · 51 2 producer epoch · 53 4 base sequence · 57 4 record count · 61 records
 const batchHeaderBytes = 61
 
-// numbered says which idempotent producer sends a batch, and where in its sequence; id -1: none.
+// numbered says which idempotent producer sends a batch, and where in its sequence. id -1 is a
+// producer without idempotence.
 type numbered struct {
 	id       int64
 	epoch    int16
 	sequence int32
 }
 
-// encodeBatch makes a batch without compression, written here so that the
-// harness does not lean on any client's encoder.
+// encodeBatch makes a batch without compression. It is written here so that the harness does not
+// depend on the encoder of any client.
 func encodeBatch(values [][]byte, who numbered, now int64) []byte {
 	b := make([]byte, batchHeaderBytes)
 	for i, v := range values {
@@ -62,14 +63,14 @@ func appendRecord(b []byte, delta int64, value []byte) []byte {
 	return append(binary.AppendVarint(b, int64(len(r))), r...)
 }
 
-// rawRecord is a record as it stands in a batch.
+// rawRecord is a record as it is in a batch.
 type rawRecord struct {
 	Offset     int64
 	Key, Value []byte
 }
 
-// decodeBatches cuts an answer's bytes into batches; an incomplete last one is
-// left out, as any client does.
+// decodeBatches cuts the bytes of an answer into batches. It leaves out an incomplete last one, as
+// any client does.
 func decodeBatches(raw []byte) ([]history.Batch, [][]rawRecord, error) {
 	var batches []history.Batch
 	var contents [][]rawRecord
@@ -107,7 +108,7 @@ func decodeBatch(raw []byte) (history.Batch, []rawRecord, error) {
 		return b, nil, fmt.Errorf("batch at %d has magic %d", b.Base, raw[16])
 	}
 	if !b.CRCOK {
-		return b, nil, nil // what is in it means nothing
+		return b, nil, nil // the content has no meaning
 	}
 	body, err := kgo.DefaultDecompressor().Decompress(raw[batchHeaderBytes:], kgo.CompressionCodecType(attributes&7))
 	if err != nil {
@@ -161,7 +162,7 @@ func decodeRecord(r []byte, base int64) (rawRecord, error) {
 	return rawRecord{base + delta, key, value}, err
 }
 
-// field cuts a length and that many bytes; -1 is null.
+// field cuts off a length and that many bytes. Length -1 is null.
 func field(r []byte) (content, rest []byte, err error) {
 	length, n := binary.Varint(r)
 	if n <= 0 || length > int64(len(r)-n) {
@@ -173,10 +174,11 @@ func field(r []byte) (content, rest []byte, err error) {
 	return r[n : n+int(length)], r[n+int(length):], nil
 }
 
-// valueHeaderBytes is the id in front of every value that the harness makes up.
+// valueHeaderBytes is the size of the id at the start of every value that the harness makes.
 const valueHeaderBytes = 16
 
-// Value makes a value of the given size that carries its id; the rest follows from the id.
+// Value makes a value of the given size that carries its id. The rest of the value follows from the
+// id.
 func Value(id history.ID, size int) []byte {
 	v := make([]byte, max(size, valueHeaderBytes))
 	binary.BigEndian.PutUint64(v, id.Client)
@@ -189,7 +191,7 @@ func Value(id history.ID, size int) []byte {
 	return v
 }
 
-// idOf reads the id in a value; the zero id, which nobody sends, if there is none.
+// idOf reads the id in a value. If there is none, it returns the zero id, which nobody sends.
 func idOf(value []byte) history.ID {
 	if len(value) < valueHeaderBytes {
 		return history.ID{}
@@ -197,7 +199,7 @@ func idOf(value []byte) history.ID {
 	return history.ID{Client: binary.BigEndian.Uint64(value), Counter: binary.BigEndian.Uint64(value[8:])}
 }
 
-// Hash sums up key and value.
+// Hash is a hash of key and value.
 func Hash(key, value []byte) uint64 {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d:", len(key))

@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// startLimit is how long any broker may take to serve. Generous: what a start
-// should take is measured by the start benchmark.
+// startLimit is how long any broker may take to serve. It is generous: the start benchmark measures
+// how long a start should take.
 const startLimit = 60 * time.Second
 
 // Config describes a broker under test.
 type Config struct {
 	Dir    string            // data directory
 	Bucket string            // URL; "" for the default inside Dir
-	Env    map[string]string // SLUICE_… budgets and intervals, credentials
+	Env    map[string]string // SLUICE_… budgets and intervals, and credentials
 
-	Properties map[string]string // more server.properties; Apache Kafka only
+	Properties map[string]string // further lines of server.properties; for Apache Kafka only
 }
 
-// Broker is one broker of a test: a directory and a port, and the process that
-// serves them at the moment.
+// Broker is one broker of a test: a directory, a port, and the process that serves them at the
+// moment.
 type Broker struct {
 	Config
 	Addr string
@@ -39,7 +39,7 @@ type Broker struct {
 	starts   int
 }
 
-// Sluice prepares a broker of the binary under test; Start starts it.
+// Sluice prepares a broker of the binary under test. Start starts it.
 func Sluice(t testing.TB, c Config) *Broker {
 	t.Helper()
 	b := &Broker{Config: c, Addr: fmt.Sprintf("127.0.0.1:%d", FreePort(t)), t: t, ready: "listening"}
@@ -55,7 +55,7 @@ func Sluice(t testing.TB, c Config) *Broker {
 	return b
 }
 
-// Binary is the program under test: $SLUICE_BIN, or bin/sluice of this tree.
+// Binary returns the program under test: $SLUICE_BIN, or bin/sluice of this tree.
 func Binary(t testing.TB) string {
 	t.Helper()
 	bin := os.Getenv("SLUICE_BIN")
@@ -68,7 +68,7 @@ func Binary(t testing.TB) string {
 	return bin
 }
 
-// root is the folder above the compat-tests module.
+// root returns the folder above the compat-tests module.
 func root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -106,7 +106,7 @@ func (b *Broker) TryStart() error {
 // AwaitReady waits until a launched process serves.
 func (b *Broker) AwaitReady() error { return b.process.awaitReady(startLimit) }
 
-// Start is TryStart; failing ends the test.
+// Start is TryStart, but a failure ends the test.
 func (b *Broker) Start() {
 	b.t.Helper()
 	if err := b.TryStart(); err != nil {
@@ -117,7 +117,7 @@ func (b *Broker) Start() {
 // Kill is kill -9.
 func (b *Broker) Kill() { b.process.Kill() }
 
-// Stop is SIGTERM; the broker has to be gone, with the exit code of a clean stop, within the limit.
+// Stop sends SIGTERM. The broker must end within the limit, with the exit code of a clean stop.
 func (b *Broker) Stop(limit time.Duration) time.Duration {
 	b.t.Helper()
 	took, err := b.process.Stop(limit)
@@ -127,10 +127,10 @@ func (b *Broker) Stop(limit time.Duration) time.Duration {
 	return took
 }
 
-// Process is the current process.
+// Process returns the current process.
 func (b *Broker) Process() *Process { return b.process }
 
-// cleanup ends what still runs and, for a failed test, shows the last words.
+// cleanup ends the process if it still runs. For a failed test it shows the end of the output.
 func (b *Broker) cleanup() {
 	if b.process == nil {
 		return
@@ -141,7 +141,7 @@ func (b *Broker) cleanup() {
 	}
 }
 
-// environ is this process's environment without any SLUICE_ setting, and env.
+// environ is the environment of this process without any SLUICE_ setting, plus env.
 func environ(env map[string]string) []string {
 	list := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "SLUICE_") })
 	for _, k := range slices.Sorted(maps.Keys(env)) {
@@ -150,8 +150,8 @@ func environ(env map[string]string) []string {
 	return list
 }
 
-// Run runs the binary under test with other arguments to its end, e.g. for
-// `sluice restore`, and gives what it printed.
+// Run runs the binary under test to its end with other arguments, for example `sluice restore`, and
+// returns what it printed.
 func Run(t testing.TB, env map[string]string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command(Binary(t), args...)

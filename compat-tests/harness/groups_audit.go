@@ -11,7 +11,7 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// GroupAuditor asks a broker about groups over raw connections and writes down what it is told.
+// GroupAuditor asks a broker about groups over raw connections and records the answers.
 type GroupAuditor struct {
 	Addr   string
 	H      *history.Groups
@@ -86,7 +86,8 @@ func (a *GroupAuditor) Committed(c *Conn, group string) ([]int64, error) {
 	return offsets, nil
 }
 
-// Assigned is nil if the group is stable with so many members, and each partition has one owner.
+// Assigned returns nil if the group is stable with the given number of members and each partition
+// has one owner.
 func (a *GroupAuditor) Assigned(group string, members int) error {
 	c, err := Dial(a.Addr)
 	if err != nil {
@@ -96,7 +97,7 @@ func (a *GroupAuditor) Assigned(group string, members int) error {
 	return a.owned(c, group, members)
 }
 
-// Settled is nil if besides all that was written is committed.
+// Settled returns nil if the group is assigned and has committed everything that was written.
 func (a *GroupAuditor) Settled(group string, members int) error {
 	c, err := Dial(a.Addr)
 	if err != nil {

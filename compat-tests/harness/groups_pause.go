@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// Pause stops a process of its own as if its machine slept; Resume lets it go on.
+// Pause stops a program that is a process of its own, as if its machine slept. Resume lets it go
+// on.
 func (p *Program) Pause(t testing.TB) { p.stopped(t, syscall.SIGSTOP) }
 
 // Resume ends a Pause.
@@ -18,7 +19,7 @@ func (p *Program) stopped(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// Ended reports that the program is gone.
+// Ended reports that the program has ended.
 func (p *Program) Ended() bool {
 	select {
 	case <-p.exited:

@@ -13,9 +13,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// RawMember is a group member on raw connections that does what no stock client does: it marks every commit, sends
-// two at a time that race each other, repeats what was answered, and tries to commit in a generation that is over.
-// It shares partitions out by range when it leads.
+// RawMember is a member of a group on raw connections that does what no stock client does: it marks
+// every commit, sends two commits at a time that race each other, repeats commits that were
+// answered, and tries to commit in a generation that is over. As a leader it assigns partitions in
+// ranges.
 type RawMember struct {
 	Addr, Group, Topic string
 	Count              int32  // partitions of the topic
@@ -30,13 +31,14 @@ type RawMember struct {
 	main, side *Conn
 }
 
-// rawStep is how often a raw member reads, commits and sends a heartbeat.
+// rawStep is the interval in which a raw member reads, commits and sends a heartbeat.
 const rawStep = 50 * time.Millisecond
 
-// Run takes part until ctx ends; then it is gone without a word.
+// Run takes part until ctx ends. Then it goes away without leaving the group.
 func (m *RawMember) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		_ = m.session(ctx) // a lost connection: it comes again, as the member it was
+		// After a lost connection it comes back as the same member.
+		_ = m.session(ctx)
 		select {
 		case <-ctx.Done():
 		case <-time.After(rawStep):
@@ -67,7 +69,7 @@ func (m *RawMember) session(ctx context.Context) (err error) {
 	return nil
 }
 
-// life is one generation: until it is over, or the connection is.
+// life is one generation. It ends when the generation or the connection does.
 func (m *RawMember) life(ctx context.Context) error {
 	if err := m.join(); err != nil {
 		return err
@@ -158,7 +160,7 @@ func (m *RawMember) sync(joined *kmsg.JoinGroupResponse) error {
 	return m.resume()
 }
 
-// share gives each member a run of partitions.
+// share gives each member a range of partitions.
 func (m *RawMember) share(members []kmsg.JoinGroupResponseMember) (plan []kmsg.SyncGroupRequestGroupAssignment) {
 	slices.SortFunc(members, func(a, b kmsg.JoinGroupResponseMember) int { return cmp.Compare(a.MemberID, b.MemberID) })
 	n := int32(len(members))
@@ -177,7 +179,7 @@ func (m *RawMember) share(members []kmsg.JoinGroupResponseMember) (plan []kmsg.S
 	return plan
 }
 
-// resume goes on where the group was.
+// resume continues from the offsets that the group has committed.
 func (m *RawMember) resume() error {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.SetVersion(7)
@@ -221,10 +223,10 @@ func (m *RawMember) read() (moved bool, err error) {
 	return moved, nil
 }
 
-// commit commits its positions, and sometimes does what it should not or need not.
+// commit commits its positions, and sometimes does what it should not or need not do.
 func (m *RawMember) commit() error {
 	switch m.Rand.IntN(8) {
-	case 0: // two race: either may be the last
+	case 0: // two commits race: either may be the last
 		if err := m.side.Send(m.commitRequest(m.generation)); err != nil {
 			return err
 		}
@@ -233,10 +235,11 @@ func (m *RawMember) commit() error {
 			return sideErr
 		}
 		return err
-	case 1: // in a generation that is over
+	case 1: // a commit in a generation that is over
 		err := m.committed(m.main, m.generation-1)
 		if err == nil {
-			return fmt.Errorf("group %s: a commit in generation %d was accepted", m.Group, m.generation-1) // the history says so too
+			// The history reports it too.
+			return fmt.Errorf("group %s: a commit in generation %d was accepted", m.Group, m.generation-1)
 		}
 		if !errors.Is(err, kerr.IllegalGeneration) {
 			return err

@@ -14,31 +14,32 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// tapReader turns one member's requests and answers into the history of its group.
+// tapReader turns the requests and answers of one member into the history of its group.
 type tapReader struct {
 	h     *history.Groups
 	group string
 
 	mu    sync.Mutex
-	names map[[16]byte]string  // topics, as Metadata told
-	from  map[fetchPlace]int64 // where the member last asked to read; a fetch session keeps what it does not repeat
+	names map[[16]byte]string // topics, as Metadata named them
+	// Where the member last asked to read; a fetch session keeps offsets that are not repeated.
+	from map[fetchPlace]int64
 }
 
-// fetchPlace is a partition by whichever name the request uses.
+// fetchPlace is a partition under the name or id that the request uses.
 type fetchPlace struct {
 	topic string
 	id    [16]byte
 	index int32
 }
 
-// noted is what a request was, and when.
+// noted is a request and when it was sent.
 type noted struct {
 	req     kmsg.Request
 	invoke  time.Duration
 	commits []*history.Commit // one for each partition, in order
 }
 
-// interesting tells the APIs that a tap decodes; all else passes as it is.
+// interesting reports whether a tap decodes an API. All others pass through unread.
 func interesting(key int16) bool {
 	switch kmsg.Key(key) {
 	case kmsg.Fetch, kmsg.Metadata, kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.FindCoordinator, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.DescribeCluster:
@@ -84,7 +85,7 @@ func position(offset int64, metadata *string) history.Position {
 	return p
 }
 
-// owner names a member over its lives, if it has a name for them.
+// owner is a name for a member over several lives, if it has one.
 func owner(member string, instance *string) string {
 	if instance != nil {
 		return "static " + *instance
@@ -111,7 +112,7 @@ func (r *tapReader) fetching(req *kmsg.FetchRequest) {
 	}
 }
 
-// abandoned is called when no answer will come: the broker is gone.
+// abandoned is called when no answer will come, because the broker has died.
 func (r *tapReader) abandoned(n noted) {
 	now := r.h.Now()
 	for _, c := range n.commits {
@@ -179,14 +180,14 @@ func (r *tapReader) synced(req *kmsg.SyncGroupRequest, resp *kmsg.SyncGroupRespo
 	}
 	parts, err := assignedTo(resp.MemberAssignment)
 	if err != nil {
-		return // a leader's own mistake; its group does not settle
+		return // the leader made a mistake; its group does not settle
 	}
 	r.h.Assigned(history.Assignment{
 		Group: r.group, Generation: req.Generation, Owner: owner(req.MemberID, req.InstanceID), Partitions: parts, Invoke: invoke, Complete: now,
 	})
 }
 
-// assignedTo reads what a leader gave a member; nothing for a member that it gave nothing.
+// assignedTo reads what a leader assigned to a member: nothing, if the leader left the member out.
 func assignedTo(raw []byte) (parts []history.Partition, err error) {
 	if len(raw) == 0 {
 		return nil, nil
@@ -203,7 +204,8 @@ func assignedTo(raw []byte) (parts []history.Partition, err error) {
 	return parts, nil
 }
 
-// fetched: what a member was given begins where it asked to read, though a batch may begin before.
+// fetched records what a member was given. It begins where the member asked to read, although a
+// batch may begin before.
 func (r *tapReader) fetched(resp *kmsg.FetchResponse, now time.Duration) {
 	var given []history.Delivery
 	for _, t := range resp.Topics {
@@ -221,7 +223,7 @@ func (r *tapReader) fetched(resp *kmsg.FetchResponse, now time.Duration) {
 	r.h.Delivered(given...)
 }
 
-// batchSpan gives the first and the last offset in whole batches.
+// batchSpan returns the first and the last offset in the whole batches of raw.
 func batchSpan(raw []byte) (first, last int64, ok bool) {
 	first = math.MaxInt64
 	for len(raw) >= batchHeaderBytes {

@@ -15,9 +15,10 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// Tap stands between one member of a group and the broker and writes down what the two say of
-// the group, whatever client the member is. The broker's addresses in answers become the tap's, so that
-// no connection goes past it. It can hold a member's words back (Freeze) and cut its connections.
+// Tap stands between one member of a group and the broker, and records what the two say about the
+// group, whatever client the member is. It replaces the broker's addresses in answers by its own,
+// so that no connection bypasses it. It can hold back what is sent (Freeze) and cut the
+// connections.
 type Tap struct {
 	Addr string
 
@@ -30,11 +31,11 @@ type Tap struct {
 
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
-	thaw   chan struct{} // closed while words pass
+	thaw   chan struct{} // closed while nothing is held back
 	closed bool
 }
 
-// Wire is what all taps of one broker share: the history, and a place to wait for words.
+// Wire is what all taps of one broker share: the history, and channels to wait for requests.
 type Wire struct {
 	H *history.Groups
 
@@ -42,10 +43,11 @@ type Wire struct {
 	awaits map[int16][]chan struct{}
 }
 
-// NewWire makes a wire that writes into h.
+// NewWire makes a wire that records into h.
 func NewWire(h *history.Groups) *Wire { return &Wire{H: h, awaits: make(map[int16][]chan struct{})} }
 
-// Next gives a channel that closes when a tap has just handed the next request of an API to the broker.
+// Next returns a channel that closes when a tap has just handed the next request of an API to the
+// broker.
 func (w *Wire) Next(key kmsg.Key) <-chan struct{} {
 	ch := make(chan struct{})
 	w.mu.Lock()
@@ -63,7 +65,7 @@ func (w *Wire) passed(key int16) {
 	delete(w.awaits, key)
 }
 
-// NewTap starts a tap for a member of the group; it ends with the test.
+// NewTap starts a tap for a member of the group. It ends with the test.
 func NewTap(t testing.TB, w *Wire, broker, group string) *Tap {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -90,7 +92,7 @@ func (p *Tap) Close() {
 	p.work.Wait()
 }
 
-// Cut closes the connections that there are.
+// Cut closes the connections that are open.
 func (p *Tap) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,7 +101,8 @@ func (p *Tap) Cut() {
 	}
 }
 
-// Freeze holds everything back, in both directions, until Thaw: the member and the broker both look paused to each other.
+// Freeze holds everything back, in both directions, until Thaw. The member and the broker look
+// paused to each other.
 func (p *Tap) Freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,7 +140,7 @@ func (p *Tap) accept() {
 	}
 }
 
-// keep remembers a connection for Cut; false: it is too late.
+// keep remembers a connection for Cut. It returns false if the tap is closed already.
 func (p *Tap) keep(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,7 +155,7 @@ func (p *Tap) forget(c net.Conn) {
 	delete(p.conns, c)
 }
 
-// tapConn is one connection of the member, and the one to the broker behind it.
+// tapConn is a connection of the member, and the connection to the broker behind it.
 type tapConn struct {
 	*Tap
 	client, broker net.Conn
@@ -187,14 +190,14 @@ func (p *Tap) serve(client net.Conn) {
 	c.check(c.answers())
 }
 
-// check ends the test for bytes that the tap cannot read: without them the history is not whole.
+// check ends the test if the tap cannot read some bytes, since the history would not be complete.
 func (c *tapConn) check(err error) {
 	if errors.Is(err, errTap) {
 		c.t.Errorf("tap of group %s: %v", c.reader.group, err)
 	}
 }
 
-// errTap is a failure of the tap, as opposed to a connection that ended.
+// errTap is a failure of the tap itself, as opposed to a connection that ended.
 var errTap = errors.New("tap")
 
 // requests hands requests on to the broker.
@@ -243,7 +246,7 @@ func (c *tapConn) note(body []byte) (key int16, err error) {
 	return key, nil
 }
 
-// afterHeader skips the client id, and the tags of a flexible request, of which there are none.
+// afterHeader skips the client id, and the empty section of tags of a flexible request.
 func afterHeader(b []byte, flexible bool) ([]byte, error) {
 	if len(b) < 2 {
 		return nil, fmt.Errorf("%w: header ends early", errTap)
@@ -259,7 +262,8 @@ func afterHeader(b []byte, flexible bool) ([]byte, error) {
 	return b[n:], nil
 }
 
-// answers hands answers on to the member. When the broker is gone, what it had not answered is in doubt.
+// answers hands answers on to the member. When the broker dies, the outcome of unanswered requests
+// is in doubt.
 func (c *tapConn) answers() error {
 	for {
 		frame, err := readFrame(c.broker)
@@ -269,7 +273,7 @@ func (c *tapConn) answers() error {
 			}
 			return err
 		}
-		<-c.gate() // what never reaches the member is not written down
+		<-c.gate() // an answer that never reaches the member is not recorded
 		frame, err = c.answer(frame)
 		if err != nil {
 			return err
@@ -280,8 +284,8 @@ func (c *tapConn) answers() error {
 	}
 }
 
-// abandon is called when the broker's end of the connection has closed. Only its death does that here, since
-// its time limits are far away: it has no answer to give any more.
+// abandon is called when the broker has closed its end of the connection. In these tests only its
+// death does that, since its time limits are long. It will give no answer any more.
 func (c *tapConn) abandon() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -291,7 +295,7 @@ func (c *tapConn) abandon() {
 	clear(c.pending)
 }
 
-// answer writes an answer down; addresses in it become the tap's.
+// answer records an answer and replaces addresses in it by the tap's.
 func (c *tapConn) answer(frame []byte) ([]byte, error) {
 	if len(frame) < 8 {
 		return nil, fmt.Errorf("%w: an answer of %d bytes", errTap, len(frame))
@@ -325,7 +329,8 @@ func (c *tapConn) answer(frame []byte) ([]byte, error) {
 	return out, nil
 }
 
-// redirect puts the tap in the place of the broker; false if the answer has no addresses.
+// redirect puts the tap in the place of the broker. It returns false if the answer has no
+// addresses.
 func (p *Tap) redirect(resp kmsg.Response) bool {
 	host, portText, _ := net.SplitHostPort(p.Addr)
 	n, _ := strconv.Atoi(portText)
@@ -339,7 +344,8 @@ func (p *Tap) redirect(resp kmsg.Response) bool {
 		for i := range r.Brokers {
 			r.Brokers[i].Host, r.Brokers[i].Port = host, port
 		}
-	case *kmsg.FetchResponse: // beside the error of a leader epoch that a restart has raised
+	// The answer names nodes beside an error about a leader epoch that a restart has raised.
+	case *kmsg.FetchResponse:
 		for i := range r.Brokers {
 			r.Brokers[i].Host, r.Brokers[i].Port = host, port
 		}
@@ -359,7 +365,7 @@ func (p *Tap) redirect(resp kmsg.Response) bool {
 	return true
 }
 
-// readFrame reads a request or an answer, its length included.
+// readFrame reads a request or an answer, including its length.
 func readFrame(c net.Conn) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(c, size[:]); err != nil {

@@ -39,7 +39,7 @@ func fill(t *testing.T, broker string, each int) {
 	}
 }
 
-// All that a stock client says of its group goes through its tap and is in the history.
+// Everything that a stock client says about its group goes through its tap and is in the history.
 func TestTap_StockClient(t *testing.T) {
 	w, p, broker := tapped(t)
 	fill(t, broker, 5)
@@ -77,7 +77,7 @@ func TestTap_StockClient(t *testing.T) {
 	}
 }
 
-// A raw member reads all, commits it, and is judged by its own words.
+// A raw member reads everything, commits it, and is judged by its own history.
 func TestTap_RawMember(t *testing.T) {
 	w, p, broker := tapped(t)
 	fill(t, broker, 5)
@@ -101,7 +101,7 @@ func TestTap_RawMember(t *testing.T) {
 	}
 }
 
-// refusedSome wants a raw member to have tried what must be refused.
+// refusedSome requires that a raw member has tried what must be refused.
 func refusedSome(h *history.Groups) error {
 	if c := h.Counts(); c.Refused == 0 || c.Committed == 0 {
 		return fmt.Errorf("no commit was refused, or none accepted: %+v", c)
@@ -109,7 +109,8 @@ func refusedSome(h *history.Groups) error {
 	return nil
 }
 
-// A frozen tap passes nothing; cut, its connections end; the death of the broker leaves a commit in doubt.
+// A frozen tap passes nothing. When the tap is cut, its connections end. The death of the broker
+// leaves a commit in doubt.
 func TestTap_Faults(t *testing.T) {
 	_, p, _ := tapped(t)
 	c, err := Dial(p.Addr)

@@ -26,7 +26,7 @@ func fake(t *testing.T, port int) *kfake.Cluster {
 	return c
 }
 
-// What the harness reports of a broker that behaves, it has made up.
+// The broker behaves, so any anomaly would be made up by the harness.
 func TestCrew_FindsNothingInAnHonestBroker(t *testing.T) {
 	port := FreePort(t)
 	c := fake(t, port)
@@ -61,7 +61,7 @@ func TestCrew_CatchesABrokerThatForgets(t *testing.T) {
 	}
 }
 
-// The decoder of the auditor reads what franz-go's clients write, in every codec.
+// The auditor's decoder reads what franz-go's clients write, in every codec.
 func TestAuditor_ReadsEveryCodec(t *testing.T) {
 	port := FreePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -129,7 +129,7 @@ func TestDecodeBatch_TellsDamage(t *testing.T) {
 	}
 }
 
-// Each fault of the proxy is what its name says, and Pass afterwards works again on the same port.
+// Each fault of the proxy does what its name says. Pass works again afterwards on the same port.
 func TestProxy_Faults(t *testing.T) {
 	backend, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -139,7 +139,8 @@ func TestProxy_Faults(t *testing.T) {
 	go srv.Serve(backend)
 	defer srv.Close()
 	p := NewProxy(t, backend.Addr().String())
-	// A connection of its own for each request: one that Set has closed may be found out only by the next request.
+	// Each request has a connection of its own, since a client may notice only with its next
+	// request that Set has closed the old one.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func(limit time.Duration) (string, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)

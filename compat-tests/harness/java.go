@@ -18,8 +18,8 @@ import (
 //go:embed desk/Desk.java
 var deskSource []byte
 
-// Java is one JVM with the class path of Apache Kafka, in which many programs
-// run, at the same time if one likes: starting a JVM for each costs a second or two.
+// Java is one JVM with the class path of Apache Kafka, in which many programs can run, also at the
+// same time. Starting a JVM for each would cost a second or two.
 type Java struct {
 	writing sync.Mutex
 	in      io.WriteCloser
@@ -29,7 +29,7 @@ type Java struct {
 	next  int64
 }
 
-// NewJava compiles the sources and starts a JVM with them; it ends with the test.
+// NewJava compiles the sources and starts a JVM with them. It ends with the test.
 func NewJava(t testing.TB, sources ...string) *Java {
 	t.Helper()
 	classpath, classes := kafkaClasspath(t), t.TempDir()
@@ -44,7 +44,8 @@ func NewJava(t testing.TB, sources ...string) *Java {
 	j := &Java{calls: make(map[int64]*Program)}
 	j.start(t, exec.Command(Tool(t, "java"), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
-		"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.consumer.internals.ConsumerCoordinator=info", // why it rebalances
+		// This logs why a consumer rebalances.
+		"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.consumer.internals.ConsumerCoordinator=info",
 		"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.Metadata=info",
 		"-cp", classes+string(os.PathListSeparator)+classpath, "Desk"))
 	return j
@@ -59,7 +60,8 @@ func kafkaClasspath(t testing.TB) string {
 	return strings.TrimSpace(string(classpath))
 }
 
-// ExecJava runs a main method in a JVM of its own, for tools that do their last work when theirs ends.
+// ExecJava runs a main method in a JVM of its own, for tools that do their last work when their JVM
+// ends.
 func ExecJava(t testing.TB, main string, args ...string) *Program {
 	t.Helper()
 	words := append([]string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", kafkaClasspath(t), main}, args...)
@@ -70,7 +72,7 @@ func javaName(main string, args []string) string {
 	return fmt.Sprintf("java %s %s", main[strings.LastIndexByte(main, '.')+1:], strings.Join(args, " "))
 }
 
-// start runs the JVM and the goroutine that hands its answers out.
+// start runs the JVM and the goroutine that distributes its answers.
 func (j *Java) start(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -91,15 +93,15 @@ func (j *Java) start(t testing.TB, cmd *exec.Cmd) {
 	go func() {
 		defer close(gone)
 		j.read(out)
-		_ = cmd.Wait() // killed by the clean-up, or its calls tell
+		_ = cmd.Wait() // killed by the clean-up, or its calls report the error
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // gone already is as good
+		_ = cmd.Process.Kill() // it may have ended already
 		<-gone
 	})
 }
 
-// answer is a line of the desk.
+// answer is one line from the desk, the program in the JVM.
 type answer struct {
 	ID   int64
 	Out  string
@@ -107,7 +109,7 @@ type answer struct {
 	Code *int
 }
 
-// read hands answers to their calls until the JVM is gone.
+// read hands answers to the calls that wait for them, until the JVM ends.
 func (j *Java) read(out io.Reader) {
 	lines := bufio.NewReader(out)
 	for {
@@ -117,7 +119,7 @@ func (j *Java) read(out io.Reader) {
 		}
 		var a answer
 		if json.Unmarshal(line, &a) != nil {
-			continue // something of the JVM itself
+			continue // printed by the JVM itself
 		}
 		j.hand(a)
 	}
@@ -144,7 +146,7 @@ func (j *Java) hand(a answer) {
 	}
 }
 
-// latin1 gives the bytes that the desk sent as characters.
+// latin1 returns the bytes that the desk sent as characters.
 func latin1(s string) []byte {
 	b := make([]byte, 0, len(s))
 	for _, r := range s {
@@ -175,7 +177,7 @@ func (j *Java) tell(request any) error {
 	if err != nil {
 		return err
 	}
-	j.writing.Lock() // not mu: answers are taken while the JVM is slow to read
+	j.writing.Lock() // not mu: answers are read while the JVM is slow to read
 	defer j.writing.Unlock()
 	_, err = j.in.Write(append(line, '\n'))
 	return err

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Kafka prepares a broker of Apache Kafka, which serves as oracle: what the
-// harness reports of it, the harness has made up.
+// Kafka prepares a broker of Apache Kafka. It serves as an oracle: an anomaly that the harness
+// reports about it is made up by the harness.
 func Kafka(t testing.TB, c Config) *Broker {
 	t.Helper()
 	classpath, err := os.ReadFile(filepath.Join(toolsDir(), "kafka.classpath"))
@@ -21,7 +21,7 @@ func Kafka(t testing.TB, c Config) *Broker {
 	}
 	java := Tool(t, "java")
 	b := &Broker{Config: c, Addr: fmt.Sprintf("127.0.0.1:%d", FreePort(t)), t: t, ready: "Kafka Server started"}
-	b.stopCode = 128 + 15 // the JVM's, of SIGTERM
+	b.stopCode = 128 + 15 // the JVM's exit code after SIGTERM
 	b.command = func(b *Broker) *exec.Cmd {
 		return exec.Command(java, "-Xmx512m", "-cp", strings.TrimSpace(string(classpath)),
 			"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.log.kafka.server=info", "kafka.Kafka", b.properties())
@@ -33,7 +33,7 @@ func Kafka(t testing.TB, c Config) *Broker {
 
 func (b *Broker) properties() string { return filepath.Join(b.Dir, "server.properties") }
 
-// format writes Kafka's configuration and makes its directory.
+// format writes Kafka's configuration and formats its directory.
 func (b *Broker) format(java, classpath, controller string) {
 	b.t.Helper()
 	conf := fmt.Sprintf(`process.roles=broker,controller

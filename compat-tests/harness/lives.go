@@ -14,17 +14,21 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// Lives makes one topic again and again under the same name, writes to it and reads it, whatever
-// happens to the broker. A new life begins empty, at offset 0, and holds what was written in it and nothing else.
+// Lives creates one topic again and again under the same name, writes to it and reads it, whatever
+// happens to the broker. Each life of the topic begins empty at offset 0, and holds what was
+// written in that life and nothing else.
 type Lives struct {
 	Addr    string
 	Topic   string
-	Configs []string // of every life: key, value, …
+	Configs []string // configs of every life: key, value, …
 	Seed    uint64
-	Count   atomic.Int64 // lives so far
+	Count   atomic.Int64 // number of lives so far
 
-	begun bool // this life's topic is there; false also where the end of the last one is in doubt
-	// Of this life, in the order of their sending: each was acknowledged, or is in doubt because its connection was lost.
+	// begun says that the topic of this life exists. It is false also if the end of the last life
+	// is in doubt.
+	begun bool
+	// The records of this life in the order in which they were sent. Each was acknowledged, or is
+	// in doubt because its connection was lost.
 	sent  []attempt
 	acked int64 // one past the highest acknowledged offset
 }
@@ -32,10 +36,10 @@ type Lives struct {
 // attempt is one batch of one record.
 type attempt struct {
 	id     history.ID
-	offset int64 // -1: in doubt
+	offset int64 // -1 if in doubt
 }
 
-// livesClient marks values: the client of an id tells the life.
+// livesClient marks values: the client in an id tells the life.
 const livesClient = 1 << 32
 
 // errWrong is a finding, as opposed to a broker that is away.
@@ -56,7 +60,7 @@ func (l *Lives) Live(ctx context.Context) error {
 	return nil
 }
 
-// session works on one connection until it is lost.
+// session works on one connection until the connection is lost.
 func (l *Lives) session(ctx context.Context, rng *rand.Rand) error {
 	c, err := Dial(l.Addr)
 	if err != nil {
@@ -83,7 +87,7 @@ func (l *Lives) session(ctx context.Context, rng *rand.Rand) error {
 	return nil
 }
 
-// write adds a record. Whether it is there is in doubt until it is answered.
+// write adds a record. Until it is answered, it is in doubt.
 func (l *Lives) write(c *Conn, rng *rand.Rand) error {
 	id := history.ID{Client: livesClient + uint64(l.Count.Load()), Counter: uint64(len(l.sent)) + 1}
 	l.sent = append(l.sent, attempt{id, -1})
@@ -132,7 +136,8 @@ func (l *Lives) read(c *Conn) error {
 	return l.compare(at)
 }
 
-// compare: all that was acknowledged is where its answer said, and nothing is of another life.
+// compare checks that every acknowledged record is where its answer said, and that no record is
+// from another life.
 func (l *Lives) compare(at map[history.ID]int64) error {
 	for id := range at {
 		if id.Client != livesClient+uint64(l.Count.Load()) {
@@ -147,8 +152,8 @@ func (l *Lives) compare(at map[history.ID]int64) error {
 	return nil
 }
 
-// begin starts a life, unless one is going on: it removes what is there, perhaps for the second time since an answer
-// was lost, makes the topic, and wants it empty.
+// begin starts a life, unless one has begun. It deletes the topic if there is one (perhaps again,
+// after an answer was lost), creates it, and requires it to be empty.
 func (l *Lives) begin(c *Conn) error {
 	if l.begun {
 		return nil
@@ -175,7 +180,8 @@ func (l *Lives) remove(c *Conn) error {
 	return kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 }
 
-// Verify reads this life once more, until the limit. A life whose beginning is in doubt shows nothing.
+// Verify reads this life once more, until the limit. If it is in doubt whether the life began,
+// there is nothing to verify.
 func (l *Lives) Verify(limit time.Duration) error {
 	return Until(limit, func() error {
 		if !l.begun {

@@ -7,7 +7,8 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// What was acknowledged in this life has to be there, where it was said to be, and nothing of another life.
+// Every acknowledged record of this life must be where its answer said, and no record may be from
+// another life.
 func TestLives_Compare(t *testing.T) {
 	one, two, other := history.ID{Client: livesClient + 3, Counter: 1}, history.ID{Client: livesClient + 3, Counter: 2}, history.ID{Client: livesClient + 2, Counter: 1}
 	for _, c := range []struct {

@@ -16,18 +16,18 @@ import (
 	"time"
 )
 
-// Process is a program started by a test. It dies with the test, also if that is killed.
+// Process is a program that a test has started. It dies with the test, even if the test is killed.
 type Process struct {
 	Name string
 
 	stopCode int // exit code of a clean stop
 	cmd      *exec.Cmd
 	out      *output
-	exited   chan struct{} // closed when it is gone; err is set then
+	exited   chan struct{} // closed when it has ended; err is set then
 	err      error
 }
 
-// output keeps what a process printed and tells who waits for a line.
+// output keeps what a process has printed and signals the line for which somebody waits.
 type output struct {
 	mu    sync.Mutex
 	text  bytes.Buffer
@@ -53,7 +53,8 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// launch starts a program; ready is part of a line that it prints when it serves ("" if it prints none).
+// launch starts a program. ready is a part of the line that it prints when it serves, or "" if it
+// prints none.
 func launch(name string, cmd *exec.Cmd, ready string) (*Process, error) {
 	p := &Process{Name: name, cmd: cmd, out: &output{wait: ready, ready: make(chan struct{})}, exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = io.Writer(p.out), p.out
@@ -82,7 +83,7 @@ func (p *Process) awaitReady(limit time.Duration) error {
 	}
 }
 
-// awaitPort waits until something accepts connections there.
+// awaitPort waits until something accepts connections at the address.
 func (p *Process) awaitPort(addr string, limit time.Duration) error {
 	return Until(limit, func() error {
 		select {
@@ -100,11 +101,12 @@ func (p *Process) awaitPort(addr string, limit time.Duration) error {
 
 // Kill ends the process with SIGKILL and waits until it is gone.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // gone already is as good
+	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.exited
 }
 
-// Stop asks with SIGTERM and waits; the error tells of a bad exit code or of a limit passed.
+// Stop sends SIGTERM and waits. The error tells about a bad exit code, or about a limit that was
+// exceeded.
 func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	start := time.Now()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -114,7 +116,7 @@ func (p *Process) Stop(limit time.Duration) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// Wait waits for the end and wants the exit code of a clean stop.
+// Wait waits for the end and requires the exit code of a clean stop.
 func (p *Process) Wait(limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -137,19 +139,19 @@ func (p *Process) Signal(t testing.TB, s os.Signal) {
 	}
 }
 
-// Exited is closed when the process is gone.
+// Exited returns a channel that is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// ExitCode is that of a process that is gone.
+// ExitCode waits for the end and returns the exit code.
 func (p *Process) ExitCode() int {
 	<-p.exited
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Output is all that it printed.
+// Output returns everything that the process has printed.
 func (p *Process) Output() string { return p.out.String() }
 
-// Tail is the end of what it printed.
+// Tail returns the end of what the process has printed.
 func (p *Process) Tail() string {
 	s := p.Output()
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
@@ -159,8 +161,8 @@ func (p *Process) Tail() string {
 	return strings.Join(lines, "\n")
 }
 
-// Until asks again every few milliseconds until the answer is no error, and
-// gives the last error when the limit has passed.
+// Until asks again every few milliseconds until there is no error. When the limit is over it
+// returns the last error.
 func Until(limit time.Duration, ask func() error) error {
 	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -174,8 +176,8 @@ func Until(limit time.Duration, ask func() error) error {
 	}
 }
 
-// FreePort finds a port on loopback that is free now. It lies outside of the range that
-// outgoing connections use, so that a broker that is down does not lose it to one of them.
+// FreePort finds a free port on loopback. It lies outside of the range that outgoing connections
+// use, so that a broker that is down does not lose its port to one of them.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
@@ -195,8 +197,8 @@ var ports struct {
 	next int
 }
 
-// nextPort counts up from a place that depends on the process, so that test
-// binaries that run side by side rarely ask for the same.
+// nextPort counts up from a number that depends on the process, so that test binaries that run side
+// by side rarely ask for the same port.
 func nextPort() int {
 	ports.Lock()
 	defer ports.Unlock()
@@ -207,8 +209,8 @@ func nextPort() int {
 	return ports.next
 }
 
-// Tool finds a program that `make tools` installs. In CI it must be there;
-// elsewhere the test is skipped without it.
+// Tool finds a program that `make tools` installs. In CI it must be there; elsewhere the test is
+// skipped without it.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	dirs := []string{filepath.Join(toolsDir(), "bin")}
@@ -222,7 +224,7 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
-// Missing ends the test for want of a tool.
+// Missing skips the test, or fails it in CI, because a tool is missing.
 func Missing(t testing.TB, name string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

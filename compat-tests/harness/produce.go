@@ -13,44 +13,43 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// Load is one producer that goes on whatever happens to its broker, and writes
-// down what it sends.
+// Load is one producer that goes on whatever happens to its broker, and records what it sends.
 type Load struct {
 	Addr       string
 	H          *history.History
-	Client     uint64 // unique in the history; also the seed of what it does
+	Client     uint64 // unique in the history; also seeds what the producer does
 	Seed       uint64
 	Idempotent bool
 	Partitions []history.Partition
-	Acked      *atomic.Int64 // counts answered records; shared by all loads
-	// Large is how many values in a hundred are large, beside one.
+	Acked      *atomic.Int64 // counts acknowledged records; shared by all loads
+	// Large is how many of a hundred values are large, in addition to one.
 	Large int
-	// Abort ends a producer that still tries to get its last records through.
+	// Abort ends a producer that is still trying to send its last records.
 	Abort context.Context
 
 	mu       sync.Mutex
 	failures []error
 }
 
-// burstEvery and burstMax pace a producer: about a thousand records a second,
-// so that a long run stays small enough to be checked.
+// burstEvery and burstMax pace a producer to about a thousand records a second, so that a long run
+// stays small enough to be checked.
 const (
 	burstEvery = 4 * time.Millisecond
 	burstMax   = 8
 )
 
-// drainLimit is how long a producer may take to get its last records through.
+// drainLimit is how long a producer may take to send its last records.
 const drainLimit = 60 * time.Second
 
-// Failures are the errors that the client reported for records. A stock client that is
-// allowed to retry should report none, whatever happens to the broker.
+// Failures returns the errors that the client reported for records. A stock client that may retry
+// should report none, whatever happens to the broker.
 func (l *Load) Failures() []error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.failures
 }
 
-// Produce sends with franz-go until ctx ends, then gets through what it still has.
+// Produce sends with franz-go until ctx ends, then sends what is left.
 func (l *Load) Produce(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(l.Seed, l.Client))
 	cl, err := kgo.NewClient(l.options(rng)...)
@@ -88,7 +87,9 @@ func (l *Load) options(rng *rand.Rand) []kgo.Opt {
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(2000),
 		kgo.UnknownTopicRetries(-1),
-		kgo.AlwaysRetryEOF(), // a broker killed right after it took a connection looks like a TLS port, which the client gives up on
+		// A broker that is killed right after it accepted a connection looks like a TLS port, and
+		// the client would give up.
+		kgo.AlwaysRetryEOF(),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 	}
@@ -107,10 +108,10 @@ func (l *Load) send(ctx context.Context, cl *kgo.Client, id history.ID, rng *ran
 	}
 	s := l.H.Began(history.Send{ID: id, Partition: part, Hash: Hash(nil, value), Idempotent: l.Idempotent, Acks: acks, Invoke: l.H.Now()})
 	r := &kgo.Record{Topic: part.Topic, Partition: part.Index, Value: value}
-	// The record must not fail when ctx ends: it goes on until it is through.
+	// The record must not fail when ctx ends: it is tried until it is acknowledged.
 	cl.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) {
 		if err != nil {
-			// An earlier attempt may have been written, so this is never definite.
+			// An earlier attempt may have been written, so an error is never definite.
 			l.H.Ended(s, history.Indefinite, 0, -1)
 			l.mu.Lock()
 			l.failures = append(l.failures, fmt.Errorf("%s to %s: %w", id, part, err))
@@ -122,7 +123,7 @@ func (l *Load) send(ctx context.Context, cl *kgo.Client, id history.ID, rng *ran
 	})
 }
 
-// size is mostly small, now and then large.
+// size is mostly small, and sometimes large.
 func size(rng *rand.Rand, large int) int {
 	if rng.IntN(100) <= large {
 		return 20_000

@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// Program is a client at work outside of the test. It prints lines, may be sent lines, and
-// ends with an exit code.
+// Program is a client that runs beside the test. It prints lines, may be sent lines, and ends with
+// an exit code.
 type Program struct {
 	Name string
 
-	send   func(line string) error // a line to its standard input
-	end    func() error            // of its standard input
+	send   func(line string) error // sends a line to its standard input
+	end    func() error            // closes its standard input
 	kill   func()
 	signal func(os.Signal) error
 
 	mu     sync.Mutex
 	out    strings.Builder
 	errs   strings.Builder
-	exited chan struct{} // closed when it is gone; code is set then
+	exited chan struct{} // closed when it has ended; code is set then
 	code   int
 }
 
@@ -35,7 +35,7 @@ func newProgram(name string) *Program {
 	return &Program{Name: name, exited: make(chan struct{}), kill: func() {}, signal: func(os.Signal) error { return errors.ErrUnsupported }}
 }
 
-// Exec starts a command as a program of the test, and dies with it.
+// Exec starts a command as a program of the test. It dies with the test.
 func Exec(t testing.TB, name string, cmd *exec.Cmd) *Program {
 	t.Helper()
 	p := newProgram(name)
@@ -49,7 +49,7 @@ func Exec(t testing.TB, name string, cmd *exec.Cmd) *Program {
 	}
 	p.end = in.Close
 	p.kill = func() {
-		_ = cmd.Process.Kill() // gone already is as good
+		_ = cmd.Process.Kill() // it may have ended already
 		<-p.exited
 	}
 	p.signal = func(s os.Signal) error { return cmd.Process.Signal(s) }
@@ -59,14 +59,15 @@ func Exec(t testing.TB, name string, cmd *exec.Cmd) *Program {
 		t.Fatalf("start %s: %v", name, err)
 	}
 	go func() {
-		_ = cmd.Wait() // the exit code tells
+		_ = cmd.Wait() // the exit code is looked at instead
 		p.finish(cmd.ProcessState.ExitCode())
 	}()
 	t.Cleanup(p.Kill)
 	return p
 }
 
-// Go runs a function of the test as a program, so that a client library of Go is driven as the others are.
+// Go runs a function of the test as a program, so that a client library in Go is driven like the
+// others.
 func Go(t testing.TB, name string, work func(in io.Reader, out io.Writer) error) *Program {
 	p := newProgram(name)
 	in, feed := io.Pipe()
@@ -111,7 +112,7 @@ func (p *Program) finish(code int) {
 	close(p.exited)
 }
 
-// Send gives it a line of input.
+// Send sends the program a line of input.
 func (p *Program) Send(t testing.TB, line string) {
 	t.Helper()
 	if err := p.send(line); err != nil {
@@ -119,10 +120,10 @@ func (p *Program) Send(t testing.TB, line string) {
 	}
 }
 
-// End ends its input.
+// End closes the program's input.
 func (p *Program) End() { _ = p.end() } // it may have ended
 
-// Interrupt is the Ctrl-C of a process of its own.
+// Interrupt sends Ctrl-C to a program that is a process of its own.
 func (p *Program) Interrupt(t testing.TB) {
 	t.Helper()
 	if err := p.signal(os.Interrupt); err != nil {
@@ -130,10 +131,10 @@ func (p *Program) Interrupt(t testing.TB) {
 	}
 }
 
-// Kill is kill -9 for a process of its own; a Go program's input ends.
+// Kill is kill -9 for a process of its own. For a Go program it closes the input.
 func (p *Program) Kill() { p.kill() }
 
-// Lines are the whole lines that it has printed so far.
+// Lines returns the whole lines that the program has printed so far.
 func (p *Program) Lines() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,7 +150,8 @@ func (p *Program) Lines() []string {
 	return lines
 }
 
-// Text is what it printed and Errors what it complained of, so far.
+// Text returns what the program has printed so far; Errors returns what it wrote to its standard
+// error.
 func (p *Program) Text() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,7 +164,7 @@ func (p *Program) Errors() string {
 	return p.errs.String()
 }
 
-// Tail is the end of both, for a failure.
+// Tail returns the end of both, to explain a failure.
 func (p *Program) Tail() string {
 	return fmt.Sprintf("--- %s printed:\n%s\n--- and complained:\n%s", p.Name, lastLines(p.Text(), 30), lastLines(p.Errors(), 30))
 }
@@ -174,7 +176,8 @@ func lastLines(s string, count int) string {
 
 var errRunning = errors.New("still running")
 
-// Await waits until what it has printed satisfies ok; its end is no reason to wait on.
+// Await waits until ok accepts what the program has printed. If the program ends before, Await does
+// not wait on.
 func (p *Program) Await(t testing.TB, limit time.Duration, ok func(lines []string) error) {
 	t.Helper()
 	err := Until(limit, func() error {
@@ -193,7 +196,7 @@ func (p *Program) Await(t testing.TB, limit time.Duration, ok func(lines []strin
 	}
 }
 
-// Wait waits for its end and gives the exit code.
+// Wait waits for the program's end and returns the exit code.
 func (p *Program) Wait(t testing.TB, limit time.Duration) int {
 	t.Helper()
 	timer := time.NewTimer(limit)
@@ -207,7 +210,7 @@ func (p *Program) Wait(t testing.TB, limit time.Duration) int {
 	}
 }
 
-// Done ends its input, waits, and wants exit code 0; it gives what was printed.
+// Done closes the input, waits, and requires exit code 0. It returns what was printed.
 func (p *Program) Done(t testing.TB, limit time.Duration) string {
 	t.Helper()
 	p.End()

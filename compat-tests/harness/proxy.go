@@ -9,12 +9,12 @@ import (
 	"testing"
 )
 
-// Fault is what a Proxy does to whoever connects.
+// Fault is what a Proxy does to its clients.
 type Fault int
 
-// Faults of a Proxy.
+// The faults of a Proxy.
 const (
-	Pass        Fault = iota // hands bytes through
+	Pass        Fault = iota // passes bytes through
 	Refuse                   // nobody listens on the port
 	Hang                     // accepts, and never answers
 	Unavailable              // answers every request 503
@@ -22,7 +22,7 @@ const (
 
 func (f Fault) String() string { return [...]string{"pass", "refuse", "hang", "503"}[f] }
 
-// Proxy stands before a server and can take it away. Its port stays the same.
+// Proxy stands before a server and can make it unavailable. Its port stays the same.
 type Proxy struct {
 	Addr string
 
@@ -32,11 +32,11 @@ type Proxy struct {
 
 	mu       sync.Mutex
 	fault    Fault
-	listener net.Listener // nil while refusing
+	listener net.Listener // nil while the proxy refuses connections
 	conns    map[net.Conn]bool
 }
 
-// NewProxy starts a proxy that passes to the backend.
+// NewProxy starts a proxy that passes everything to the backend.
 func NewProxy(t testing.TB, backend string) *Proxy {
 	t.Helper()
 	p := &Proxy{Addr: fmt.Sprintf("127.0.0.1:%d", FreePort(t)), t: t, backend: backend, fault: Refuse, conns: make(map[net.Conn]bool)}
@@ -48,8 +48,7 @@ func NewProxy(t testing.TB, backend string) *Proxy {
 	return p
 }
 
-// Set changes the fault. Connections that are open end, as they would if the
-// server went away.
+// Set changes the fault. Open connections are closed, as they would be if the server went away.
 func (p *Proxy) Set(f Fault) {
 	p.t.Helper()
 	p.mu.Lock()
@@ -89,7 +88,7 @@ func (p *Proxy) accept(l net.Listener) {
 	}
 }
 
-// admit keeps a connection to be closed by the next Set, and says what to do with it.
+// admit remembers a connection so that the next Set can close it, and returns the fault to apply.
 func (p *Proxy) admit(c net.Conn) (Fault, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +106,8 @@ func (p *Proxy) serve(c net.Conn, f Fault) {
 	case Pass:
 		p.pass(c)
 	case Hang:
-		_, _ = io.Copy(io.Discard, c) // reads on, so that the client believes in progress, until closed
+		// It keeps reading until it is closed, so that the client believes in progress.
+		_, _ = io.Copy(io.Discard, c)
 	case Unavailable:
 		unavailable(c)
 	}
@@ -126,7 +126,7 @@ func (p *Proxy) pass(c net.Conn) {
 	_, _ = io.Copy(c, b)
 }
 
-// unavailable answers 503 to whatever comes, and ends the connection.
+// unavailable answers every request with 503 and closes the connection.
 func unavailable(c net.Conn) {
 	buf := make([]byte, 64<<10)
 	if _, err := c.Read(buf); err != nil && !errors.Is(err, io.EOF) {
@@ -135,5 +135,5 @@ func unavailable(c net.Conn) {
 	const body = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>ServiceUnavailable</Code><Message>away</Message></Error>`
 	fmt.Fprintf(c, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 	c.(*net.TCPConn).CloseWrite()
-	_, _ = io.Copy(io.Discard, c) // not reset while the client still sends
+	_, _ = io.Copy(io.Discard, c) // avoids a reset while the client is still sending
 }

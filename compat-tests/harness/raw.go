@@ -12,21 +12,21 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// RawProducer is an idempotent producer on a raw connection, whose numbers the
-// harness knows. It repeats batches that were answered, which must be answered as before,
-// and sends batches that must be refused and never be seen.
+// RawProducer is an idempotent producer on a raw connection, whose sequence numbers the harness
+// knows. It repeats batches that were answered, which must be answered as before. It also sends
+// batches that must be refused and never be seen.
 type RawProducer struct {
 	Load // Idempotent is ignored
 
 	id      int64
 	epoch   int16
-	next    map[history.Partition]int32 // sequence
+	next    map[history.Partition]int32 // the next sequence
 	counter uint64
 	rng     *rand.Rand
 	conn    *Conn
 }
 
-// Kafka's codes that the raw producer decides by.
+// The Kafka codes on which the raw producer depends.
 const (
 	codeCorrupt     = 2
 	codeOutOfOrder  = 45
@@ -72,7 +72,7 @@ func (r *RawProducer) step(ctx context.Context) error {
 	}
 }
 
-// batch makes values and records that they are about to be sent.
+// batch makes values, and records that they are about to be sent.
 func (r *RawProducer) batch(part history.Partition) (values [][]byte, sends []*history.Send) {
 	for range 1 + r.rng.IntN(5) {
 		r.counter++
@@ -84,7 +84,7 @@ func (r *RawProducer) batch(part history.Partition) (values [][]byte, sends []*h
 	return values, sends
 }
 
-// good gets a batch through, however often it takes, and perhaps once more after that.
+// good sends a batch until it is accepted, and perhaps once more after that.
 func (r *RawProducer) good(ctx context.Context, part history.Partition, again bool) error {
 	values, sends := r.batch(part)
 	raw := encodeBatch(values, numbered{r.id, r.epoch, r.next[part]}, time.Now().UnixMilli())
@@ -93,14 +93,14 @@ func (r *RawProducer) good(ctx context.Context, part history.Partition, again bo
 		switch {
 		case err != nil || kerr.IsRetriable(kerr.ErrorForCode(code)):
 			if ctx.Err() != nil {
-				return nil // in doubt for ever: the history says so
+				return nil // in doubt for ever, as the history says
 			}
 			if err := r.pause(ctx); err != nil {
 				return nil
 			}
 			continue
 		case code == codeDuplicate:
-			base = -1 // written, and too long ago for the broker to know where
+			base = -1 // written, but too long ago for the broker to know where
 		case code != 0:
 			return fmt.Errorf("raw producer: a good batch with sequence %d for %s was refused: %w", r.next[part], part, kerr.ErrorForCode(code))
 		}
@@ -129,7 +129,7 @@ func (r *RawProducer) refused(part history.Partition, what string, sequence int3
 	}
 	code, _, err := r.try(part, raw)
 	if err != nil || kerr.IsRetriable(kerr.ErrorForCode(code)) && code != want {
-		return nil // the broker is away: the outcome stays open, and is not tried again
+		return nil // the broker is away: the outcome stays open, and the batch is not sent again
 	}
 	if code != want {
 		return fmt.Errorf("raw producer: a %s for %s got code %d, want %d", what, part, code, want)
@@ -174,7 +174,7 @@ func (r *RawProducer) pause(ctx context.Context) error {
 	}
 }
 
-// Produce sends one batch with acks=all and gives the partition's code and base offset.
+// Produce sends one batch with acks=all and returns the partition's code and base offset.
 func (c *Conn) Produce(topic string, partition int32, raw []byte) (code int16, base int64, err error) {
 	req := kmsg.NewPtrProduceRequest()
 	req.SetVersion(9)
@@ -196,8 +196,9 @@ func (c *Conn) Produce(topic string, partition int32, raw []byte) (code int16, b
 	return got.ErrorCode, got.BaseOffset, nil
 }
 
-// Quiet is an idempotent producer that sent one batch to each partition and then says nothing
-// new: only what the broker keeps of it outside of its log tells a repeat from a first.
+// Quiet is an idempotent producer that sends one batch to each partition and nothing new after
+// that. Whether a batch is a repetition is then known only from what the broker keeps outside of
+// its log.
 type Quiet struct {
 	raw   *RawProducer
 	sent  map[history.Partition][]byte
@@ -227,7 +228,7 @@ func NewQuiet(addr string, h *history.History, parts []history.Partition) (*Quie
 	return q, q.Repeat(drainLimit)
 }
 
-// Repeat sends them once more; the history holds the answers against the first ones.
+// Repeat sends the batches once more. The history compares the answers with the first ones.
 func (q *Quiet) Repeat(limit time.Duration) error {
 	defer q.raw.hangUp()
 	for p, raw := range q.sent {

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// Seed is the seed of a test's run: SLUICE_SEED, or a new one. It is printed.
+// Seed returns the seed of a test's run, SLUICE_SEED or a new one, and prints it.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := rand.Uint64() >> 16
@@ -31,14 +31,14 @@ func Seed(t testing.TB) uint64 {
 // Long reports whether the long evidence was asked for.
 func Long() bool { return os.Getenv("SLUICE_LONG") == "1" }
 
-// Crew is a set of producers and an auditor at work on one broker.
+// Crew is a set of producers and an auditor that work on one broker.
 type Crew struct {
 	H     *history.History
 	Acked atomic.Int64
 	Loads []*Load
 
 	t       testing.TB
-	ctx     context.Context // of the work: ends with Rest
+	ctx     context.Context // context of the work; ends with Rest
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
 	mu      sync.Mutex
@@ -47,13 +47,13 @@ type Crew struct {
 	parts   []history.Partition
 }
 
-// NewCrew starts producers on the partitions: idempotent franz-go ones, plain ones, and one
-// raw; and an auditor that follows them.
+// NewCrew starts producers on the partitions (idempotent and plain ones of franz-go, and a raw one)
+// and an auditor that follows them.
 func NewCrew(t testing.TB, addr string, h *history.History, seed uint64, parts []history.Partition, idempotent, plain int) *Crew {
 	return NewHeavyCrew(t, addr, h, seed, parts, idempotent, plain, 0)
 }
 
-// NewHeavyCrew is NewCrew with so many more large values in a hundred.
+// NewHeavyCrew is NewCrew with large additional large values in a hundred.
 func NewHeavyCrew(t testing.TB, addr string, h *history.History, seed uint64, parts []history.Partition, idempotent, plain, large int) *Crew {
 	ctx, cancel := context.WithCancel(t.Context())
 	abort, abandon := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -82,7 +82,7 @@ func NewHeavyCrew(t testing.TB, addr string, h *history.History, seed uint64, pa
 	return c
 }
 
-// Also has one more worker take part until Rest; its error is the test's.
+// Also adds one more worker until Rest. Its error fails the test.
 func (c *Crew) Also(work func(context.Context) error) {
 	c.run(func() error { return work(c.ctx) })
 }
@@ -97,10 +97,10 @@ func (c *Crew) run(f func() error) {
 	})
 }
 
-// ackLimit is how long records may take to be answered while a broker is there.
+// ackLimit is how long records may take to be acknowledged while a broker is there.
 const ackLimit = 60 * time.Second
 
-// AwaitAcks waits until so many more records were answered.
+// AwaitAcks waits until the given number of further records are acknowledged.
 func (c *Crew) AwaitAcks(more int64) {
 	c.t.Helper()
 	want := c.Acked.Load() + more
@@ -115,7 +115,7 @@ func (c *Crew) AwaitAcks(more int64) {
 	}
 }
 
-// Rest ends the producers, after they got through what they have, and the auditor.
+// Rest ends the producers, after they have sent what they have, and the auditor.
 func (c *Crew) Rest() {
 	c.t.Helper()
 	c.cancel()
@@ -157,7 +157,7 @@ func Verdict(t testing.TB, h *history.History) {
 	}
 }
 
-// Partitions names the partitions of topics.
+// Partitions returns the names of all partitions of topics.
 func Partitions(count int32, topics ...string) []history.Partition {
 	var parts []history.Partition
 	for _, topic := range topics {

@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// Store is an S3 server of a test, on loopback, with one bucket.
+// Store is the S3 server of a test, on loopback, with one bucket.
 type Store struct {
 	Addr string            // host:port
 	Env  map[string]string // credentials for its clients
 }
 
-// Credentials of the stores of a test, which last as long as it does.
+// Credentials of the stores. They are valid as long as the test runs.
 const (
 	storeUser   = "compat-tests"
 	storeSecret = "compat-tests-secret"
@@ -64,7 +64,7 @@ func newStore(t testing.TB) *Store {
 	}
 }
 
-// start runs the server and makes its bucket.
+// start runs the server and creates its bucket.
 func (s *Store) start(t testing.TB, name string, cmd *exec.Cmd) {
 	t.Helper()
 	p, err := launch(name, cmd, "")
@@ -80,8 +80,8 @@ func (s *Store) start(t testing.TB, name string, cmd *exec.Cmd) {
 	}
 }
 
-// URL names the bucket with a prefix, as the broker takes it; at is where it is
-// reached: s.Addr, or a Proxy before it.
+// URL names the bucket and a prefix in the form that the broker accepts. at is the address to use:
+// s.Addr, or that of a Proxy before it.
 func (s *Store) URL(at, prefix string) string {
 	q := url.Values{"region": {storeRegion}, "endpoint": {"http://" + at}, "path_style": {"true"}}
 	return fmt.Sprintf("s3://%s/%s?%s", storeBucket, prefix, q.Encode())
@@ -105,7 +105,7 @@ func (s *Store) makeBucket(ctx context.Context) error {
 	return nil
 }
 
-// sign adds an AWS signature, version 4, to a request without body or query.
+// sign adds an AWS signature, version 4, to a request without body and query.
 func sign(req *http.Request, now time.Time) {
 	date, stamp := now.Format("20060102"), now.Format("20060102T150405Z")
 	empty := sha256.Sum256(nil)

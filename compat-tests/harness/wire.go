@@ -19,7 +19,7 @@ const requestLimit = 15 * time.Second
 // responseBytesMax bounds an answer.
 const responseBytesMax = 256 << 20
 
-// Conn is a raw connection: one request at a time, no retry, nothing cached.
+// Conn is a raw connection with one request at a time, without retries or caches.
 type Conn struct {
 	net.Conn
 	format      *kmsg.RequestFormatter
@@ -85,7 +85,7 @@ func (c *Conn) Do(req kmsg.Request) (kmsg.Response, error) {
 	return c.Receive(req)
 }
 
-// do is Do with the answer's type.
+// do is Do, with the type of the answer.
 func do[R kmsg.Response](c *Conn, req kmsg.Request) (R, error) {
 	resp, err := c.Do(req)
 	if err != nil {
@@ -106,7 +106,7 @@ func Ask[R kmsg.Response](addr string, req kmsg.Request) (R, error) {
 	return do[R](c, req)
 }
 
-// CreateTopic makes a topic with partitions and configs (key, value, key, value, …).
+// CreateTopic creates a topic with the given partitions and configs (key, value, key, value, …).
 func CreateTopic(addr, name string, partitions int32, configs ...string) error {
 	c, err := Dial(addr)
 	if err != nil {
@@ -138,7 +138,7 @@ func (c *Conn) createTopic(name string, partitions int32, configs ...string) err
 	return nil
 }
 
-// Special timestamps of ListOffsets.
+// The special timestamps of ListOffsets.
 const (
 	Latest   = -1
 	Earliest = -2
@@ -169,10 +169,10 @@ func (c *Conn) ListOffset(topic string, partition int32, timestamp int64) (offse
 	return got.Offset, got.LeaderEpoch, nil
 }
 
-// fetch reads a partition once, from the offset on.
+// fetch reads a partition once, from the given offset.
 func (c *Conn) fetch(topic string, partition int32, offset int64, maxBytes int32) (*kmsg.FetchResponseTopicPartition, error) {
 	req := kmsg.NewPtrFetchRequest()
-	req.SetVersion(12) // the last with topic names
+	req.SetVersion(12) // the last version with topic names
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 20, 1, maxBytes
 	req.SessionEpoch = -1
 	t := kmsg.NewFetchRequestTopic()
@@ -198,7 +198,7 @@ func (c *Conn) fetch(topic string, partition int32, offset int64, maxBytes int32
 	return got, nil
 }
 
-// ReadLast reads the newest record of a partition; an empty one is an error.
+// ReadLast reads the newest record of a partition. It is an error if there is none.
 func ReadLast(c *Conn, p history.Partition) error {
 	end, _, err := c.ListOffset(p.Topic, p.Index, Latest)
 	if err != nil {
@@ -218,12 +218,12 @@ func ReadLast(c *Conn, p history.Partition) error {
 	return nil
 }
 
-// ProduceOne adds a record that no history knows of.
+// ProduceOne adds a record that no history contains.
 func ProduceOne(c *Conn, p history.Partition) error {
 	return ProduceValues(c, p, [][]byte{[]byte("one more")})
 }
 
-// ProduceValues adds a batch that no history knows of.
+// ProduceValues adds a batch that no history contains.
 func ProduceValues(c *Conn, p history.Partition, values [][]byte) error {
 	code, _, err := c.Produce(p.Topic, p.Index, encodeBatch(values, numbered{-1, -1, -1}, time.Now().UnixMilli()))
 	if err != nil {
@@ -232,7 +232,7 @@ func ProduceValues(c *Conn, p history.Partition, values [][]byte) error {
 	return kerr.ErrorForCode(code)
 }
 
-// LeaderEpoch is the highest leader epoch of a topic's partitions.
+// LeaderEpoch returns the highest leader epoch of a topic's partitions.
 func LeaderEpoch(addr, topic string) (int32, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.SetVersion(9)

@@ -17,19 +17,20 @@ type Anomaly struct {
 
 func (a Anomaly) String() string { return fmt.Sprintf("%s: %s: %s", a.Partition, a.Kind, a.Text) }
 
-// Kinds of anomaly.
+// The kinds of anomaly.
 const (
-	Fabricated    = "fabricated"         // a value that nobody sent
-	Misrouted     = "misrouted"          // a value in a partition that it was not sent to
-	Altered       = "altered"            // a value with other bytes than were sent
-	BadCRC        = "bad-crc"            // a batch that does not match its checksum
-	TwoValues     = "two-values"         // an offset shown with two values (I2)
-	Duplicate     = "duplicate"          // an idempotent producer's value at two offsets (I11)
-	WrongOffset   = "wrong-offset"       // an acknowledged value elsewhere than its answer said
+	Fabricated = "fabricated" // a value that nobody sent
+	Misrouted  = "misrouted"  // a value in a partition to which it was not sent
+	Altered    = "altered"    // a value with other bytes than were sent
+	BadCRC     = "bad-crc"    // a batch that does not match its checksum
+	TwoValues  = "two-values" // an offset shown with two values (I2)
+	Duplicate  = "duplicate"  // an idempotent producer's value at two offsets (I11)
+	// An acknowledged value at another offset than its answer said.
+	WrongOffset   = "wrong-offset"
 	WrongRepeat   = "wrong-repeat"       // a duplicate's answer differs from the original's (I11)
-	LostWrite     = "lost-write"         // acknowledged, and not in the last complete read (I1)
-	Vanished      = "vanished"           // shown once, and not in the last complete read (I2, I5)
-	RefusedSeen   = "refused-seen"       // definitely refused, and shown
+	LostWrite     = "lost-write"         // acknowledged, but not in the last complete read (I1)
+	Vanished      = "vanished"           // shown once, but not in the last complete read (I2, I5)
+	RefusedSeen   = "refused-seen"       // definitely refused, but shown
 	Hole          = "hole"               // a complete read skips offsets
 	Stale         = "not-linearizable"   // high watermark or append contradicts real time (I5)
 	FromTheFuture = "from-the-future"    // shown before it was sent
@@ -40,11 +41,10 @@ const (
 	SequenceTwice = "sequence-twice"     // (producer, epoch, sequence) at two offsets (I11)
 	SequenceGap   = "sequence-gap"       // a producer's sequences do not follow each other
 	ShortRestore  = "committed-not-back" // a restore lost what had been committed
-	NotSwept      = "not-swept"          // no complete read at the end: nothing is proven
+	NotSwept      = "not-swept"          // no complete read at the end, so nothing is proven
 )
 
-// Check judges the history. The last sweep of each partition is the truth
-// about what is there in the end.
+// Check judges the history. The last sweep of each partition says what is there in the end.
 func (h *History) Check() []Anomaly {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -56,10 +56,11 @@ func (h *History) Check() []Anomaly {
 	return c.found
 }
 
-// perKindMax bounds how many anomalies of one kind and partition are listed: the first tell enough.
+// perKindMax bounds how many anomalies of one kind are listed per partition, since the first ones
+// say enough.
 const perKindMax = 5
 
-// part is a partition's share of the history, without what a restore took back legally.
+// part is the part of the history about one partition, without what a restore legally took back.
 type part struct {
 	name     Partition
 	sends    []*Send
@@ -133,7 +134,7 @@ func (p *part) takenBack(offset int64, at time.Duration) bool {
 	return false
 }
 
-// era counts the restores before a moment: what is monotone is so within one.
+// era counts the restores before a moment. Monotone values are monotone within an era.
 func (p *part) era(at time.Duration) int {
 	n := 0
 	for _, r := range p.restores {
@@ -163,12 +164,12 @@ func (c *checker) partition(p *part) {
 	c.monotone(p)
 }
 
-// sighting is where a value stands, and when it was shown there first.
+// sighting is the offset of a value, and when the value was first shown there.
 type sighting struct {
 	id     ID
 	hash   uint64
 	offset int64
-	first  time.Duration // completion of the first read that showed it
+	first  time.Duration // when the first read that showed it completed
 	final  bool          // in the last complete read
 }
 
@@ -178,7 +179,7 @@ type seen struct {
 	value map[ID][]*sighting
 }
 
-// observations is C1: an offset has one value for ever, and a value is what was sent.
+// observations is check C1: an offset has one value for ever, and a value is what was sent.
 func (c *checker) observations(p *part) seen {
 	s := seen{make(map[int64]*sighting), make(map[ID][]*sighting)}
 	for _, b := range p.batches {
@@ -228,7 +229,7 @@ func (c *checker) asSent(p *part, r Record) {
 	}
 }
 
-// identity is the part of C1 that looks across partitions: no value twice from an idempotent producer.
+// identity is the part of C1 across partitions: no value of an idempotent producer occurs twice.
 func (c *checker) identity() {
 	where := make(map[ID]Partition)
 	for _, name := range c.order {
@@ -243,7 +244,8 @@ func (c *checker) identity() {
 	}
 }
 
-// present is C2: what was acknowledged or shown is in the last complete read, unless log start has passed it.
+// present is C2: what was acknowledged or shown is in the last complete read, unless the log start
+// has passed it.
 func (c *checker) present(p *part, s seen) {
 	for _, send := range p.sends {
 		c.once(p, s, send)
@@ -269,7 +271,7 @@ func (c *checker) present(p *part, s seen) {
 
 func (c *checker) acked(p *part, s seen, send *Send) {
 	if send.Complete > p.last.Invoke || p.takenBack(send.Offset, send.Complete) {
-		return // not yet due in the last complete read, or legally lost
+		return // not due yet in the last complete read, or legally lost
 	}
 	if send.Offset >= 0 && send.Offset < p.last.Start {
 		return
@@ -288,7 +290,7 @@ func (c *checker) acked(p *part, s seen, send *Send) {
 	}
 }
 
-// once: an idempotent producer's value stands at one offset, whatever its outcome.
+// once checks that a value of an idempotent producer has one offset, whatever its outcome was.
 func (c *checker) once(p *part, s seen, send *Send) {
 	if !send.Idempotent || len(s.value[send.ID]) < 2 {
 		return
@@ -300,7 +302,7 @@ func (c *checker) once(p *part, s seen, send *Send) {
 	c.bad(p.name, Duplicate, "%s of an idempotent producer stands at %v", send.ID, all)
 }
 
-// contiguous is C5 for the reader that reads everything: no offset is left out.
+// contiguous is C5, for the reader that reads everything: no offset is left out.
 func (c *checker) contiguous(p *part) {
 	var final []Batch
 	for _, b := range p.batches {
@@ -327,13 +329,13 @@ func (c *checker) contiguous(p *part) {
 	}
 }
 
-// producer is who numbers batches in a partition.
+// producer identifies the sender that numbers batches in a partition.
 type producer struct {
 	id    int64
 	epoch int16
 }
 
-// sequences is C7: a producer's sequences follow each other, none comes twice.
+// sequences is C7: a producer's sequences follow each other, and none occurs twice.
 func (c *checker) sequences(p *part) {
 	where := make(map[producer]map[int32]int64)
 	var final []Batch
@@ -364,8 +366,9 @@ func (c *checker) sequences(p *part) {
 	}
 }
 
-// producerOrder: one client's values lie in the order of its sends. For an idempotent client that
-// holds for all that is there; for a plain one, which repeats what is in doubt, for what was acknowledged.
+// producerOrder checks that the values of one client are in the order in which it sent them. For an
+// idempotent client that holds for all values that are there. A plain client repeats what is in
+// doubt, so for it that holds only for acknowledged values.
 func (c *checker) producerOrder(p *part, s seen) {
 	type placed struct {
 		id     ID
@@ -398,8 +401,8 @@ type event struct {
 	text             string
 }
 
-// backwards finds an event that was over before one with a lower key began:
-// then the value went down in real time.
+// backwards finds an event that was over before an event with a lower key began: the value then
+// went down in real time.
 func backwards(events []event, found func(low, high event)) {
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.key, b.key) })
 	latest := event{invoke: math.MinInt64}
@@ -418,8 +421,8 @@ func backwards(events []event, found func(low, high event)) {
 	}
 }
 
-// linear is C4: appends and readings of the length, taken together, fit one log in real time.
-// An append of offset o has key 2o+1, a length of h has key 2h.
+// linear is C4: appends, and readings of the length, fit one log in real time. An append of offset
+// o has the key 2o+1, a length of h has the key 2h.
 func (c *checker) linear(p *part, s seen) {
 	eras := make(map[int][]event)
 	for _, send := range p.sends {
@@ -440,8 +443,9 @@ func (c *checker) linear(p *part, s seen) {
 	}
 }
 
-// appends gives a send's events: at the offset of its answer, else where it was
-// seen. A plain producer's copies in doubt are no events: their attempt has no time of its own.
+// appends returns a send's events, at the offset of its answer or, without one, where it was seen.
+// Copies of a plain producer that are in doubt give no events, since their attempts have no time of
+// their own.
 func (c *checker) appends(p *part, s seen, send *Send) []event {
 	offset := send.Offset
 	sightings := s.value[send.ID]
@@ -473,7 +477,8 @@ func (c *checker) monotone(p *part) {
 		if b.LastStable >= 0 && b.HighWatermark >= 0 && b.LastStable > b.HighWatermark {
 			c.bad(p.name, StableAbove, "%d above %d at %v", b.LastStable, b.HighWatermark, b.Complete)
 		}
-		// A restore puts log start back to what the bucket knew; epochs rise over it too.
+		// A restore puts the log start back to what the bucket knew. Epochs go up even across a
+		// restore.
 		if b.LogStart >= 0 && p.era(b.Complete) == len(p.restores) {
 			starts = append(starts, event{b.LogStart, b.Invoke, b.Complete, fmt.Sprintf("%d at %v", b.LogStart, b.Complete)})
 		}

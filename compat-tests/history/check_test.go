@@ -9,11 +9,13 @@ import (
 	"time"
 )
 
-// A case is a hand-written history that the log of a correct broker explains,
-// and its twin, told a little differently, that none explains. Lines:
+// golden is a hand-written history that the log of a correct broker explains, and its twin, told a
+// little differently, that none explains. Lines:
 //
-//	send    id=CLIENT/COUNTER t=INVOKE-COMPLETE  [ok=OFFSET | fail=CODE | maybe]  [again=OFFSET] [plain] [p=PARTITION]
-//	batch   t=INVOKE-COMPLETE base=OFFSET vals=ID,ID  [n=SWEEP] [pid=ID/EPOCH] [seq=N] [le=LEADER-EPOCH] [bad] [hash=N]
+//	send    id=CLIENT/COUNTER t=INVOKE-COMPLETE  [ok=OFFSET | fail=CODE | maybe]
+//	        [again=OFFSET] [plain] [p=PARTITION]
+//	batch   t=INVOKE-COMPLETE base=OFFSET vals=ID,ID
+//	        [n=SWEEP] [pid=ID/EPOCH] [seq=N] [le=LEADER-EPOCH] [bad] [hash=N]
 //	told    t=INVOKE-COMPLETE  [hw=N] [lso=N] [start=N] [le=N]
 //	sweep   n=SWEEP t=INVOKE-COMPLETE range=START-END
 //	restore at=T floor=N survived=N
@@ -80,7 +82,7 @@ var goldens = []golden{
 		sweep n=1 t=9-10 range=0-1
 		batch n=1 t=9-10 base=0 vals=2/1
 	`},
-	// A plain producer may repeat what was in doubt, an idempotent one may not.
+	// A plain producer may repeat what is in doubt. An idempotent one may not.
 	{Duplicate, `
 		send id=1/1 t=1-8 ok=1 plain
 		sweep n=1 t=9-10 range=0-2
@@ -112,7 +114,8 @@ var goldens = []golden{
 		sweep n=1 t=9-10 range=0-1
 		batch n=1 t=9-10 base=0 vals=1/1
 	`},
-	// Acknowledged and gone; the twin's was in doubt, or lies below log start.
+	// The record was acknowledged and is gone. In the twin it was in doubt, or lies below the log
+	// start.
 	{LostWrite, `
 		send id=1/1 t=1-2 ok=0
 		send id=1/2 t=3-4 ok=1
@@ -125,7 +128,7 @@ var goldens = []golden{
 		sweep n=1 t=9-10 range=0-1
 		batch n=1 t=9-10 base=0 vals=1/1
 	`},
-	// Shown, never acknowledged, and gone: it was exposed before it was durable.
+	// The record was shown, never acknowledged, and is gone: it was exposed before it was durable.
 	{Vanished, `
 		send id=1/1 t=1-2 maybe
 		batch t=3-4 base=0 vals=1/1
@@ -159,7 +162,7 @@ var goldens = []golden{
 		batch n=1 t=9-10 base=0 vals=1/1
 		batch n=1 t=9-10 base=2 vals=1/2
 	`},
-	// The high watermark was 2, and later 1: allowed only while the two readings overlap.
+	// The high watermark was 2, and later 1. That is allowed only if the two readings overlap.
 	{Stale, `
 		send id=1/1 t=1-2 ok=0
 		send id=1/2 t=1-2 ok=1
@@ -176,7 +179,7 @@ var goldens = []golden{
 		sweep n=1 t=9-10 range=0-2
 		batch n=1 t=9-10 base=0 vals=1/1,1/2
 	`},
-	// Acknowledged at 1 before the record at 0 was sent: offset 0 was given twice.
+	// A record was acknowledged at 1 before the record at 0 was sent, so offset 0 was given twice.
 	{Stale, `
 		send id=1/1 t=3-8 ok=0
 		send id=2/1 t=1-4 ok=1
@@ -211,7 +214,8 @@ var goldens = []golden{
 		sweep n=1 t=9-10 range=0-1
 		batch n=1 t=9-10 base=0 vals=1/1
 	`},
-	// Both were under way together, so real time allows either order; the producer's order does not.
+	// Both records were under way at the same time, so real time allows either order. The
+	// producer's order does not.
 	{Order, `
 		send id=1/1 t=1-8 ok=0
 		send id=1/2 t=2-8 ok=1
@@ -300,8 +304,8 @@ var goldens = []golden{
 		batch n=1 t=9-10 base=0 vals=1/1,1/2 pid=7/0 seq=0
 		batch n=1 t=9-10 base=2 vals=1/3 pid=7/0 seq=3
 	`},
-	// What was not in the bucket may be gone after a restore, and its offset is
-	// given again; what was there must be back.
+	// What was not in the bucket may be gone after a restore, and its offset may be given again.
+	// What was in the bucket must be back.
 	{ShortRestore, `
 		send id=1/1 t=1-2 ok=0
 		send id=1/2 t=1-2 ok=1
@@ -320,7 +324,7 @@ var goldens = []golden{
 		sweep n=1 t=9-10 range=0-1
 		batch n=1 t=9-10 base=0 vals=1/1
 	`},
-	// Without the restore the same loss is one.
+	// Without the restore the same loss is an anomaly.
 	{LostWrite, `
 		send id=1/1 t=1-2 ok=0
 		send id=1/2 t=1-2 ok=1

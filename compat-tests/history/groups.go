@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Slot is where a group's commits of one partition go.
+// Slot is what a group has committed for one partition.
 type Slot struct {
 	Group     string
 	Partition Partition
@@ -22,7 +22,7 @@ func (s Slot) String() string {
 
 // Position is what a commit writes and an OffsetFetch reads.
 type Position struct {
-	Offset   int64 // the next to be read; -1: nothing is committed
+	Offset   int64 // the next offset to read; -1 if nothing is committed
 	Metadata string
 }
 
@@ -39,29 +39,30 @@ type Commit struct {
 	Position   Position
 	Member     string
 	Generation int32
-	// OnPurpose says that it may lower what others committed.
+	// OnPurpose says that the commit may lower what others committed.
 	OnPurpose bool
 
 	Outcome Outcome
 	Code    int16 // Kafka's error code of a refusal
 
 	Invoke time.Duration
-	// Complete bounds when it took effect: the answer; without one, the death of the broker that had it, else never.
+	// Complete is the latest time at which the commit took effect: that of the answer, or of the
+	// death of the broker that had the request, and otherwise never.
 	Complete time.Duration
 }
 
-// Answer is what one OffsetFetch said of a partition.
+// Answer is what one OffsetFetch said about a partition.
 type Answer struct {
 	Slot             Slot
 	Position         Position
 	Invoke, Complete time.Duration
 }
 
-// Assignment is what one answer to SyncGroup gave a member.
+// Assignment is what one answer to SyncGroup gave to a member.
 type Assignment struct {
 	Group      string
 	Generation int32
-	Owner      string // the instance of a static member, else its member id
+	Owner      string // the instance of a static member, otherwise its member id
 	Partitions []Partition
 
 	Invoke, Complete time.Duration
@@ -74,8 +75,8 @@ type Delivery struct {
 	Complete    time.Duration
 }
 
-// Groups is what was done and seen of consumer groups in one run. Its methods may be called
-// concurrently; Check wants the recording to be over.
+// Groups is what was done to consumer groups and seen of them in one run. Its methods may be called
+// concurrently. Check must be called when the recording is over.
 type Groups struct {
 	start time.Time
 
@@ -90,10 +91,10 @@ type Groups struct {
 // NewGroups starts a history of groups and its clock.
 func NewGroups() *Groups { return &Groups{start: time.Now()} }
 
-// Now is the time on the history's clock.
+// Now returns the time on the history's clock.
 func (g *Groups) Now() time.Duration { return time.Since(g.start) }
 
-// Began records a commit before its request leaves; it is in doubt until it is answered.
+// Began records a commit before its request is sent. It is in doubt until it is answered.
 func (g *Groups) Began(c Commit) *Commit {
 	c.Outcome, c.Complete = Indefinite, math.MaxInt64
 	g.mu.Lock()
@@ -114,7 +115,7 @@ func (g *Groups) Ended(c *Commit, at time.Duration, code int16) {
 	g.acked++
 }
 
-// Doubted records that the broker died before it answered: later than that nothing comes of it.
+// Doubted records that the broker died before it answered: the commit cannot take effect later.
 func (g *Groups) Doubted(c *Commit, at time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -135,21 +136,21 @@ func (g *Groups) Assigned(a Assignment) {
 	g.assignments = append(g.assignments, a)
 }
 
-// Delivered records records that go to a member.
+// Delivered records records that are on their way to a member.
 func (g *Groups) Delivered(d ...Delivery) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.deliveries = append(g.deliveries, d...)
 }
 
-// GroupCounts sums up a history of groups for people.
+// GroupCounts are totals of a history of groups, for people.
 type GroupCounts struct {
 	Committed, Refused, InDoubt      int // commits of one partition
 	Answers, Assignments, Deliveries int
 	Generations                      int
 }
 
-// Counts sums up what was recorded so far.
+// Counts returns totals of what was recorded so far.
 func (g *Groups) Counts() GroupCounts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -172,7 +173,7 @@ func (g *Groups) Counts() GroupCounts {
 	return c
 }
 
-// Committed counts the acknowledged commits so far.
+// Committed returns the number of acknowledged commits so far.
 func (g *Groups) Committed() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

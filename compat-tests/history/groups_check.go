@@ -9,21 +9,25 @@ import (
 	"time"
 )
 
-// Kinds of anomaly of groups.
+// The kinds of anomaly of groups.
 const (
-	OffsetBack   = "offset-back"    // OffsetFetch answers what a later acknowledged or shown commit had replaced (I13)
-	OffsetMadeUp = "offset-made-up" // OffsetFetch answers what nobody had committed
-	Lowered      = "lowered"        // a member's commit was accepted below what another's had reached
-	Zombie       = "zombie"         // a commit was accepted, or an assignment given, in a generation that was over
-	Skipped      = "skipped"        // committed beyond a record that no member was given
-	TwoOwners    = "two-owners"     // a partition given to two members in one generation
-	TwoPlans     = "two-plans"      // a member given two assignments in one generation
+	// OffsetBack: OffsetFetch answers a commit that was replaced by a later one, which was
+	// acknowledged or shown (I13).
+	OffsetBack   = "offset-back"
+	OffsetMadeUp = "offset-made-up" // OffsetFetch answers what nobody has committed
+	// A member's commit was accepted below what another's had reached.
+	Lowered = "lowered"
+	// Zombie: a commit was accepted, or an assignment given, in a generation that was over.
+	Zombie    = "zombie"
+	Skipped   = "skipped"    // committed beyond a record that no member was given
+	TwoOwners = "two-owners" // a partition was given to two members in one generation
+	TwoPlans  = "two-plans"  // a member was given two assignments in one generation
 )
 
 // GroupAnomaly is something that no correct coordinator explains.
 type GroupAnomaly struct {
 	Kind string
-	Slot Slot // its partition is empty where all of the group is meant
+	Slot Slot // its partition is empty if the whole group is meant
 	Text string
 	At   time.Duration
 }
@@ -52,10 +56,10 @@ func (c *groupChecker) bad(slot Slot, at time.Duration, kind, format string, arg
 	}
 }
 
-// slotHistory is a slot's share of the history.
+// slotHistory is the part of the history about one slot.
 type slotHistory struct {
 	slot       Slot
-	commits    []Commit // copies: what answers show completes them
+	commits    []Commit // copies, since completeShown changes them
 	answers    []Answer
 	deliveries []Delivery
 }
@@ -75,7 +79,7 @@ func (g *Groups) Check() []GroupAnomaly {
 	return c.found
 }
 
-// bySlot sorts the history by slot; a refused commit writes nothing and is left out.
+// bySlot sorts the history by slot. Refused commits write nothing and are left out.
 func (g *Groups) bySlot() []*slotHistory {
 	slots := make(map[Slot]*slotHistory)
 	var order []*slotHistory
@@ -103,8 +107,9 @@ func (g *Groups) bySlot() []*slotHistory {
 // never is what a slot holds before its first commit.
 var never = Position{Offset: -1}
 
-// register: a slot is one register. An answer gives what some commit wrote that had begun, and that no other commit had
-// surely replaced before the question: one that began after it had ended, and had ended itself.
+// register treats a slot as one register. An answer must give what some commit wrote. That commit
+// must have begun before the answer, and no other commit may have replaced it for certain before
+// the question: one that began after that commit had ended, and that had ended itself.
 func (c *groupChecker) register(s *slotHistory) {
 	writes := map[Position][]*Commit{never: {{Slot: s.slot, Position: never, Outcome: OK, Invoke: -1, Complete: -1}}}
 	for i := range s.commits {
@@ -118,8 +123,8 @@ func (c *groupChecker) register(s *slotHistory) {
 	}
 }
 
-// completeShown: what an answer showed had taken effect before it. That ends the doubt about a commit, if it
-// is the only one that may have written what was shown.
+// completeShown uses that a commit which an answer showed had taken effect before. That ends the
+// doubt about the commit, if it is the only one that may have written what was shown.
 func (s *slotHistory) completeShown(writes map[Position][]*Commit) {
 	for _, a := range s.answers {
 		var only *Commit
@@ -137,13 +142,15 @@ func (s *slotHistory) completeShown(writes map[Position][]*Commit) {
 	}
 }
 
-// replacement tells that by a time a commit had ended that began so late, and none that began later had.
+// replacement says that by a given time a commit had ended that began at a given time, and that no
+// commit that began later had ended by then.
 type replacement struct {
 	by, began time.Duration
 	commit    Commit
 }
 
-// replacements lists them in the order of time; a commit in doubt replaces nothing for sure.
+// replacements lists them in the order of time. A commit in doubt does not replace anything for
+// certain.
 func replacements(commits []Commit) []replacement {
 	var ended []Commit
 	for _, w := range commits {
@@ -172,7 +179,7 @@ func (c *groupChecker) answer(s *slotHistory, a Answer, candidates []*Commit, re
 		}
 		begun = true
 		if i == 0 || w.Complete >= replaced[i-1].began {
-			return // not replaced for sure
+			return // not replaced for certain
 		}
 	}
 	if !begun {
@@ -184,14 +191,15 @@ func (c *groupChecker) answer(s *slotHistory, a Answer, candidates []*Commit, re
 		a.Position, a.Invoke, a.Complete, by.Position, by.Member, by.Invoke, by.Complete)
 }
 
-// lowered: who takes a partition over goes on where it was committed. One member's own commits
-// may overtake each other on their way: that is its business.
+// lowered checks that a member that takes over a partition continues from what was committed. The
+// commits of one member may overtake each other on their way, which is the member's own
+// responsibility.
 func (c *groupChecker) lowered(s *slotHistory) {
 	acked := slices.DeleteFunc(slices.Clone(s.commits), func(w Commit) bool { return w.Outcome != OK })
 	slices.SortFunc(acked, func(a, b Commit) int { return cmp.Compare(a.Complete, b.Complete) })
 	byInvoke := slices.Clone(acked)
 	slices.SortFunc(byInvoke, func(a, b Commit) int { return cmp.Compare(a.Invoke, b.Invoke) })
-	highest := make(map[string]Commit) // by member, of those that ended before
+	highest := make(map[string]Commit) // by member, of the commits that ended before
 	next := 0
 	for _, w := range byInvoke {
 		for ; next < len(acked) && acked[next].Complete < w.Invoke; next++ {
@@ -212,7 +220,8 @@ func (c *groupChecker) lowered(s *slotHistory) {
 	}
 }
 
-// skipped: when an offset is committed, everything below it had been given to some member.
+// skipped checks that when an offset is committed, every record below it had been given to some
+// member.
 func (c *groupChecker) skipped(s *slotHistory) {
 	slices.SortStableFunc(s.deliveries, func(a, b Delivery) int { return cmp.Compare(a.Complete, b.Complete) })
 	commits := slices.DeleteFunc(slices.Clone(s.commits), func(w Commit) bool { return w.Outcome != OK || w.OnPurpose })
@@ -257,7 +266,7 @@ func (r *ranges) add(first, last int64) {
 	}
 }
 
-// owners: in one generation a partition has one owner, and a member one assignment.
+// owners checks that in one generation a partition has one owner, and a member one assignment.
 func (c *groupChecker) owners(assignments []Assignment) {
 	type place struct {
 		generation
@@ -288,8 +297,9 @@ func (c *groupChecker) owners(assignments []Assignment) {
 	}
 }
 
-// generations: what a generation let happen, an assignment shown or a commit accepted, happens no more
-// once that of a later generation has, over restarts too: an assignment is durable before it is shown.
+// generations checks that once a later generation has shown an assignment or accepted a commit, no
+// earlier one does. That holds across restarts too, since an assignment is durable before it is
+// shown.
 func (c *groupChecker) generations(commits []*Commit, assignments []Assignment) {
 	groups := make(map[string][]event)
 	for _, a := range assignments {

@@ -9,20 +9,23 @@ import (
 	"time"
 )
 
-// A case is the history of one group that a correct coordinator explains, and its twin that none explains. Lines:
+// groupGolden is the history of one group that a correct coordinator explains, and its twin that
+// none explains. Lines:
 //
-//	commit t=INVOKE-COMPLETE at=OFFSET m=MEMBER g=GENERATION  [fail | lost | died] [meta=TEXT] [purpose] [p=PARTITION]
+//	commit t=INVOKE-COMPLETE at=OFFSET m=MEMBER g=GENERATION
+//	       [fail | lost | died] [meta=TEXT] [purpose] [p=PARTITION]
 //	fetch  t=INVOKE-COMPLETE at=OFFSET [meta=TEXT] [p=PARTITION]
 //	sync   t=INVOKE-COMPLETE m=MEMBER g=GENERATION parts=P,P
 //	given  t=COMPLETE range=FIRST-LAST [p=PARTITION]
 //
-// lost: no answer, and nobody knows whether it is still on its way; died: its broker was killed at COMPLETE.
+// lost means that there was no answer, and nobody knows whether the commit is still on its way.
+// died means that the broker was killed at COMPLETE.
 type groupGolden struct {
 	kind           string
 	legal, illegal string
 }
 
-// all was given to members before anything was committed.
+// all says that all records were given to members before anything was committed.
 const all = "given t=0 range=0-99\n"
 
 var groupGoldens = []groupGolden{
@@ -38,7 +41,7 @@ var groupGoldens = []groupGolden{
 		commit t=5-6 at=20 m=a g=1
 		fetch  t=7-8 at=10
 	`},
-	// Acknowledged, and forgotten by a restart.
+	// The commit was acknowledged, and forgotten by a restart.
 	{OffsetBack, all + `
 		fetch  t=2-5 at=-1
 		commit t=3-4 at=10 m=a g=1
@@ -46,7 +49,7 @@ var groupGoldens = []groupGolden{
 		commit t=3-4 at=10 m=a g=1
 		fetch  t=5-6 at=-1
 	`},
-	// In doubt it may be there or not; once shown it stays.
+	// A commit in doubt may have taken effect or not. Once it was shown, it stays.
 	{OffsetBack, all + `
 		commit t=1-2 at=10 m=a g=1
 		commit t=3-4 at=20 m=a g=1 died
@@ -57,7 +60,8 @@ var groupGoldens = []groupGolden{
 		fetch  t=5-6 at=20
 		fetch  t=7-8 at=10
 	`},
-	// A commit that its broker's death ended does not come back over later ones; one that may be on its way still does.
+	// A commit that ended with the death of its broker does not come back over later ones. A commit
+	// that may still be on its way may do so.
 	{OffsetBack, all + `
 		commit t=1-2 at=10 m=a g=1 lost
 		commit t=5-6 at=20 m=a g=1
@@ -67,7 +71,7 @@ var groupGoldens = []groupGolden{
 		commit t=5-6 at=20 m=a g=1
 		fetch  t=7-8 at=10
 	`},
-	// A refused commit replaces nothing; the words beside an offset tell one commit from another.
+	// A refused commit replaces nothing. The metadata tells one commit from another.
 	{OffsetBack, all + `
 		commit t=1-2 at=10 m=a g=1 meta=x
 		commit t=3-4 at=20 m=b g=0 fail
@@ -77,7 +81,7 @@ var groupGoldens = []groupGolden{
 		commit t=3-4 at=10 m=a g=1 meta=y
 		fetch  t=5-6 at=10 meta=x
 	`},
-	// Each partition is for itself.
+	// Each partition is judged on its own.
 	{OffsetBack, all + `
 		given  t=0 range=0-99 p=1
 		commit t=1-2 at=10 m=a g=1 p=0
@@ -127,7 +131,7 @@ var groupGoldens = []groupGolden{
 		sync   t=3-6 m=b g=2 parts=0
 		commit t=7-9 at=10 m=a g=1
 	`},
-	// After a restart a generation is given again that was there before.
+	// After a restart, a generation that existed before is given again.
 	{Zombie, `
 		sync   t=1-2 m=a g=1 parts=0
 		sync   t=3-4 m=a g=2 parts=0

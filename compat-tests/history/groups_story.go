@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Story tells what was recorded of a slot between two moments, in order, for people who look for the
-// cause of an anomaly. Answers that repeat the last one are left out.
+// Story returns what was recorded about a slot between two moments, in order, for people who look
+// for the cause of an anomaly. Answers that repeat the last one are left out.
 func (g *Groups) Story(slot Slot, from, to time.Duration) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Partition names one partition. A topic's name has one life in a history.
+// Partition names one partition. A topic's name is used for one topic only in a history.
 type Partition struct {
 	Topic string
 	Index int32
@@ -16,24 +16,26 @@ type Partition struct {
 
 func (p Partition) String() string { return fmt.Sprintf("%s-%d", p.Topic, p.Index) }
 
-// ID names a value: unique in a history, counted up by each client in the order of its sends.
+// ID names a value. It is unique in a history; each client counts up in the order of its sends.
 type ID struct {
 	Client, Counter uint64
 }
 
 func (id ID) String() string { return fmt.Sprintf("%d/%d", id.Client, id.Counter) }
 
-// Outcome is what a client knows of a send.
+// Outcome is what a client knows about a send.
 type Outcome uint8
 
-// Outcomes of a send.
+// The outcomes of a send.
 const (
-	Indefinite Outcome = iota // timed out, connection lost, acks=0: may be in the log, or come later
+	// Indefinite means a timeout, a lost connection or acks=0: the record may be in the log, or get
+	// there later.
+	Indefinite Outcome = iota
 	OK
 	Fail // refused before anything was written
 )
 
-// Send is one record on its way into a partition.
+// Send is one record on its way to a partition.
 type Send struct {
 	ID         ID
 	Partition  Partition
@@ -43,8 +45,8 @@ type Send struct {
 
 	Outcome Outcome
 	Code    int16 // Kafka's error code of a refusal
-	Offset  int64 // of the record, if OK; -1 if the answer did not tell
-	// Repeats are the offsets that later answers to the same batch gave.
+	Offset  int64 // of the record, if OK; -1 if the answer did not say
+	// Repeats are the offsets in later answers to the same batch.
 	Repeats []int64
 
 	Invoke   time.Duration
@@ -58,10 +60,10 @@ type Record struct {
 	Hash   uint64
 }
 
-// Batch is one batch as a reader was shown it.
+// Batch is one batch as it was shown to a reader.
 type Batch struct {
 	Partition        Partition
-	Sweep            int // number of the complete read that it belongs to; 0 outside of any
+	Sweep            int // number of the complete read to which it belongs; 0 if none
 	Invoke, Complete time.Duration
 
 	Base, Last    int64 // offsets, both included
@@ -74,7 +76,7 @@ type Batch struct {
 	Records       []Record
 }
 
-// Bounds is what one answer said about a partition; -1 where it did not tell.
+// Bounds is what one answer said about a partition; -1 is what it did not say.
 type Bounds struct {
 	Partition        Partition
 	Invoke, Complete time.Duration
@@ -83,8 +85,7 @@ type Bounds struct {
 	LeaderEpoch                         int32
 }
 
-// Sweep is one complete read of [Start, End), as the log start and high
-// watermark were when it began.
+// Sweep is one complete read of [Start, End), the log start and high watermark at its beginning.
 type Sweep struct {
 	Partition        Partition
 	Number           int
@@ -92,12 +93,13 @@ type Sweep struct {
 	Start, End       int64
 }
 
-// Restore says that the partition was rebuilt from the bucket between two
-// moments: what was acknowledged below Floor had been committed there and has to be back;
-// the log went on at Survived.
+// Restore says that the partition was rebuilt from the bucket. Acknowledged records below Floor
+// were committed in the bucket and must be back. The log went on at Survived.
 type Restore struct {
-	Partition       Partition
-	At              time.Duration // the old broker answered nothing after it, the new one nothing before
+	Partition Partition
+	// At separates the two brokers: the old one answered nothing after it, the new one nothing
+	// before.
+	At              time.Duration
 	Floor, Survived int64
 }
 
@@ -106,7 +108,7 @@ type History struct {
 	start time.Time
 
 	mu       sync.Mutex
-	numbered int // sweeps that were given a number
+	numbered int // number of sweeps that were numbered
 	clients  uint64
 	sends    []*Send
 	batches  []Batch
@@ -118,10 +120,10 @@ type History struct {
 // New starts a history and its clock.
 func New() *History { return &History{start: time.Now()} }
 
-// Now is the time on the history's clock.
+// Now returns the time on the history's clock.
 func (h *History) Now() time.Duration { return time.Since(h.start) }
 
-// Began records a send before its request leaves; its outcome is Indefinite until Ended.
+// Began records a send before its request is sent. Its outcome is Indefinite until Ended.
 func (h *History) Began(s Send) *Send {
 	s.Outcome, s.Offset, s.Complete = Indefinite, -1, math.MaxInt64
 	h.mu.Lock()
@@ -130,7 +132,7 @@ func (h *History) Began(s Send) *Send {
 	return &s
 }
 
-// Ended records the outcome of a send; a further OK counts as a repeat.
+// Ended records the outcome of a send. A further OK counts as a repetition.
 func (h *History) Ended(s *Send, outcome Outcome, code int16, offset int64) {
 	now := h.Now()
 	h.mu.Lock()
@@ -161,7 +163,7 @@ func (h *History) Told(b Bounds) {
 	h.bounds = append(h.bounds, b)
 }
 
-// Client gives the number of a client that begins.
+// Client returns the number for a new client.
 func (h *History) Client() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,7 +171,7 @@ func (h *History) Client() uint64 {
 	return h.clients
 }
 
-// SweepNumber gives the number of a complete read that begins.
+// SweepNumber returns the number for a new complete read.
 func (h *History) SweepNumber() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -191,13 +193,13 @@ func (h *History) Restored(r Restore) {
 	h.restores = append(h.restores, r)
 }
 
-// Counts sums up a history for people.
+// Counts are totals of a history, for people.
 type Counts struct {
 	Sends, Acked, Refused, Indefinite int
 	Batches, Records, Bounds, Sweeps  int
 }
 
-// Counts sums up what was recorded so far.
+// Counts returns totals of what was recorded so far.
 func (h *History) Counts() Counts {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -218,7 +220,7 @@ func (h *History) Counts() Counts {
 	return c
 }
 
-// Acked is one past the highest offset that an answer named, by partition.
+// Acked returns, by partition, one past the highest offset that an answer named.
 func (h *History) Acked() map[Partition]int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -231,7 +233,7 @@ func (h *History) Acked() map[Partition]int64 {
 	return end
 }
 
-// Partitions lists every partition that the history speaks of, in order.
+// Partitions lists every partition that the history mentions, in order.
 func (h *History) Partitions() []Partition {
 	h.mu.Lock()
 	defer h.mu.Unlock()
