@@ -2,11 +2,13 @@ package vfs
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,7 +92,7 @@ func TestReadDirectDeclines(t *testing.T) {
 	f, content, _ := coldFile(t)
 	p := make([]byte, 256<<10)
 	for name, n := range map[string]int{
-		"position": f.ReadDirect(p, 512+1), "address": f.ReadDirect(p[1:], 0), "length": f.ReadDirect(p[:directAlign-1], 0), "empty": f.ReadDirect(nil, 0),
+		"position": f.ReadDirect(p, 512+1), "address": f.ReadDirect(p[1:], 0), "length": f.ReadDirect(p[:DirectAlign-1], 0), "empty": f.ReadDirect(nil, 0),
 	} {
 		if n != 0 {
 			t.Errorf("%s: %d bytes", name, n)
@@ -110,5 +112,46 @@ func TestReadDirectDeclines(t *testing.T) {
 	}
 	if n, _ := proc.ReadAt(p, 0); n == 0 {
 		t.Error("nothing of it with ReadAt")
+	}
+}
+
+// What WriteDirect writes is in the file and not in the page cache; around it other writes go on as
+// usual.
+func TestWriteDirect(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "new")
+	f, err := OS().Create(name)
+	noError(t, err)
+	t.Cleanup(func() { f.Close() })
+	const size = 1<<20 + tailBytes
+	memory := make([]byte, size+DirectAlign)
+	content := memory[DirectAlign-int(uintptr(unsafe.Pointer(&memory[0]))%DirectAlign):][:size]
+	rand.NewChaCha8([32]byte{7}).Read(content)
+	whole := content[:1<<20]
+	err = f.WriteDirect(whole[:1<<19], 0)
+	if errors.Is(err, errors.ErrUnsupported) {
+		if n, serr := f.Size(); serr != nil || n != 0 {
+			t.Fatalf("what could not be written has left %d bytes, %v", n, serr)
+		}
+		t.Skip("this file system has no O_DIRECT")
+	}
+	noError(t, err)
+	noError(t, f.WriteDirect(whole[1<<19:], 1<<19))
+	if n := cachedPages(t, f); n != 0 && !overlaid(f.(*osFile).Fd()) {
+		t.Errorf("%d pages are cached", n)
+	}
+	_, err = f.WriteAt(content[1<<20:], 1<<20)
+	noError(t, err)
+	noError(t, f.Sync())
+	got, err := os.ReadFile(name)
+	if err != nil || !bytes.Equal(got, content) {
+		t.Errorf("read back %d bytes that differ, %v", len(got), err)
+	}
+	for what, err := range map[string]error{"position": f.WriteDirect(whole, 512), "address": f.WriteDirect(content[1:DirectAlign+1], 0), "length": f.WriteDirect(whole[:100], 0)} {
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s that is not aligned: %v", what, err)
+		}
+	}
+	if err := f.WriteDirect(nil, 0); err != nil {
+		t.Errorf("nothing to write: %v", err)
 	}
 }

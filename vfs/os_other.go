@@ -29,4 +29,7 @@ func (f *osFile) Allocate(int64) error { return f.pathError("allocate", errors.E
 // ReadDirect fills nothing and leaves everything to ReadAt.
 func (f *osFile) ReadDirect([]byte, int64) int { return 0 }
 
+// WriteDirect is not supported on this platform.
+func (f *osFile) WriteDirect([]byte, int64) error { return f.pathError("write", errors.ErrUnsupported) }
+
 func osLinks(fs.FileInfo) uint64 { return 0 }

@@ -49,6 +49,11 @@ type File interface {
 	// ReadAt for the rest meets the error there. No other call on this File may be made meanwhile.
 	ReadDirect(p []byte, pos int64) int
 	WriteAt(p []byte, pos int64) (int, error)
+	// WriteDirect writes all of p at pos past the page cache, and is no more durable for it:
+	// Datasync makes it so. Address, position and length are multiples of DirectAlign.
+	// errors.ErrUnsupported says that platform or file system cannot do that, and that nothing was
+	// written. No other call on this File may be made meanwhile.
+	WriteDirect(p []byte, pos int64) error
 	// WriteVec writes the buffers one after another at pos, with as few calls as the platform
 	// allows. It returns the number of bytes written and of write calls made.
 	WriteVec(bufs [][]byte, pos int64) (n int64, calls int, err error)
@@ -65,6 +70,10 @@ type File interface {
 	Size() (int64, error)
 	Close() error
 }
+
+// DirectAlign is the alignment that reads and writes past the page cache may require of an address,
+// a position and a length: the largest logical block of usual disks.
+const DirectAlign = 4096
 
 // LinkCount is what Sys may return in the FileInfo of a file system other than OS; see [Links].
 type LinkCount uint64

@@ -497,6 +497,12 @@ func (f *file) WriteAt(p []byte, pos int64) (int, error) {
 	return int(n), err
 }
 
+// WriteDirect is WriteAt: this disk has no page cache that a write could bypass.
+func (f *file) WriteDirect(p []byte, pos int64) error {
+	_, err := f.WriteAt(p, pos)
+	return err
+}
+
 func (f *file) WriteVec(bufs [][]byte, pos int64) (int64, int, error) {
 	p := bytes.Join(bufs, nil)
 	c := Call{Op: "write", Name: f.name(), Pos: pos, Len: int64(len(p))}

@@ -20,8 +20,8 @@ const (
 
 var (
 	oldBytes = bytes.Repeat([]byte("old."), 3000)
-	// newBytes is several blocks long, so that a crash can tear them and a sync happens on the way.
-	newBytes = bytes.Repeat([]byte("new."), (syncEvery+syncEvery/4)/4)
+	// newBytes is two pieces, each of several blocks, so that a crash can tear them.
+	newBytes = bytes.Repeat([]byte("new."), (pieceBytes+pieceBytes/4)/4)
 )
 
 // scene is a disk with one durable object.
@@ -39,7 +39,7 @@ func scene(t *testing.T, seed uint64) *crashfs.FS {
 }
 
 // life opens the bucket and creates one more object.
-func life(ctx context.Context, disk *crashfs.FS) error {
+func life(ctx context.Context, disk vfs.FS) error {
 	b, err := Open(disk, root)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func audit(t *testing.T, disk *crashfs.FS, err error) {
 	if got, rerr := bucket.ReadAll(t.Context(), b, oldKey, 1<<20); rerr != nil || !bytes.Equal(got, oldBytes) {
 		t.Fatalf("the old object has changed: %d bytes, %v", len(got), rerr)
 	}
-	got, rerr := bucket.ReadAll(t.Context(), b, newKey, 2*syncEvery)
+	got, rerr := bucket.ReadAll(t.Context(), b, newKey, 2*pieceBytes)
 	switch {
 	case rerr == nil && !bytes.Equal(got, newBytes):
 		t.Fatalf("the new object is there, but not whole: %d bytes (create said: %v)", len(got), err)
@@ -113,6 +113,28 @@ func TestE29_CrashAtEveryCall(t *testing.T) {
 				audit(t, disk.Crash(), err)
 			})
 		}
+	}
+}
+
+// TestE29_CrashAtEveryCallThroughPages does the same on a disk whose page cache cannot be avoided:
+// there are syncs on the way.
+func TestE29_CrashAtEveryCallThroughPages(t *testing.T) {
+	disk := scene(t, 1)
+	before := len(disk.Calls())
+	if err := life(t.Context(), pagedFS{disk}); err != nil {
+		t.Fatal(err)
+	}
+	after := len(disk.Calls())
+	for n := before + 1; n <= after+1; n++ {
+		t.Run(fmt.Sprintf("call%d", n), func(t *testing.T) {
+			disk := scene(t, 1)
+			disk.KillAt(n)
+			err := life(t.Context(), pagedFS{disk})
+			if (err == nil) != (n > after) {
+				t.Fatalf("killed in call %d of %d: %v", n, after, err)
+			}
+			audit(t, disk.Crash(), err)
+		})
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluicemq/sluice/internal/unzeroed"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/vfs"
 )
@@ -32,6 +33,7 @@ type Bucket struct {
 	life string        // a random part of the names of this life's temporaries
 	temp atomic.Uint64 // number of the last temporary
 
+	writing   chan []byte   // lends out the one buffer that large objects are written from
 	shrinking chan struct{} // holds a token while a deleted object gives its room back
 
 	mu      sync.Mutex
@@ -40,7 +42,8 @@ type Bucket struct {
 
 // Open creates the folder if it is absent, and deletes what earlier lives left half-written (E29).
 func Open(fsys vfs.FS, root string) (*Bucket, error) {
-	b := &Bucket{fs: fsys, root: path.Clean(root), shrinking: make(chan struct{}, 1), durable: map[string]bool{}}
+	b := &Bucket{fs: fsys, root: path.Clean(root), writing: make(chan []byte, 1), shrinking: make(chan struct{}, 1), durable: map[string]bool{}}
+	b.writing <- nil // the first large object makes the buffer
 	if err := b.open(); err != nil {
 		return nil, fmt.Errorf("dir: open %s: %w", root, err)
 	}
@@ -123,7 +126,7 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 		}
 	}
 	tmp := b.temporary()
-	if err := b.writeTemporary(tmp, body); err != nil {
+	if err := b.writeTemporary(ctx, tmp, body); err != nil {
 		return err
 	}
 	err := b.makeFolders(path.Dir(key))
@@ -151,26 +154,24 @@ func (b *Bucket) temporary() string {
 	return path.Join(b.root, tmpName, fmt.Sprintf("%s-%d", b.life, b.temp.Add(1)))
 }
 
-// syncEvery is how much of an object is written between two syncs. One sync at the end would hold
-// up the syncs of the write-ahead log, which mostly is on the same disk, for as long as four
-// objects of a flush take: acknowledgements stood still for 100–160 ms.
-const syncEvery = 1 << 20
+const (
+	// directFrom is the size from which an object is written past the page cache.
+	directFrom = 1 << 20
+	// pieceBytes are written at a time. A sync of the write-ahead log, which mostly is on the same
+	// disk, waits for one piece.
+	pieceBytes = 1 << 20
+)
 
-func (b *Bucket) writeTemporary(tmp string, body bucket.Body) error {
+func (b *Bucket) writeTemporary(ctx context.Context, tmp string, body bucket.Body) error {
 	f, err := b.fs.Create(tmp)
 	if err != nil {
 		return unmade(err)
 	}
-	reader, pos, synced := bucket.NewBodyReader(body), int64(0), int64(0)
-	_, err = reader.Send(body.Size(), func(bufs [][]byte) (int64, error) {
-		n, _, err := f.WriteVec(bufs, pos)
-		pos += n
-		if err == nil && pos-synced >= syncEvery {
-			synced = pos
-			err = f.Datasync()
-		}
-		return n, err
-	})
+	if size := body.Size(); size >= directFrom {
+		err = b.writeLarge(ctx, f, body, size)
+	} else {
+		err = writeSmall(f, body, size)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -178,6 +179,66 @@ func (b *Bucket) writeTemporary(tmp string, body bucket.Body) error {
 		return b.drop(tmp, unmade(err))
 	}
 	return nil
+}
+
+func writeSmall(f vfs.File, body bucket.Body, size int64) error {
+	pos := int64(0)
+	_, err := bucket.NewBodyReader(body).Send(size, func(bufs [][]byte) (int64, error) {
+		n, _, err := f.WriteVec(bufs, pos)
+		pos += n
+		return n, err
+	})
+	return err
+}
+
+// writeLarge writes past the page cache, a piece at a time and one object at a time
+// (docs/decisions/0019-the-log-first.md).
+func (b *Bucket) writeLarge(ctx context.Context, f vfs.File, body bucket.Body, size int64) error {
+	var piece []byte
+	select {
+	case piece = <-b.writing:
+		defer func() { b.writing <- piece }()
+	case <-ctx.Done():
+		return bucket.ContextError(ctx)
+	}
+	if err := f.Allocate(size); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	if piece == nil {
+		piece = unzeroed.Make(pieceBytes)
+	}
+	reader := bucket.NewBodyReader(body)
+	for pos := int64(0); pos < size; pos += pieceBytes {
+		if err := bucket.ContextError(ctx); err != nil {
+			return err
+		}
+		n, err := io.ReadFull(reader, piece[:min(pieceBytes, size-pos)])
+		if err == nil {
+			err = writePiece(f, piece[:n], pos)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writePiece writes whole blocks past the page cache, and the rest of the last block through the
+// page cache. Where the page cache cannot be avoided, writePiece syncs each piece: one sync of a
+// whole object would hold up the syncs of the write-ahead log for 100 to 160 ms.
+func writePiece(f vfs.File, piece []byte, pos int64) error {
+	whole := len(piece) / vfs.DirectAlign * vfs.DirectAlign
+	err := f.WriteDirect(piece[:whole], pos)
+	if errors.Is(err, errors.ErrUnsupported) {
+		if _, err := f.WriteAt(piece, pos); err != nil {
+			return err
+		}
+		return f.Datasync()
+	}
+	if err == nil && whole < len(piece) {
+		_, err = f.WriteAt(piece[whole:], pos+int64(whole))
+	}
+	return err
 }
 
 // drop removes the temporary of a Create that failed with err. If that fails too, the next Open
