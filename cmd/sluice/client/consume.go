@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluicemq/sluice/internal/retry"
 )
 
 type consumeOptions struct {
@@ -211,10 +213,16 @@ type reader struct {
 	ends    *ends
 	printed int64
 	buf     []byte
+
+	trouble error     // why a partition cannot be read now; nil since the last record
+	told    time.Time // when trouble was told last
 }
 
 func (o *consumeOptions) clientOptions() []kgo.Opt {
-	opts := []kgo.Opt{kgo.KeepControlRecords(), kgo.FetchMaxWait(500 * time.Millisecond)} // control records count for the end, and are not printed
+	opts := []kgo.Opt{
+		kgo.KeepControlRecords(), // they count for the end, and are not printed
+		kgo.KeepRetryableFetchErrors(), kgo.FetchMaxWait(500 * time.Millisecond),
+	}
 	if o.committed {
 		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
@@ -278,6 +286,7 @@ func (r *reader) assign(ctx context.Context, topics []string) error {
 // loop prints what comes until there is enough, the end is reached, or somebody stops it.
 func (r *reader) loop(ctx context.Context, prepare func() error) error {
 	idle := time.Now()
+	pauses := retry.Pauses{First: askPauseFirst, Last: askPauseLast}
 	for {
 		if err := prepare(); err != nil {
 			return err
@@ -296,8 +305,14 @@ func (r *reader) loop(ctx context.Context, prepare func() error) error {
 			return err
 		}
 		if fetches.NumRecords() > 0 {
-			idle = time.Now()
-		} else if time.Since(idle) >= r.session.timeout {
+			idle, r.trouble = time.Now(), nil
+			pauses = retry.Pauses{First: askPauseFirst, Last: askPauseLast}
+			continue
+		}
+		if r.trouble != nil && len(fetches.Errors()) > 0 {
+			_ = pauses.Wait(ctx) // the client asks again at once
+		}
+		if time.Since(idle) >= r.session.timeout {
 			idle = time.Now()
 			if err := r.silence(ctx); err != nil {
 				return err
@@ -306,13 +321,16 @@ func (r *reader) loop(ctx context.Context, prepare func() error) error {
 	}
 }
 
-// fetchError is what cannot be read on. What passes by itself the client tries again, and our own time-outs are none.
+// fetchError is what cannot be read on. What passes by itself is noted, and told if it lasts; the
+// client tries it again. Our own time-outs are no errors.
 func (r *reader) fetchError(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
 		switch {
 		case errors.Is(f.Err, context.DeadlineExceeded), errors.Is(f.Err, context.Canceled):
 		case errors.Is(f.Err, kerr.OffsetOutOfRange):
 			return fmt.Errorf("%v: the next record is not kept any more: retention was faster than this reader", partition{f.Topic, f.Partition})
+		case kerr.IsRetriable(f.Err) && f.Topic != "":
+			r.noteTrouble(f)
 		case f.Topic == "":
 			return r.session.explain(f.Err)
 		default:
@@ -320,6 +338,20 @@ func (r *reader) fetchError(fetches kgo.Fetches) error {
 		}
 	}
 	return nil
+}
+
+// noteTrouble keeps why a partition cannot be read now. A broker that cannot get at its records is
+// told at once, and then once per time-out; all else passes so often that it has to last.
+func (r *reader) noteTrouble(f kgo.FetchError) {
+	at := partition{f.Topic, f.Partition}
+	r.trouble = clusterError(at.String(), f.Err, "")
+	if errors.Is(f.Err, kerr.UnknownTopicOrPartition) {
+		r.trouble = topicError(f.Topic, f.Err, "")
+	}
+	if errors.Is(f.Err, kerr.KafkaStorageError) && time.Since(r.told) >= r.session.timeout && !r.options.exitAtEnd {
+		r.told = time.Now()
+		fmt.Fprintf(r.warnings, "%v: %s (%v); still trying\n", at, storageTrouble, plainCode{kerr.KafkaStorageError})
+	}
 }
 
 // printAll prints records up to the count that was asked for, and beyond no partition's end.
@@ -369,6 +401,14 @@ func (r *reader) silence(ctx context.Context) error {
 			return err
 		}
 		fmt.Fprintf(r.warnings, "%v (still trying)\n", err)
+		return nil
+	}
+	if r.trouble != nil && r.options.exitAtEnd {
+		return r.trouble
+	}
+	if r.trouble != nil && time.Since(r.told) >= r.session.timeout {
+		r.told = time.Now()
+		fmt.Fprintf(r.warnings, "%v (still trying)\n", r.trouble)
 		return nil
 	}
 	if p, missing := r.ends.missing(); r.options.exitAtEnd && missing {

@@ -10,5 +10,8 @@
 // them and [ExitCode] tells what the process ends with. One goroutine
 // is started here, which reads standard input for produce; records that were sent are answered on the client's.
 //
-// Imports: nothing of ours. Only this package, of all under cmd, imports kadm.
+// A request whose answer holds an error that passes by itself is sent again until --timeout, in one
+// place for all commands (admin.go).
+//
+// Imports: internal/retry. Only this package, of all under cmd, imports kadm.
 package client

@@ -140,9 +140,10 @@ A group that never committed for a partition has no lag there.`,
 					d, err := s.describeGroup(ctx, g)
 					if err != nil {
 						failed = append(failed, s.explain(err))
-						continue
 					}
-					details = append(details, d)
+					if d.Name != "" {
+						details = append(details, d)
+					}
 				}
 				if err := out.print(cmd.OutOrStdout(), details, func(t *tabulator) { printGroups(t, details) }); err != nil {
 					return err
@@ -155,16 +156,18 @@ A group that never committed for a partition has no lag there.`,
 	return cmd
 }
 
+// describeGroup may return both: what is known, and why a lag is not.
 func (s *session) describeGroup(ctx context.Context, group string) (groupDetail, error) {
 	d, err := s.groupState(ctx, group)
 	if err != nil {
-		return d, err
+		return groupDetail{}, err
 	}
 	committed, err := s.committed(ctx, group)
 	if err != nil {
-		return d, err
+		return groupDetail{}, err
 	}
-	return d, s.addLag(ctx, &d, committed)
+	err = s.addLag(ctx, &d, committed)
+	return d, err
 }
 
 // groupState asks who is in a group; a group of the newer protocol (KIP-848) has a request of its own.
@@ -265,15 +268,15 @@ func (s *session) addLag(ctx context.Context, d *groupDetail, committed map[part
 	if len(parts) == 0 {
 		return nil
 	}
-	starts, err := s.admin.ListStartOffsets(ctx, topicsOf(parts)...)
+	starts, ends, err := s.startsAndEnds(ctx, topicsOf(parts))
 	if err != nil {
-		return firstShardError(err)
+		return err
 	}
-	ends, err := s.admin.ListEndOffsets(ctx, topicsOf(parts)...)
-	if err != nil {
-		return firstShardError(err)
-	}
+	var unknown error
 	for _, p := range parts {
+		if unknown == nil {
+			unknown = listedError(p.topic, p.number, starts, ends)
+		}
 		row := groupOffset{Topic: p.topic, Partition: p.number, Member: readers[p],
 			Start: listedOffset(starts, p.topic, p.number), End: listedOffset(ends, p.topic, p.number)}
 		if at, ok := committed[p]; ok {
@@ -284,7 +287,7 @@ func (s *session) addLag(ctx context.Context, d *groupDetail, committed map[part
 		}
 		d.Partitions = append(d.Partitions, row)
 	}
-	return nil
+	return unknown
 }
 
 // lag counts from what is still kept: what retention took, no reader will see.

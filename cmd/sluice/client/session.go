@@ -52,7 +52,7 @@ func (c *connection) seeds() []string {
 type session struct {
 	connection
 	kafka *kgo.Client
-	admin *kadm.Client
+	admin admin
 	dials *dials
 }
 
@@ -70,8 +70,8 @@ func (c *connection) open(cmd *cobra.Command, opts ...kgo.Opt) (*session, error)
 	if s.kafka, err = kgo.NewClient(opts...); err != nil {
 		return nil, usage("%w", err)
 	}
-	s.admin = kadm.NewClient(s.kafka)
-	s.admin.SetTimeoutMillis(int32(c.timeout.Milliseconds()))
+	s.admin = admin{kadm.NewClient(s.kafka)}
+	s.admin.cluster.SetTimeoutMillis(int32(c.timeout.Milliseconds()))
 	ctx, cancel := s.within(cmd.Context())
 	defer cancel()
 	if err := s.kafka.Ping(ctx); err != nil {
@@ -111,9 +111,13 @@ func (d *dials) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	addr := net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port)))
-	if err == nil {
+	known := d.failed[addr]
+	switch {
+	case err == nil:
 		delete(d.failed, addr)
-	} else if !errors.Is(err, context.Canceled) {
+	case errors.Is(err, context.Canceled):
+	case known != nil && errors.Is(err, context.DeadlineExceeded): // our own time-out: the reason that is known says more
+	default:
 		d.failed[addr] = err
 	}
 }
@@ -132,9 +136,13 @@ func (d *dials) first() (addr string, err error) {
 // Errors that have an exit code already stay as they are.
 func (s *session) explain(err error) error {
 	var said *exitError
+	var named plainCode
 	var answer *kerr.Error
-	if err == nil || errors.As(err, &said) || errors.As(err, &answer) {
+	if err == nil || errors.As(err, &said) || errors.As(err, &named) {
 		return err
+	}
+	if errors.As(err, &answer) {
+		return clusterError("the cluster", err, "")
 	}
 	addr, dial := s.dials.first()
 	var op *net.OpError
@@ -148,7 +156,7 @@ func (s *session) explain(err error) error {
 		return fail(exitUnreachable, "%s: no answer within %v: is the cluster well? (--timeout allows more)", strings.Join(s.seeds(), ","), s.timeout)
 	case dial == nil:
 		return err
-	case errors.As(dial, &op) && op.Op == "dial":
+	case errors.As(dial, &op) && op.Op == "dial", errors.Is(dial, os.ErrDeadlineExceeded):
 		return fail(exitUnreachable, "cannot reach %s: %s%s", addr, reason(dial), s.advice(addr))
 	}
 	return fail(exitUnreachable, "%s does not answer as Kafka does (%w): is it a Kafka port without TLS and SASL?", addr, dial)
@@ -180,7 +188,11 @@ func reason(err error) string {
 
 // topicError says what an error code of the cluster means for a topic.
 func topicError(topic string, err error, detail string) error {
+	var doubt inDoubt
 	switch {
+	case errors.As(err, &doubt):
+		err = topicError(topic, doubt.error, detail)
+		return fail(ExitCode(err), "%w (an earlier try of this command timed out and may have done it)", err)
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		return notFound("topic %q does not exist", topic)
 	case errors.Is(err, kerr.TopicAlreadyExists):
@@ -200,14 +212,23 @@ func groupError(group string, err error, detail string) error {
 	return clusterError(fmt.Sprintf("group %q", group), err, detail)
 }
 
+// storageTrouble is what KAFKA_STORAGE_ERROR means to a person; Kafka's own words blame the disk only.
+const storageTrouble = "the broker cannot get at the records now: its object store is away, or its disk fails"
+
 // clusterError is any other code, by its name and the broker's own words, or Kafka's.
 func clusterError(what string, err error, detail string) error {
 	var code *kerr.Error
 	if !errors.As(err, &code) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if detail == "" || detail == code.Message {
+	switch {
+	case errors.Is(err, kerr.KafkaStorageError):
+		detail = storageTrouble
+	case detail == "" || detail == code.Message:
 		detail = code.Description
+	}
+	if passes(err) { // it was asked for again, for as long as --timeout allows
+		return fail(exitUnreachable, "%s: %s (%w), and that did not pass within --timeout", what, trimStop(detail), plainCode{code})
 	}
 	return fmt.Errorf("%s: %s (%w)", what, trimStop(detail), plainCode{code})
 }

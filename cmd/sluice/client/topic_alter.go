@@ -117,24 +117,20 @@ func (s *session) alterTopics(ctx context.Context, topics []string, o alterOptio
 	if err != nil {
 		return nil, err
 	}
-	if errs := s.apply(ctx, topics, o.partitions, wanted, s.admin.ValidateAlterTopicConfigs, s.admin.ValidateUpdatePartitions); len(errs) > 0 {
+	if errs := s.apply(ctx, topics, o.partitions, wanted, true); len(errs) > 0 {
 		return nil, several(0, errs)
 	}
 	if o.dryRun {
 		return changes, nil
 	}
-	errs := s.apply(ctx, topics, o.partitions, wanted, s.admin.AlterTopicConfigs, s.admin.UpdatePartitions)
+	errs := s.apply(ctx, topics, o.partitions, wanted, false)
 	return changes, several(len(topics)-len(errs), errs)
 }
 
-type (
-	alterConfigs    func(context.Context, []kadm.AlterConfig, ...string) (kadm.AlterConfigsResponses, error)
-	alterPartitions func(context.Context, int, ...string) (kadm.CreatePartitionsResponses, error)
-)
-
-func (s *session) apply(ctx context.Context, topics []string, partitions int, wanted []kadm.AlterConfig, configs alterConfigs, grow alterPartitions) (errs []error) {
+// apply makes the changes, or only has the cluster check them.
+func (s *session) apply(ctx context.Context, topics []string, partitions int, wanted []kadm.AlterConfig, check bool) (errs []error) {
 	if len(wanted) > 0 {
-		responses, err := configs(ctx, wanted, topics...)
+		responses, err := s.admin.AlterTopicConfigs(ctx, check, wanted, topics...)
 		if err != nil {
 			return []error{s.explain(firstShardError(err))}
 		}
@@ -145,7 +141,7 @@ func (s *session) apply(ctx context.Context, topics []string, partitions int, wa
 		}
 	}
 	if partitions > 0 && len(errs) == 0 {
-		responses, err := grow(ctx, partitions, topics...)
+		responses, err := s.admin.UpdatePartitions(ctx, check, partitions, topics...)
 		if err != nil {
 			return []error{s.explain(err)}
 		}
@@ -160,12 +156,15 @@ func (s *session) apply(ctx context.Context, topics []string, partitions int, wa
 
 // changes compares what is with what is wanted.
 func (s *session) changes(ctx context.Context, topics []string, o alterOptions, wanted []kadm.AlterConfig) ([]change, error) {
-	details, failed, err := s.describeTopics(ctx, topics, true)
+	details, failed, err := s.metadataOf(ctx, topics)
 	if err != nil {
 		return nil, err
 	}
 	if len(failed) > 0 {
 		return nil, several(0, failed)
+	}
+	if err := s.addConfigs(ctx, details, true); err != nil {
+		return nil, err
 	}
 	list := []change{}
 	for _, d := range details {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -22,7 +23,7 @@ type created struct {
 type createOptions struct {
 	partitions  int32
 	replicas    int16
-	configs     []string
+	set         []string
 	ifNotExists bool
 	dryRun      bool
 }
@@ -36,12 +37,12 @@ func topicCreate(c *connection) *cobra.Command {
 		Long:        `Create topics, all alike. Without -p and -r the cluster's defaults are taken.`,
 		Annotations: reference(),
 		Example: `  sluice topic create orders
-  sluice topic create orders payments -p 6 --config retention.ms=86400000
+  sluice topic create orders payments -p 6 --set retention.ms=86400000
   sluice topic create orders --if-not-exists     (for scripts)
   sluice topic create orders -p 6 --dry-run`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, topics []string) error {
-			configs, err := parseConfigs(o.configs)
+			configs, err := parseConfigs(o.set)
 			if err != nil {
 				return err
 			}
@@ -61,11 +62,20 @@ func topicCreate(c *connection) *cobra.Command {
 	f := cmd.Flags()
 	f.Int32VarP(&o.partitions, "partitions", "p", -1, "`N` partitions; -1: the cluster's default")
 	f.Int16VarP(&o.replicas, "replicas", "r", -1, "`N` copies of each partition; -1: the cluster's default")
-	f.StringArrayVar(&o.configs, "config", nil, "`KEY=VALUE` of the topic's configuration (repeat for more)")
+	f.StringArrayVar(&o.set, "set", nil, "`KEY=VALUE` of the topic's configuration (repeat for more)")
+	f.SetNormalizeFunc(configIsSet)
 	f.BoolVar(&o.ifNotExists, "if-not-exists", false, "a topic that exists is no error, and stays as it is")
 	f.BoolVar(&o.dryRun, "dry-run", false, "let the cluster check, and create nothing")
-	_ = cmd.RegisterFlagCompletionFunc("config", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("set", cobra.NoFileCompletions)
 	return cmd
+}
+
+// configIsSet takes --config, which kafka-topics has, for --set.
+func configIsSet(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == "config" {
+		name = "set"
+	}
+	return pflag.NormalizedName(name)
 }
 
 // parseConfigs reads KEY=VALUE. A value may hold commas and be empty.
@@ -85,11 +95,11 @@ func parseConfigs(list []string) (map[string]*string, error) {
 }
 
 func (s *session) createTopics(ctx context.Context, o createOptions, configs map[string]*string, topics []string) (rows []created, failed []error, err error) {
-	create, done := s.admin.CreateTopics, "created"
+	done := "created"
 	if o.dryRun {
-		create, done = s.admin.ValidateCreateTopics, "valid"
+		done = "valid"
 	}
-	responses, err := create(ctx, o.partitions, o.replicas, configs, topics...)
+	responses, err := s.admin.CreateTopics(ctx, o.dryRun, o.partitions, o.replicas, configs, topics...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -75,8 +77,22 @@ configuration, what differs from the defaults is shown, and where it was set; wi
 	return cmd
 }
 
-// describeTopics gathers what five requests tell. A topic that is not there does not hide the others.
+// describeTopics gathers what five requests tell. What is not there or does not answer does not hide the rest.
 func (s *session) describeTopics(ctx context.Context, topics []string, all bool) (details []topicDetail, failed []error, err error) {
+	details, failed, err = s.metadataOf(ctx, topics)
+	if err != nil || len(details) == 0 {
+		return details, failed, err
+	}
+	if err := s.addConfigs(ctx, details, all); err != nil {
+		return nil, nil, err
+	}
+	s.addSizes(ctx, details)
+	unknown, err := s.addOffsets(ctx, details) // last, since a partition may take all of the time
+	return details, append(failed, unknown...), err
+}
+
+// metadataOf asks which partitions topics have, and who leads them.
+func (s *session) metadataOf(ctx context.Context, topics []string) (details []topicDetail, failed []error, err error) {
 	meta, err := s.admin.Metadata(ctx, topics...)
 	if err != nil {
 		return nil, nil, err
@@ -90,14 +106,7 @@ func (s *session) describeTopics(ctx context.Context, topics []string, all bool)
 		}
 		details = append(details, newTopicDetail(d))
 	}
-	if len(details) == 0 {
-		return details, failed, nil
-	}
-	if err := s.addOffsets(ctx, details); err != nil {
-		return nil, nil, err
-	}
-	s.addSizes(ctx, details)
-	return details, failed, s.addConfigs(ctx, details, all)
+	return details, failed, nil
 }
 
 func newTopicDetail(d kadm.TopicDetail) topicDetail {
@@ -120,14 +129,11 @@ func detailNames(details []topicDetail) []string {
 	return names
 }
 
-func (s *session) addOffsets(ctx context.Context, details []topicDetail) error {
-	starts, err := s.admin.ListStartOffsets(ctx, detailNames(details)...)
+// addOffsets fills in what the partitions keep. Where a partition does not tell, its row and unknown say why.
+func (s *session) addOffsets(ctx context.Context, details []topicDetail) (unknown []error, err error) {
+	starts, ends, err := s.startsAndEnds(ctx, detailNames(details))
 	if err != nil {
-		return firstShardError(err)
-	}
-	ends, err := s.admin.ListEndOffsets(ctx, detailNames(details)...)
-	if err != nil {
-		return firstShardError(err)
+		return nil, err
 	}
 	for i := range details {
 		d := &details[i]
@@ -137,6 +143,29 @@ func (s *session) addOffsets(ctx context.Context, details []topicDetail) error {
 			if p.Start != nil && p.End != nil {
 				d.Records += *p.End - *p.Start
 			}
+			if err := listedError(d.Name, p.Partition, starts, ends); err != nil {
+				p.Error = err.Error()
+				unknown = append(unknown, err)
+			}
+		}
+	}
+	return unknown, nil
+}
+
+// startsAndEnds asks for what is kept of topics. If the starts took all of the time, they say why, and there are no ends.
+func (s *session) startsAndEnds(ctx context.Context, topics []string) (starts, ends kadm.ListedOffsets, err error) {
+	starts, err = s.admin.ListStartOffsets(ctx, topics...)
+	if err == nil && ctx.Err() == nil {
+		ends, err = s.admin.ListEndOffsets(ctx, topics...)
+	}
+	return starts, ends, firstShardError(err)
+}
+
+// listedError is why an offset is not told, if the partition is there.
+func listedError(topic string, number int32, lists ...kadm.ListedOffsets) error {
+	for _, l := range lists {
+		if o, ok := l.Lookup(topic, number); ok && o.Err != nil && !errors.Is(o.Err, kerr.UnknownTopicOrPartition) {
+			return topicError(partition{topic, number}.String(), o.Err, "")
 		}
 	}
 	return nil

@@ -48,8 +48,9 @@ $ printf '2 to two\n0 to naught\n' | sluice produce three -f '%p %s' -o json
     "last_offset": 2
   }
 ]
-$ sluice consume three -p 0,2 -e -f '%t [%p] %o: %s %%\x41\t|\n'
+$ sluice consume three -p 0 -e -f '%t [%p] %o: %s %%\x41\t|\n'
 three [0] 0: to naught %A	|
+$ sluice consume three -p 2 -e -f '%t [%p] %o: %s %%\x41\t|\n'
 three [2] 0: v %A	|
 three [2] 1: w %A	|
 three [2] 2: to two %A	|

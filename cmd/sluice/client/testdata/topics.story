@@ -2,7 +2,7 @@
 
 $ sluice topic ls
 TOPIC  PARTITIONS  REPLICAS
-$ sluice topic create orders -p 3 --config retention.ms=86400000
+$ sluice topic create orders -p 3 --set retention.ms=86400000
 TOPIC   STATUS   PARTITIONS  REPLICAS
 orders  created  3           1
 $ sluice topic create orders
@@ -21,7 +21,7 @@ shop-a  valid   2           1
 shop-b  valid   2           1
 2> sluice: topic "orders" exists already
 [exit 4]
-$ sluice topic create bad --config retention.ms=soon
+$ sluice topic create bad --set retention.ms=soon
 TOPIC  STATUS  PARTITIONS  REPLICAS
 bad    failed  -           -
 2> sluice: topic "bad": invalid topic configuration: retention.ms="soon": want a whole number from -1 to 9223372036854775807 (INVALID_CONFIG)
