@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sluicemq/sluice/broker"
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/metadata"
@@ -90,6 +92,7 @@ type Node struct {
 	// controller runs while this node leads the quorum.
 	controller *controller.Controller
 	admin      *admin
+	probed     *prometheus.GaugeVec // what the store was seen to do; empty before the probe
 
 	stopBroker  func() error  // ends it and returns how it ended; nil before it answers
 	brokerEnded chan struct{} // closed when the broker has ended
@@ -184,6 +187,8 @@ func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.admin = newAdmin(deps.Log, n.unhealthy, n.unready)
 	n.measureBuild()
+	n.probed = newProbedGauge()
+	n.measure([]prometheus.Collector{n.probed})
 	n.setPhase("starting: the write-ahead log is not recovered yet")
 	return n
 }
@@ -405,10 +410,9 @@ func (n *Node) checkBucket() {
 		}
 		return
 	}
-	if caps, err := bucket.Probe(n.ctx, n.deps.Bucket, "", n.id.Directory); err != nil {
-		n.deps.Log.Warn("could not probe the bucket", "err", err)
-	} else {
-		n.deps.Log.Info("bucket probed", "capabilities", caps.String())
+	if err := n.probeBucket(); err != nil {
+		n.fail(err)
+		return
 	}
 	n.controller.Chain.NoteChange()
 	n.raft.WhileLeading(n.ctx, n.controller.Run)
