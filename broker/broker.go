@@ -253,6 +253,7 @@ func (b *Broker) Open(log Log) {
 	b.log = log
 	b.openGroups()
 	close(b.opened)
+	b.groups.Follow()       // a change between the two was told to nobody
 	if b.ctx.Err() != nil { // Serve had ended by itself before: it found no groups to close
 		b.groups.Close()
 	}

@@ -34,6 +34,19 @@ func (b *Broker) createOffsetsTopic(ctx context.Context) (*catalog.Topic, error)
 	return nil, storage.ErrUnknownPartition // retriable
 }
 
+// TopicChanged is told when the quorum has changed a topic's existence, partitions or leaders,
+// after the log was told: the groups follow those of their topic.
+func (b *Broker) TopicChanged(name string) {
+	if name != coordinator.OffsetsTopic {
+		return
+	}
+	select {
+	case <-b.opened:
+		b.groups.Follow()
+	default: // Open follows
+	}
+}
+
 // closeGroups ends what openGroups began.
 func (b *Broker) closeGroups() {
 	select {

@@ -334,6 +334,11 @@ func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 	if Notify(e, n.cat, res.Changes) {
 		n.controller.Chain.NoteChange()
 	}
+	for _, ch := range res.Changes {
+		if ch.Topic != nil && ch.Kind != metadata.HeadChanged && ch.Kind != metadata.LogStartMoved {
+			n.broker.TopicChanged(ch.Topic.Name)
+		}
+	}
 }
 
 // Notify passes changes on to storage and reports whether any was administrative.

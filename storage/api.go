@@ -43,6 +43,10 @@ type AppendRequest struct {
 	// Lend says that the caller has nothing to do before Done: Append may then use its goroutine for steps 2 to 5 of this and other
 	// requests, which saves two wake-ups, and no lock may be held that Done takes.
 	Lend bool
+	// Epoch, with CheckEpoch, is the leader epoch that the caller works under: what it appends
+	// makes sense under no other, and is refused there with ErrNotLeader (I4).
+	Epoch      ident.Epoch
+	CheckEpoch bool
 
 	pending pendingAppend
 }

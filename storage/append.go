@@ -225,7 +225,7 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 // the log, is valid until the partition is unlocked; nil for a duplicate, which waits for its original.
 func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (*batch, error) {
 	in := &req.Partitions[item]
-	if err := p.admitLocked(e, in); err != nil {
+	if err := p.admitLocked(e, req, in); err != nil {
 		return nil, err
 	}
 	in.LogStart, in.AppendTime = p.logStart, -1
@@ -261,10 +261,12 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (*batch
 }
 
 // admitLocked refuses what this partition cannot take now.
-func (p *partition) admitLocked(e *Engine, in *PartitionAppend) error {
+func (p *partition) admitLocked(e *Engine, req *AppendRequest, in *PartitionAppend) error {
 	switch {
 	case p.status != leading:
 		return p.servingLocked()
+	case req.CheckEpoch && req.Epoch != p.leader.Epoch: // I4
+		return &NotLeaderError{p.id, p.leader}
 	case e.failed.Load() != nil:
 		return ErrWALFailed
 	case in.Header.Attributes.Transactional():

@@ -364,3 +364,28 @@ func TestE21_MovesWhileAFlushIsOnItsWay(t *testing.T) {
 		r.roll(ids[1])
 	})
 }
+
+// TestI4_AppendsOfAnOldLeadership: who works under a leadership, as a coordinator does, is refused
+// under the next one, though the partition is led here again.
+func TestI4_AppendsOfAnOldLeadership(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tp := r.mustCreate("t", 1, nil)[0]
+		old := r.head(tp).Leader.Epoch
+		r.moveAway(tp)
+		r.moveBack(tp)
+		for epoch := old; epoch <= old+3; epoch++ {
+			req := &storage.AppendRequest{
+				Epoch: epoch, CheckEpoch: true, Done: func(*storage.AppendRequest) {},
+				Partitions: []storage.PartitionAppend{r.encode(r.plain(tp, 1))},
+			}
+			r.engine().Append(req)
+			synctest.Wait()
+			if err := req.Partitions[0].Err; (err == nil) != (epoch == old+2) {
+				t.Errorf("under epoch %d of %d: %v", epoch, old+2, err)
+			} else if err != nil {
+				wantNotLeader(t, "append", err, storage.Leader{Broker: nodeID, Epoch: old + 2})
+			}
+		}
+	})
+}

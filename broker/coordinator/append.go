@@ -85,6 +85,7 @@ func (s *shard) maybeAppend() {
 	a.inFlight = a.next()
 	batch, header := buildBatch(a.inFlight, time.Now())
 	s.deps.Log.Append(&storage.AppendRequest{
+		Epoch: s.epoch, CheckEpoch: true,
 		Partitions: []storage.PartitionAppend{{Partition: s.tp, Batch: batch, Header: header}},
 		Done: func(r *storage.AppendRequest) {
 			p := &r.Partitions[0]

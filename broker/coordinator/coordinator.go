@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -67,19 +68,24 @@ type Coordinator struct {
 	closed  bool
 }
 
-// shardSet is the shards of one life of __consumer_offsets.
+// shardSet is the shards of one life of __consumer_offsets, as its leaders are. A set is never
+// changed: the next one takes its place.
 type shardSet struct {
-	topic  ident.TopicID
-	shards []*shard // by partition; as many as there were when it was opened: group names are spread over them
-	cancel context.CancelFunc
+	topic *catalog.Topic
+	// shards are by partition; as many as the topic had when it was opened, because group names are
+	// spread over them. nil: another broker leads the partition.
+	shards []*shard
 }
+
+// of returns the partition of a group.
+func (set *shardSet) of(group string) int32 { return PartitionOf(group, len(set.shards)) }
 
 // Open begins to load the groups that there are and returns at once: a group that is not loaded yet is answered with
 // ErrLoading. cfg was validated. The coordinator works until Close, or until ctx ends.
 func Open(ctx context.Context, cfg Config, deps Deps) *Coordinator {
 	c := &Coordinator{cfg: cfg.WithDefaults(), deps: deps, slots: make(chan struct{}, loadParallel)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
-	_, _, _ = c.open() // before its first use the topic is not there
+	c.Follow() // before its first use the topic is not there
 	return c
 }
 
@@ -119,74 +125,103 @@ func (c *Coordinator) Close() {
 	c.work.Wait()
 }
 
-// open returns the shards of __consumer_offsets as it is now, and the topic.
-func (c *Coordinator) open() (*shardSet, *catalog.Topic, error) {
-	t, ok := c.deps.Topics.TopicByName(OffsetsTopic)
+// Follow opens and closes shards as __consumer_offsets and its leaders are now. Whoever hears of a
+// change calls it; a request that comes earlier finds the change by itself.
+func (c *Coordinator) Follow() { _, _ = c.open() }
+
+// open returns the shards of __consumer_offsets as it is now.
+func (c *Coordinator) open() (*shardSet, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current != nil && (!ok || c.current.topic != t.ID) { // another life of the topic: its groups are not ours to show
-		c.current.cancel()
+	t, ok := c.deps.Topics.TopicByName(OffsetsTopic)             // under mu: nobody goes back to an older topic
+	if c.current != nil && (!ok || c.current.topic.ID != t.ID) { // its groups are not ours to show
+		c.current.close()
 		c.current = nil
 	}
-	if !ok || c.closed {
-		return nil, nil, ErrNotCoordinator
+	switch {
+	case !ok || c.closed:
+		return nil, ErrNotCoordinator
+	case c.current == nil:
+		c.current = c.followLocked(make([]*shard, len(t.Partitions)), t)
+	case c.current.topic != t:
+		c.current = c.followLocked(c.current.shards, t)
 	}
-	if c.current == nil {
-		c.current = c.startLocked(t)
-	}
-	return c.current, t, nil
+	return c.current, nil
 }
 
-func (c *Coordinator) startLocked(t *catalog.Topic) *shardSet {
-	set := &shardSet{topic: t.ID, shards: make([]*shard, len(t.Partitions))}
-	var ctx context.Context
-	ctx, set.cancel = context.WithCancel(c.ctx)
-	for i := range t.Partitions {
-		if t.Partitions[i].Broker != c.deps.NodeID {
+// followLocked returns the shards with one opened for each partition that this broker leads now,
+// and those closed whose leadership has ended. A shard belongs to one leader epoch: before
+// another one, somebody else may have written to the partition, and its groups are loaded again.
+func (c *Coordinator) followLocked(before []*shard, t *catalog.Topic) *shardSet {
+	set := &shardSet{topic: t, shards: slices.Clone(before)}
+	for i, s := range before {
+		l := t.Partitions[i]
+		led := l.Broker == c.deps.NodeID
+		if s != nil && led && s.epoch == l.Epoch {
 			continue
 		}
-		s := newShard(c, ident.TopicPartition{Topic: t.ID, Index: int32(i)})
-		set.shards[i] = s
-		c.work.Go(func() { s.run(ctx) })
+		if s != nil {
+			s.close() // I4
+			set.shards[i] = nil
+		}
+		if led {
+			set.shards[i] = c.startLocked(ident.TopicPartition{Topic: t.ID, Index: int32(i)}, l.Epoch)
+		}
 	}
 	return set
 }
 
+func (c *Coordinator) startLocked(tp ident.TopicPartition, epoch ident.Epoch) *shard {
+	s := newShard(c, tp, epoch)
+	var ctx context.Context
+	ctx, s.close = context.WithCancel(c.ctx)
+	c.work.Go(func() { s.run(ctx) })
+	return s
+}
+
+func (set *shardSet) close() {
+	for _, s := range set.shards {
+		if s != nil {
+			s.close()
+		}
+	}
+}
+
 // shardOf finds the shard of a group.
 func (c *Coordinator) shardOf(name string) (*shard, error) {
-	set, t, err := c.open()
+	set, err := c.open()
 	if err != nil {
 		return nil, err
 	}
-	i := PartitionOf(name, len(set.shards))
-	if set.shards[i] == nil || t.Partitions[i].Broker != c.deps.NodeID { // I4
+	s := set.shards[set.of(name)]
+	if s == nil {
 		return nil, ErrNotCoordinator
 	}
-	return set.shards[i], nil
+	return s, nil
 }
 
 // Find returns which broker coordinates a group. The first call ever creates __consumer_offsets.
 func (c *Coordinator) Find(ctx context.Context, name string) (broker int32, err error) {
-	set, t, err := c.open()
+	set, err := c.open()
 	if errors.Is(err, ErrNotCoordinator) {
-		set, t, err = c.create(ctx)
+		set, err = c.create(ctx)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("%w: %w", ErrNotAvailable, err)
 	}
-	return t.Partitions[PartitionOf(name, len(set.shards))].Broker, nil
+	return set.topic.Partitions[set.of(name)].Broker, nil
 }
 
 // create makes the topic, and waits a moment for its shards: a client that has found its coordinator joins at once.
-func (c *Coordinator) create(ctx context.Context) (*shardSet, *catalog.Topic, error) {
+func (c *Coordinator) create(ctx context.Context) (*shardSet, error) {
 	factor := min(int(c.cfg.ReplicationFactor), max(1, c.deps.Brokers()))
 	err := c.deps.CreateTopic(ctx, OffsetsTopic, c.cfg.Partitions, int16(factor), offsetsTopicConfigs)
 	if err != nil && !errors.Is(err, catalog.ErrTopicExists) {
-		return nil, nil, fmt.Errorf("create %s: %w", OffsetsTopic, err)
+		return nil, fmt.Errorf("create %s: %w", OffsetsTopic, err)
 	}
-	set, t, err := c.open()
+	set, err := c.open()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	late := time.NewTimer(createWait)
 	defer late.Stop()
@@ -198,10 +233,10 @@ func (c *Coordinator) create(ctx context.Context) (*shardSet, *catalog.Topic, er
 		case <-s.loaded:
 		case <-s.ended:
 		case <-late.C:
-			return set, t, nil
+			return set, nil
 		case <-ctx.Done():
-			return set, t, nil
+			return set, nil
 		}
 	}
-	return set, t, nil
+	return set, nil
 }

@@ -400,6 +400,83 @@ func TestI4_OnlyLedPartitions(t *testing.T) {
 	})
 }
 
+// TestI4_ShardFollowsItsPartition: when another broker leads the partition, everybody who waits is
+// told at once to look for the coordinator, and what was in flight is not shown; when it comes
+// back, its groups are loaded again.
+func TestI4_ShardFollowsItsPartition(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.mustCommit(0, 5)
+		r.log.hold = true
+		waiting := later(func() error { return r.commit(0, 6) })
+		r.wantWaiting(waiting, "a commit in flight")
+		old := r.current.shards[0]
+		r.topics.lead(OffsetsTopic, 2)
+		r.log.fence()
+		r.Follow() // nobody asks for anything
+		if err, over := answered(waiting); !over || !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("a commit in flight: answered %v, %v", over, err)
+		}
+		select {
+		case <-old.ended:
+		default:
+			t.Error("the shard goes on")
+		}
+
+		second := &rig{Coordinator: r.openAs(2), t: t, log: r.log, topics: r.topics}
+		defer second.Close()
+		synctest.Wait()
+		second.wantCommitted(0, 5)
+		second.mustCommit(0, 9)
+
+		r.topics.lead(OffsetsTopic, 1)
+		r.log.fence()
+		r.log.readGate = make(chan struct{})
+		r.Follow()
+		synctest.Wait()
+		if err := r.commit(0, 10); !errors.Is(err, ErrLoading) {
+			t.Errorf("a commit before the groups are loaded: %v", err)
+		}
+		close(r.log.readGate)
+		synctest.Wait()
+		r.wantCommitted(0, 9)
+		r.mustCommit(0, 10)
+		if err := second.commit(0, 11); !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("a commit at the broker that led before: %v", err)
+		}
+
+		for _, broker := range []int32{2, 1} { // away and back, of which the first hears at once
+			r.topics.lead(OffsetsTopic, broker)
+			r.log.fence()
+			if broker == 2 {
+				second.Follow()
+				synctest.Wait()
+				second.mustCommit(0, 12)
+			}
+		}
+		r.Follow()
+		synctest.Wait()
+		r.wantCommitted(0, 12)
+	})
+}
+
+// TestI4_ShardOfAnOldLeadershipWritesNothing: the log knows already that another leadership has
+// begun, though on this very broker, and the shard does not: what it would write makes no sense
+// behind what others wrote.
+func TestI4_ShardOfAnOldLeadershipWritesNothing(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.mustCommit(0, 5)
+		before := r.log.bytes()
+		r.log.fence()
+		if err := r.commit(0, 6); !errors.Is(err, ErrNotCoordinator) {
+			t.Errorf("commit: %v", err)
+		}
+		if n := r.log.bytes(); n != before {
+			t.Errorf("%d bytes were written under a leadership that has ended", n-before)
+		}
+		r.wantCommitted(0, 5)
+	})
+}
+
 // TestFindTogether: many first clients make one topic.
 func TestFindTogether(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {

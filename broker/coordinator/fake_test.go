@@ -31,7 +31,8 @@ type fakeLog struct {
 	readGate chan struct{}   // reads wait until it is closed
 	deleting func() error    // what DeleteRecords says, perhaps after a while
 	appends  int
-	dead     bool // a crash: nothing settles any more
+	epoch    ident.Epoch // of the leadership, whoever has it: other epochs are refused
+	dead     bool        // a crash: nothing settles any more
 }
 
 type fakePartition struct {
@@ -55,7 +56,9 @@ func (l *fakeLog) Append(req *storage.AppendRequest) {
 	l.mu.Lock()
 	l.appends++
 	var refusal error
-	if l.refuse != nil {
+	if req.CheckEpoch && req.Epoch != l.epoch {
+		refusal = storage.ErrNotLeader
+	} else if l.refuse != nil {
 		refusal = l.refuse(len(req.Partitions[0].Batch))
 	}
 	switch {
@@ -93,6 +96,19 @@ func (l *fakeLog) settle(req *storage.AppendRequest) {
 	req.Done(req)
 }
 
+// fence begins the next leadership: what is held is lost.
+func (l *fakeLog) fence() {
+	l.mu.Lock()
+	l.epoch++
+	held := l.held
+	l.held, l.hold = nil, false
+	l.mu.Unlock()
+	for _, r := range held {
+		r.Partitions[0].Err = storage.ErrLeadershipLost
+		r.Done(r)
+	}
+}
+
 // release settles what is held, and all that comes.
 func (l *fakeLog) release() {
 	l.mu.Lock()
@@ -121,6 +137,9 @@ func (l *fakeLog) Read(ctx context.Context, f *storage.Fetch) {
 	if bad := l.damaged[q.Partition.Index]; bad != nil {
 		err = bad
 	}
+	if q.CurrentEpoch != l.epoch {
+		err = storage.ErrUnknownEpoch
+	}
 	if q.Err = err; err != nil {
 		return
 	}
@@ -138,9 +157,12 @@ func (l *fakeLog) Read(ctx context.Context, f *storage.Fetch) {
 	}
 }
 
-func (l *fakeLog) ListOffset(_ context.Context, tp ident.TopicPartition, timestamp int64, _ ident.Epoch, _ storage.Isolation) (storage.OffsetAt, error) {
+func (l *fakeLog) ListOffset(_ context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, _ storage.Isolation) (storage.OffsetAt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if epoch != l.epoch {
+		return storage.OffsetAt{}, storage.ErrUnknownEpoch
+	}
 	if timestamp != storage.TimestampEarliest {
 		return storage.OffsetAt{}, fmt.Errorf("unexpected timestamp %d", timestamp)
 	}
@@ -179,6 +201,7 @@ func (l *fakeLog) crashed() *fakeLog {
 	defer l.mu.Unlock()
 	l.dead = true
 	next := newFakeLog()
+	next.epoch = l.epoch
 	for tp, p := range l.parts {
 		next.parts[tp] = &fakePartition{batches: slices.Clone(p.batches), start: p.start, end: p.end}
 	}
@@ -238,7 +261,7 @@ func (f *fakeTopics) lead(name string, broker int32) {
 	next := *f.byName[name]
 	next.Partitions = make([]catalog.Leadership, len(next.Partitions))
 	for i := range next.Partitions {
-		next.Partitions[i].Broker = broker
+		next.Partitions[i] = catalog.Leadership{Broker: broker, Epoch: f.byName[name].Partitions[i].Epoch + 1}
 	}
 	f.byName[name] = &next
 }
@@ -274,9 +297,12 @@ func inBubble(t *testing.T, cfg Config, f func(t *testing.T, r *rig)) {
 	})
 }
 
-func (r *rig) open() {
-	r.Coordinator = Open(context.Background(), r.cfg, Deps{
-		Log: r.log, Topics: r.topics, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Brokers: func() int { return 1 },
+func (r *rig) open() { r.Coordinator = r.openAs(1) }
+
+// openAs starts the coordinator of a broker.
+func (r *rig) openAs(node int32) *Coordinator {
+	return Open(context.Background(), r.cfg, Deps{
+		Log: r.log, Topics: r.topics, NodeID: node, Logger: slog.New(slog.DiscardHandler), Brokers: func() int { return 1 },
 		CreateTopic: func(_ context.Context, name string, partitions int32, _ int16, _ map[string]string) error {
 			if _, ok := r.topics.TopicByName(name); ok {
 				return catalog.ErrTopicExists

@@ -78,14 +78,14 @@ func (s *shard) loadInTurn(ctx context.Context) error {
 func (s *shard) loadOnce(ctx context.Context) error {
 	s.machine = group.NewShard(s.cfg.machine())
 	s.appender.logBytes = 0
-	first, err := s.deps.Log.ListOffset(ctx, s.tp, storage.TimestampEarliest, ident.NoEpoch, storage.ReadUncommitted)
+	first, err := s.deps.Log.ListOffset(ctx, s.tp, storage.TimestampEarliest, s.epoch, storage.ReadUncommitted)
 	if err != nil {
 		return fmt.Errorf("log start of %s: %w", s.tp, err)
 	}
 	next := first.Offset
 	for {
 		f := storage.Fetch{MaxBytes: loadReadBytes, Partitions: []storage.FetchPartition{
-			{Partition: s.tp, Offset: next, MaxBytes: loadReadBytes, CurrentEpoch: ident.NoEpoch},
+			{Partition: s.tp, Offset: next, MaxBytes: loadReadBytes, CurrentEpoch: s.epoch},
 		}}
 		s.deps.Log.Read(ctx, &f)
 		p := &f.Partitions[0]

@@ -136,7 +136,7 @@ func (c *Coordinator) List(ctx context.Context) (groups []group.Listing, err err
 
 // each calls f for every shard of this broker, if there are any.
 func (c *Coordinator) each(ctx context.Context, f func(*shard) error) error {
-	set, _, err := c.open()
+	set, err := c.open()
 	if err != nil {
 		return ctx.Err() // no topic, no groups
 	}

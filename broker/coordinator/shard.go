@@ -25,11 +25,13 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// shard is the groups of one partition of __consumer_offsets.
+// shard is the groups of one partition of __consumer_offsets, under one leadership.
 type shard struct {
 	cfg   Config
 	deps  Deps
 	tp    ident.TopicPartition
+	epoch ident.Epoch // of the leadership: under another one the shard reads and writes nothing (I4)
+	close context.CancelFunc
 	log   *slog.Logger
 	slots chan struct{} // who loads holds one
 
@@ -47,9 +49,9 @@ type shard struct {
 	deadline   *time.Timer // for machine.Deadline
 }
 
-func newShard(c *Coordinator, tp ident.TopicPartition) *shard {
+func newShard(c *Coordinator, tp ident.TopicPartition, epoch ident.Epoch) *shard {
 	s := &shard{
-		cfg: c.cfg, deps: c.deps, tp: tp, log: c.deps.Logger.With("partition", tp.Index), slots: c.slots,
+		cfg: c.cfg, deps: c.deps, tp: tp, epoch: epoch, log: c.deps.Logger.With("partition", tp.Index), slots: c.slots,
 		work: make(chan func()), loaded: make(chan struct{}), ended: make(chan struct{}),
 		waiting: map[group.Waiter]chan<- group.Body{},
 	}
