@@ -12,9 +12,10 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// awayStartLimit is how long after exec a tail is served and a record taken while the bucket is away. The
-// promise is a second, which the long evidence holds on a quiet machine; here it only has to be clear that no start waits for
-// the bucket, whose requests time out after far longer.
+// awayStartLimit is how long after exec a broker may take to serve its tail and accept a record
+// while the bucket is away. The promise is a second, which the long evidence checks on a quiet
+// machine. Here it only has to be clear that no start waits for the bucket, whose requests time out
+// much later.
 func awayStartLimit() time.Duration {
 	if harness.Long() {
 		return time.Second
@@ -22,8 +23,9 @@ func awayStartLimit() time.Duration {
 	return 5 * time.Second
 }
 
-// E13: the bucket goes away, the broker is killed and started twice (two sealed tails), and goes on each time. When the
-// bucket returns, both tails are committed and go, and the bucket alone gives all back, in order.
+// E13: the bucket goes away, the broker is killed and started twice (two sealed tails), and
+// continues each time. When the bucket returns, both tails are committed and removed, and the
+// bucket alone gives everything back, in order.
 func TestE13_BucketAway(t *testing.T) {
 	for _, c := range []struct {
 		fault harness.Fault
@@ -55,12 +57,14 @@ func bucketAway(t *testing.T, store *harness.Store, fault harness.Fault) {
 	h := history.New()
 	crew := harness.NewCrew(t, b.Addr, h, harness.Seed(t), parts, 2, 1)
 	crew.AwaitAcks(3000)
-	// A partition that is idle from here on: what opening it needs has to be carried out of this incarnation, whose
-	// log goes, into the next one (E24), or it would wait for the bucket below.
+	// This partition is idle from here on. The state that is needed to open it must be carried out
+	// of this incarnation, whose log is removed, into the next one (E24), or it would need the
+	// bucket below.
 	if err := produceOne(b.Addr, "probe"); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the first commits it, under the second's start nothing new of it is written
+	// The first start commits the record; under the second nothing new is written to the partition.
+	for range 2 {
 		b.Kill()
 		b.Start()
 		awaitTails(t, b.Dir)
@@ -68,7 +72,7 @@ func bucketAway(t *testing.T, store *harness.Store, fault harness.Fault) {
 	crew.AwaitAcks(500)
 	proxy.Set(fault)
 	for range 2 {
-		crew.AwaitAcks(2000) // acknowledged, and not in the bucket
+		crew.AwaitAcks(2000) // acknowledged, but not in the bucket
 		b.Kill()
 		took := firstService(t, b)
 		t.Logf("bucket away (%s): tail read and record taken %v after exec", fault, took)
@@ -93,7 +97,7 @@ func bucketAway(t *testing.T, store *harness.Store, fault harness.Fault) {
 	harness.Verdict(t, h)
 }
 
-// tails lists the incarnations in a data directory's write-ahead log.
+// tails lists the incarnations in the write-ahead log of a data directory.
 func tails(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(dir, "wal"))
@@ -106,8 +110,8 @@ func tails(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// awaitTails waits until only the current incarnation is left: a tail's folder goes when all that it holds is
-// committed, and not before.
+// awaitTails waits until only the current incarnation is left. A tail's folder is removed when
+// everything in it is committed, and not before.
 func awaitTails(t *testing.T, dir string) {
 	t.Helper()
 	err := harness.Until(time.Minute, func() error {
@@ -130,8 +134,8 @@ func produceOne(addr, topic string) error {
 	return harness.ProduceOne(c, history.Partition{Topic: topic})
 }
 
-// firstService starts the broker and gives the time from exec until the newest record can be read and
-// another is taken.
+// firstService starts the broker and returns the time from exec until the newest record can be read
+// and another is accepted.
 func firstService(t *testing.T, b *harness.Broker) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -153,8 +157,8 @@ func firstService(t *testing.T, b *harness.Broker) time.Duration {
 	return time.Since(start)
 }
 
-// comeBack throws the broker's directory away, restores a new one from the bucket and starts it; what was
-// committed below floor must be there.
+// comeBack deletes the broker's directory, restores a new one from the bucket and starts it. What
+// was committed below floor must be there.
 func comeBack(t *testing.T, b *harness.Broker, url string, h *history.History, floor map[history.Partition]int64) {
 	t.Helper()
 	at := h.Now()

@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The scripts of groups play in this order: what one leaves behind is what the next asks about. Every step has groups of its
-// own at every version, so that no version sees what another did.
+// The scripts of groups play in this order, since a script asks about what an earlier one has left.
+// Every step has its own groups at every version, so that no version sees what another did.
 var besideGroups = []script{
 	{10, besideFindCoordinator}, {11, besideJoin}, {14, besideSync}, {12, besideHeartbeat}, {13, besideLeave},
 	{8, besideCommit}, {9, besideFetchOffsets}, {47, besideDeleteOffsets}, {15, besideDescribeGroups}, {16, besideListGroups}, {42, besideDeleteGroups},
@@ -22,7 +22,8 @@ func coordinator(name string, from, to int16, kind int8, key string, more ...str
 	}}
 }
 
-// awaitCoordinator waits until groups are served: a broker makes the topic behind them when it is first asked.
+// awaitCoordinator waits until groups are served. A broker creates the topic for them when it is
+// first asked.
 func awaitCoordinator(s *side, _ int16) {
 	if s.ids["coordinator"] != "" {
 		return
@@ -37,7 +38,8 @@ func awaitCoordinator(s *side, _ int16) {
 		fetch.Group = "await"
 		return s.do(fetch, 2).(*kmsg.OffsetFetchResponse).ErrorCode == 0
 	})
-	s.until("no transaction coordinator", func() bool { // Apache Kafka makes that topic when it is first asked, too
+	// Apache Kafka creates that topic, too, when it is first asked.
+	s.until("no transaction coordinator", func() bool {
 		req := kmsg.NewPtrFindCoordinatorRequest()
 		req.CoordinatorType, req.CoordinatorKey = 1, "tx"
 		return s.do(req, 3).(*kmsg.FindCoordinatorResponse).ErrorCode != 15
@@ -57,7 +59,7 @@ var besideFindCoordinator = []step{
 	{name: "no key", from: 4, ask: func(*side, int16) kmsg.Request { return kmsg.NewPtrFindCoordinatorRequest() }},
 }
 
-// join is a good request to join: consumer, range, 30 s.
+// join is a valid request to join: consumer, range, 30 s.
 func join(group, member string) *kmsg.JoinGroupRequest {
 	req := kmsg.NewPtrJoinGroupRequest()
 	req.Group, req.MemberID, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = group, member, 30_000, 30_000, "consumer"
@@ -65,7 +67,7 @@ func join(group, member string) *kmsg.JoinGroupRequest {
 	return req
 }
 
-// subscription is what a consumer of a topic joins with.
+// subscription is the subscription of a consumer of a topic.
 func subscription(topic string) []byte {
 	m := kmsg.NewConsumerMemberMetadata()
 	m.Topics = []string{topic}
@@ -77,7 +79,8 @@ func groupOf(name string, v int16) string {
 	return fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), v)
 }
 
-// member brings a group of one stable member about, by the oldest versions that do; s.ids has its id under the group's name.
+// member makes a group with one stable member, using the oldest versions that can. s.ids has the
+// member's id under the group's name.
 func (s *side) member(group string, edits ...func(*kmsg.JoinGroupRequest)) {
 	s.t.Helper()
 	awaitCoordinator(s, 0)
@@ -86,7 +89,7 @@ func (s *side) member(group string, edits ...func(*kmsg.JoinGroupRequest)) {
 		edit(req)
 	}
 	got := s.do(req, 5).(*kmsg.JoinGroupResponse)
-	if got.ErrorCode == 79 { // told its id, it joins
+	if got.ErrorCode == 79 { // the member was given its id and joins
 		req.MemberID = got.MemberID
 		got = s.do(req, 5).(*kmsg.JoinGroupResponse)
 	}
@@ -120,7 +123,8 @@ func joined(name string, edits ...func(*kmsg.JoinGroupRequest)) step {
 	}}
 }
 
-// memberOf makes a step about a group with one stable member, whose group and member id it gets.
+// memberOf makes a step about a group with one stable member. ask gets the group and the member's
+// id.
 func memberOf(name string, ask func(group, member string) kmsg.Request, edits ...func(*kmsg.JoinGroupRequest)) step {
 	return step{name: name, prep: func(s *side, v int16) { s.member(groupOf("of "+name, v), edits...) }, ask: func(s *side, v int16) kmsg.Request {
 		group := groupOf("of "+name, v)
@@ -259,7 +263,7 @@ var besideHeartbeat = []step{
 	}, static("i"))),
 }
 
-// leaving makes a step in which the members leave that edit adds to none.
+// leaving makes a step in which the members leave that edit adds to the request.
 func leaving(name string, edit func(r *kmsg.LeaveGroupRequest, member string), joins ...func(*kmsg.JoinGroupRequest)) step {
 	return memberOf("leave "+name, func(group, member string) kmsg.Request {
 		req := kmsg.NewPtrLeaveGroupRequest()
@@ -310,7 +314,7 @@ var besideLeave = []step{
 	})),
 }
 
-// commit is one offset of a topic's partition 0, without a member.
+// commit is a commit of one offset of partition 0 of a topic, without a member.
 func commit(s *side, group, topic string, offset int64) *kmsg.OffsetCommitRequest {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.Generation, req.RetentionTimeMillis = group, -1, -1
@@ -334,7 +338,7 @@ func committed(name, topic string, edits ...func(*kmsg.OffsetCommitRequest)) ste
 	}}
 }
 
-// committing makes a step in which the one member of a group commits.
+// committing makes a step in which the only member of a group commits.
 func committing(name string, edit func(*kmsg.OffsetCommitRequest), joins ...func(*kmsg.JoinGroupRequest)) step {
 	st := memberOf("commit "+name, nil, joins...)
 	st.ask = func(s *side, v int16) kmsg.Request {
@@ -384,7 +388,8 @@ var besideCommit = []step{
 	only(7, 0, committing("as an instance that is none", func(r *kmsg.OffsetCommitRequest) { r.InstanceID = kmsg.StringPtr("i") })),
 }
 
-// fetchedOffsets makes a step that asks for what a group committed: partition 0 of read has 7, of plain 8.
+// fetchedOffsets makes a step that asks for the offsets of a group: 7 for partition 0 of "read", 8
+// for that of "plain".
 func fetchedOffsets(name string, from int16, edit func(s *side, r *kmsg.OffsetFetchRequest)) step {
 	return step{name: name, from: from, prep: func(s *side, v int16) {
 		awaitCoordinator(s, v)
@@ -451,7 +456,8 @@ var besideFetchOffsets = []step{
 	}),
 }
 
-// deletedOffsets makes a step that deletes an offset of a group that has none but two.
+// deletedOffsets makes a step that deletes an offset of a group that has two offsets and no
+// members.
 func deletedOffsets(name string, edit func(*kmsg.OffsetDeleteRequest)) step {
 	return step{name: name, prep: func(s *side, v int16) {
 		awaitCoordinator(s, v)
@@ -486,7 +492,7 @@ var besideDeleteOffsets = []step{
 	deletedOffsets("a topic that the group does not consume", func(r *kmsg.OffsetDeleteRequest) { r.Group, r.Topics[0].Topic = "consuming", "plain" }),
 }
 
-// describedGroups makes a step that describes groups; stable has a member, empty had one.
+// describedGroups makes a step that describes groups: "stable" has a member, "empty" had one.
 func describedGroups(name string, edit func(*kmsg.DescribeGroupsRequest), groups ...string) step {
 	return step{name: name, prep: withGroups, ask: func(*side, int16) kmsg.Request {
 		req := kmsg.NewPtrDescribeGroupsRequest()
@@ -498,7 +504,8 @@ func describedGroups(name string, edit func(*kmsg.DescribeGroupsRequest), groups
 	}}
 }
 
-// withGroups brings about, once, a group with a member, one that lost its member, and one of offsets only.
+// withGroups makes, once, a group with a member, a group that has lost its member, and a group of
+// offsets only.
 func withGroups(s *side, _ int16) {
 	awaitCoordinator(s, 0)
 	if s.ids["stable"] != "" {
@@ -525,7 +532,7 @@ var besideDescribeGroups = []step{
 	only(3, 0, describedGroups("operations", func(r *kmsg.DescribeGroupsRequest) { r.IncludeAuthorizedOperations = true }, "stable", "nobody")),
 }
 
-// listedGroups makes a step that lists groups, those of these scripts that stay.
+// listedGroups makes a step that lists the groups of these scripts that stay.
 func listedGroups(name string, from int16, edit func(*kmsg.ListGroupsRequest)) step {
 	return step{name: name, from: from, prep: withGroups, ask: func(*side, int16) kmsg.Request {
 		req := kmsg.NewPtrListGroupsRequest()
@@ -564,7 +571,7 @@ func deletedGroups(name string, prep func(s *side, group string), groups ...stri
 	}}
 }
 
-// ownGroup stands for a group that the step has for itself.
+// ownGroup stands for a group of the step's own.
 const ownGroup = "(own)"
 
 func withOffset(s *side, group string) { s.do(commit(s, group, "read", 3), 8) }

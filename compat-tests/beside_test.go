@@ -18,22 +18,26 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// The beside_*_test.go files ask Sluice and Apache Kafka the same: every API at every version that Sluice lists, in good
-// and in bad ways, step by step on the same state. Answers are compared field by field; what differs has its row in docs/differences.md.
+// The beside_*_test.go files ask Sluice and Apache Kafka the same: every API at every version that
+// Sluice lists, with good and bad requests, step by step on the same state. The answers are
+// compared field by field. Every difference has its row in docs/differences.md.
 
-// step is one request of a script, asked at every version that is listed. Steps of all APIs share their brokers, so
-// what a step changes bears a name of its own.
+// step is one request of a script, asked at every version that is listed. Steps of all APIs share
+// their brokers, so anything that a step changes has a name of its own.
 type step struct {
-	name string // as the rows of docs/differences.md name it
+	name string // as in the rows of docs/differences.md
 	ask  func(s *side, v int16) kmsg.Request
 
-	from, to int16                             // versions that it makes sense at; to 0: all
-	prep     func(s *side, v int16)            // brings about the state that it needs
-	after    func(s *side, resp kmsg.Response) // remembers what later steps name; not called without an answer
-	conn     string                            // the client that asks, by its client id; "" is compat-tests
-	also     string                            // a client whose request prep has sent: what it is answered is compared too
-	mute     bool                              // Apache Kafka never answers it: it is not waited for long
-	silent   bool                              // no answer is due: the next request tells
+	// Versions at which the step makes sense; to 0 is up to the highest.
+	from, to int16
+	prep     func(s *side, v int16) // makes the state that the step needs
+	// after remembers what later steps need. It is not called without an answer.
+	after func(s *side, resp kmsg.Response)
+	conn  string // the client that asks, by its client id; "" is compat-tests
+	// also is a client whose request prep has sent. Its answer is compared, too.
+	also   string
+	mute   bool // Apache Kafka never answers; the wait for the answer is short
+	silent bool // no answer is due; the next request shows that
 }
 
 // script is all that is asked of one API.
@@ -42,7 +46,7 @@ type script struct {
 	steps []step
 }
 
-// besideScripts in the order in which they are played.
+// besideScripts are the scripts in the order in which they are played.
 var besideScripts = slices.Concat(besideLog, besideTopics, besideConfigs, besideGroups)
 
 // side is one of the two brokers, as the scripts know it.
@@ -52,8 +56,8 @@ type side struct {
 	topics map[string]topicRef
 	names  beside.Side
 	conns  map[string]*wire
-	sent   map[string]kmsg.Request // by client: what prep sent for it
-	ids    map[string]string       // member ids, by their groups
+	sent   map[string]kmsg.Request // what prep has sent, by client
+	ids    map[string]string       // member ids, by group
 }
 
 func newSide(t testing.TB, addr string) *side {
@@ -61,14 +65,14 @@ func newSide(t testing.TB, addr string) *side {
 		ids: map[string]string{}, names: beside.Side{Addr: addr, Topics: map[[16]byte]string{}}}
 }
 
-// topic makes a topic that scripts know by its name.
+// topic creates a topic that scripts know by its name.
 func (s *side) topic(name string, partitions int32, configs ...string) topicRef {
 	ref := mustCreate(s.t, s.addr, name, partitions, configs...)
 	s.topics[name], s.names.Topics[ref.id] = ref, name
 	return ref
 }
 
-// client is the connection of a client, dialled again if it was closed.
+// client returns the connection of a client, and dials it again if it was closed.
 func (s *side) client(id string) *wire {
 	if id == "" {
 		id = "compat-tests"
@@ -90,19 +94,19 @@ func (s *side) hangUp(id string) {
 	}
 }
 
-// send sends a request whose answer a step compares too.
+// send sends a request whose answer a step compares, too.
 func (s *side) send(client string, req kmsg.Request, v int16) {
 	s.client(client).send(req, v)
 	s.sent[client] = req
 }
 
-// do asks for the sake of the state.
+// do sends a request only for its effect on the state.
 func (s *side) do(req kmsg.Request, v int16) kmsg.Response {
 	s.t.Helper()
 	return s.client("prep").do(req, v)
 }
 
-// until repeats until what is asked holds.
+// until repeats until ok holds.
 func (s *side) until(what string, ok func() bool) {
 	s.t.Helper()
 	err := harness.Until(wireLimit, func() error {
@@ -116,7 +120,7 @@ func (s *side) until(what string, ok func() bool) {
 	}
 }
 
-// play asks one step at one version and gives the answer as it is compared.
+// play plays one step at one version and returns the answer in the form in which it is compared.
 func (s *side) play(st step, v int16) *beside.Node {
 	s.t.Helper()
 	if st.prep != nil {
@@ -170,11 +174,11 @@ func (s *side) play(st step, v int16) *beside.Node {
 	return tree
 }
 
-// muteLimit is how long an answer may take that Apache Kafka does not give.
+// muteLimit is how long to wait for an answer that Apache Kafka does not give.
 const muteLimit = 2 * time.Second
 
-// answer reads the next answer; none if kmsg can't read it. same says that its bytes are those that kmsg would write: fields, nulls and
-// tags as they have to be.
+// answer reads the next answer, or returns none if kmsg cannot read it. same says that its bytes
+// are those that kmsg would write, with fields, nulls and tags as they must be.
 func (w *wire) answer(req kmsg.Request, limit time.Duration) (resp kmsg.Response, same bool, err error) {
 	if err := w.nc.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return nil, false, err
@@ -195,7 +199,8 @@ func (w *wire) answer(req kmsg.Request, limit time.Duration) (resp kmsg.Response
 	}
 	resp = req.ResponseKind()
 	resp.SetVersion(req.GetVersion())
-	if req.Key() == 18 && len(body) > 1 && binary.BigEndian.Uint16(body) == 35 { // UNSUPPORTED_VERSION comes as version 0
+	// UNSUPPORTED_VERSION has the layout of version 0.
+	if req.Key() == 18 && len(body) > 1 && binary.BigEndian.Uint16(body) == 35 {
 		resp.SetVersion(0)
 	}
 	if resp.ReadFrom(body) != nil {
@@ -204,7 +209,7 @@ func (w *wire) answer(req kmsg.Request, limit time.Duration) (resp kmsg.Response
 	return resp, bytes.Equal(resp.AppendTo(nil), body), nil
 }
 
-// listed is what a broker says that it serves.
+// listed returns the versions that a broker lists.
 func listed(t testing.TB, addr string) map[int16][2]int16 {
 	t.Helper()
 	list := make(map[int16][2]int16)
@@ -245,7 +250,8 @@ func (s *side) playAll(scripts []script, versions map[int16][2]int16) []played {
 	return list
 }
 
-// TestBeside: what Sluice answers is what Apache Kafka answers, but for what docs/differences.md says, and all that it says.
+// TestBeside: Sluice answers as Apache Kafka does, except for the differences in
+// docs/differences.md, and every one of those is found.
 func TestBeside(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join("..", "docs", "differences.md"))
@@ -257,13 +263,14 @@ func TestBeside(t *testing.T) {
 		t.Fatalf("docs/differences.md: %v", err)
 	}
 	kafka := harness.Kafka(t, harness.Config{Dir: t.TempDir(), Properties: map[string]string{"group.initial.rebalance.delay.ms": "0"}})
-	if err := kafka.Launch(); err != nil { // the JVM takes its time
+	if err := kafka.Launch(); err != nil { // the JVM takes a while
 		t.Fatal(err)
 	}
 	ours := startSluice(t)
 	versions := listed(t, ours.Addr)
 	wantScripts(t, versions)
-	if only := os.Getenv("SLUICE_BESIDE"); only != "" { // an API's name, while a script is written
+	// It holds the name of an API while a script for it is written.
+	if only := os.Getenv("SLUICE_BESIDE"); only != "" {
 		versions = map[int16][2]int16{}
 		for key, r := range listed(t, ours.Addr) {
 			if strings.Contains(kmsg.NameForKey(key), only) {
@@ -289,7 +296,7 @@ func playOn(t *testing.T, addr string, versions map[int16][2]int16) []played {
 	return list
 }
 
-// wantScripts: every API is asked at each of its versions.
+// wantScripts requires that every API is asked at each of its versions.
 func wantScripts(t *testing.T, versions map[int16][2]int16) {
 	t.Helper()
 	for key, r := range versions {
@@ -322,7 +329,8 @@ func compareAnswers(t *testing.T, allowed beside.List, here, there []played) {
 			Differences: beside.Diff(here[i].answer, there[i].answer)}
 		for _, d := range allowed.Unexplained(e) {
 			line := fmt.Sprintf("%s, %s: %s", e.API, e.Step, d)
-			line = strings.ReplaceAll(line, fmt.Sprintf("-%d", e.Version), "-#") // names that every version has for itself
+			// Names that every version has for itself.
+			line = strings.ReplaceAll(line, fmt.Sprintf("-%d", e.Version), "-#")
 			if at[line] == nil {
 				order = append(order, line)
 			}

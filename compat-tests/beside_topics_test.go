@@ -138,7 +138,7 @@ func describeCluster(endpoint int8, operations bool) *kmsg.DescribeClusterReques
 	return r
 }
 
-// created makes a step that creates a topic of a name that every version has for itself.
+// created makes a step that creates a topic. Every version has a name of its own for it.
 func created(name, topic string, edits ...func(v int16, r *kmsg.CreateTopicsRequest)) step {
 	return step{name: name, ask: func(_ *side, v int16) kmsg.Request {
 		req := kmsg.NewPtrCreateTopicsRequest()
@@ -165,7 +165,7 @@ func counts(partitions int32, replicas int16) func(int16, *kmsg.CreateTopicsRequ
 	}
 }
 
-// placedOn places replicas by hand: partition 0 first. Brokers 1 is there.
+// placedOn places replicas by hand, those of partition 0 first. Only broker 1 exists.
 func placedOn(replicas ...[]int32) func(int16, *kmsg.CreateTopicsRequest) {
 	return func(_ int16, r *kmsg.CreateTopicsRequest) {
 		r.Topics[0].NumPartitions, r.Topics[0].ReplicationFactor = -1, -1
@@ -251,7 +251,8 @@ func more(name string, count int32, edits ...func(*kmsg.CreatePartitionsRequest)
 	}}
 }
 
-// less makes a step like more, of a request that changes nothing: the topic is one that others use too.
+// less makes a step like more, with a request that changes nothing, so that the step can use a topic
+// that others use, too.
 func less(name string, count int32, edits ...func(*kmsg.CreatePartitionsRequest)) step {
 	ours := func(r *kmsg.CreatePartitionsRequest) { r.Topics[0].Topic = "untouched" }
 	return unprepared(more(name, count, append([]func(*kmsg.CreatePartitionsRequest){ours}, edits...)...))
@@ -265,7 +266,7 @@ func placed(replicas ...[]int32) func(*kmsg.CreatePartitionsRequest) {
 	}
 }
 
-// unprepared is a step without the state that others of its kind need.
+// unprepared is a step without the state that other steps of its kind need.
 func unprepared(st step) step {
 	st.prep = nil
 	return st
@@ -292,7 +293,7 @@ var besideCreatePartitions = []step{
 	unprepared(more("no topic", 4, func(r *kmsg.CreatePartitionsRequest) { r.Topics = nil })),
 }
 
-// deleted makes a step that deletes topics by name, and from version 6 on those that edit adds.
+// deleted makes a step that deletes topics by name, and from version 6 on also those that edit adds.
 func deleted(name string, edit func(s *side, r *kmsg.DeleteTopicsRequest), topics ...string) step {
 	return step{name: name, ask: func(s *side, v int16) kmsg.Request {
 		req := kmsg.NewPtrDeleteTopicsRequest()
@@ -309,7 +310,7 @@ func deleted(name string, edit func(s *side, r *kmsg.DeleteTopicsRequest), topic
 	}}
 }
 
-// having gives a step topics of its own; # stands for the version.
+// having gives a step topics of its own. # in their names stands for the version.
 func having(st step, topics ...string) step {
 	st.prep = func(s *side, v int16) {
 		for _, topic := range topics {

@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// clientAdmin: the admin client of each library gives a topic and a group their whole life.
+// clientAdmin takes a topic and a group through their whole life with the admin client of each
+// library.
 func clientAdmin(t *testing.T, l *lab) {
-	// Each library names errors and states its own way, and leaves something out.
+	// Each library names errors and states in its own way, and leaves something out.
 	expected := map[string]string{
 		"java": `cluster-nodes 1|again TopicExistsException|partitions 3|retention.ms 3600000 DYNAMIC_TOPIC_CONFIG|max.message.bytes 2000000 DYNAMIC_TOPIC_CONFIG
 			|retention.ms 604800000 DEFAULT_CONFIG|partitions 5|deleted-before 4|earliest 4|latest 10|committed 7|group-listed true
@@ -26,7 +27,7 @@ func clientAdmin(t *testing.T, l *lab) {
 	for _, s := range l.stocks {
 		want, ok := expected[s.name]
 		if !ok {
-			continue // franz-go's is kadm, see clientKadm
+			continue // franz-go's is kadm; see clientKadm
 		}
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
@@ -38,7 +39,7 @@ func clientAdmin(t *testing.T, l *lab) {
 	}
 }
 
-// fields splits at bars and trims.
+// fields splits a text at its bars and trims the parts.
 func fields(s string) []string {
 	parts := strings.Split(s, "|")
 	for i, p := range parts {

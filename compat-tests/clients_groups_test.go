@@ -20,17 +20,17 @@ const (
 	burstEach       = 20 // records per partition and burst
 )
 
-// clientGroups: groups of every library with every assignor, and one of all libraries together,
-// live through the same story side by side:
+// clientGroups plays the same story with groups of every library and every assignor, and with one
+// group of all libraries together, side by side:
 //
 //	one member → the others join → kill -9 of the broker amid records → a member goes,
 //	or is killed → a member with a name comes back under it → all leave
 //
-// After each chapter every record has been read and committed; without a fault no record is read twice, and
-// no member loses its partitions over the broker's restart.
+// After each chapter every record has been read and committed. Without a fault, no record is read
+// twice, and no member loses its partitions when the broker restarts.
 func clientGroups(t *testing.T, l *lab) {
 	groups := groupsOf(t, l)
-	// The members of all groups act at once; then each group is looked at.
+	// The members of all groups act at once. Then each group is looked at.
 	chapter := func(name string, act, look func(t *testing.T, g *clientGroup)) {
 		t.Run(name, func(t *testing.T) {
 			for _, g := range groups {
@@ -68,25 +68,25 @@ func clientGroups(t *testing.T, l *lab) {
 	chapter("End", func(t *testing.T, g *clientGroup) { g.leaveAll() }, func(t *testing.T, g *clientGroup) { g.verify(t) })
 }
 
-// clientGroup is a group, its members and what was written for it.
+// clientGroup is a group, its members, and the records that were written for it.
 type clientGroup struct {
 	*lab
 	name    string
-	t       *testing.T // that of all chapters: members outlive one
+	t       *testing.T // of all chapters, since members outlive a chapter
 	members []*clientMember
 	static  bool
-	gone    []*harness.Program // who was a member
-	orderly []*harness.Program // those of them that were not killed
+	gone    []*harness.Program // members of the past
+	orderly []*harness.Program // members of the past that were not killed
 
 	adm *kadm.Client
 	cl  *kgo.Client
 	end int64 // records written to each partition
 
-	// Records from here to there may be read twice: the broker was killed about then.
+	// Records in this range may be read twice, since the broker was killed at about that time.
 	unsureFrom, unsureTo int64
 }
 
-// clientMember is a member's place in the group; its program is nil while nobody has it.
+// clientMember is a member's place in the group. Its program is nil while nobody has the place.
 type clientMember struct {
 	stock
 	assignor string
@@ -94,8 +94,8 @@ type clientMember struct {
 	program  *harness.Program
 }
 
-// groupsOf: two members for each library and assignor, one group of all libraries, and one
-// of each library with names of their own (static membership).
+// groupsOf returns two members for each library and assignor, one group of all libraries, and for
+// each library a group whose members have names (static membership).
 func groupsOf(t *testing.T, l *lab) []*clientGroup {
 	adm, cl := l.kadm(t)
 	var groups []*clientGroup
@@ -130,7 +130,7 @@ func (g *clientGroup) join(i int) {
 	m.program = m.start(g.t, "member", args...)
 }
 
-// assigned is what the member's last word on it says.
+// assigned returns the partitions in the member's last message about them.
 func assigned(p *harness.Program) ([]int32, error) {
 	lines := slices.DeleteFunc(p.Lines(), func(s string) bool { return !strings.HasPrefix(s, "assigned ") })
 	if len(lines) == 0 {
@@ -145,7 +145,7 @@ func assigned(p *harness.Program) ([]int32, error) {
 	return parts, nil
 }
 
-// settle waits until the members have each partition once, and nobody is without one.
+// settle waits until each partition has exactly one member, and no member is without a partition.
 func (g *clientGroup) settle(t *testing.T) {
 	t.Helper()
 	g.await(t, func() error {
@@ -170,7 +170,7 @@ func (g *clientGroup) settle(t *testing.T) {
 	})
 }
 
-// await asks until there is no error, and shows the members if there is one at the end.
+// await asks until there is no error. If there is one at the end, it shows the members' output.
 func (g *clientGroup) await(t *testing.T, ask func() error) {
 	t.Helper()
 	if err := harness.Until(clientLimit, ask); err != nil {
@@ -183,7 +183,7 @@ func (g *clientGroup) await(t *testing.T, ask func() error) {
 	}
 }
 
-// send writes records to each partition; its result comes when all are acknowledged.
+// send writes records to each partition. wait returns when all are acknowledged.
 func (g *clientGroup) send(t *testing.T) (wait func() error) {
 	var records []*kgo.Record
 	for i := range int64(burstEach) {
@@ -227,7 +227,8 @@ func (g *clientGroup) caughtUp(t *testing.T) {
 	})
 }
 
-// quickly is how soon a broker has to be back for members to keep their partitions: well below the session timeout.
+// quickly is how soon a broker must be back for members to keep their partitions. It is well below
+// the session timeout.
 const quickly = 3 * time.Second
 
 // restartUnder kills the broker while every group has records under way.
@@ -261,7 +262,8 @@ func restartUnder(t *testing.T, l *lab, groups []*clientGroup, chapter func(stri
 	})
 }
 
-// commitAlone commits places for groups without members, which nobody commits again after the kill.
+// commitAlone commits offsets for groups without members, which nobody commits again after the
+// kill.
 func commitAlone(t *testing.T, groups []*clientGroup) map[string]kadm.Offsets {
 	t.Helper()
 	kept := make(map[string]kadm.Offsets)
@@ -278,7 +280,7 @@ func commitAlone(t *testing.T, groups []*clientGroup) map[string]kadm.Offsets {
 	return kept
 }
 
-// wantKept: a commit that was acknowledged is there after the kill.
+// wantKept requires that an acknowledged commit is there after the kill.
 func wantKept(t *testing.T, l *lab, kept map[string]kadm.Offsets) {
 	t.Helper()
 	adm, _ := l.kadm(t)
@@ -296,8 +298,9 @@ func wantKept(t *testing.T, l *lab, kept map[string]kadm.Offsets) {
 	}
 }
 
-// forgetful tells of a Java client that has forgotten its metadata: since 4.0 it does when no broker answers, takes
-// the topic for empty until the next answer, and joins again if it leads the group. With one broker that is any restart.
+// forgetful reports that a Java client has forgotten its metadata. Since 4.0 it does so when no
+// broker answers. It then takes the topic for empty until the next answer, and joins again if it
+// leads the group. With one broker any restart causes that.
 func (g *clientGroup) forgetful(t *testing.T) bool {
 	for _, m := range g.members {
 		if m.program != nil && strings.Contains(m.program.Errors(), "Rebootstrapping") {
@@ -308,7 +311,7 @@ func (g *clientGroup) forgetful(t *testing.T) bool {
 	return false
 }
 
-// story shows what the members said of the group itself.
+// story shows what the members said about the group.
 func (g *clientGroup) story(t *testing.T) {
 	for _, m := range g.members {
 		if m.program == nil {
@@ -319,7 +322,7 @@ func (g *clientGroup) story(t *testing.T) {
 	}
 }
 
-// assignments counts how often members were told of partitions.
+// assignments counts how often members were told about their partitions.
 func (g *clientGroup) assignments() int {
 	count := 0
 	for _, m := range g.members {
@@ -330,7 +333,7 @@ func (g *clientGroup) assignments() int {
 	return count
 }
 
-// leave ends a member: killed if it is a process without a name, so that its session has to run out.
+// leave ends a member. A process without a name is killed, so that its session must expire.
 func (g *clientGroup) leave(i int) {
 	m := g.members[i]
 	if m.own && !g.static {
@@ -353,7 +356,7 @@ func (g *clientGroup) leaveAll() {
 	}
 }
 
-// comeBack: a member with a name goes and comes back: the other one notices nothing.
+// comeBack lets a member with a name go and come back. The other member notices nothing.
 func (g *clientGroup) comeBack(t *testing.T) {
 	last := len(g.members) - 1
 	g.settle(t)
@@ -378,7 +381,7 @@ func (g *clientGroup) comeBack(t *testing.T) {
 	}
 }
 
-// verify wants every record to have been read, and read once where nothing failed.
+// verify requires that every record was read, and read once where nothing failed.
 func (g *clientGroup) verify(t *testing.T) {
 	t.Helper()
 	type place struct {

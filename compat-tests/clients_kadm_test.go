@@ -15,7 +15,7 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// kadmCase is the admin client of franz-go at work on a topic and a group of its own.
+// kadmCase is franz-go's admin client, which works on a topic and a group of its own.
 type kadmCase struct {
 	*testing.T
 	ctx   context.Context
@@ -25,11 +25,12 @@ type kadmCase struct {
 	group string
 }
 
-// clientKadm: topics, configs, offsets and groups as franz-go's admin client sees them.
+// clientKadm tests topics, configs, offsets and groups with franz-go's admin client.
 func clientKadm(t *testing.T, l *lab) {
 	ctx, cancel := context.WithTimeout(t.Context(), clientLimit)
 	defer cancel()
-	adm, cl := l.kadm(t, kgo.ProducerBatchCompression(kgo.NoCompression())) // log directories are asked for bytes
+	// The sizes of log directories are compared in bytes.
+	adm, cl := l.kadm(t, kgo.ProducerBatchCompression(kgo.NoCompression()))
 	k := &kadmCase{T: t, ctx: ctx, adm: adm, cl: cl, topic: "kadm", group: "kadm"}
 	k.topics()
 	k.configs()
@@ -46,7 +47,8 @@ func (k *kadmCase) must(err error) {
 	}
 }
 
-// eventually asks until there is no error: Kafka's brokers learn of a change after it was acknowledged.
+// eventually asks until there is no error, since Kafka's brokers learn about a change after it was
+// acknowledged.
 func (k *kadmCase) eventually(ask func() error) {
 	k.Helper()
 	k.must(harness.Until(clientLimit, ask))
@@ -123,7 +125,8 @@ func (k *kadmCase) configs() {
 	if i := slices.IndexFunc(broker[0].Configs, func(c kadm.Config) bool { return c.Key == "node.id" }); broker[0].Err != nil || i < 0 || broker[0].Configs[i].MaybeValue() != "1" {
 		k.Errorf("configs of broker 1: %v, node.id at %d of %d", broker[0].Err, i, len(broker[0].Configs))
 	}
-	whole := []kadm.AlterConfig{{Name: "retention.bytes", Value: kadm.StringPtr("1000000000")}} // what is not named goes
+	// A config that is not named is reset.
+	whole := []kadm.AlterConfig{{Name: "retention.bytes", Value: kadm.StringPtr("1000000000")}}
 	_, err = k.adm.AlterTopicConfigsState(k.ctx, whole, k.topic)
 	k.must(err)
 	k.wantConfig("max.message.bytes", "1048588", "DEFAULT_CONFIG")
@@ -153,7 +156,7 @@ func (k *kadmCase) wantConfig(key, value, source string) {
 	})
 }
 
-// records: offsets by position and time, and the deletion of records.
+// records tests offsets by position and time, and the deletion of records.
 func (k *kadmCase) records() {
 	start := time.Now().Add(-time.Minute).Truncate(time.Millisecond)
 	var records []*kgo.Record
@@ -188,7 +191,7 @@ func (k *kadmCase) records() {
 	}
 }
 
-// wantListed wants the offsets of the first three partitions.
+// wantListed requires these offsets for the first three partitions.
 func (k *kadmCase) wantListed(what string, list func(context.Context, ...string) (kadm.ListedOffsets, error), want ...int64) {
 	k.Helper()
 	listed, err := list(k.ctx, k.topic)
@@ -200,7 +203,7 @@ func (k *kadmCase) wantListed(what string, list func(context.Context, ...string)
 	}
 }
 
-// offsets: what a program without membership does with a group's offsets.
+// offsets does with a group's offsets what a program without membership does.
 func (k *kadmCase) offsets() {
 	commit := make(kadm.Offsets)
 	commit.Add(kadm.Offset{Topic: k.topic, Partition: 0, At: 20, LeaderEpoch: -1, Metadata: "twenty"})
@@ -229,7 +232,7 @@ func (k *kadmCase) offsets() {
 	}
 }
 
-// groups: an empty and a living group are listed and described; the living one is not deleted.
+// groups lists and describes an empty and a living group. The living one cannot be deleted.
 func (k *kadmCase) groups(l *lab) {
 	member, err := kgo.NewClient(kgo.SeedBrokers(l.Addr), kgo.ConsumerGroup("kadm-living"), kgo.ConsumeTopics(k.topic), kgo.ClientID("kadm-member"),
 		kgo.Balancers(kgo.RangeBalancer()), kgo.InstanceID("kadm-instance"))
@@ -276,7 +279,7 @@ func (k *kadmCase) groups(l *lab) {
 	}
 }
 
-// wantGroups wants these of our groups listed, of those in the states.
+// wantGroups requires these of our groups to be listed for the given states.
 func (k *kadmCase) wantGroups(states []string, want ...string) {
 	k.Helper()
 	listed, err := k.adm.ListGroups(k.ctx, states...)
@@ -292,7 +295,7 @@ func (k *kadmCase) wantGroups(states []string, want ...string) {
 	}
 }
 
-// remove: log directories know the topic until it is deleted.
+// remove: log directories contain the topic until it is deleted.
 func (k *kadmCase) remove() {
 	size := func() (bytes int64, found bool) {
 		dirs, err := k.adm.DescribeAllLogDirs(k.ctx, kadm.TopicsSet{k.topic: {0: {}, 1: {}}})

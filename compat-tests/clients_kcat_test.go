@@ -12,13 +12,13 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// kcat starts a kcat on the broker.
+// kcat starts kcat on the broker.
 func (l *lab) kcat(t *testing.T, args ...string) *harness.Program {
 	t.Helper()
 	return harness.Exec(t, "kcat "+strings.Join(args, " "), exec.Command(harness.Tool(t, "kcat"), append([]string{"-b", l.Addr}, args...)...))
 }
 
-// kcatOut runs a kcat to its end, with lines of input, and gives what it printed.
+// kcatOut runs kcat to its end, with lines of input, and returns what it printed.
 func (l *lab) kcatOut(t *testing.T, input []string, args ...string) string {
 	t.Helper()
 	p := l.kcat(t, args...)
@@ -28,7 +28,7 @@ func (l *lab) kcatOut(t *testing.T, input []string, args ...string) string {
 	return p.Done(t, clientLimit)
 }
 
-// clientKcat: every mode of kcat.
+// clientKcat tests every mode of kcat.
 func clientKcat(t *testing.T, l *lab) {
 	t.Run("List", func(t *testing.T) { kcatList(t, l) })
 	t.Run("Records", func(t *testing.T) { kcatRecords(t, l) })
@@ -36,7 +36,7 @@ func clientKcat(t *testing.T, l *lab) {
 	t.Run("Group", func(t *testing.T) { kcatGroup(t, l) })
 }
 
-// kcatList: -L, and its JSON.
+// kcatList tests -L, and its JSON.
 func kcatList(t *testing.T, l *lab) {
 	mustCreate(t, l.Addr, "kcat-list", 3)
 	out := l.kcatOut(t, nil, "-L", "-t", "kcat-list")
@@ -60,7 +60,7 @@ func kcatList(t *testing.T, l *lab) {
 	}
 }
 
-// kcatRecords: keys, headers, nulls and every codec, there and back.
+// kcatRecords sends keys, headers, nulls and every codec, and reads them back.
 func kcatRecords(t *testing.T, l *lab) {
 	mustCreate(t, l.Addr, "kcat-records", int32(len(codecs)))
 	for p, codec := range codecs {
@@ -75,12 +75,13 @@ func kcatRecords(t *testing.T, l *lab) {
 	}
 }
 
-// kcatPositions: offsets of every kind that kcat knows, and offsets by time.
+// kcatPositions tests offsets of every kind that kcat knows, and offsets by time.
 func kcatPositions(t *testing.T, l *lab) {
 	const topic = "kcat-positions"
 	mustCreate(t, l.Addr, topic, 1)
 	l.kcatOut(t, []string{"r0", "r1", "r2", "r3", "r4"}, "-P", "-t", topic)
-	// The next record is a later millisecond than these: what lies between is a time to ask for.
+	// The next record gets a later millisecond than these, so that a time between the two can be
+	// asked for.
 	last := l.kcatOut(t, nil, "-C", "-t", topic, "-o", "4", "-c", "1", "-q", "-f", "%T")
 	var ms int64
 	if _, err := fmt.Sscan(last, &ms); err != nil {
@@ -120,8 +121,8 @@ func kcatPositions(t *testing.T, l *lab) {
 	}
 }
 
-// kcatGroup: two balanced consumers share a topic; one takes all when the other goes, and what was committed is
-// not read again.
+// kcatGroup: two balanced consumers share a topic. When one goes, the other takes everything, and
+// what was committed is not read again.
 func kcatGroup(t *testing.T, l *lab) {
 	const topic = "kcat-group"
 	mustCreate(t, l.Addr, topic, 4)
@@ -181,7 +182,7 @@ func kcatGroup(t *testing.T, l *lab) {
 	}
 }
 
-// kcatShare is how many partitions the last rebalance gave.
+// kcatShare returns how many partitions the last rebalance gave.
 func kcatShare(complaints string) int {
 	i := strings.LastIndex(complaints, "assigned: ")
 	if i < 0 {

@@ -20,7 +20,7 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// startKgo runs franz-go's client by the verbs of the other drivers, inside of the test.
+// startKgo runs franz-go's client with the verbs of the other drivers, inside the test.
 func startKgo(t testing.TB, verb string, words ...string) *harness.Program {
 	args := make(map[string]string)
 	for _, w := range words {
@@ -43,7 +43,7 @@ func startKgo(t testing.TB, verb string, words ...string) *harness.Program {
 	})
 }
 
-// kgoDriver is one call; ctx ends with its input.
+// kgoDriver is one call. Its ctx ends with its input.
 type kgoDriver struct {
 	args  map[string]string
 	topic string
@@ -105,7 +105,7 @@ func (d *kgoDriver) produce() error {
 
 func (d *kgoDriver) sayRecord(r *kgo.Record) { d.say("%s", recordLine(r)) }
 
-// recordLine is the line that every driver prints of a record.
+// recordLine is the line that every driver prints for a record.
 func recordLine(r *kgo.Record) string {
 	key, header := "-", "-"
 	if r.Key != nil {
@@ -166,7 +166,7 @@ func (d *kgoDriver) seek() error {
 	return nil
 }
 
-// position asks for an offset. kadm answers with the end where no record is as late.
+// position asks for an offset. kadm answers with the end if no record is as late.
 func (d *kgoDriver) position(adm *kadm.Client, at string) (int64, error) {
 	ctx := context.Background()
 	var offsets kadm.ListedOffsets
@@ -193,7 +193,8 @@ func (d *kgoDriver) position(adm *kadm.Client, at string) (int64, error) {
 	return o.Offset, o.Err
 }
 
-// kgoMember commits what it read, from the goroutine that polls and from the hook of a rebalance.
+// kgoMember commits what it has read, from the goroutine that polls and from the hook of a
+// rebalance.
 type kgoMember struct {
 	*kgoDriver
 	mu   sync.Mutex
@@ -244,7 +245,7 @@ func (m *kgoMember) commit(cl *kgo.Client) {
 	m.say("committed")
 }
 
-// change keeps what is assigned and prints it.
+// change keeps the assigned partitions and prints them.
 func (m *kgoMember) change(parts map[string][]int32, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -13,7 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// clientCodecs: what any client writes in any codec, every client reads; the broker keeps the codec.
+// clientCodecs: every client reads what any client writes in any codec, and the broker keeps the
+// codec.
 func clientCodecs(t *testing.T, l *lab) {
 	const topic, each = "codecs", 30
 	mustCreate(t, l.Addr, topic, int32(len(codecs)))
@@ -60,7 +61,7 @@ func codecLines(writers, each int, start int64) []string {
 	return want
 }
 
-// wantContents compares records with what was written, and wants offsets without a gap.
+// wantContents compares records with what was written, and requires offsets without a gap.
 func wantContents(t *testing.T, records []seen, want []string) {
 	t.Helper()
 	var got []string
@@ -84,7 +85,7 @@ func wantContents(t *testing.T, records []seen, want []string) {
 	}
 }
 
-// wantCodecs wants every batch of a partition in the codec that it was sent in.
+// wantCodecs requires every batch of a partition to have the codec in which it was sent.
 func wantCodecs(t *testing.T, l *lab, topic string, count int) {
 	_, cl := l.kadm(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ctx, cancel := context.WithTimeout(t.Context(), clientLimit)
@@ -103,7 +104,7 @@ func wantCodecs(t *testing.T, l *lab, topic string, count int) {
 	}
 }
 
-// clientSeek: every client finds the start, the end and a time, and reads on from there.
+// clientSeek: every client finds the start, the end and a time, and reads from there.
 func clientSeek(t *testing.T, l *lab) {
 	for _, s := range l.stocks {
 		t.Run(s.name, func(t *testing.T) {
@@ -121,7 +122,7 @@ func seekWith(t *testing.T, l *lab, s stock) {
 	l.run(t, s, "produce", "topic="+topic, fmt.Sprint("count=", count), fmt.Sprint("time=", start), fmt.Sprint("step=", step))
 	positions := []struct {
 		at   string
-		want int64 // -1: none
+		want int64 // -1 if there is none
 	}{
 		{"earliest", 0},
 		{strconv.FormatInt(start+10*step+1, 10), 11},

@@ -13,26 +13,27 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// A group of the reset tests: 20 records a second apart in each of two partitions, the
-// first of each deleted, and a place in the middle committed.
+// The topic and the group of the reset tests. Each of two partitions has resetEach records, a second
+// apart. At first the group has committed nothing.
 const (
 	resetTopic = "tool-resets"
 	resetGroup = "tool-resets"
 	resetEach  = 20
 )
 
-// resetCase is one way to name offsets, and where it leads in partition 0 and 1.
+// resetCase is one way to name offsets, and the offsets that it gives in partitions 0 and 1.
 type resetCase struct {
 	how  []string
 	want [2]int64
 }
 
-// toolResets: kafka-consumer-groups --reset-offsets by every kind of place, tried and then carried out.
+// toolResets runs kafka-consumer-groups --reset-offsets with every kind of target, first as a dry
+// run and then for real.
 func toolResets(t *testing.T, l *lab) {
 	mustCreate(t, l.Addr, resetTopic, 2)
 	start := time.Now().Add(-time.Hour).Truncate(time.Second)
 	seedTopic(t, l, resetTopic, 2, resetEach, start.UnixMilli())
-	// Half past the tenth record, as a date and as a distance from now that stays the same place for half an hour.
+	// The date lies half a second after the record with offset 10.
 	date := start.Add(10*time.Second + 500*time.Millisecond).UTC().Format("2006-01-02T15:04:05.000")
 	file := filepath.Join(t.TempDir(), "offsets.csv")
 	if err := os.WriteFile(file, []byte(resetTopic+",0,3\n"+resetTopic+",1,4\n"), 0o644); err != nil {
@@ -49,7 +50,7 @@ func toolResets(t *testing.T, l *lab) {
 		{[]string{"--to-datetime", start.Add(-time.Hour).UTC().Format("2006-01-02T15:04:05.000Z")}, [2]int64{0, 0}},
 		{[]string{"--by-duration", "PT30M"}, [2]int64{20, 20}},
 		{[]string{"--by-duration", "P1D"}, [2]int64{0, 0}},
-		{[]string{"--to-offset", "1000"}, [2]int64{20, 20}}, // beyond the end: the end
+		{[]string{"--to-offset", "1000"}, [2]int64{20, 20}}, // beyond the end counts as the end
 		{[]string{"--shift-by", "-1000"}, [2]int64{0, 0}},
 		{[]string{"--from-file", file}, [2]int64{3, 4}},
 		{[]string{"--to-current"}, [2]int64{3, 4}},
@@ -60,7 +61,7 @@ func toolResets(t *testing.T, l *lab) {
 	if got := slices.Sorted(slices.Values(strings.Fields(export))); !slices.Equal(got, []string{"tool-resets,0,3", "tool-resets,1,4"}) {
 		t.Errorf("exported are %q", got)
 	}
-	// One partition only.
+	// Only one partition is reset.
 	l.tool(t, "kafka-consumer-groups", "--reset-offsets", "--group", resetGroup, "--topic", resetTopic+":1", "--to-offset", "9", "--execute")
 	wantCommitted(t, l, map[int32]int64{0: 3, 1: 9})
 	wantSaid(t, l.tool(t, "kafka-consumer-groups", "--delete-offsets", "--group", resetGroup, "--topic", resetTopic+":0"), `tool-resets\s+0\s+Successful`)
@@ -69,7 +70,7 @@ func toolResets(t *testing.T, l *lab) {
 	l.toolRefuses(t, "GroupIdNotFoundException", "kafka-consumer-groups", "--describe", "--group", resetGroup)
 }
 
-// resetTo tries a reset, which must change nothing, and carries it out.
+// resetTo tries a reset as a dry run, which must change nothing, and then executes it.
 func resetTo(t *testing.T, l *lab, c resetCase) {
 	t.Helper()
 	before := resetCommitted(t, l)
@@ -90,7 +91,7 @@ func wantCommitted(t *testing.T, l *lab, want map[int32]int64) {
 	}
 }
 
-// resetCommitted are the offsets of the group.
+// resetCommitted returns the offsets of the group.
 func resetCommitted(t *testing.T, l *lab) map[int32]int64 {
 	t.Helper()
 	adm, cl := l.kadm(t)
@@ -106,7 +107,7 @@ func resetCommitted(t *testing.T, l *lab) map[int32]int64 {
 	return got
 }
 
-// toolGroups: what kafka-consumer-groups and kafka-groups tell of a group that lives.
+// toolGroups tests what kafka-consumer-groups and kafka-groups say about a living group.
 func toolGroups(t *testing.T, l *lab) {
 	const name = "tool-groups"
 	mustCreate(t, l.Addr, name, 4)
@@ -143,7 +144,7 @@ func toolGroups(t *testing.T, l *lab) {
 	wantSaid(t, l.tool(t, "kafka-groups", "--list"), `^tool-groups\s+Classic\s+consumer`)
 	wantSaid(t, l.tool(t, "kafka-consumer-groups", "--describe", "--all-groups", "--state"), `^tool-groups\s`)
 
-	// A group that lives is neither reset nor deleted.
+	// A living group can be neither reset nor deleted.
 	l.toolRefuses(t, "inactive", "kafka-consumer-groups", "--reset-offsets", "--group", name, "--topic", name, "--to-earliest", "--execute")
 	l.toolRefuses(t, "GroupNotEmptyException", "kafka-consumer-groups", "--delete", "--group", name)
 	member.Done(t, clientLimit)

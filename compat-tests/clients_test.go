@@ -15,11 +15,13 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// The clients_*_test.go files run clients and tools as their users do: each library by
-// the same verbs and the same lines of output (testdata/clients/lines.py tells them), Kafka's console
-// tools by their command lines, all at once against one broker.
+// The clients_*_test.go files run clients and tools as their users do. Each library is driven by
+// the same verbs and prints the same lines (testdata/clients/lines.py describes them); Kafka's
+// console tools are driven by their command lines. All of them run at the same time against one
+// broker.
 
-// Limits of one client's work and of what it waits for. Generous: a slow machine is no error.
+// Limits for the work of one client and for what it waits for. They are generous, since a slow
+// machine is no error.
 const (
 	clientLimit = 60 * time.Second
 	toolLimit   = 60 * time.Second
@@ -31,7 +33,7 @@ func TestClients(t *testing.T) {
 	runClients(t, b, b.Kill)
 }
 
-// What fails here is the test's own fault.
+// A failure here is a fault of the test.
 func TestClients_Oracle(t *testing.T) {
 	if !harness.Long() {
 		t.Skip("Apache Kafka instead of Sluice: SLUICE_LONG=1")
@@ -42,7 +44,8 @@ func TestClients_Oracle(t *testing.T) {
 	runClients(t, b, nil)
 }
 
-// warmUp makes Apache Kafka create its topic of offsets: until it has, some clients give up.
+// warmUp makes Apache Kafka create its topic of offsets, since some clients give up before it
+// exists.
 func warmUp(t *testing.T, addr string) {
 	err := harness.Until(clientLimit, func() error {
 		resp, err := harness.Ask[*kmsg.FindCoordinatorResponse](addr, &kmsg.FindCoordinatorRequest{Version: 3, CoordinatorKey: "warm-up"})
@@ -56,8 +59,9 @@ func warmUp(t *testing.T, addr string) {
 	}
 }
 
-// runClients runs everything that only needs a broker side by side, then the groups, in whose middle
-// kill takes the broker down; nil leaves that out: Apache Kafka needs longer to come back than sessions last.
+// runClients runs everything that only needs a broker side by side, and then the groups. kill takes
+// the broker down in the middle of the groups. nil leaves that out, since Apache Kafka needs longer
+// to come back than sessions last.
 func runClients(t *testing.T, b *harness.Broker, kill func()) {
 	l := &lab{Broker: b, kill: kill}
 	l.java = harness.NewJava(t, filepath.Join("testdata", "clients", "Client.java"))
@@ -83,12 +87,12 @@ type lab struct {
 	stocks []stock
 }
 
-// stock is a client library, driven by verbs.
+// stock is a client library that is driven by verbs.
 type stock struct {
 	name      string
 	assignors []string
 	start     func(t testing.TB, verb string, args ...string) *harness.Program
-	own       bool // a member is a process of its own, and can be killed
+	own       bool // a member is a process of its own and can be killed
 }
 
 func stocks(java *harness.Java) []stock {
@@ -111,7 +115,7 @@ func stocks(java *harness.Java) []stock {
 	}
 }
 
-// run runs a verb to its end and gives the lines.
+// run runs a verb to its end and returns the lines.
 func (l *lab) run(t testing.TB, s stock, verb string, args ...string) []string {
 	t.Helper()
 	p := s.start(t, verb, append(args, "bootstrap="+l.Addr)...)
@@ -119,7 +123,7 @@ func (l *lab) run(t testing.TB, s stock, verb string, args ...string) []string {
 	return p.Lines()
 }
 
-// kadm gives an admin client and the client under it.
+// kadm returns an admin client and the client below it.
 func (l *lab) kadm(t testing.TB, opts ...kgo.Opt) (*kadm.Client, *kgo.Client) {
 	t.Helper()
 	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(l.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
@@ -130,7 +134,7 @@ func (l *lab) kadm(t testing.TB, opts ...kgo.Opt) (*kadm.Client, *kgo.Client) {
 	return kadm.NewClient(cl), cl
 }
 
-// seen is a line of a record, as the drivers print it.
+// seen is the line of a record, as the drivers print it.
 type seen struct {
 	partition int32
 	offset    int64
@@ -138,7 +142,7 @@ type seen struct {
 	rest      string // key, length, CRC, codec header
 }
 
-// recordsIn picks the records among lines.
+// recordsIn picks the records out of lines.
 func recordsIn(t testing.TB, lines []string) []seen {
 	t.Helper()
 	var found []seen

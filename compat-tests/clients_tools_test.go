@@ -16,7 +16,7 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// The console tools of Apache Kafka, by the scripts' names.
+// consoleTools are the console tools of Apache Kafka, by the names of their scripts.
 var consoleTools = map[string]string{
 	"kafka-topics":              "org.apache.kafka.tools.TopicCommand",
 	"kafka-console-producer":    "org.apache.kafka.tools.ConsoleProducer",
@@ -36,7 +36,7 @@ var consoleTools = map[string]string{
 	"kafka-get-cluster-id":      "org.apache.kafka.tools.ClusterTool",
 }
 
-// startTool starts a console tool; the broker's address is added unless the words name it.
+// startTool starts a console tool. It adds the broker's address unless the arguments name it.
 func (l *lab) startTool(t *testing.T, name string, args ...string) *harness.Program {
 	t.Helper()
 	if !strings.Contains(strings.Join(args, " "), l.Addr) {
@@ -45,13 +45,13 @@ func (l *lab) startTool(t *testing.T, name string, args ...string) *harness.Prog
 	return l.java.Start(t, consoleTools[name], args...)
 }
 
-// tool runs a console tool to its good end and gives what it printed.
+// tool runs a console tool, requires that it succeeds, and returns what it printed.
 func (l *lab) tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	return l.startTool(t, name, args...).Done(t, toolLimit)
 }
 
-// toolFails wants the tool to fail and to say why.
+// toolFails requires the tool to fail and to say why.
 func (l *lab) toolFails(t *testing.T, why, name string, args ...string) {
 	t.Helper()
 	p := l.startTool(t, name, args...)
@@ -76,7 +76,7 @@ func wantReason(t *testing.T, p *harness.Program, why string) {
 	}
 }
 
-// wantSaid wants each of these patterns in an output.
+// wantSaid requires each of these patterns in an output.
 func wantSaid(t *testing.T, out string, patterns ...string) {
 	t.Helper()
 	for _, p := range patterns {
@@ -86,7 +86,7 @@ func wantSaid(t *testing.T, out string, patterns ...string) {
 	}
 }
 
-// clientTools: the console tools of Apache Kafka, several at a time.
+// clientTools tests the console tools of Apache Kafka, several at a time.
 func clientTools(t *testing.T, l *lab) {
 	for name, test := range map[string]func(*testing.T, *lab){
 		"Topics": toolTopics, "Console": toolConsole, "Configs": toolConfigs, "Offsets": toolOffsets, "Verifiable": toolVerifiable,
@@ -183,7 +183,8 @@ func toolConfigs(t *testing.T, l *lab) {
 	wantSaid(t, configs("--entity-type", "brokers", "--entity-default", "--describe"), `Default configs for brokers in the cluster are`)
 }
 
-// toolOffsets: kafka-get-offsets of every time, before and after kafka-delete-records, and kafka-log-dirs.
+// toolOffsets tests kafka-get-offsets with every kind of time, before and after
+// kafka-delete-records, and kafka-log-dirs.
 func toolOffsets(t *testing.T, l *lab) {
 	const topic = "tool-offsets"
 	mustCreate(t, l.Addr, topic, 2)
@@ -233,7 +234,7 @@ func toolOffsets(t *testing.T, l *lab) {
 	}
 }
 
-// seedTopic writes so many records a second apart to each partition.
+// seedTopic writes the given number of records, a second apart, to each partition.
 func seedTopic(t *testing.T, l *lab, topic string, partitions int32, each int, start int64) {
 	t.Helper()
 	_, cl := l.kadm(t)
@@ -248,7 +249,8 @@ func seedTopic(t *testing.T, l *lab, topic string, partitions int32, each int, s
 	}
 }
 
-// toolVerifiable: what the verifiable producer says it sent, the verifiable consumer says it read and committed.
+// toolVerifiable: what the verifiable producer says it has sent, the verifiable consumer says it
+// has read and committed.
 func toolVerifiable(t *testing.T, l *lab) {
 	const topic = "tool-verifiable"
 	mustCreate(t, l.Addr, topic, 3)
@@ -285,7 +287,7 @@ func toolPerf(t *testing.T, l *lab) {
 	wantSaid(t, out, `Avg latency: `, `Percentiles: 50th = `)
 }
 
-// toolCluster: tools that look at the cluster.
+// toolCluster tests the tools that look at the cluster.
 func toolCluster(t *testing.T, l *lab) {
 	out := l.tool(t, "kafka-broker-api-versions")
 	wantSaid(t, out, `^127\.0\.0\.1:\d+ \(id: 1 rack: null isFenced: false\) -> \($`, `Produce\(0\): 0 to 1[0-9] \[usable: `, `JoinGroup\(11\): [0-9]+ to 9 \[usable: 9\]`)

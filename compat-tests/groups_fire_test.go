@@ -20,20 +20,23 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// Groups under fire: ten members of mixed clients in three groups read one topic while the broker is killed in the
-// middle of rebalances and commits, and members are killed, paused and cut off. A tap before each member writes down
-// what was said; the history is judged at the end.
+// Groups under fire: ten members of mixed clients in three groups read one topic. Meanwhile the
+// broker is killed in the middle of rebalances and commits, and members are killed, paused and cut
+// off. A tap before each member records what was said, and the history is judged at the end.
 
 const (
 	fireTopic      = "fire"
 	firePartitions = 6
-	// fireSession is the session timeout of clients that we set up here; the Python drivers have six seconds.
+	// fireSession is the session timeout of clients that are configured here. The Python drivers
+	// have six seconds.
 	fireSession = 2 * time.Second
-	// fireLimit is how long groups may take to settle once nothing fails any more, and to get a commit through after a restart.
+	// fireLimit is how long groups may take to settle once nothing fails any more, and to commit
+	// after a restart.
 	fireLimit = 60 * time.Second
 )
 
-// I1, I13, I15, I16: an acknowledged commit is there after kill -9 at any moment, no record is skipped, no partition has two owners, and groups settle.
+// I1, I13, I15, I16: an acknowledged commit is there after kill -9 at any moment, no record is
+// skipped, no partition has two owners, and groups settle.
 func TestGroupsUnderFire(t *testing.T) {
 	env := budgets()
 	env["SLUICE_GROUP_MIN_SESSION_TIMEOUT_MS"] = "1000"
@@ -45,7 +48,7 @@ func TestGroupsUnderFire(t *testing.T) {
 	underFire(t, b, rounds)
 }
 
-// The same against Apache Kafka: an anomaly here is one of the test or of a client.
+// The same against Apache Kafka: an anomaly here comes from the test or from a client.
 func TestGroupsUnderFire_Oracle(t *testing.T) {
 	longOnly(t)
 	b := harness.Kafka(t, harness.Config{Dir: t.TempDir(), Properties: map[string]string{
@@ -68,12 +71,12 @@ func underFire(t *testing.T, b *harness.Broker, rounds int) {
 	f.calm()
 	f.stop()
 	f.settle()
-	f.killBroker() // nothing is under way: all that was committed is there
+	f.killBroker() // nothing is under way, so everything that was committed is there
 	f.settle()
 	f.verdict()
 }
 
-// fire is a test under way.
+// fire is a running test.
 type fire struct {
 	t       *testing.T
 	b       *harness.Broker
@@ -88,7 +91,7 @@ type fire struct {
 	produced atomic.Int64
 
 	kills, memberKills, pauses, cuts, left, returned int
-	upon                                             map[string]int // kills that met their moment
+	upon                                             map[string]int // kills that hit their moment
 }
 
 func newFire(t *testing.T, b *harness.Broker, seed uint64) *fire {
@@ -122,7 +125,7 @@ func newFire(t *testing.T, b *harness.Broker, seed uint64) *fire {
 	return f
 }
 
-// produce writes until ctx ends, then gets through what it has.
+// produce writes until ctx ends, and then sends what is left.
 func (f *fire) produce(ctx context.Context, rng *rand.Rand) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(f.b.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(fireTopic),
 		kgo.UnknownTopicRetries(-1), kgo.AlwaysRetryEOF(), kgo.MetadataMinAge(100*time.Millisecond),
@@ -156,10 +159,11 @@ func (f *fire) produce(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
-// fireMoments are the words upon which the broker is killed.
+// fireMoments are the requests during which the broker is killed.
 var fireMoments = []kmsg.Key{kmsg.JoinGroup, kmsg.SyncGroup, kmsg.OffsetCommit, kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.Heartbeat, kmsg.LeaveGroup}
 
-// fireMomentLimit is how long to wait for such a word: nobody may have a reason to say it.
+// fireMomentLimit is how long to wait for such a request, since no member may have a reason to send
+// it.
 const fireMomentLimit = 2500 * time.Millisecond
 
 // round hurts members, and kills the broker at a moment of its choice.
@@ -184,12 +188,12 @@ func (f *fire) round() {
 	f.progress()
 }
 
-// provoke makes a rebalance begin at once: a member leaves with a word, and comes back as another.
+// provoke starts a rebalance at once: a member leaves the group, and comes back as another.
 func (f *fire) provoke() {
 	for _, i := range f.rng.Perm(len(f.members)) {
 		m := f.members[i]
 		if m.leaves && m.life != nil && m.wakes.IsZero() {
-			m.life.kill() // its tap stays open: the word gets through
+			m.life.kill() // its tap stays open, so its LeaveGroup reaches the broker
 			m.begin()
 			f.left++
 			return
@@ -197,7 +201,7 @@ func (f *fire) provoke() {
 	}
 }
 
-// hurt does one thing to a member that is well.
+// hurt does one thing to a healthy member.
 func (f *fire) hurt(m *fireMember) {
 	if m.life == nil || !m.wakes.IsZero() {
 		return
@@ -206,7 +210,7 @@ func (f *fire) hurt(m *fireMember) {
 	case n < 4 && (!m.heavy || f.rng.IntN(4) == 0):
 		m.kill()
 		f.memberKills++
-		if f.rng.IntN(2) == 0 { // at once: the dead one's session is still there
+		if f.rng.IntN(2) == 0 { // at once, while the session of the dead one still exists
 			m.begin()
 		}
 	case n < 8:
@@ -219,7 +223,7 @@ func (f *fire) hurt(m *fireMember) {
 	}
 }
 
-// revive wakes who has slept long enough, or everybody, and starts who is dead.
+// revive wakes members that have slept long enough, or all of them, and starts dead ones.
 func (f *fire) revive(all bool) {
 	for _, m := range f.members {
 		if !m.wakes.IsZero() && (all || time.Now().After(m.wakes)) {
@@ -237,7 +241,7 @@ func (f *fire) revive(all bool) {
 	}
 }
 
-// killBroker kills it and starts it again; one start in four is killed too.
+// killBroker kills the broker and starts it again. One start in four is killed, too.
 func (f *fire) killBroker() {
 	f.t.Logf("%v: kill", f.h.Now())
 	f.b.Kill()
@@ -267,20 +271,21 @@ func (f *fire) progress() {
 	}
 }
 
-// fail ends the test; what was seen until here tells why.
+// fail ends the test. What was seen so far explains why.
 func (f *fire) fail(err error) {
 	f.t.Helper()
 	f.verdict()
 	f.t.Fatal(err)
 }
 
-// calm ends the faults and waits until every group has all its members and each partition one owner.
+// calm ends the faults and waits until every group has all its members and each partition has one
+// owner.
 func (f *fire) calm() {
 	f.revive(true)
 	f.await("assigned", f.auditor.Assigned)
 }
 
-// settle waits until all that was written is committed too.
+// settle waits until everything that was written is committed, too.
 func (f *fire) settle() { f.await("settled", f.auditor.Settled) }
 
 func (f *fire) await(what string, ask func(group string, members int) error) {
@@ -311,7 +316,7 @@ func (f *fire) story(group string) {
 	}
 }
 
-// What is shown of a partition around its first anomaly.
+// How much is shown of a partition around its first anomaly.
 const (
 	storyBefore = 2 * time.Second
 	storyAfter  = time.Second
@@ -334,21 +339,21 @@ func (f *fire) verdict() {
 	}
 }
 
-// fireMember is a member's place in a group; each life of it has a tap and a client of its own.
+// fireMember is a member's place in a group. Each life of it has a tap and a client of its own.
 type fireMember struct {
 	*fire
 	name, group string
-	heavy       bool // starting it takes seconds: it is rarely killed
-	leaves      bool // when its life ends it says so, if its tap is open
+	heavy       bool // takes seconds to start, so it is rarely killed
+	leaves      bool // says that it leaves when its life ends, if its tap is open
 	start       func(m *fireMember, addr string) fireLife
 
 	tap   *harness.Tap
 	life  fireLife
 	lives int
-	wakes time.Time // of a pause
+	wakes time.Time // when a pause ends
 }
 
-// fireLife is a client at work.
+// fireLife is a running client.
 type fireLife interface {
 	pause()
 	resume()
@@ -363,7 +368,8 @@ func (m *fireMember) begin() {
 	m.life = m.start(m, m.tap.Addr)
 }
 
-// kill: the connections first, so that a client inside of the test cannot say farewell either.
+// kill closes the connections first, so that a client inside the test cannot say that it leaves
+// either.
 func (m *fireMember) kill() {
 	if m.life == nil {
 		return
@@ -378,8 +384,9 @@ func (m *fireMember) kill() {
 	m.life, m.wakes = nil, time.Time{}
 }
 
-// fireMembers: two groups by range, one cooperative; processes of Java, Python and librdkafka, franz-go, and
-// raw members, one of which is static.
+// fireMembers are two groups with the range assignor and a cooperative one. Their members are
+// processes of Java, Python and librdkafka, franz-go clients, and raw members, one of which is
+// static.
 func fireMembers(f *fire) []*fireMember {
 	confluent := func(assignor string) func(*fireMember, string) fireLife {
 		return pythonMember("confluent.py", "assignor="+assignor)
@@ -442,7 +449,7 @@ func javaMember(m *fireMember, addr string) fireLife {
 	return ownProcess{m.t, harness.ExecJava(m.t, "org.apache.kafka.tools.consumer.ConsoleConsumer", args...)}
 }
 
-// goLife is a client inside of the test: what pauses and kills it is its tap.
+// goLife is a client inside the test. Its tap pauses and kills it.
 type goLife struct {
 	tap  *harness.Tap
 	stop context.CancelFunc

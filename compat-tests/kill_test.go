@@ -26,7 +26,7 @@ func budgets() map[string]string {
 	}
 }
 
-// killRounds is how often the broker is killed; 300 as long evidence.
+// killRounds is how often the broker is killed: 300 times for the long evidence.
 func killRounds(short int) int {
 	if harness.Long() {
 		return 300
@@ -34,15 +34,15 @@ func killRounds(short int) int {
 	return short
 }
 
-// I1, I2, I5, I7, I11, I16: what was acknowledged survives kill -9 at any moment, once
-// and in order, also when the next start is killed too.
+// I1, I2, I5, I7, I11, I16: what was acknowledged survives kill -9 at any moment, once and in
+// order, even if the next start is killed, too.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	kill(t, harness.Sluice(t, harness.Config{Dir: dir, Bucket: "file://" + t.TempDir(), Env: budgets()}), killRounds(10))
 }
 
-// tinyBudgets make everything happen all the time: flushes, manifests, rolled and trimmed segments, reads below
-// memory, retention, snapshots, deletions.
+// tinyBudgets make everything happen all the time: flushes, manifests, rolled and trimmed segments,
+// reads that miss memory, retention, snapshots, deletions.
 func tinyBudgets() map[string]string {
 	return map[string]string{
 		"SLUICE_FLUSH_INTERVAL":           "100ms",
@@ -56,8 +56,9 @@ func tinyBudgets() map[string]string {
 	}
 }
 
-// I1, I8, I9, I10, I13: the same with tiny budgets, a topic that retention cuts, one of class object, and two that
-// are deleted and made again all the time; every round may die in a flush, a manifest, a deletion or a new life.
+// I1, I8, I9, I10, I13: the same with tiny budgets, a topic that retention cuts, a topic of class
+// object, and two topics that are deleted and created again all the time. Every round may die in a
+// flush, a manifest, a deletion or a new life.
 func TestKill_TinyBudgets(t *testing.T) {
 	seed := harness.Seed(t)
 	objects := t.TempDir()
@@ -71,7 +72,7 @@ func TestKill_TinyBudgets(t *testing.T) {
 		}
 	}
 	h := history.New()
-	// Enough large values to fill a segment in a fraction of a second.
+	// These are enough large values to fill a segment in a fraction of a second.
 	crew := harness.NewHeavyCrew(t, b.Addr, h, seed, harness.Partitions(2, "tiny", "tiny-cut", "tiny-object"), 3, 1, 5)
 	lives := []*harness.Lives{
 		{Addr: b.Addr, Topic: "again", Seed: seed},
@@ -81,7 +82,7 @@ func TestKill_TinyBudgets(t *testing.T) {
 		crew.Also(l.Live)
 	}
 	rng := rand.New(rand.NewPCG(seed, 0))
-	var early []string // objects that were there in an early round
+	var early []string // objects that existed in an early round
 	for round, rounds := 0, killRounds(10); round < rounds; round++ {
 		t.Logf("%v: round %d of %d, %d records answered", h.Now().Round(time.Millisecond), round+1, rounds, crew.Acked.Load())
 		killOnce(t, b, crew, rng)
@@ -115,7 +116,7 @@ func TestKill_TinyBudgets(t *testing.T) {
 	harness.Verdict(t, h)
 }
 
-// secondLife is an error as long as a topic has not been deleted and made again.
+// secondLife returns an error as long as a topic has not been deleted and created again.
 func secondLife(l *harness.Lives) error {
 	if n := l.Count.Load(); n < 2 {
 		return fmt.Errorf("topic %s has had %d lives", l.Topic, n)
@@ -123,14 +124,14 @@ func secondLife(l *harness.Lives) error {
 	return nil
 }
 
-// files lists what lies in a folder, at any depth.
+// files lists the files in a folder, at any depth.
 func files(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			names = append(names, name)
 		}
-		if errors.Is(err, fs.ErrNotExist) { // deleted while we look
+		if errors.Is(err, fs.ErrNotExist) { // deleted meanwhile
 			return nil
 		}
 		return err
@@ -141,7 +142,7 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// someGone is an error as long as all the bundles of before are there.
+// someGone returns an error as long as all earlier bundles still exist.
 func someGone(t *testing.T, dir string, before []string) error {
 	t.Helper()
 	now := files(t, dir)
@@ -157,15 +158,16 @@ func someGone(t *testing.T, dir string, before []string) error {
 	return nil
 }
 
-// The same against Apache Kafka: an anomaly here is one of the harness.
+// The same against Apache Kafka: an anomaly here comes from the harness.
 func TestKill_Oracle(t *testing.T) {
 	longOnly(t)
 	kill(t, harness.Kafka(t, harness.Config{Dir: t.TempDir()}), 1)
 }
 
-// longOnly leaves what judges our tests by Apache Kafka to the long evidence: it says nothing of Sluice, and Kafka
-// killed under an idempotent kcat refuses its sequences once in a while (45 after the client's own epoch bump),
-// upon which kcat gives up and the rest of its input is never sent.
+// longOnly leaves tests that use Apache Kafka to judge our tests to the long evidence, since they
+// say nothing about Sluice. Kafka that is killed under an idempotent kcat sometimes refuses its
+// sequences (45 after the client has raised its epoch itself). kcat then gives up, and the rest of
+// its input is never sent.
 func longOnly(t *testing.T) {
 	t.Helper()
 	if !harness.Long() {
@@ -200,16 +202,16 @@ func kill(t *testing.T, b *harness.Broker, rounds int) {
 	crew.Rest()
 	crew.Sweep()
 	t.Logf("stopped in %v", b.Stop(stopLimit))
-	b.Start() // what a clean start serves is judged too
+	b.Start() // what a clean start serves is judged, too
 	crew.Sweep()
 	harness.Verdict(t, h)
 }
 
-// stopLimit is how long a clean stop may take: its deadline and some air.
+// stopLimit is how long a clean stop may take: its deadline and some more.
 const stopLimit = 60 * time.Second
 
-// killOnce kills the broker after a random number of answers and a random while, and one
-// start in four before it serves.
+// killOnce kills the broker after a random number of answers and a random time. It kills one start
+// in four before the broker serves.
 func killOnce(t *testing.T, b *harness.Broker, crew *harness.Crew, rng *rand.Rand) {
 	t.Helper()
 	crew.AwaitAcks(1 + rng.Int64N(3000))
@@ -225,5 +227,5 @@ func killOnce(t *testing.T, b *harness.Broker, crew *harness.Crew, rng *rand.Ran
 	b.Start()
 }
 
-// after lets a random while pass: the moment of a kill is not to depend on anything.
+// after waits for a random time, so that the moment of a kill does not depend on anything.
 func after(d time.Duration) { <-time.After(d) }

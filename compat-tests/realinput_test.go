@@ -20,11 +20,12 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// codecs are all that Kafka's clients compress with; each gets a topic and a kcat of its own.
+// codecs are all codecs that Kafka's clients use. Each gets a topic and a kcat of its own.
 var codecs = []string{"none", "gzip", "snappy", "lz4", "zstd"}
 
-// Shares of the input at which the broker is killed (by what it has taken) and at which the
-// input waits until that has happened (by what kcat was fed), so that a kill always falls into the work.
+// killAt are the parts of the input after which the broker is killed, counted by what it has
+// accepted. The others are the parts after which the input waits until that has happened, counted
+// by what kcat was given. So a kill always happens during the work.
 var (
 	killAt = []float64{0.20, 0.60}
 	waitAt = []float64{0.50, 0.85}
@@ -33,7 +34,7 @@ var (
 const realPartitions = 4
 
 // I1, I11: the Debian package index goes through one idempotent kcat per codec while the broker is
-// killed twice, and comes out of kcat and franz-go as it went in, in order.
+// killed twice. kcat and franz-go read it as it was written, in order.
 func TestRealInput(t *testing.T) {
 	in := realInput(t)
 	for _, c := range []struct {
@@ -55,7 +56,7 @@ func TestRealInput(t *testing.T) {
 	}
 }
 
-// The same against Apache Kafka: what fails here is the test's own fault.
+// The same against Apache Kafka: a failure here is a fault of the test.
 func TestRealInput_Oracle(t *testing.T) {
 	longOnly(t)
 	in := realInput(t)
@@ -68,10 +69,10 @@ type stanza struct {
 	value []byte
 }
 
-// shortStanzas is how many stanzas the test takes unless it runs long.
+// shortStanzas is how many stanzas the test uses unless it runs long.
 const shortStanzas = 20_000
 
-// realInput reads the index of all packages that this machine knows, else makes one up.
+// realInput reads the index of all packages that this machine knows, or makes one up.
 func realInput(t *testing.T) []stanza {
 	t.Helper()
 	var in []stanza
@@ -94,7 +95,8 @@ func realInput(t *testing.T) []stanza {
 	return in
 }
 
-// stanzas turns a Debian control file into records: one JSON object each, keyed by package, with its number.
+// stanzas turns a Debian control file into records: one JSON object each, with the package as its
+// key, and its number.
 func stanzas(r io.Reader) []stanza {
 	var list []stanza
 	var last string
@@ -127,7 +129,7 @@ func stanzas(r io.Reader) []stanza {
 	return list
 }
 
-// madeUp writes a control file of the same shape.
+// madeUp writes a control file of the same form.
 func madeUp(seed uint64, count int) string {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	word := func() string {
@@ -191,9 +193,9 @@ func throughAndBack(t *testing.T, b *harness.Broker, in []stanza) {
 	t.Logf("stopped in %v", b.Stop(stopLimit))
 }
 
-// feed pipes the input into one idempotent kcat, waiting at each gate.
+// feed pipes the input into one idempotent kcat and waits at each gate.
 func feed(t *testing.T, kcat, addr, codec string, in []stanza, gates []chan struct{}) error {
-	// -E: all brokers being down, as they are between kill and start, is not the end.
+	// -E: kcat does not end when all brokers are down, as they are between kill and start.
 	cmd := exec.CommandContext(t.Context(), kcat, "-P", "-E", "-b", addr, "-t", "real-"+codec, "-K", "\t", "-z", codec,
 		"-X", "enable.idempotence=true", "-X", "message.timeout.ms=120000", "-X", "reconnect.backoff.max.ms=500")
 	var out bytes.Buffer
@@ -210,7 +212,7 @@ func feed(t *testing.T, kcat, addr, codec string, in []stanza, gates []chan stru
 	for i, s := range in {
 		if gate < len(gates) && i >= int(waitAt[gate]*float64(len(in))) {
 			if err := w.Flush(); err != nil {
-				break // kcat has ended: its exit code tells
+				break // kcat has ended, and its exit code says why
 			}
 			<-gates[gate]
 			gate++
@@ -223,7 +225,7 @@ func feed(t *testing.T, kcat, addr, codec string, in []stanza, gates []chan stru
 	return nil
 }
 
-// taken waits until the broker has so many records in all topics together.
+// taken waits until the broker has the given number of records in all topics together.
 func taken(addr string, want int64) error {
 	return harness.Until(2*time.Minute, func() error {
 		c, err := harness.Dial(addr)
@@ -248,7 +250,7 @@ func taken(addr string, want int64) error {
 	})
 }
 
-// content is what a record is judged by.
+// content is what is compared of a record.
 type content struct {
 	key  string
 	hash uint64
@@ -269,7 +271,7 @@ func (c *tally) add(key string, value []byte) {
 	c.records++
 }
 
-// read adds a consumed record; within a partition the stanzas' numbers rise.
+// read adds a consumed record. Within a partition the numbers of stanzas go up.
 func (c *tally) read(partition int32, offset int64, key string, value []byte) {
 	c.add(key, value)
 	var numbered struct{ N int }
@@ -345,7 +347,7 @@ func consumeKcat(t *testing.T, kcat, addr, topic string) *tally {
 	return c
 }
 
-// consumeFranz reads what the partitions hold now; want is only where it may give up early.
+// consumeFranz reads what the partitions hold now. want is only used to give up early.
 func consumeFranz(t *testing.T, addr, topic string, want int) *tally {
 	t.Helper()
 	conn, err := harness.Dial(addr)

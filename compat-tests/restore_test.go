@@ -12,8 +12,8 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// E1, E22: the broker's directory is lost, after a clean stop and after kill -9; the
-// bucket gives back what was committed, under its offsets, and no id or epoch is given twice.
+// E1, E22: the broker's directory is lost, after a clean stop and after kill -9. The bucket gives
+// back what was committed, under its offsets, and no id or epoch is given twice.
 func TestE1_E22_Restore(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		name := "clean stop"
@@ -42,9 +42,9 @@ func restore(t *testing.T, killed bool) {
 	if killed {
 		b.Stop(stopLimit)
 	}
-	floor := h.Acked() // a clean stop commits it all
+	floor := h.Acked() // a clean stop commits everything
 	if killed {
-		// What comes now is acknowledged and stays in the write-ahead log only.
+		// Records that are written now are acknowledged and stay in the write-ahead log only.
 		b.Env["SLUICE_FLUSH_INTERVAL"], b.Env["SLUICE_FLUSH_BYTES"] = "1h", "1073741824"
 		b.Start()
 		work(t, b, h, seed+1, parts)
@@ -78,7 +78,7 @@ func restore(t *testing.T, killed bool) {
 	harness.Verdict(t, h)
 }
 
-// work lets producers run for a while and come to an end.
+// work lets producers run for a while and finish.
 func work(t *testing.T, b *harness.Broker, h *history.History, seed uint64, parts []history.Partition) {
 	t.Helper()
 	crew := harness.NewCrew(t, b.Addr, h, seed, parts, 2, 1)
@@ -87,7 +87,7 @@ func work(t *testing.T, b *harness.Broker, h *history.History, seed uint64, part
 	crew.Sweep()
 }
 
-// ids are what must rise over a restore.
+// ids are the numbers that must go up with a restore.
 type ids struct {
 	producer int64
 	epoch    int32
@@ -124,7 +124,8 @@ func revivedStops(t *testing.T, dir, url string) {
 	}
 }
 
-// emptyDirectoryRefuses: an empty directory on a used prefix does not start and names the way out.
+// emptyDirectoryRefuses: an empty directory on a used prefix does not start, and the message names
+// the way out.
 func emptyDirectoryRefuses(t *testing.T, url string) {
 	t.Helper()
 	b := harness.Sluice(t, harness.Config{Dir: t.TempDir(), Bucket: url, Env: budgets()})

@@ -13,16 +13,17 @@ import (
 )
 
 const (
-	// shapeBytes is what a request of either shape carries.
+	// shapeBytes is the size of a request of either shape.
 	shapeBytes      = 100 << 10
 	shapePartitions = 100
-	// shapeRequests of each shape make one figure.
+	// shapeRequests is how many requests of each shape make one figure.
 	shapeRequests = 1000
 )
 
-// BenchmarkPartitions sends requests of 100 KiB, one after another on one connection, in turn to one partition and
-// to a hundred. A group of the write-ahead log costs one write and one fdatasync whatever is in it, so the
-// hundred should cost little more. The promise is a ratio of the medians of at most 1.3.
+// BenchmarkPartitions sends requests of 100 KiB, one after another on one connection, in turn to
+// one partition and to a hundred. A group of the write-ahead log costs one write and one fdatasync,
+// whatever is in it, so a hundred partitions should cost little more. The promise is that the
+// medians differ by a factor of at most 1.3.
 func BenchmarkPartitions(b *testing.B) {
 	broker := harness.Sluice(b, harness.Config{Dir: b.TempDir()})
 	broker.Start()
@@ -33,7 +34,7 @@ func BenchmarkPartitions(b *testing.B) {
 		took := [2][]time.Duration{}
 		for i := range shapeRequests + 100 {
 			for shape, req := range []*kmsg.ProduceRequest{one, hundred} {
-				if d := w.timed(req); i >= 100 { // the first ones warm up
+				if d := w.timed(req); i >= 100 { // the first ones are a warm-up
 					took[shape] = append(took[shape], d)
 				}
 			}
@@ -46,7 +47,7 @@ func BenchmarkPartitions(b *testing.B) {
 			b.ReportMetric(float64(took[shape][shapeRequests*99/100].Nanoseconds())/1000, "µs/"+name+"-p99")
 		}
 		b.ReportMetric(p50[1]/p50[0], "ratio-p50")
-		b.ReportMetric(0, "ns/op") // an op is two thousand requests: it says nothing
+		b.ReportMetric(0, "ns/op") // an op is two thousand requests, so ns/op says nothing
 	}
 }
 
@@ -61,7 +62,8 @@ func shaped(topic topicRef, partitions int) *kmsg.ProduceRequest {
 	return req
 }
 
-// timed sends a request and waits for its answer; only the wire and the broker are timed, not the coding of either.
+// timed sends a request and waits for its answer. It measures the wire and the broker, not the
+// encoding and decoding.
 func (w *wire) timed(req *kmsg.ProduceRequest) time.Duration {
 	w.next++
 	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, w.next)

@@ -32,18 +32,19 @@ const (
 	soakEvery      = 10 * time.Second // between two samples
 	soakMembers    = 4
 	soakProducers  = 2
-	soakRate       = 20 // records a producer sends at once, every soakBurst
+	soakRate       = 20 // records that a producer sends at once, every soakBurst
 	soakBurst      = 100 * time.Millisecond
-	soakValue      = 1000 // bytes
+	soakValue      = 1000 // in bytes
 	soakRestarts   = 6    // every other one with kill -9
-	soakWarmUp     = 0.15 // of the time: until retention has something to delete
+	soakWarmUp     = 0.15 // part of the time, until retention has something to delete
 	soakStop       = 30 * time.Second
 )
 
-// TestSoak lets mixed clients produce, consume in a group that keeps rebalancing, create and delete topics, and
-// restarts the broker, for SLUICE_SOAK (10 m), while everything that could grow is measured every ten seconds. At
-// the end no record of the producers was refused, the group has read everything, and what is measured is where it was: the last
-// third of the time against the first, after a while to warm up.
+// TestSoak lets mixed clients produce, consume in a group that keeps rebalancing, and create and
+// delete topics, and restarts the broker, for SLUICE_SOAK (10 m). Meanwhile everything that could
+// grow is measured every ten seconds. At the end no record of the producers was refused, the group
+// has read everything, and nothing has grown: after a warm-up, the last third of the time is
+// compared with the first.
 func TestSoak(t *testing.T) {
 	if !harness.Long() {
 		t.Skip("takes minutes: SLUICE_LONG=1, and SLUICE_SOAK=30m for how long")
@@ -85,18 +86,19 @@ type soak struct {
 	acked, read, assigned, lives, kcats atomic.Int64
 
 	mu       sync.Mutex
-	failures []error // at most a few
+	failures []error // the first few
 	samples  []soakSample
 }
 
 // soakSample is what was measured at one moment.
 type soakSample struct {
 	at        time.Duration
-	restarted bool // since the one before
+	restarted bool // since the previous sample
 	values    [len(soakColumns)]float64
 }
 
-// soakColumns are what is measured; slack is by how much the mean of the last third may be above the first's, beside a quarter.
+// soakColumns are what is measured. The mean of the last third may exceed that of the first by a
+// quarter and slack.
 var soakColumns = [...]struct {
 	name  string
 	slack float64
@@ -114,7 +116,7 @@ func newSoak(t testing.TB) *soak {
 	return s
 }
 
-// fail notes what must not happen.
+// fail notes something that must not happen.
 func (s *soak) fail(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +125,7 @@ func (s *soak) fail(format string, args ...any) {
 	}
 }
 
-// pauses yields until ctx ends, as often as that.
+// pauses yields in the given interval until ctx ends.
 func pauses(ctx context.Context, every time.Duration) func(yield func() bool) {
 	return func(yield func() bool) {
 		ticker := time.NewTicker(every)
@@ -141,7 +143,7 @@ func pauses(ctx context.Context, every time.Duration) func(yield func() bool) {
 	}
 }
 
-// produce sends until ctx ends; an idempotent client with its own retries loses nothing.
+// produce sends until ctx ends. An idempotent client with its own retries loses nothing.
 func (s *soak) produce(ctx context.Context, seed int) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 1))
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.b.Addr), kgo.DefaultProduceTopic(soakTopic), kgo.ProducerBatchCompression(kgo.NoCompression()))
@@ -172,7 +174,8 @@ func (s *soak) produce(ctx context.Context, seed int) {
 	}
 }
 
-// consume is a place in the group: members come, stay for a while, and leave. One of them is a static member.
+// consume is a place in the group: members come, stay for a while, and leave. One of them is a
+// static member.
 func (s *soak) consume(ctx context.Context, place int) {
 	rng := rand.New(rand.NewPCG(uint64(place), 2))
 	for ctx.Err() == nil {
@@ -205,7 +208,8 @@ func (s *soak) live(ctx context.Context, place int) {
 	_ = cl.CommitUncommittedOffsets(last) // the broker may be down just now
 }
 
-// kcatLoop runs kcat as producer and as member of a group. While the broker is down it may fail.
+// kcatLoop runs kcat as a producer and as a member of a group. While the broker is down kcat may
+// fail.
 func (s *soak) kcatLoop(ctx context.Context) {
 	lines := []byte(strings.Repeat("from kcat\n", 200))
 	for range pauses(ctx, 3*time.Second) {
@@ -224,7 +228,7 @@ func (s *soak) runKcat(ctx context.Context, input []byte, args ...string) {
 	}
 }
 
-// topicLoop makes topics, writes to them and deletes them.
+// topicLoop creates topics, writes to them and deletes them.
 func (s *soak) topicLoop(ctx context.Context) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.b.Addr), kgo.RecordDeliveryTimeout(5*time.Second), kgo.RetryTimeout(5*time.Second))
 	if err != nil {
@@ -241,7 +245,7 @@ func (s *soak) topicLoop(ctx context.Context) {
 	}
 }
 
-// topicLife fails while the broker is down; then a topic may stay.
+// topicLife fails while the broker is down. Then a topic may stay.
 func (s *soak) topicLife(ctx context.Context, cl *kgo.Client, name string) error {
 	if err := harness.CreateTopic(s.b.Addr, name, 3); err != nil {
 		return err
@@ -259,7 +263,7 @@ func (s *soak) topicLife(ctx context.Context, cl *kgo.Client, name string) error
 	return errors.Join(err, deleted)
 }
 
-// watch samples, and restarts the broker now and then.
+// watch takes samples, and restarts the broker now and then.
 func (s *soak) watch(ctx context.Context, lasts time.Duration) {
 	began, restarts, restarted := time.Now(), 0, false
 	for range pauses(ctx, soakEvery) {
@@ -295,7 +299,7 @@ func (s *soak) sample(at time.Duration, restarted bool) {
 	}})
 }
 
-// size adds up what lies below a folder; files may come and go meanwhile.
+// size adds up the files below a folder. Files may come and go meanwhile.
 func size(dir string) (bytes, files float64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -310,7 +314,8 @@ func size(dir string) (bytes, files float64) {
 	return bytes, files
 }
 
-// metrics reads the broker's page; the admin address is in its line of start.
+// metrics reads the broker's page of metrics. The admin address is in the line that the broker
+// prints at its start.
 func (s *soak) metrics() (map[string]float64, error) {
 	_, after, ok := strings.Cut(s.b.Process().Output(), " admin=")
 	if !ok {
@@ -336,7 +341,7 @@ func (s *soak) metrics() (map[string]float64, error) {
 	return values, nil
 }
 
-// settle lets the group read to the end, and what is not in the bucket get there.
+// settle lets the group read to the end, and the broker upload what is not in the bucket.
 func (s *soak) settle() {
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()

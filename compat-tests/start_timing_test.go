@@ -17,18 +17,19 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// startsPerMedian is how many starts one figure is the median of.
+// startsPerMedian is how many starts a median is made of.
 const startsPerMedian = 20
 
-// sealedTailBytes is what the third directory holds in its write-ahead log only.
+// sealedTailBytes is how much the third directory holds only in its write-ahead log.
 const sealedTailBytes = 256 << 20
 
-// BenchmarkStart gives the median time from exec to the first answered ApiVersions and Metadata, whose promise is
-// 300 ms, and to the first acknowledged record, on a directory that is copied anew for each start.
+// BenchmarkStart measures the median time from exec to the first answered ApiVersions and Metadata,
+// for which the promise is 300 ms, and to the first acknowledged record. The directory is copied
+// anew for each start.
 func BenchmarkStart(b *testing.B) {
 	for _, c := range []struct {
 		name string
-		make func(testing.TB) string // the directory to copy; "" for an empty one
+		make func(testing.TB) string // returns the directory to copy, or "" for an empty one
 	}{{"empty", func(testing.TB) string { return "" }}, {"clean", cleanDir}, {"sealed tail 256 MiB", tailDir}} {
 		dir := c.make(b)
 		for _, cold := range []bool{false, true} {
@@ -58,10 +59,10 @@ func starts(b *testing.B, from string, cold bool) {
 	}
 	report(answered, "answer")
 	report(acknowledged, "ack")
-	b.ReportMetric(0, "ns/op") // an op is twenty starts and copies: it says nothing
+	b.ReportMetric(0, "ns/op") // an op is twenty starts and copies, so ns/op says nothing
 }
 
-// oneStart copies the directory, starts a broker on it, and gives it back to nobody. It returns the times
+// oneStart copies the directory, starts a broker on the copy, and kills it. It returns the times
 // from exec to the first answers and to the first acknowledged record.
 func oneStart(b *testing.B, from string, cold bool) (answered, acknowledged time.Duration) {
 	b.Helper()
@@ -93,7 +94,7 @@ func oneStart(b *testing.B, from string, cold bool) (answered, acknowledged time
 	return answered, time.Since(start)
 }
 
-// firstRecord produces one record, into the topic that the directory has or into a new one.
+// firstRecord produces one record, into the directory's topic or into a new one.
 func firstRecord(addr string) error {
 	if err := harness.CreateTopic(addr, "fill", 10); err != nil && !strings.Contains(err.Error(), "TOPIC_ALREADY_EXISTS") {
 		return err
@@ -154,7 +155,7 @@ func tailDir(t testing.TB) string {
 	return dir
 }
 
-// fill produces so many bytes in batches of a clients' usual size.
+// fill produces the given number of bytes, in batches of the size that clients usually send.
 func fill(t testing.TB, b *harness.Broker, size int) {
 	t.Helper()
 	if err := harness.CreateTopic(b.Addr, "fill", 10); err != nil {

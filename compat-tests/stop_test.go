@@ -14,11 +14,11 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/history"
 )
 
-// idleStopLimit is within what a clean stop may take when nobody but idle clients is there.
+// idleStopLimit is how long a clean stop may take if only idle clients are connected.
 const idleStopLimit = 15 * time.Second
 
-// SIGTERM with idle clients of every kind connected: the broker is gone within its deadline, exit code 0,
-// and has everything when it comes back.
+// SIGTERM with idle clients of every kind connected: the broker ends within its deadline with exit
+// code 0, and has everything when it comes back.
 func TestStop(t *testing.T) {
 	b := harness.Sluice(t, harness.Config{Dir: t.TempDir(), Env: budgets()})
 	b.Start()
@@ -36,8 +36,8 @@ func TestStop(t *testing.T) {
 	harness.Verdict(t, h)
 }
 
-// SIGTERM while the bucket is away, refusing or hanging: the broker ends when its time is over and says how much is not in
-// the bucket; the next start has it.
+// SIGTERM while the bucket is away, refuses or hangs: the broker ends when its time is over and
+// says how much is not in the bucket. The next start has it.
 func TestStop_BucketAway(t *testing.T) {
 	for _, fault := range []harness.Fault{harness.Refuse, harness.Hang, harness.Unavailable} {
 		t.Run(fault.String(), func(t *testing.T) { stopAway(t, fault) })
@@ -73,10 +73,11 @@ func stopAway(t *testing.T, fault harness.Fault) {
 	harness.Verdict(t, h)
 }
 
-// unflushedBytes is what a stop says that left records behind.
+// unflushedBytes is the message of a stop that left records behind.
 var unflushedBytes = regexp.MustCompile(`not in the bucket.* bytes=[1-9]`)
 
-// A second SIGTERM, while the first one's stop waits for the bucket, ends the process at once; nothing acknowledged is lost.
+// A second SIGTERM, while the first one's stop waits for the bucket, ends the process at once. No
+// acknowledged record is lost.
 func TestStop_SecondSignal(t *testing.T) {
 	store := harness.VersityGW(t)
 	proxy := harness.NewProxy(t, store.Addr)
@@ -111,7 +112,7 @@ func TestStop_SecondSignal(t *testing.T) {
 	harness.Verdict(t, h)
 }
 
-// stillServes is an error as long as somebody can connect.
+// stillServes returns an error as long as somebody can connect.
 func stillServes(addr string) error {
 	c, err := harness.Dial(addr)
 	if err != nil {
@@ -132,14 +133,14 @@ func idle(t *testing.T, addr string) {
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
-	dial() // never says a word
+	dial() // never sends anything
 
-	c := dial() // said hello
+	c := dial() // has only said hello
 	if _, err := c.Do(apiVersions()); err != nil {
 		t.Fatal(err)
 	}
 
-	c = dial() // stopped in the middle of a frame
+	c = dial() // has stopped in the middle of a frame
 	if _, err := c.Write([]byte{0, 0, 0, 50, 0, 18}); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func apiVersions() *kmsg.ApiVersionsRequest {
 	return req
 }
 
-// longPoll waits a minute at an offset that is the end.
+// longPoll waits a minute at the end of a partition.
 func longPoll(topic string) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.SetVersion(12)

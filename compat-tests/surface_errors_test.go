@@ -17,15 +17,15 @@ import (
 // same says that Apache Kafka answers with our code.
 const same = -99
 
-// badRequest is a request that is not as it should be, and the code that it gets.
+// badRequest is a request with a fault, and the code of its answer.
 type badRequest struct {
 	name  string
 	want  int16
-	kafka int16 // where it differs; docs/differences.md says why
+	kafka int16 // Kafka's code if it differs; docs/differences.md says why
 	ask   func(w *wire, topics map[string]topicRef) int16
 }
 
-// edited is a good batch, damaged; the checksum is right again.
+// edited is a good batch that was damaged, with a correct checksum.
 func edited(edit func(b []byte)) []byte {
 	b := plain("one", "two").bytes()
 	edit(b)
@@ -80,7 +80,7 @@ func config(name, value string) func(*kmsg.CreateTopicsRequestTopic) {
 	}
 }
 
-// badRequests are asked of Sluice, and of Apache Kafka.
+// badRequests are sent to Sluice and to Apache Kafka.
 var badRequests = []badRequest{
 	{"produce to no topic", 3, same, producing("none", 9, func() []byte { return plain("x").bytes() })},
 	{"produce to no topic id", 100, same, producing("none", 13, func() []byte { return plain("x").bytes() })},
@@ -200,7 +200,7 @@ func initProducer(w *wire, transactionalID string, timeoutMs int32) int16 {
 	return w.do(req, 4).(*kmsg.InitProducerIDResponse).ErrorCode
 }
 
-// errorTopics are the topics that bad requests are made to.
+// errorTopics are the topics that bad requests name.
 func errorTopics(t *testing.T, b *harness.Broker) map[string]topicRef {
 	t.Helper()
 	topics := map[string]topicRef{"none": {"none", [16]byte{1, 2, 3}}}
@@ -213,7 +213,7 @@ func errorTopics(t *testing.T, b *harness.Broker) map[string]topicRef {
 	return topics
 }
 
-// TestSurfaceErrors: what is not as it should be gets its code, and the connection goes on.
+// TestSurfaceErrors: a request with a fault gets its code, and the connection goes on.
 func TestSurfaceErrors(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -230,8 +230,8 @@ func TestSurfaceErrors(t *testing.T) {
 	appendTime(t, b, topics["appended"])
 }
 
-// TestSurfaceErrors_Oracle asks the same of Apache Kafka: the column kafka is its word, and what we do otherwise is
-// listed in docs/differences.md.
+// TestSurfaceErrors_Oracle sends the same to Apache Kafka. The column kafka is Kafka's answer, and
+// differences are listed in docs/differences.md.
 func TestSurfaceErrors_Oracle(t *testing.T) {
 	t.Parallel()
 	b := harness.Kafka(t, harness.Config{Dir: t.TempDir()})
@@ -272,7 +272,8 @@ func appendTime(t *testing.T, b *harness.Broker, topic topicRef) {
 	}
 }
 
-// TestSurfaceAcksZero: nothing is answered, what is good is there, and what is not ends the connection.
+// TestSurfaceAcksZero: nothing is answered, a good batch is there, and a bad one ends the
+// connection.
 func TestSurfaceAcksZero(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -281,14 +282,16 @@ func TestSurfaceAcksZero(t *testing.T) {
 	for i := range 3 {
 		w.send(produceOf(topic, 0, plain(fmt.Sprint(i)).bytes()), 9)
 	}
-	if got := w.fetchAll(topic, 0, 0, 12); len(got) != 3 { // the answer to the fetch is the first to come
+	// The answer to the fetch is the first one to come.
+	if got := w.fetchAll(topic, 0, 0, 12); len(got) != 3 {
 		t.Errorf("%d batches, want 3", len(got))
 	}
 	w.send(produceOf(topicRef{name: "none"}, 0, plain("x").bytes()), 9)
 	w.wantClosed("acks=0 to no topic", wireLimit)
 }
 
-// TestSurfaceFrames: what is no request closes its connection, costs nothing, and disturbs nobody.
+// TestSurfaceFrames: bytes that are no request close their connection, cost nothing, and disturb
+// nobody.
 func TestSurfaceFrames(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -342,7 +345,8 @@ func TestSurfaceFrames(t *testing.T) {
 	wantCode(t, "a connection that was silent", silent.produceTo(topic, 0, 9, plain("fine").bytes()).ErrorCode, nil)
 }
 
-// TestSurfaceManyPartitions: one request for thousands of partitions is one answer with each of them, once, in order.
+// TestSurfaceManyPartitions: one request for thousands of partitions gets one answer with each of
+// them, once, in order.
 func TestSurfaceManyPartitions(t *testing.T) {
 	t.Parallel()
 	const count = 3000

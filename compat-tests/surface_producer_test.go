@@ -17,7 +17,7 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// sequenced is an idempotent producer on one partition, by hand.
+// sequenced is an idempotent producer on one partition, written by hand.
 type sequenced struct {
 	w     *wire
 	topic topicRef
@@ -36,7 +36,8 @@ func newSequenced(t testing.TB, b *harness.Broker, topic topicRef) *sequenced {
 	t.Helper()
 	var id int64
 	var epoch int16
-	err := harness.Until(wireLimit, func() (err error) { // Apache Kafka's coordinator loads for a while
+	// Apache Kafka's coordinator loads for a while.
+	err := harness.Until(wireLimit, func() (err error) {
 		id, epoch, err = harness.ProducerID(b.Addr)
 		return err
 	})
@@ -46,12 +47,12 @@ func newSequenced(t testing.TB, b *harness.Broker, topic topicRef) *sequenced {
 	return &sequenced{w: dialWire(t, b.Addr), topic: topic, id: id, epoch: epoch}
 }
 
-// batch makes one of two records, with the sequence that it says.
+// batch makes a batch of two records with the given sequence.
 func (s *sequenced) batch(epoch int16, sequence int32) []byte {
 	return surfaceBatch{Producer: s.id, Epoch: epoch, Sequence: sequence, Values: []string{fmt.Sprint(sequence), "-"}}.bytes()
 }
 
-// good sends what comes next, and wants it taken.
+// good sends the next batch, and requires that it is accepted.
 func (s *sequenced) good(what string) {
 	s.w.t.Helper()
 	raw := s.batch(s.epoch, s.next)
@@ -64,7 +65,8 @@ func (s *sequenced) good(what string) {
 	s.next += 2
 }
 
-// wantState sends again what was answered, and what must be refused; nothing of it is written.
+// wantState repeats batches that were answered, and sends batches that must be refused. Nothing of
+// that is written.
 func (s *sequenced) wantState(when string) {
 	t := s.w.t
 	t.Helper()
@@ -100,8 +102,9 @@ func (s *sequenced) wantState(when string) {
 	}
 }
 
-// TestSurfaceIdempotence (I11): the last five batches of a producer are known again, a gap and a stale epoch are refused, a
-// client may raise its epoch itself; also after kill -9, and after what was written is only in the bucket.
+// TestSurfaceIdempotence (I11): the last five batches of a producer are recognised, a gap and a
+// stale epoch are refused, and a client may raise its epoch itself. That holds also after kill -9,
+// and when the records are only in the bucket.
 func TestSurfaceIdempotence(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -117,20 +120,20 @@ func TestSurfaceIdempotence(t *testing.T) {
 	s.wantState("after a flush and a start")
 	s.good("after a flush and a start")
 
-	s.epoch, s.next, s.sent = s.epoch+1, 0, nil // KIP-360: no coordinator knows of it
+	s.epoch, s.next, s.sent = s.epoch+1, 0, nil // KIP-360: no coordinator knows about it
 	for range 3 {
 		s.good("under an epoch of the client's own")
 	}
 	s.wantState("in the new epoch")
 	b.Kill()
 	b.Start()
-	b.Kill() // and over two tails
+	b.Kill() // now there are two tails
 	b.Start()
 	s.w = dialWire(t, b.Addr)
 	s.wantState("in the new epoch, after two kills")
 
 	wrap := newSequenced(t, b, s.topic)
-	wrap.next = 1<<31 - 4 // nobody knows this producer: any sequence is a beginning
+	wrap.next = 1<<31 - 4 // nobody knows this producer, so it may start at any sequence
 	wrap.good("the first")
 	wrap.good("up to the highest sequence")
 	wrap.next = 0
@@ -138,7 +141,7 @@ func TestSurfaceIdempotence(t *testing.T) {
 	wrap.wantState("after the wrap")
 }
 
-// idempotence is what holds of a broker that is left in peace; Apache Kafka is asked as well.
+// idempotence is what must hold for a broker without faults. Apache Kafka is asked as well.
 func idempotence(t *testing.T, b *harness.Broker) *sequenced {
 	t.Helper()
 	s := newSequenced(t, b, mustCreate(t, b.Addr, "once", 1))
@@ -149,8 +152,8 @@ func idempotence(t *testing.T, b *harness.Broker) *sequenced {
 	return s
 }
 
-// TestSurfaceFiveInFlight: requests of a connection that overlap are applied in order; what comes after a gap is refused, and all
-// answers come in order.
+// TestSurfaceFiveInFlight: requests of a connection that overlap are applied in order. What comes
+// after a gap is refused, and all answers come in order.
 func TestSurfaceFiveInFlight(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -172,7 +175,7 @@ func TestSurfaceFiveInFlight(t *testing.T) {
 			}
 		}
 	}
-	s.next += 2 // one is lost on the way: those behind it are refused
+	s.next += 2 // one is lost on the way, so those behind it are refused
 	var reqs []*kmsg.ProduceRequest
 	for range 4 {
 		reqs = append(reqs, produceOf(topic, -1, s.batch(0, s.next)))
@@ -185,8 +188,8 @@ func TestSurfaceFiveInFlight(t *testing.T) {
 	}
 }
 
-// TestSurfaceLeaderEpochs: each start leads with a higher epoch; batches bear the one under which they were
-// written, and OffsetForLeaderEpoch says where each ended, at every version.
+// TestSurfaceLeaderEpochs: each start leads with a higher epoch. Batches have the epoch under which
+// they were written, and OffsetForLeaderEpoch says where each epoch ended, at every version.
 func TestSurfaceLeaderEpochs(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -267,8 +270,9 @@ func mustDelete(t testing.TB, addr, name string) {
 	wantCode(t, "delete "+name, dialWire(t, addr).do(req, 5).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode, nil)
 }
 
-// TestSurfaceRecreate: a topic of the same name is another topic: a new id, offsets from 0, an epoch of its own, nothing of the old
-// one's records or producers; the old id is unknown at once, to a fetch that waits as well.
+// TestSurfaceRecreate: a topic that is created again under the same name is another topic. It has a
+// new id, offsets from 0, an epoch of its own, and no records or producers of the old one. The old
+// id is unknown at once, also for a fetch that waits.
 func TestSurfaceRecreate(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -313,9 +317,10 @@ func TestSurfaceRecreate(t *testing.T) {
 	}
 }
 
-// TestSurfaceRecreateUnderTraffic: a topic is deleted and made again, several times, while a stock
-// idempotent producer and a stock consumer are at work. Both go on with the new one once told to forget the old one,
-// which is how this client treats a new id; offsets begin again.
+// TestSurfaceRecreateUnderTraffic: a topic is deleted and created again several times, while a
+// stock idempotent producer and a stock consumer work on it. Both continue with the new topic once
+// they are told to forget the old one, which is how this client treats a new id. Offsets begin
+// again.
 func TestSurfaceRecreateUnderTraffic(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -354,14 +359,15 @@ func TestSurfaceRecreateUnderTraffic(t *testing.T) {
 	work.Wait()
 }
 
-// churn is a producer whose topic comes and goes. Records are numbered.
+// churn is a producer whose topic comes and goes. Its records are numbered.
 type churn struct {
 	cl    *kgo.Client
 	topic string
 	count atomic.Int64
 }
 
-// produce sends one record after another; where the client says that the topic is another now, it forgets the old one.
+// produce sends one record after another. When the client says that the topic is a new one, produce
+// makes it forget the old one.
 func (c *churn) produce(t *testing.T, ctx context.Context) {
 	for ctx.Err() == nil {
 		n := c.count.Add(1)
@@ -377,7 +383,7 @@ func (c *churn) produce(t *testing.T, ctx context.Context) {
 	}
 }
 
-// consumePast reads until it meets a record with a higher number.
+// consumePast reads until it gets a record with a higher number.
 func consumePast(t *testing.T, ctx context.Context, cl *kgo.Client, topic string, number int64) *kgo.Record {
 	t.Helper()
 	var found *kgo.Record

@@ -21,10 +21,10 @@ import (
 )
 
 // The surface_*_test.go files show the wire from outside: every version of what a producer and a
-// consumer need, the errors of bad requests (beside Apache Kafka's), producer ids, epochs, topics that come
-// and go, and frames that are none.
+// consumer need, the errors of bad requests (compared with Apache Kafka's), producer ids, epochs,
+// topics that come and go, and broken frames.
 
-// wire is a raw client: it pipelines as it likes, retries nothing and sees every byte.
+// wire is a raw client. It pipelines as it likes, retries nothing, and sees every byte.
 type wire struct {
 	t      testing.TB
 	nc     net.Conn
@@ -45,7 +45,7 @@ func dialWire(t testing.TB, addr string) *wire {
 	return &wire{t: t, nc: nc, client: "compat-tests"}
 }
 
-// send writes a request at a version and gives its correlation id.
+// send writes a request at a version and returns its correlation id.
 func (w *wire) send(req kmsg.Request, version int16) int32 {
 	w.t.Helper()
 	req.SetVersion(version)
@@ -61,7 +61,7 @@ func (w *wire) write(b []byte) {
 	}
 }
 
-// receive reads the next answer, which has to be that of req.
+// receive reads the next answer, which must be that of req.
 func (w *wire) receive(req kmsg.Request, correlation int32) kmsg.Response {
 	w.t.Helper()
 	if err := w.nc.SetReadDeadline(time.Now().Add(wireLimit)); err != nil {
@@ -109,7 +109,8 @@ func (w *wire) do(req kmsg.Request, version int16) kmsg.Response {
 	return w.receive(req, w.send(req, version))
 }
 
-// closed reports whether the broker closes the connection within the limit, without another byte.
+// closed reports whether the broker closes the connection within the limit without sending anything
+// more.
 func (w *wire) closed(limit time.Duration) error {
 	if err := w.nc.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return err
@@ -144,13 +145,13 @@ func wantCode(t testing.TB, what string, got int16, want *kerr.Error) {
 	}
 }
 
-// surfaceBatch is what a batch is made of. Values are records of their own.
+// surfaceBatch describes a batch. Each of Values is a record.
 type surfaceBatch struct {
-	Producer   int64 // -1: none
+	Producer   int64 // -1 if there is none
 	Epoch      int16
 	Sequence   int32
 	Attributes int16
-	Timestamp  int64 // 0: now
+	Timestamp  int64 // 0 is now
 	Values     []string
 	Compressor kgo.Compressor
 }
@@ -166,7 +167,8 @@ func (s surfaceBatch) bytes() []byte {
 	var records []byte
 	for i, v := range s.Values {
 		r := kmsg.Record{OffsetDelta: int32(i), Value: []byte(v)}
-		r.Length = int32(len(r.AppendTo(nil)) - 1) // without the length itself, which takes one byte while it is 0
+		// Without the length itself, which takes one byte while it is 0.
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
 		records = r.AppendTo(records)
 	}
 	if s.Compressor != nil {
@@ -183,7 +185,7 @@ func (s surfaceBatch) bytes() []byte {
 	return sealed(b)
 }
 
-// sealed gives a batch the checksum that its bytes have.
+// sealed sets the checksum of a batch to that of its bytes.
 func sealed(b []byte) []byte {
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
 	return b
@@ -197,7 +199,7 @@ func unplaced(b []byte) []byte {
 	return b
 }
 
-// splitBatches cuts what a fetch answered; a broker sends whole batches to whoever has room for them.
+// splitBatches cuts a fetch's answer into batches. If there is room, a broker sends whole batches.
 func splitBatches(t testing.TB, raw []byte) [][]byte {
 	t.Helper()
 	var list [][]byte
@@ -214,7 +216,7 @@ func splitBatches(t testing.TB, raw []byte) [][]byte {
 func baseOf(b []byte) int64  { return int64(binary.BigEndian.Uint64(b)) }
 func epochOf(b []byte) int32 { return int32(binary.BigEndian.Uint32(b[12:])) }
 
-// topicRef is a topic as requests name it: by name, or from some version on by id.
+// topicRef is a topic as requests name it: by name, or by id from some version on.
 type topicRef struct {
 	name string
 	id   [16]byte
@@ -236,7 +238,8 @@ func mustCreate(t testing.TB, addr, name string, partitions int32, configs ...st
 		t.Fatal(err)
 	}
 	var ref topicRef
-	err := harness.Until(wireLimit, func() error { // Apache Kafka shows a topic, and leads it, some time after it answered
+	// Apache Kafka shows a topic, and leads it, some time after it answered.
+	err := harness.Until(wireLimit, func() error {
 		got := askTopic(t, addr, name)
 		ref = topicRef{name, got.TopicID}
 		if got.ErrorCode != 0 {
@@ -278,7 +281,7 @@ func produceOf(topic topicRef, acks int16, batches ...[]byte) *kmsg.ProduceReque
 	return req
 }
 
-// produceTo sends one batch to one partition and gives what is answered for it.
+// produceTo sends one batch to one partition and returns the answer for it.
 func (w *wire) produceTo(topic topicRef, partition int32, version int16, batch []byte) kmsg.ProduceResponseTopicPartition {
 	w.t.Helper()
 	req := produceOf(topic, -1, batch)
@@ -319,7 +322,7 @@ func (w *wire) fetchAll(topic topicRef, partition int32, offset int64, version i
 	for {
 		got := w.fetchFrom(topic, partition, offset, version)
 		if got.ErrorCode == kerr.OffsetNotAvailable.Code || got.ErrorCode == kerr.NotLeaderForPartition.Code {
-			continue // still loading
+			continue // the partition is still loading
 		}
 		wantCode(w.t, fmt.Sprintf("Fetch v%d of %s-%d from %d", version, topic.name, partition, offset), got.ErrorCode, nil)
 		batches := splitBatches(w.t, got.RecordBatches)
@@ -332,7 +335,7 @@ func (w *wire) fetchAll(topic topicRef, partition int32, offset int64, version i
 	}
 }
 
-// surfaceEnv makes flushes and rolls come soon.
+// surfaceEnv makes flushes and rolls happen soon.
 func surfaceEnv() map[string]string {
 	env := budgets()
 	env["SLUICE_WAL_SEGMENT_BYTES"] = strconv.Itoa(16 << 20)
@@ -347,8 +350,9 @@ func startSluice(t testing.TB) *harness.Broker {
 	return b
 }
 
-// TestSurfaceProduceFetch: what goes in at every version of Produce comes back at every version of Fetch, by name
-// and by id, from memory, from a sealed tail and from the bucket: the same bytes but for offset and epoch.
+// TestSurfaceProduceFetch: what is written at every version of Produce is read at every version of
+// Fetch, by name and by id, from memory, from a sealed tail and from the bucket. The bytes are the
+// same except for offset and epoch.
 func TestSurfaceProduceFetch(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
@@ -375,7 +379,7 @@ func TestSurfaceProduceFetch(t *testing.T) {
 	wantFetched(t, b, "from the bucket", topic, sent)
 }
 
-// compressor gives each version of Produce one that it may carry.
+// compressor returns a compressor that the version of Produce may use.
 func compressor(t testing.TB, version int16) kgo.Compressor {
 	t.Helper()
 	codecs := []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()}
@@ -421,7 +425,8 @@ func wantFetched(t *testing.T, b *harness.Broker, from string, topic topicRef, s
 			}
 			offset += 3
 		}
-		last := w.fetchFrom(topic, 0, offset-1, version) // in the middle of a batch: the whole batch
+		// An offset in the middle of a batch gives the whole batch.
+		last := w.fetchFrom(topic, 0, offset-1, version)
 		if last.HighWatermark != offset || last.LastStableOffset != offset || version >= 5 && last.LogStartOffset != 0 {
 			t.Errorf("%s, Fetch v%d: high watermark %d, last stable offset %d, log start %d; want %d, %d, 0", from, version, last.HighWatermark, last.LastStableOffset, last.LogStartOffset, offset, offset)
 		}
@@ -431,7 +436,7 @@ func wantFetched(t *testing.T, b *harness.Broker, from string, topic topicRef, s
 	}
 }
 
-// TestSurfaceListOffsets: earliest, latest, by time, and the special times of each version.
+// TestSurfaceListOffsets asks for earliest, latest, by time, and the special times of each version.
 func TestSurfaceListOffsets(t *testing.T) {
 	t.Parallel()
 	listOffsets(t, startSluice(t))
@@ -447,7 +452,7 @@ func listOffsets(t *testing.T, b *harness.Broker) {
 		wantCode(t, "produce", w.produceTo(topic, 0, 9, s.bytes()).ErrorCode, nil)
 	}
 	for _, c := range []struct {
-		since        int16 // version
+		since        int16 // the lowest version
 		partition    int32
 		time         int64
 		offset, when int64
@@ -498,7 +503,8 @@ func (w *wire) listOffset(topic topicRef, partition int32, at int64, current int
 	return resp.Topics[0].Partitions[0]
 }
 
-// TestSurfaceAdmin: topics are created, shown and deleted, and producer ids given, at every version.
+// TestSurfaceAdmin: topics are created, shown and deleted, and producer ids are given, at every
+// version.
 func TestSurfaceAdmin(t *testing.T) {
 	t.Parallel()
 	b := startSluice(t)
