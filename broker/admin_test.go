@@ -284,9 +284,9 @@ func TestDescribeConfigsResources(t *testing.T) {
 		got = append(got, line(&r.Configs[i]))
 	}
 	want := []string{
-		"log.retention.ms=null/5 ro true secret false type 5 []",
+		"log.retention.ms=null/5 ro false secret false type 5 []",
 		"log.retention.hours=5/4 ro true secret false type 3 [log.retention.hours=5/4 log.retention.hours=168/5]",
-		"log.roll.ms=5/4 ro true secret false type 5 [log.roll.ms=5/4 log.roll.hours=168/5]",
+		"log.roll.ms=5/4 ro false secret false type 5 [log.roll.ms=5/4 log.roll.hours=168/5]",
 		"log.roll.hours=168/5 ro true secret false type 3 [log.roll.hours=168/5]",
 		"node.id=1/4 ro true secret false type 3 [node.id=1/4]",
 		"num.partitions=5/4 ro true secret false type 3 [num.partitions=5/4 num.partitions=1/5]",
@@ -427,10 +427,12 @@ func TestAlterConfigsResources(t *testing.T) {
 		{"unknown topic", 2, "nowhere", "retention.ms", 3, 3},
 		{"bad topic", 2, "a b", "retention.ms", 17, 17},
 		{"no topic", 2, "", "retention.ms", 42, 42},
-		{"broker", 4, "1", "num.partitions", 42, 0},
-		{"broker, dynamic in Kafka", 4, "1", "log.retention.ms", 42, 0},
+		{"broker", 4, "1", "fetch.max.bytes", 42, 0},
+		{"broker, a key that may change", 4, "1", "log.retention.ms", 0, 0},
+		{"broker, a key that is none", 4, "1", "no.such", 42, 0},
 		{"broker, throttle of reassignments", 4, "1", "leader.replication.throttled.rate", 42, 0},
-		{"all brokers", 4, "", "log.retention.ms", 42, 0},
+		{"all brokers", 4, "", "log.retention.ms", 0, 0},
+		{"all brokers, a key that does not change", 4, "", "num.partitions", 42, 0},
 		{"another broker", 4, "2", "log.retention.ms", 42, 42},
 		{"no broker", 4, "x", "log.retention.ms", 42, 42},
 		{"logger", 8, "1", "root", 42, 42},
@@ -441,7 +443,7 @@ func TestAlterConfigsResources(t *testing.T) {
 	} {
 		r := incremental(c, tc.kind, tc.id, false, alter{Name: tc.key, Value: s("1")})
 		wantCode(t, tc.name, r.ErrorCode, tc.set)
-		if r.ErrorMessage == nil {
+		if (r.ErrorMessage == nil) != (tc.set == 0) {
 			t.Errorf("%s: refused without a word", tc.name)
 		}
 		wantCode(t, tc.name+", delete", incremental(c, tc.kind, tc.id, false, alter{Name: tc.key, Op: 1}).ErrorCode, tc.clear)
@@ -451,7 +453,7 @@ func TestAlterConfigsResources(t *testing.T) {
 			wantCode(t, tc.name+", replace", ask[*kmsg.AlterConfigsResponse](c, req, version).Resources[0].ErrorCode, tc.set)
 		}
 	}
-	if r := incremental(c, 4, "1", false, alter{Name: "log.retention.ms", Value: s("1")}); !strings.Contains(*r.ErrorMessage, "log.retention.ms") {
+	if r := incremental(c, 4, "1", false, alter{Name: "num.partitions", Value: s("7")}); !strings.Contains(*r.ErrorMessage, "num.partitions") {
 		t.Errorf("the key is not named: %s", *r.ErrorMessage)
 	}
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,15 +13,24 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// alteration is one resource of AlterConfigs or IncrementalAlterConfigs.
-type alteration struct {
-	kind   kmsg.ConfigResourceType
-	name   string
-	change func(set map[string]string) error // turns what is set on a topic into what shall be
-	writes []string                          // keys that are given a value
+// edit is what a request says of one key.
+type edit struct {
+	name  string
+	op    kmsg.IncrementalAlterConfigOp
+	value *string
 }
 
-// alterAll applies alterations, all or nothing for each resource, and returns their outcomes. A resource that stands twice is refused both times.
+// alteration is one resource of AlterConfigs, which replaces all that is set, or of
+// IncrementalAlterConfigs.
+type alteration struct {
+	kind     kmsg.ConfigResourceType
+	name     string
+	replaces bool
+	edits    []edit
+}
+
+// alterAll applies alterations, all or nothing for each resource, and returns their outcomes. A
+// resource that stands twice is refused both times.
 func (b *Broker) alterAll(ctx context.Context, c *call, alterations []alteration, validateOnly bool) []error {
 	type resource struct {
 		kind kmsg.ConfigResourceType
@@ -31,7 +41,8 @@ func (b *Broker) alterAll(ctx context.Context, c *call, alterations []alteration
 		counts[resource{a.kind, a.name}]++
 	}
 	errs := make([]error, len(alterations))
-	for i, a := range alterations {
+	for i := range alterations {
+		a := &alterations[i]
 		if counts[resource{a.kind, a.name}] > 1 {
 			errs[i] = fmt.Errorf("%w: each resource must appear at most once", errInvalidRequest)
 			continue
@@ -41,12 +52,18 @@ func (b *Broker) alterAll(ctx context.Context, c *call, alterations []alteration
 	return errs
 }
 
-func (b *Broker) alterResource(ctx context.Context, c *call, a alteration, validateOnly bool) error {
+func (b *Broker) alterResource(ctx context.Context, c *call, a *alteration, validateOnly bool) error {
 	switch a.kind {
 	case kmsg.ConfigResourceTypeTopic:
-		return b.alterTopic(ctx, c, a, validateOnly)
+		if a.name == "" && c.allowed("") {
+			return fmt.Errorf("%w: there is no configuration of all topics: name one", errInvalidRequest)
+		}
+		return readAndWrite(ctx, func() error { return b.alterTopic(ctx, c, a, validateOnly) })
 	case kmsg.ConfigResourceTypeBroker:
-		return b.alterBroker(c, a)
+		if err := b.ownBroker(c, a.name, true); err != nil {
+			return err
+		}
+		return readAndWrite(ctx, func() error { return b.alterBroker(ctx, a, validateOnly) })
 	case kmsg.ConfigResourceTypeBrokerLogger:
 		if err := b.ownBroker(c, a.name, false); err != nil {
 			return err
@@ -57,8 +74,18 @@ func (b *Broker) alterResource(ctx context.Context, c *call, a alteration, valid
 	}
 }
 
-// ownBroker checks the name of a resource that stands for one broker: only this one's id is answered here. The
-// empty name stands for what is set on all brokers.
+// readAndWrite calls change, which reads, changes and writes a configuration, again for as long as
+// its write comes after another's: the quorum compares and sets, so that no change is lost.
+func readAndWrite(ctx context.Context, change func() error) error {
+	for {
+		if err := change(); !errors.Is(err, catalog.ErrConflict) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// ownBroker checks the name of a resource that stands for one broker: only this one's id is
+// answered here. The empty name stands for what is set on all brokers.
 func (b *Broker) ownBroker(c *call, name string, emptyIsAll bool) error {
 	if !b.authorize(Need{c.row.needs.Op, OnCluster}, "") {
 		return errUnauthorizedCluster
@@ -76,73 +103,52 @@ func (b *Broker) ownBroker(c *call, name string, emptyIsAll bool) error {
 	return nil
 }
 
-// alterBroker takes what changes nothing, as tools that clean up behind themselves send it: there is
-// no dynamic configuration of a broker that could be set or taken away.
-func (b *Broker) alterBroker(c *call, a alteration) error {
-	if err := b.ownBroker(c, a.name, true); err != nil {
-		return err
-	}
-	if err := a.change(map[string]string{}); err != nil {
-		return err
-	}
-	if len(a.writes) > 0 {
-		return fmt.Errorf("%w: cannot update these configs dynamically: %v: set them in the broker's configuration and start it again", errInvalidRequest, a.writes)
-	}
-	return nil
-}
-
-// alterTopic reads, changes and writes what is set on a topic, one at a time on this broker.
-func (b *Broker) alterTopic(ctx context.Context, c *call, a alteration, validateOnly bool) error {
-	if a.name == "" && c.allowed("") {
-		return fmt.Errorf("%w: there is no configuration of all topics: name one", errInvalidRequest)
-	}
-	b.alter.Lock()
-	defer b.alter.Unlock()
-	t, err := b.configuredTopic(c, a.name)
-	if err != nil {
-		return err
-	}
-	set := maps.Clone(t.Configs)
-	if set == nil {
-		set = map[string]string{}
-	}
-	if err := a.change(set); err != nil {
-		return err
-	}
-	if set, err = b.cfg.TopicDefaults.Check(set); err != nil {
-		return err
-	}
-	if old, now := t.Configs[catalog.ConfigDurability], set[catalog.ConfigDurability]; old != now {
-		return fmt.Errorf("%w: %s of a topic in use cannot be changed yet (%q to %q): create a new topic", catalog.ErrInvalidConfig, catalog.ConfigDurability, old, now)
-	}
-	if validateOnly || maps.Equal(set, t.Configs) {
-		return nil
-	}
-	if err := b.topics.SetConfigs(ctx, t.ID, set); err != nil {
-		return err
-	}
-	b.logger.Info("topic configuration changed", "topic", t.Name, "topic_id", t.ID.String())
-	if changed, ok := b.topics.TopicByID(t.ID); ok {
-		b.noteCompaction(changed, t)
+// check refuses a key that stands twice, and a value that is none.
+func (a *alteration) check() error {
+	seen := map[string]bool{}
+	for _, e := range a.edits {
+		if seen[e.name] {
+			return fmt.Errorf("%w: %s stands twice", errInvalidRequest, e.name)
+		}
+		seen[e.name] = true
+		if e.value == nil && e.op != kmsg.IncrementalAlterConfigOpDelete {
+			return fmt.Errorf("%w: %s is null", errInvalidRequest, e.name)
+		}
 	}
 	return nil
 }
 
-// noteCompaction logs, when a topic becomes a compacted one, that it keeps every record. before is nil for a new topic.
-func (b *Broker) noteCompaction(t, before *catalog.Topic) {
-	if !b.topicConfig(t).CleanupPolicy.Compact || before != nil && b.topicConfig(before).CleanupPolicy.Compact {
-		return
+// apply returns what is set then, of what is set now. list gives the value that a key of a list has
+// without being set; false if it is no list.
+func (a *alteration) apply(now map[string]string, list func(name string) (string, bool)) (map[string]string, error) {
+	next := map[string]string{}
+	if !a.replaces {
+		maps.Copy(next, now)
 	}
-	b.logger.Warn("topic has cleanup.policy=compact: older records of a key are not removed yet, the topic keeps them all", "topic", t.Name, "topic_id", t.ID.String())
+	for _, e := range a.edits {
+		switch e.op {
+		case kmsg.IncrementalAlterConfigOpDelete:
+			delete(next, e.name)
+		case kmsg.IncrementalAlterConfigOpSet:
+			next[e.name] = *e.value
+		case kmsg.IncrementalAlterConfigOpAppend, kmsg.IncrementalAlterConfigOpSubtract:
+			current, ok := list(e.name)
+			if !ok {
+				return nil, fmt.Errorf("%w: %s is not a list", catalog.ErrInvalidConfig, e.name)
+			}
+			if v, set := next[e.name]; set {
+				current = v
+			}
+			next[e.name] = alteredList(current, *e.value, e.op == kmsg.IncrementalAlterConfigOpAppend)
+		default:
+			return nil, fmt.Errorf("%w: operation %d on %s", errInvalidRequest, e.op, e.name)
+		}
+	}
+	return next, nil
 }
 
-// alterList appends to or subtracts from a list value, beginning with the default if nothing is set.
-func (b *Broker) alterList(set map[string]string, name, value string, appends bool) error {
-	k, ok := catalog.TopicConfigKeyNamed(name)
-	if !ok || k.Type != catalog.ConfigList {
-		return fmt.Errorf("%w: %s is not a list", catalog.ErrInvalidConfig, name)
-	}
-	current, _ := b.topicConfigValue(&k, set)
+// alteredList appends items to a list value, or takes them out.
+func alteredList(current, value string, appends bool) string {
 	items := catalog.SplitConfigList(current)
 	for _, item := range catalog.SplitConfigList(value) {
 		switch at := slices.Index(items, item); {
@@ -153,6 +159,137 @@ func (b *Broker) alterList(set map[string]string, name, value string, appends bo
 			items = slices.Delete(items, at, at+1)
 		}
 	}
-	set[name] = strings.Join(items, ",")
+	return strings.Join(items, ",")
+}
+
+// alterTopic reads, changes and writes what is set on a topic; catalog.ErrConflict if another did
+// so meanwhile.
+func (b *Broker) alterTopic(ctx context.Context, c *call, a *alteration, validateOnly bool) error {
+	t, err := b.configuredTopic(c, a.name)
+	if err != nil {
+		return err
+	}
+	if err := a.check(); err != nil {
+		return err
+	}
+	l := b.live.Load()
+	set, err := a.apply(t.Configs, func(name string) (string, bool) {
+		k, ok := catalog.TopicConfigKeyNamed(name)
+		return l.topics.Value(&k), ok && k.Type == catalog.ConfigList
+	})
+	if err != nil {
+		return err
+	}
+	if set, err = l.topics.Check(set); err != nil {
+		return err
+	}
+	if old, now := b.topicConfig(t).Durability, l.topics.Effective(set).Durability; old != now {
+		return fmt.Errorf("%w: %s of a topic in use cannot be changed yet (%q to %q): create a new topic", catalog.ErrInvalidConfig, catalog.ConfigDurability, old, now)
+	}
+	if validateOnly || maps.Equal(set, t.Configs) {
+		return nil
+	}
+	if err := b.topics.SetConfigs(ctx, t.ID, t.Configs, set); err != nil {
+		return err
+	}
+	b.logger.Info("topic configuration changed", "topic", t.Name, "topic_id", t.ID.String())
+	if changed, ok := b.topics.TopicByID(t.ID); ok {
+		b.noteCompaction(changed, t)
+	}
+	return nil
+}
+
+// noteCompaction logs, when a topic becomes a compacted one, that it keeps every record. before is
+// nil for a new topic.
+func (b *Broker) noteCompaction(t, before *catalog.Topic) {
+	if !b.topicConfig(t).CleanupPolicy.Compact || before != nil && b.topicConfig(before).CleanupPolicy.Compact {
+		return
+	}
+	b.logger.Warn("topic has cleanup.policy=compact: older records of a key are not removed yet, the topic keeps them all", "topic", t.Name, "topic_id", t.ID.String())
+}
+
+// alterBroker reads, changes and writes what is set on this broker while it runs, or on all brokers
+// if the name is empty; catalog.ErrConflict if another did so meanwhile.
+func (b *Broker) alterBroker(ctx context.Context, a *alteration, validateOnly bool) error {
+	id, shown := b.cfg.NodeID, map[string]describedConfig{}
+	if a.name == "" {
+		id = catalog.AllBrokers
+	}
+	now := b.topics.BrokerConfigs(id)
+	for _, d := range b.describeBroker(a.name) {
+		shown[d.Name] = d
+	}
+	changes := alteration{replaces: a.replaces, edits: withoutUnchanged(a.edits, shown)}
+	if err := changes.check(); err != nil {
+		return err
+	}
+	set, err := changes.apply(now, b.brokerList)
+	if err != nil {
+		return err
+	}
+	if err := b.checkBroker(a.name, set); err != nil {
+		return err
+	}
+	if validateOnly || maps.Equal(set, now) {
+		return nil
+	}
+	if err := b.topics.SetBrokerConfigs(ctx, id, now, set); err != nil {
+		return err
+	}
+	b.logger.Info("configuration of running brokers changed", "broker", a.name, "keys", slices.Sorted(maps.Keys(set)))
+	return nil
+}
+
+// withoutUnchanged leaves out what sets a key to the value that it shows and that cannot be set: a
+// client that reads all keys, changes one and sends all back changes that one. What cannot be set
+// is a key that does not change while the broker runs, and no value at all, for which some clients
+// send an empty one.
+func withoutUnchanged(edits []edit, shown map[string]describedConfig) (left []edit) {
+	for _, e := range edits {
+		d, ok := shown[e.name]
+		unchanged := ok && e.op == kmsg.IncrementalAlterConfigOpSet &&
+			(d.Value == nil && (e.value == nil || *e.value == "") || d.ReadOnly && d.Value != nil && e.value != nil && *d.Value == *e.value)
+		if !unchanged {
+			left = append(left, e)
+		}
+	}
+	return left
+}
+
+// brokerList gives the value that a broker's key of a list was started with; false if there is no
+// such key, or it is no list.
+func (b *Broker) brokerList(name string) (string, bool) {
+	for i := range b.settings {
+		if s := &b.settings[i]; s.Name == name && s.Type == catalog.ConfigList && s.Value != nil {
+			return *s.Value, true
+		}
+	}
+	return "", false
+}
+
+// checkBroker judges what shall be set on this broker, or on all if the name is empty, and puts it
+// into canonical form.
+func (b *Broker) checkBroker(name string, set map[string]string) error {
+	var fixed []string
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		v, known, err := checkDynamic(key, set[key])
+		if err != nil {
+			return fmt.Errorf("%w: invalid value %q for %s: %w", errInvalidRequest, set[key], key, err)
+		}
+		if !known {
+			fixed = append(fixed, key)
+		}
+		set[key] = v
+	}
+	if len(fixed) > 0 {
+		return fmt.Errorf("%w: Cannot update these configs dynamically: %v: set them in the broker's configuration and start it again", errInvalidRequest, fixed)
+	}
+	own, all := b.topics.BrokerConfigs(b.cfg.NodeID), set
+	if name != "" {
+		own, all = set, b.topics.BrokerConfigs(catalog.AllBrokers)
+	}
+	if _, err := b.cfg.TopicDefaults.With(own, all); err != nil {
+		return fmt.Errorf("%w: %v", errInvalidRequest, err)
+	}
 	return nil
 }

@@ -114,8 +114,9 @@ func (b *Broker) showCreated(out *kmsg.CreateTopicsResponseTopic, spec TopicSpec
 		return
 	}
 	out.NumPartitions, out.ReplicationFactor = spec.Partitions, spec.ReplicationFactor
+	live := b.live.Load()
 	for _, k := range catalog.TopicConfigKeys() {
-		v, source := b.topicConfigValue(&k, spec.Configs)
+		v, source := live.topicConfigValue(&k, spec.Configs)
 		out.Configs = append(out.Configs, kmsg.CreateTopicsResponseTopicConfig{Name: k.Name, Value: kmsg.StringPtr(v), Source: int8(source)})
 	}
 }
@@ -162,7 +163,7 @@ func (b *Broker) topicSpec(rt *kmsg.CreateTopicsRequestTopic) (TopicSpec, error)
 		return spec, nil
 	}
 	var err error
-	spec.Configs, err = b.cfg.TopicDefaults.Check(spec.Configs)
+	spec.Configs, err = b.live.Load().topics.Check(spec.Configs)
 	return spec, err
 }
 

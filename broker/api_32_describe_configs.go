@@ -1,9 +1,13 @@
-// DescribeConfigs, versions 1 to 4: 1 has sources and synonyms, 3 types and documentation, 4 is flexible.
+// DescribeConfigs, versions 1 to 4: 1 has sources and synonyms, 3 types and documentation, 4 is
+// flexible.
 //
-// Topics have every key of Kafka 4.3 and ours. A broker shows its own configuration, all read-only, and has one logger.
+// Topics have every key of Kafka 4.3 and ours. A broker shows its own configuration and has one
+// logger; the empty name stands for all brokers and shows what is set on them while they run.
+// Values shown are values in force.
 //
-// Different from Apache Kafka: client metrics and groups have no configuration; the level of the one logger cannot be changed;
-// a resource that is asked for all of its keys twice is answered once.
+// Different from Apache Kafka: client metrics and groups have no configuration; the level of the
+// one logger cannot be changed; a resource that is asked for all of its keys twice is answered
+// once.
 
 package broker
 
@@ -11,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 
 	"github.com/sluicemq/sluice/catalog"
@@ -70,12 +75,12 @@ func (b *Broker) resourceConfigs(c *call, rr *kmsg.DescribeConfigsRequestResourc
 		if err != nil {
 			return nil, err
 		}
-		return b.describeTopicConfigs(t.Configs), nil
+		return b.live.Load().describeTopicConfigs(t.Configs), nil
 	case kmsg.ConfigResourceTypeBroker:
-		if err := b.ownBroker(c, rr.ResourceName, true); err != nil || rr.ResourceName == "" {
-			return nil, err // nothing is set on all brokers
+		if err := b.ownBroker(c, rr.ResourceName, true); err != nil {
+			return nil, err
 		}
-		return describeSettings(b.settings), nil
+		return b.describeBroker(rr.ResourceName), nil
 	case kmsg.ConfigResourceTypeBrokerLogger:
 		if err := b.ownBroker(c, rr.ResourceName, false); err != nil {
 			return nil, err
@@ -105,26 +110,19 @@ func synonym(name, value string, source kmsg.ConfigSource) describedSynonym {
 }
 
 // topicConfigValue returns a key's effective value and where it comes from.
-func (b *Broker) topicConfigValue(k *catalog.TopicConfigKey, set map[string]string) (string, kmsg.ConfigSource) {
+func (l *live) topicConfigValue(k *catalog.TopicConfigKey, set map[string]string) (string, kmsg.ConfigSource) {
 	if v, ok := set[k.Name]; ok {
 		return v, kmsg.ConfigSourceDynamicTopicConfig
 	}
-	if s := b.cfg.TopicDefaults.Synonyms(k); len(s) > 0 {
-		return s[0].Value, brokerSource(s[0].Static)
+	if s := l.topics.Synonyms(k); len(s) > 0 {
+		return s[0].Value, kmsg.ConfigSource(s[0].Source)
 	}
-	return b.cfg.TopicDefaults.Value(k), kmsg.ConfigSourceDefaultConfig
+	return l.topics.Value(k), kmsg.ConfigSourceDefaultConfig
 }
 
-func brokerSource(static bool) kmsg.ConfigSource {
-	if static {
-		return kmsg.ConfigSourceStaticBrokerConfig
-	}
-	return kmsg.ConfigSourceDefaultConfig
-}
-
-func (b *Broker) describeTopicConfigs(set map[string]string) (out []describedConfig) {
+func (l *live) describeTopicConfigs(set map[string]string) (out []describedConfig) {
 	for _, k := range catalog.TopicConfigKeys() {
-		v, source := b.topicConfigValue(&k, set)
+		v, source := l.topicConfigValue(&k, set)
 		d := describedConfig{
 			Name: k.Name, Value: &v, Source: source, IsDefault: source == kmsg.ConfigSourceDefaultConfig,
 			ConfigType: kmsg.ConfigType(k.Type), Documentation: kmsg.StringPtr(k.Doc),
@@ -132,47 +130,85 @@ func (b *Broker) describeTopicConfigs(set map[string]string) (out []describedCon
 		if source == kmsg.ConfigSourceDynamicTopicConfig {
 			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(k.Name, v, source))
 		}
-		for _, s := range b.cfg.TopicDefaults.Synonyms(&k) {
-			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(s.Name, s.Value, brokerSource(s.Static)))
+		for _, s := range l.topics.Synonyms(&k) {
+			d.ConfigSynonyms = append(d.ConfigSynonyms, synonym(s.Name, s.Value, kmsg.ConfigSource(s.Source)))
 		}
 		out = append(out, d)
 	}
 	return out
 }
 
-func describeSettings(settings []Setting) []describedConfig {
-	byName := make(map[string]*Setting, len(settings))
-	for i := range settings {
-		byName[settings[i].Name] = &settings[i]
+// describeBroker shows this broker's configuration, or what is set on all brokers if the name is
+// empty.
+func (b *Broker) describeBroker(name string) (out []describedConfig) {
+	l := b.live.Load()
+	byName := make(map[string]*Setting, len(b.settings))
+	for i := range b.settings {
+		byName[b.settings[i].Name] = &b.settings[i]
 	}
-	out := make([]describedConfig, len(settings))
-	for i := range settings {
-		s := &settings[i]
-		d := describedConfig{
-			Name: s.Name, Value: s.Value, ReadOnly: true, Source: brokerSource(s.Static), IsDefault: !s.Static,
-			ConfigType: kmsg.ConfigType(s.Type), Documentation: kmsg.StringPtr(s.Documentation),
-			ConfigSynonyms: s.synonyms(nil),
+	if name == "" {
+		for _, key := range slices.Sorted(maps.Keys(l.all)) {
+			out = append(out, describeDefault(key, l.all[key], byName[key]))
 		}
-		if s.Value != nil {
-			for _, name := range catalog.CoarserBrokerKeys(s.Name) {
-				if coarser := byName[name]; coarser != nil {
-					d.ConfigSynonyms = coarser.synonyms(d.ConfigSynonyms)
-				}
-			}
-		}
-		if s.Sensitive || s.Type == catalog.ConfigSecret {
-			d.IsSensitive, d.Value = true, nil
-			for j := range d.ConfigSynonyms {
-				d.ConfigSynonyms[j].Value = nil
-			}
-		}
-		out[i] = d
+		return out
+	}
+	for i := range b.settings {
+		out = append(out, b.settings[i].describe(l, byName))
 	}
 	return out
 }
 
-// synonyms appends what is said of the key: by the configuration, then its default.
-func (s *Setting) synonyms(to []describedSynonym) []describedSynonym {
+// describeDefault shows a key that is set on all brokers. s tells what it is; nil if this broker
+// does not show it.
+func describeDefault(key, value string, s *Setting) describedConfig {
+	d := describedConfig{Name: key, Value: &value, Source: kmsg.ConfigSourceDynamicDefaultBrokerConfig}
+	if s != nil {
+		d.ConfigType, d.Documentation = kmsg.ConfigType(s.Type), kmsg.StringPtr(s.Documentation)
+	}
+	d.ConfigSynonyms = []describedSynonym{synonym(key, value, d.Source)}
+	return d
+}
+
+func (s *Setting) describe(l *live, byName map[string]*Setting) describedConfig {
+	d := describedConfig{
+		Name: s.Name, Value: s.Value, ReadOnly: !ChangesWhileRunning(s.Name), Source: kmsg.ConfigSourceDefaultConfig,
+		ConfigType: kmsg.ConfigType(s.Type), Documentation: kmsg.StringPtr(s.Documentation),
+		ConfigSynonyms: s.synonyms(l, nil),
+	}
+	if v, ok := l.set(s.Name); ok {
+		d.Value = &v
+	}
+	if len(d.ConfigSynonyms) > 0 {
+		d.Source = d.ConfigSynonyms[0].Source
+	} else if s.Static {
+		d.Source = kmsg.ConfigSourceStaticBrokerConfig
+	}
+	d.IsDefault = d.Source == kmsg.ConfigSourceDefaultConfig
+	if d.Value != nil {
+		for _, name := range catalog.CoarserBrokerKeys(s.Name) {
+			if coarser := byName[name]; coarser != nil {
+				d.ConfigSynonyms = coarser.synonyms(l, d.ConfigSynonyms)
+			}
+		}
+	}
+	if s.Sensitive || s.Type == catalog.ConfigSecret {
+		d.IsSensitive, d.Value = true, nil
+		for j := range d.ConfigSynonyms {
+			d.ConfigSynonyms[j].Value = nil
+		}
+	}
+	return d
+}
+
+// synonyms appends what is said of the key, the one that counts first: set on the running broker,
+// on all, by the configuration that it was started with, then its default.
+func (s *Setting) synonyms(l *live, to []describedSynonym) []describedSynonym {
+	if v, ok := l.own[s.Name]; ok {
+		to = append(to, synonym(s.Name, v, kmsg.ConfigSourceDynamicBrokerConfig))
+	}
+	if v, ok := l.all[s.Name]; ok {
+		to = append(to, synonym(s.Name, v, kmsg.ConfigSourceDynamicDefaultBrokerConfig))
+	}
 	if s.Static && s.Value != nil {
 		to = append(to, synonym(s.Name, *s.Value, kmsg.ConfigSourceStaticBrokerConfig))
 	}

@@ -1,14 +1,15 @@
-// AlterConfigs, versions 0 to 2 (2 is flexible): replaces all that is set on a
-// topic; keys that are not named return to their defaults.
+// AlterConfigs, versions 0 to 2 (2 is flexible): replaces all that is set on a topic, on this
+// broker or on all brokers; keys that are not named return to their defaults.
 //
-// Different from Apache Kafka: brokers' keys are not changed while they run; a resource that stands twice is refused, where Kafka
-// does not answer at all; sluice.durability of an existing topic is refused.
+// Different from Apache Kafka: a key of a broker that cannot change while it runs may be sent with
+// the value that it has, so that what was described can be sent back; unknown keys of brokers are
+// refused; a resource that stands twice is refused, where Kafka does not answer at all; another
+// sluice.durability of an existing topic is refused.
 
 package broker
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -18,10 +19,9 @@ func (b *Broker) alterConfigs(ctx context.Context, c *call, req *kmsg.AlterConfi
 	alterations := make([]alteration, len(req.Resources))
 	for i := range req.Resources {
 		rr := &req.Resources[i]
-		a := alteration{kind: rr.ResourceType, name: rr.ResourceName}
-		a.change = func(set map[string]string) error { return replaceConfigs(set, rr.Configs) }
+		a := alteration{kind: rr.ResourceType, name: rr.ResourceName, replaces: true}
 		for _, rc := range rr.Configs {
-			a.writes = append(a.writes, rc.Name)
+			a.edits = append(a.edits, edit{rc.Name, kmsg.IncrementalAlterConfigOpSet, rc.Value})
 		}
 		alterations[i] = a
 	}
@@ -32,18 +32,4 @@ func (b *Broker) alterConfigs(ctx context.Context, c *call, req *kmsg.AlterConfi
 		})
 	}
 	return resp
-}
-
-func replaceConfigs(set map[string]string, configs []kmsg.AlterConfigsRequestResourceConfig) error {
-	clear(set)
-	for _, rc := range configs {
-		if _, twice := set[rc.Name]; twice {
-			return fmt.Errorf("%w: %s stands twice", errInvalidRequest, rc.Name)
-		}
-		if rc.Value == nil {
-			return fmt.Errorf("%w: %s is null", errInvalidRequest, rc.Name)
-		}
-		set[rc.Name] = *rc.Value
-	}
-	return nil
 }

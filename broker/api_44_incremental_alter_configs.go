@@ -1,14 +1,13 @@
-// IncrementalAlterConfigs, versions 0 and 1 (1 is flexible): sets, deletes, appends to
-// and subtracts from keys of topics; the others stay.
+// IncrementalAlterConfigs, versions 0 and 1 (1 is flexible): sets, deletes, appends to and
+// subtracts from keys of topics, of this broker or of all brokers; the others stay.
 //
-// Different from Apache Kafka: brokers' keys and log levels are not changed while they run; an operation that does not exist is an
-// invalid request; sluice.durability of an existing topic is refused.
+// Different from Apache Kafka: as AlterConfigs; the level of the logger is not changed while the
+// broker runs; an operation that does not exist is an invalid request.
 
 package broker
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -19,11 +18,8 @@ func (b *Broker) incrementalAlterConfigs(ctx context.Context, c *call, req *kmsg
 	for i := range req.Resources {
 		rr := &req.Resources[i]
 		a := alteration{kind: rr.ResourceType, name: rr.ResourceName}
-		a.change = func(set map[string]string) error { return b.changeConfigs(a.kind, set, rr.Configs) }
 		for _, rc := range rr.Configs {
-			if rc.Op != kmsg.IncrementalAlterConfigOpDelete {
-				a.writes = append(a.writes, rc.Name)
-			}
+			a.edits = append(a.edits, edit{rc.Name, rc.Op, rc.Value})
 		}
 		alterations[i] = a
 	}
@@ -34,43 +30,4 @@ func (b *Broker) incrementalAlterConfigs(ctx context.Context, c *call, req *kmsg
 		})
 	}
 	return resp
-}
-
-func (b *Broker) changeConfigs(kind kmsg.ConfigResourceType, set map[string]string, configs []kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
-	seen := map[string]bool{}
-	for _, rc := range configs {
-		if seen[rc.Name] {
-			return fmt.Errorf("%w: %s stands twice", errInvalidRequest, rc.Name)
-		}
-		seen[rc.Name] = true
-		if rc.Value == nil && rc.Op != kmsg.IncrementalAlterConfigOpDelete {
-			return fmt.Errorf("%w: %s is null", errInvalidRequest, rc.Name)
-		}
-	}
-	if kind != kmsg.ConfigResourceTypeTopic {
-		return nil // nothing is set there
-	}
-	for _, rc := range configs {
-		if err := b.changeConfig(set, rc); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *Broker) changeConfig(set map[string]string, rc kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
-	switch rc.Op {
-	case kmsg.IncrementalAlterConfigOpDelete:
-		delete(set, rc.Name)
-		return nil
-	case kmsg.IncrementalAlterConfigOpSet:
-		set[rc.Name] = *rc.Value
-		return nil
-	case kmsg.IncrementalAlterConfigOpAppend:
-		return b.alterList(set, rc.Name, *rc.Value, true)
-	case kmsg.IncrementalAlterConfigOpSubtract:
-		return b.alterList(set, rc.Name, *rc.Value, false)
-	default:
-		return fmt.Errorf("%w: operation %d on %s", errInvalidRequest, rc.Op, rc.Name)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicemq/sluice/broker/coordinator"
@@ -49,8 +50,12 @@ type Topics interface {
 	DeleteTopic(ctx context.Context, id ident.TopicID) error
 	// CreatePartitions raises the count; catalog.ErrInvalidPartitions if that is not more.
 	CreatePartitions(ctx context.Context, id ident.TopicID, count int32) error
-	// SetConfigs replaces all that is set on a topic.
-	SetConfigs(ctx context.Context, id ident.TopicID, configs map[string]string) error
+	// SetConfigs replaces all that is set on a topic; catalog.ErrConflict if previous is not what is set.
+	SetConfigs(ctx context.Context, id ident.TopicID, previous, configs map[string]string) error
+	// BrokerConfigs returns what is set on a broker while it runs, or on catalog.AllBrokers. Read-only.
+	BrokerConfigs(id int32) map[string]string
+	// SetBrokerConfigs replaces that; catalog.ErrConflict if previous is not what is set. When it returns, Reconfigure has been called.
+	SetBrokerConfigs(ctx context.Context, id int32, previous, configs map[string]string) error
 	// AllocateProducerID returns an id that was never given before.
 	AllocateProducerID(ctx context.Context) (ident.ProducerID, error)
 	// Brokers returns the live brokers by rising id, this one among them.
@@ -101,7 +106,8 @@ type Config struct {
 	// MemoryBytesMax bounds the Produce requests that are being read or not yet answered, of all connections
 	// together; default 512 MiB, at least FrameBytesMax. At the bound producers are not read; all else goes on.
 	MemoryBytesMax int64
-	// ConnectionsMax and ConnectionsPerIPMax bound accepted connections; defaults 10,000 and 2,000.
+	// ConnectionsMax and ConnectionsPerIPMax bound accepted connections; defaults 10,000 and 2,000. They may change
+	// while the broker runs.
 	ConnectionsMax, ConnectionsPerIPMax int
 	// IdleTimeout closes a connection that sends nothing; default 10 minutes, Kafka's connections.max.idle.ms.
 	// It also is the longest that a fetch waits.
@@ -111,7 +117,8 @@ type Config struct {
 	StallTimeout time.Duration
 	// StopTimeout is how long Serve waits at its end for requests in flight; default 10 seconds.
 	StopTimeout time.Duration
-	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. Give storage.Config the same.
+	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. What is set on running brokers
+	// is laid over it: give storage what Broker.Reconfigure returns.
 	TopicDefaults *catalog.TopicDefaults
 	// Settings is this broker's configuration as DescribeConfigs shows it; nil: what the broker itself knows of it.
 	Settings []Setting
@@ -192,9 +199,8 @@ type Broker struct {
 	diskSpace func() (totalBytes, usableBytes int64, err error)
 	settings  []Setting
 	configs   configCache
-	// plainTopic is the configuration of a topic that sets nothing.
-	plainTopic catalog.TopicConfig
-	groups     *coordinator.Coordinator // there when the log is
+	live      atomic.Pointer[live]
+	groups    *coordinator.Coordinator // there when the log is
 
 	meter   *meter
 	memory  *budget // Produce frames that are read, not answered, or still with the log
@@ -211,8 +217,6 @@ type Broker struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	stopOnce sync.Once
-
-	alter sync.Mutex // one read-modify-write of a topic's configuration at a time
 }
 
 // New returns a broker that serves nothing yet.
@@ -233,11 +237,11 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	if b.authorize == nil {
 		b.authorize = func(Need, string) bool { return true }
 	}
-	b.plainTopic = b.cfg.TopicDefaults.Effective(nil)
 	b.settings = b.cfg.Settings
 	if b.settings == nil {
 		b.settings = b.cfg.ownSettings()
 	}
+	b.Reconfigure()
 	b.memory = newBudget(b.cfg.MemoryBytesMax)
 	b.others = newBudget(otherFramesBytesMax)
 	b.decoded = newBudget(decodedBytesMax)

@@ -293,10 +293,15 @@ type memoryTopics struct {
 	producer int64
 	fail     error
 	nodes    []Node
+
+	brokers       map[int32]map[string]string // what is set on brokers
+	reconfiguring sync.Mutex                  // calls of reconfigure must not overlap
+	reconfigure   func()
+	beforeSet     func() // called before a configuration is compared and set, if not nil
 }
 
 func newMemoryTopics(nodes ...Node) *memoryTopics {
-	return &memoryTopics{byName: map[string]*catalog.Topic{}, nodes: nodes, producer: 1000}
+	return &memoryTopics{byName: map[string]*catalog.Topic{}, nodes: nodes, producer: 1000, reconfigure: func() {}}
 }
 
 func (m *memoryTopics) ClusterID() string { return "AAAAAAAAAAAAAAAAAAAAAA" }
@@ -384,10 +389,42 @@ func (m *memoryTopics) CreatePartitions(_ context.Context, id ident.TopicID, cou
 	})
 }
 
-func (m *memoryTopics) SetConfigs(_ context.Context, id ident.TopicID, configs map[string]string) error {
+func (m *memoryTopics) SetConfigs(_ context.Context, id ident.TopicID, previous, configs map[string]string) error {
+	if m.beforeSet != nil {
+		m.beforeSet()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if t, ok := m.byIDLocked(id); ok && !maps.Equal(t.Configs, previous) {
+		return catalog.ErrConflict
+	}
 	return m.changeLocked(id, func(t *catalog.Topic) { t.Configs = configs })
+}
+
+func (m *memoryTopics) BrokerConfigs(id int32) map[string]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.brokers[id]
+}
+
+func (m *memoryTopics) SetBrokerConfigs(_ context.Context, id int32, previous, configs map[string]string) error {
+	if m.beforeSet != nil {
+		m.beforeSet()
+	}
+	m.reconfiguring.Lock()
+	defer m.reconfiguring.Unlock()
+	m.mu.Lock()
+	if !maps.Equal(m.brokers[id], previous) {
+		m.mu.Unlock()
+		return catalog.ErrConflict
+	}
+	if m.brokers == nil {
+		m.brokers = map[int32]map[string]string{}
+	}
+	m.brokers[id] = configs
+	m.mu.Unlock()
+	m.reconfigure()
+	return nil
 }
 
 func (m *memoryTopics) AllocateProducerID(context.Context) (ident.ProducerID, error) {
@@ -531,6 +568,7 @@ func start(t testing.TB, cfg Config, l net.Listener, authorize func(Need, string
 	if err != nil {
 		t.Fatal(err)
 	}
+	topics.reconfigure = func() { b.Reconfigure() }
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan struct{})
 	var serveErr error

@@ -107,10 +107,11 @@ func (s *server) start(nc net.Conn, listener string) {
 	c := newConn(s.b, nc)
 	c.listener = listener
 	s.b.meter.accepted.Inc()
-	if !s.add(c, ip) {
+	limits := s.b.live.Load()
+	if !s.add(c, ip, limits.connectionsMax, limits.connectionsPerIPMax) {
 		s.b.meter.refused.Inc()
 		s.b.logger.Warn("connection refused: limit reached", "remote", nc.RemoteAddr().String(),
-			"connections_max", s.b.cfg.ConnectionsMax, "connections_per_ip_max", s.b.cfg.ConnectionsPerIPMax)
+			"connections_max", limits.connectionsMax, "connections_per_ip_max", limits.connectionsPerIPMax)
 		_ = nc.Close() // the client sees the end; there is no answer to give
 		return
 	}
@@ -132,10 +133,10 @@ func remoteIP(nc net.Conn) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-func (s *server) add(c *conn, ip netip.Addr) bool {
+func (s *server) add(c *conn, ip netip.Addr, most, mostPerIP int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.conns) >= s.b.cfg.ConnectionsMax || s.perIP[ip] >= s.b.cfg.ConnectionsPerIPMax {
+	if len(s.conns) >= most || s.perIP[ip] >= mostPerIP {
 		return false
 	}
 	s.conns[c] = struct{}{}

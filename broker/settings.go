@@ -10,10 +10,10 @@ import (
 )
 
 // Setting is one key of this broker's configuration as DescribeConfigs shows it, under
-// Kafka's name where Kafka has it. All are read-only: a broker is configured when it starts.
+// Kafka's name where Kafka has it, as the broker was started. What is set while it runs is laid over it (dynamic.go).
 type Setting struct {
 	Name string
-	// Value is what is in force; nil if there is none.
+	// Value is what is in force unless something is set while the broker runs; nil if there is none.
 	Value *string
 	// Default is what is in force where nothing is said; nil if there is none.
 	Default *string
@@ -57,6 +57,8 @@ func (c *Config) ownSettings() []Setting {
 		number("default.replication.factor", int64(c.ReplicationDefault), 1),
 		set("delete.topic.enable", strconv.FormatBool(!c.TopicDeletionOff), "true", catalog.ConfigBoolean),
 		number("fetch.max.bytes", int64(c.FetchBytesMax), fetchBytesMax),
+		number(keyConnectionsMax, int64(c.ConnectionsMax), 10_000),
+		number(keyConnectionsPerIPMax, int64(c.ConnectionsPerIPMax), 2_000),
 		static("node.id", id, catalog.ConfigInt),
 		number("num.partitions", int64(c.PartitionsDefault), 1),
 		static("process.roles", "broker,controller", catalog.ConfigList),
@@ -74,8 +76,8 @@ func (c *Config) ownSettings() []Setting {
 			if y.Name != k.Synonym {
 				continue
 			}
-			s.Value, s.Static = &y.Value, y.Static
-			if !y.Static {
+			s.Value, s.Static = &y.Value, y.Source == catalog.SourceStatic
+			if !s.Static {
 				s.Default = &y.Value
 			}
 		}

@@ -181,6 +181,7 @@ type configCache struct {
 
 type parsedConfig struct {
 	of     *catalog.Topic // the value that was parsed: another pointer means another configuration
+	under  *live          // and so does another of these
 	config *catalog.TopicConfig
 }
 
@@ -188,19 +189,20 @@ const configCacheTopicsMax = 20_000
 
 // topicConfig returns a topic's effective configuration; it is shared, read only.
 func (b *Broker) topicConfig(t *catalog.Topic) *catalog.TopicConfig {
+	l := b.live.Load()
 	if len(t.Configs) == 0 {
-		return &b.plainTopic
+		return &l.plainTopic
 	}
 	c := &b.configs
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p, ok := c.parsed[t.ID]; ok && p.of == t {
+	if p, ok := c.parsed[t.ID]; ok && p.of == t && p.under == l {
 		return p.config
 	}
-	config := b.cfg.TopicDefaults.Effective(t.Configs)
+	config := l.topics.Effective(t.Configs)
 	if c.parsed == nil || len(c.parsed) >= configCacheTopicsMax {
 		c.parsed = map[ident.TopicID]parsedConfig{} // deleted topics go with it
 	}
-	c.parsed[t.ID] = parsedConfig{of: t, config: &config}
+	c.parsed[t.ID] = parsedConfig{of: t, under: l, config: &config}
 	return &config
 }

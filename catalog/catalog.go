@@ -35,6 +35,9 @@ type Topic struct {
 	Partitions        []Leadership      // by partition index
 }
 
+// AllBrokers stands for all brokers where one is named whose configuration is set.
+const AllBrokers int32 = -1
+
 // Leadership says who leads a partition: (broker, incarnation, leader epoch).
 type Leadership struct {
 	Broker      int32

@@ -25,6 +25,18 @@ const (
 	ConfigSecret  ConfigType = 9 // Kafka's PASSWORD: never shown
 )
 
+// ConfigSource says which configuration gave a value, with the numbers of Kafka's DescribeConfigs. The lower number counts before the higher.
+type ConfigSource int8
+
+// Sources of values.
+const (
+	SourceTopic          ConfigSource = 1 // set on the topic
+	SourceDynamicBroker  ConfigSource = 2 // set on this broker while it runs
+	SourceDynamicDefault ConfigSource = 3 // set on all brokers while they run
+	SourceStatic         ConfigSource = 4 // file, environment or flag of this broker
+	SourceDefault        ConfigSource = 5 // said nowhere
+)
+
 // Keys that code asks for by name.
 const (
 	ConfigCleanupPolicy   = "cleanup.policy"
@@ -109,7 +121,7 @@ var topicConfigKeys = []TopicConfigKey{
 	between("segment.index.bytes", "10485760", ConfigInt, "log.index.size.max.bytes", 4, math.MaxInt32, "Kept and shown; indexes are part of objects."),
 	between("segment.jitter.ms", "0", ConfigLong, "log.roll.jitter.ms", 0, math.MaxInt64, "Kept and shown.").or("log.roll.jitter.hours", "0", hourMs, 0),
 	between("segment.ms", week, ConfigLong, "log.roll.ms", 1, math.MaxInt64, "Age from which records may be compacted.").or("log.roll.hours", "168", hourMs, 1),
-	oneOf(ConfigDurability, "", "", "When a record counts as stored: local (this broker's disk), replicated (also its peers'), object (in the bucket). Unset follows the cluster's default.", "local", "object", "replicated"),
+	oneOf(ConfigDurability, "local", "", "When a record counts as stored: local (this broker's disk), replicated (also its peers'), object (in the bucket).", "local", "object", "replicated"),
 	boolean("unclean.leader.election.enable", "unclean.leader.election.enable", "Kept and shown; leadership never moves to a broker without the records."),
 }
 
@@ -283,7 +295,7 @@ type TopicConfig struct {
 	TimestampAfterMaxMs  int64
 	CompressionType      string // "producer" keeps what was sent
 	CompressionLevel     int    // of CompressionType; 0 if it has none
-	Durability           string // "" follows the cluster's default, else local, object or replicated
+	Durability           string // local, object or replicated
 	MinInsyncReplicas    int32
 	DeleteRetentionMs    int64
 	MinCompactionLagMs   int64

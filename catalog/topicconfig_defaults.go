@@ -15,83 +15,146 @@ import (
 // A topic stores only what was set on it, so that a change of the broker's
 // configuration reaches every topic that does not say otherwise.
 type TopicDefaults struct {
-	static  map[string]string // broker's keys that were set: canonical
-	values  map[string]string // by topic key, where the broker's configuration changes it
+	layers  []layer           // the one that counts first
+	values  map[string]string // by topic key, where a layer changes it
 	nothing TopicConfig       // of a topic that sets nothing
+}
+
+// layer is what one source says of the broker's keys: canonical values.
+type layer struct {
+	source ConfigSource
+	set    map[string]string
 }
 
 // kafkaNothing is what a topic has that sets nothing, by Kafka's defaults.
 var kafkaNothing = (*TopicDefaults)(nil).parse(nil)
 
-// ParseTopicDefaults reads what a broker's configuration says about topics, by Kafka's names of
-// the broker's keys; what set holds beside them is left alone. ErrInvalidConfig names every problem.
+// ParseTopicDefaults reads what a broker's configuration says about topics, by Kafka's names of the
+// broker's keys; what set holds beside them is left alone. ErrInvalidConfig names every problem.
 func ParseTopicDefaults(set map[string]string) (*TopicDefaults, error) {
-	static, values := map[string]string{}, map[string]string{}
+	static := layer{SourceStatic, map[string]string{}}
 	var problems []ConfigProblem
 	for i := range topicConfigKeys {
-		k := &topicConfigKeys[i]
-		problems = append(problems, k.readStatic(set, static)...)
-		if v, ok := k.fromStatic(static); ok {
-			values[k.Name] = v
-		}
+		problems = append(problems, topicConfigKeys[i].readStatic(set, static.set)...)
 	}
-	if len(problems) == 0 {
-		problems = validateTogether(func(name string) string {
-			k := mustKey(name)
-			if v, ok := values[name]; ok {
-				return v
-			}
-			return k.Default
-		})
+	d := newTopicDefaults(static)
+	if problems = append(problems, d.problems()...); len(problems) > 0 {
+		return nil, problemsError(problems)
 	}
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrInvalidConfig, joinProblems(problems))
-	}
-	d := &TopicDefaults{static: static, values: values}
-	d.nothing = d.parse(nil)
 	return d, nil
 }
 
-// readStatic takes the broker's keys that give this key's default from set into static.
-func (k *TopicConfigKey) readStatic(set, static map[string]string) (problems []ConfigProblem) {
-	read := func(name string, canonical func(string) (string, error)) {
-		value, ok := set[name]
-		if !ok || name == "" {
-			return
+// With lays what is set on a running broker, and on all brokers, over what the broker was started
+// with. ErrInvalidConfig names every problem; the defaults are good all the same, since a start
+// must not fail by what another version or another broker took: a value that does not hold is left
+// out, and values that do not go together are used as they are.
+func (d *TopicDefaults) With(own, all map[string]string) (*TopicDefaults, error) {
+	var problems []ConfigProblem
+	dynamic := func(source ConfigSource, set map[string]string) layer {
+		l := layer{source, map[string]string{}}
+		for i := range topicConfigKeys {
+			problems = append(problems, topicConfigKeys[i].readSynonym(set, l.set)...)
 		}
-		v, err := canonical(value)
-		if err != nil {
-			problems = append(problems, ConfigProblem{name, value, err.Error()})
-			return
-		}
-		static[name] = v
+		return l
 	}
-	read(k.Synonym, func(value string) (string, error) {
-		v, err := k.canonical(value)
-		if err == nil && k.Name == ConfigRetentionMs && v == "0" {
-			err = errors.New("want -1, or at least 1")
+	layers := []layer{dynamic(SourceDynamicBroker, own), dynamic(SourceDynamicDefault, all)}
+	if static := d.static(); static != nil {
+		layers = append(layers, layer{SourceStatic, static})
+	}
+	next := newTopicDefaults(layers...)
+	if problems = append(problems, next.problems()...); len(problems) > 0 {
+		return next, problemsError(problems)
+	}
+	return next, nil
+}
+
+func newTopicDefaults(layers ...layer) *TopicDefaults {
+	d := &TopicDefaults{layers: layers, values: map[string]string{}}
+	for i := range topicConfigKeys {
+		k := &topicConfigKeys[i]
+		if v, ok := d.said(k); ok {
+			d.values[k.Name] = v
 		}
-		return v, err
-	})
+	}
+	d.nothing = d.parse(nil)
+	return d
+}
+
+// problems tells which defaults are legal by themselves and do not go together.
+func (d *TopicDefaults) problems() []ConfigProblem {
+	return validateTogether(func(name string) string { return d.Value(mustKey(name)) })
+}
+
+func problemsError(problems []ConfigProblem) error {
+	return fmt.Errorf("%w: %s", ErrInvalidConfig, joinProblems(problems))
+}
+
+// CheckBrokerKey returns the canonical form of a value for a broker's key that gives topics their
+// default and may change while the broker runs; known is false for any other key.
+func CheckBrokerKey(name, value string) (canonical string, known bool, err error) {
+	for i := range topicConfigKeys {
+		if k := &topicConfigKeys[i]; k.Synonym == name && name != "" {
+			canonical, err = k.canonicalDefault(value)
+			return canonical, true, err
+		}
+	}
+	return "", false, nil
+}
+
+// canonicalDefault is canonical for the broker's key behind this one. Kafka takes 0 on a topic
+// only.
+func (k *TopicConfigKey) canonicalDefault(value string) (string, error) {
+	v, err := k.canonical(value)
+	if err == nil && k.Name == ConfigRetentionMs && v == "0" {
+		err = errors.New("want -1, or at least 1")
+	}
+	return v, err
+}
+
+// readOne takes one of the broker's keys from one map into another.
+func readOne(name string, from, to map[string]string, canonical func(string) (string, error)) []ConfigProblem {
+	value, ok := from[name]
+	if !ok || name == "" {
+		return nil
+	}
+	v, err := canonical(value)
+	if err != nil {
+		return []ConfigProblem{{name, value, err.Error()}}
+	}
+	to[name] = v
+	return nil
+}
+
+// readSynonym takes the one key of the broker that may change while it runs.
+func (k *TopicConfigKey) readSynonym(from, to map[string]string) []ConfigProblem {
+	return readOne(k.Synonym, from, to, k.canonicalDefault)
+}
+
+// readStatic takes all of the broker's keys that give this key's default.
+func (k *TopicConfigKey) readStatic(from, to map[string]string) []ConfigProblem {
+	problems := k.readSynonym(from, to)
 	for _, c := range k.coarser {
-		read(c.name, func(value string) (string, error) {
+		problems = append(problems, readOne(c.name, from, to, func(value string) (string, error) {
 			n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 			if err != nil || n < c.min || n > c.max || k.Name == ConfigRetentionMs && n == 0 {
 				return "", fmt.Errorf("want a whole number from %d to %d", max(c.min, -1), c.max)
 			}
 			return strconv.FormatInt(n, 10), nil
-		})
+		})...)
 	}
 	return problems
 }
 
-// fromStatic returns the default that the broker's keys give: the finest unit that was set counts.
-func (k *TopicConfigKey) fromStatic(static map[string]string) (string, bool) {
-	if v, ok := static[k.Synonym]; ok {
-		return v, true
+// said returns the default that the broker's keys give: of all layers the first counts, and in it
+// the finest unit.
+func (d *TopicDefaults) said(k *TopicConfigKey) (string, bool) {
+	for _, l := range d.layers {
+		if v, ok := l.set[k.Synonym]; ok {
+			return v, true
+		}
 	}
-	for _, c := range k.coarser {
-		if v, ok := static[c.name]; ok {
+	for _, c := range k.coarser { // only a start sets these: they stand in the last layer
+		if v, ok := d.static()[c.name]; ok {
 			n, err := strconv.ParseInt(v, 10, 64)
 			if err != nil {
 				panic("BUG: unvalidated broker configuration " + c.name)
@@ -100,6 +163,17 @@ func (k *TopicConfigKey) fromStatic(static map[string]string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// static is what the broker was started with.
+func (d *TopicDefaults) static() map[string]string {
+	if d == nil || len(d.layers) == 0 {
+		return nil
+	}
+	if l := d.layers[len(d.layers)-1]; l.source == SourceStatic {
+		return l.set
+	}
+	return nil
 }
 
 // Value returns what a topic has that does not set the key.
@@ -112,45 +186,45 @@ func (d *TopicDefaults) Value(k *TopicConfigKey) string {
 	return k.Default
 }
 
-// ConfigSynonym is a broker's key behind a topic's, with a value that counts unless an earlier synonym has one.
+// ConfigSynonym is a broker's key behind a topic's, with a value that counts unless an earlier
+// synonym has one.
 type ConfigSynonym struct {
 	Name, Value string
-	Static      bool // set in the broker's configuration, not Kafka's default
+	Source      ConfigSource
 }
 
-// Synonyms returns the values of a topic key's broker-level keys, the one that counts first. Where only a key in a larger unit
-// is set there are none: so does Kafka.
+// Synonyms returns the values of a topic key's broker-level keys, the one that counts first. Where
+// only a key in a larger unit is set there are none: so does Kafka.
 func (d *TopicDefaults) Synonyms(k *TopicConfigKey) (out []ConfigSynonym) {
 	if k.Synonym == "" {
 		return nil
 	}
-	var static map[string]string
 	if d != nil {
-		static = d.static
-	}
-	add := func(name, standard string) {
-		if v, ok := static[name]; ok {
-			out = append(out, ConfigSynonym{name, v, true})
-		}
-		if standard != "" {
-			out = append(out, ConfigSynonym{name, standard, false})
+		for _, l := range d.layers {
+			if v, ok := l.set[k.Synonym]; ok {
+				out = append(out, ConfigSynonym{k.Synonym, v, l.source})
+			}
 		}
 	}
 	if len(k.coarser) == 0 {
-		add(k.Synonym, k.Default)
-		return out
+		return append(out, ConfigSynonym{k.Synonym, k.Default, SourceDefault})
 	}
-	if _, ok := static[k.Synonym]; !ok {
+	if len(out) == 0 {
 		return nil
 	}
-	add(k.Synonym, "")
 	for _, c := range k.coarser {
-		add(c.name, c.standard)
+		if v, ok := d.static()[c.name]; ok {
+			out = append(out, ConfigSynonym{c.name, v, SourceStatic})
+		}
+		if c.standard != "" {
+			out = append(out, ConfigSynonym{c.name, c.standard, SourceDefault})
+		}
 	}
 	return out
 }
 
-// CoarserBrokerKeys returns the broker's keys that say the same as name in larger units, and count where it is not set.
+// CoarserBrokerKeys returns the broker's keys that say the same as name in larger units, and count
+// where it is not set.
 func CoarserBrokerKeys(name string) (names []string) {
 	for i := range topicConfigKeys {
 		k := &topicConfigKeys[i]
@@ -186,13 +260,13 @@ func (d *TopicDefaults) Check(set map[string]string) (map[string]string, error) 
 		problems = validateTogether(d.effective(canonical))
 	}
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrInvalidConfig, joinProblems(problems))
+		return nil, problemsError(problems)
 	}
 	return canonical, nil
 }
 
-// Effective returns the configuration of a topic on which set was set, as Check returned it, perhaps beside other
-// defaults. A value that Check would refuse is a BUG.
+// Effective returns the configuration of a topic on which set was set, as Check returned it,
+// perhaps beside other defaults. A value that Check would refuse is a BUG.
 func (d *TopicDefaults) Effective(set map[string]string) TopicConfig {
 	switch {
 	case len(set) > 0:
@@ -264,8 +338,8 @@ func (p ConfigProblem) String() string {
 	return fmt.Sprintf("%s=%q: %s", p.Key, p.Value, p.Reason)
 }
 
-// validateTogether checks values that are legal by themselves. The pairs of local.retention.* and retention.* count
-// for Kafka only with remote.storage.enable, which cannot be true here.
+// validateTogether checks values that are legal by themselves. The pairs of local.retention.* and
+// retention.* count for Kafka only with remote.storage.enable, which cannot be true here.
 func validateTogether(value func(string) string) (problems []ConfigProblem) {
 	const low, high = "min.compaction.lag.ms", "max.compaction.lag.ms"
 	a, err1 := strconv.ParseInt(value(low), 10, 64)

@@ -21,9 +21,6 @@ func TestTopicConfigKeysAreSortedAndDescribed(t *testing.T) {
 		if k.Doc == "" {
 			t.Errorf("%s has no text", k.Name)
 		}
-		if k.Name == ConfigDurability {
-			continue // unset follows the cluster
-		}
 		set, err := nobodys.Check(map[string]string{k.Name: k.Default})
 		if err != nil || set[k.Name] != k.Default {
 			t.Errorf("the default of %s is refused or not canonical: %v, %v", k.Name, set, err)
@@ -140,7 +137,7 @@ func TestCheck(t *testing.T) {
 func TestEffective(t *testing.T) {
 	c := nobodys.Effective(nil)
 	if !c.CleanupPolicy.Delete || c.CleanupPolicy.Compact || c.RetentionMs != 604_800_000 || c.MaxMessageBytes != 1_048_588 ||
-		c.TimestampBeforeMaxMs != math.MaxInt64 || c.Durability != "" || c.CompressionType != "producer" {
+		c.TimestampBeforeMaxMs != math.MaxInt64 || c.Durability != "local" || c.CompressionType != "producer" {
 		t.Errorf("default: %+v", c)
 	}
 	c = nobodys.Effective(map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime", "retention.bytes": "5",
@@ -204,7 +201,7 @@ func TestTopicDefaults(t *testing.T) {
 		k, _ := TopicConfigKeyNamed(c.key)
 		var shown []string
 		for _, s := range d.Synonyms(&k) {
-			shown = append(shown, s.Name+"="+s.Value+map[bool]string{true: "*"}[s.Static])
+			shown = append(shown, s.Name+"="+s.Value+map[ConfigSource]string{SourceStatic: "*"}[s.Source])
 		}
 		if got := d.Value(&k); got != c.value || strings.Join(shown, " ") != c.shown {
 			t.Errorf("%s: %s is %s, shown as %v, want %s and %s", c.broker, c.key, got, shown, c.value, c.shown)
@@ -232,6 +229,61 @@ func TestTopicDefaults(t *testing.T) {
 	// Set beside other defaults, it is used as it is: a start must not fail by it.
 	if c := d.Effective(map[string]string{"min.compaction.lag.ms": "101"}); c.MinCompactionLagMs != 101 {
 		t.Errorf("crossing, stored: %+v", c)
+	}
+}
+
+// TestDefaultsOfARunningBroker: what is set on a broker counts before what is set on all, and that before what it was started with.
+func TestDefaultsOfARunningBroker(t *testing.T) {
+	started, err := ParseTopicDefaults(map[string]string{"log.retention.hours": "24", "message.max.bytes": "9", "log.cleaner.max.compaction.lag.ms": "100"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type set = map[string]string
+	for _, c := range []struct {
+		name     string
+		base     *TopicDefaults
+		own, all set
+		key      string
+		value    string
+		shown    string
+		problem  string
+	}{
+		{"nothing", started, nil, nil, "retention.ms", "86400000", "", ""},
+		{"nothing over nothing", nil, nil, nil, "max.message.bytes", "1048588", "message.max.bytes=1048588/5", ""},
+		{"on all", started, nil, set{"log.retention.ms": "5"}, "retention.ms", "5", "log.retention.ms=5/3 log.retention.hours=24/4 log.retention.hours=168/5", ""},
+		{"on both", started, set{"log.retention.ms": "7"}, set{"log.retention.ms": "5"}, "retention.ms", "7", "log.retention.ms=7/2 log.retention.ms=5/3 log.retention.hours=24/4 log.retention.hours=168/5", ""},
+		{"over Kafka's", nil, set{"log.retention.ms": "7"}, nil, "retention.ms", "7", "log.retention.ms=7/2 log.retention.hours=168/5", ""},
+		{"three sources", started, set{"message.max.bytes": "7"}, set{"message.max.bytes": "8"}, "max.message.bytes", "7", "message.max.bytes=7/2 message.max.bytes=8/3 message.max.bytes=9/4 message.max.bytes=1048588/5", ""},
+		{"a coarser key does not change", started, set{"log.retention.hours": "1"}, nil, "retention.ms", "86400000", "", ""},
+		{"a bad value is left out", started, set{"message.max.bytes": "x"}, nil, "max.message.bytes", "9", "message.max.bytes=9/4 message.max.bytes=1048588/5", "message.max.bytes"},
+		{"values that cross are used", started, set{"log.cleaner.min.compaction.lag.ms": "101"}, nil, "min.compaction.lag.ms", "101", "log.cleaner.min.compaction.lag.ms=101/2 log.cleaner.min.compaction.lag.ms=0/5", "min.compaction.lag.ms"},
+	} {
+		d, err := c.base.With(c.own, c.all)
+		if (err != nil) != (c.problem != "") || err != nil && (!errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), c.problem)) {
+			t.Errorf("%s: %v, want a problem of %q", c.name, err, c.problem)
+		}
+		k, _ := TopicConfigKeyNamed(c.key)
+		var shown []string
+		for _, s := range d.Synonyms(&k) {
+			shown = append(shown, fmt.Sprintf("%s=%s/%d", s.Name, s.Value, s.Source))
+		}
+		if got := d.Value(&k); got != c.value || strings.Join(shown, " ") != c.shown {
+			t.Errorf("%s: %s is %s, shown as %v, want %s and %s", c.name, c.key, got, shown, c.value, c.shown)
+		}
+		if again, _ := d.With(nil, nil); again.Value(&k) != c.base.Value(&k) {
+			t.Errorf("%s: taken away, %s is %s, want %s", c.name, c.key, again.Value(&k), c.base.Value(&k))
+		}
+	}
+	if v, known, err := CheckBrokerKey("log.retention.ms", " 07 "); v != "7" || !known || err != nil {
+		t.Errorf("log.retention.ms: %q, %v, %v", v, known, err)
+	}
+	if _, known, err := CheckBrokerKey("log.retention.ms", "0"); !known || err == nil {
+		t.Errorf("log.retention.ms=0: %v, %v", known, err)
+	}
+	for _, name := range []string{"", "retention.ms", "log.retention.hours", "num.partitions"} {
+		if _, known, _ := CheckBrokerKey(name, "1"); known {
+			t.Errorf("%q changes while a broker runs", name)
+		}
 	}
 }
 

@@ -7,7 +7,57 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-var besideConfigs = []script{{32, besideDescribeConfigs}, {33, besideAlterConfigs}, {44, besideIncremental}}
+var besideConfigs = []script{
+	{32, besideDescribeConfigs}, {33, besideAlterConfigs}, {44, besideIncremental},
+	// What is set while brokers run, and taken away again.
+	{33, besideReplaceRunning}, {44, besideSetRunning}, {32, besideDescribeRunning}, {44, besideUnsetRunning},
+}
+
+// whileRunning are keys that change while brokers run, and allBrokers the name of them all.
+var whileRunning = []string{"message.max.bytes", "log.retention.ms", "log.cleanup.policy", "log.retention.hours"}
+
+const allBrokers = ""
+
+var besideReplaceRunning = []step{
+	altered("the broker, while it runs", brokerKind, "1", []pair{kv("log.retention.bytes", "5000000000"), kv("message.max.bytes", "3000000")}),
+	altered("the broker, a value of null", brokerKind, "1", []pair{{"message.max.bytes", nil}}),
+	altered("the broker, a bad value", brokerKind, "1", []pair{kv("message.max.bytes", "many")}),
+	altered("the broker, a key twice", brokerKind, "1", []pair{kv("message.max.bytes", "3000000"), kv("message.max.bytes", "2000000")}),
+	altered("the broker, nothing", brokerKind, "1", nil),
+}
+
+var besideSetRunning = []step{
+	changed("set on the broker", brokerKind, "1", one(opSet, kv("message.max.bytes", "2000000"))),
+	changed("set on all brokers", brokerKind, allBrokers, []change{{opSet, kv("log.retention.ms", "500000000")}, {opSet, kv("message.max.bytes", "1500000")}}),
+	changed("append to a list of the broker", brokerKind, "1", one(opAppend, kv("log.cleanup.policy", "delete"))),
+	changed("append to what is no list of the broker", brokerKind, "1", one(opAppend, kv("message.max.bytes", "5"))),
+	changed("subtract from a list of all brokers", brokerKind, allBrokers, one(opSubtract, kv("log.cleanup.policy", "compact"))),
+	changed("a bad value on the broker", brokerKind, "1", one(opSet, kv("message.max.bytes", "many"))),
+	changed("a bad value on all brokers", brokerKind, allBrokers, one(opSet, kv("message.max.bytes", "many"))),
+	changed("out of range on the broker", brokerKind, "1", one(opSet, kv("message.max.bytes", "-1"))),
+	changed("out of range on all brokers", brokerKind, allBrokers, one(opSet, kv("max.connections", "-1"))),
+	changed("no connections on the broker", brokerKind, "1", one(opSet, kv("max.connections", "0"))),
+	changed("no retention on the broker", brokerKind, "1", one(opSet, kv("log.retention.ms", "0"))),
+	changed("a bad element on the broker", brokerKind, "1", one(opSet, kv("log.cleanup.policy", "burn"))),
+	changed("null on the broker", brokerKind, "1", one(opSet, pair{"message.max.bytes", nil})),
+	changed("a key of all brokers that is read-only", brokerKind, allBrokers, one(opSet, kv("num.partitions", "3"))),
+	changed("a coarser key of the broker", brokerKind, "1", one(opSet, kv("log.retention.hours", "3"))),
+	changed("a key of the broker twice", brokerKind, "1", []change{{opSet, kv("message.max.bytes", "5000")}, {opDelete, pair{"message.max.bytes", nil}}}),
+	changed("delete on the broker what is not set", brokerKind, "1", one(opDelete, pair{"log.segment.bytes", nil})),
+	changed("delete on the broker what is none", brokerKind, "1", one(opDelete, pair{"no.such", nil})),
+}
+
+var besideDescribeRunning = []step{
+	describedConfigs("the broker, what was set", brokerKind, "1", whileRunning, allOfIt),
+	describedConfigs("all brokers, what was set", brokerKind, allBrokers, whileRunning, allOfIt),
+	describedConfigs("a topic, of what was set", topicKind, "described", []string{"max.message.bytes", "retention.ms", "cleanup.policy"}, allOfIt),
+}
+
+var besideUnsetRunning = []step{
+	changed("no longer on the broker", brokerKind, "1", []change{{opDelete, pair{"message.max.bytes", nil}}, {opDelete, pair{"log.cleanup.policy", nil}}}),
+	changed("no longer on all brokers", brokerKind, allBrokers, []change{{opDelete, pair{"message.max.bytes", nil}},
+		{opDelete, pair{"log.retention.ms", nil}}, {opDelete, pair{"log.cleanup.policy", nil}}}),
+}
 
 // Kinds of resources.
 const (

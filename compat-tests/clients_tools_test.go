@@ -181,6 +181,23 @@ func toolConfigs(t *testing.T, l *lab) {
 	broker := configs("--entity-type", "brokers", "--entity-name", "1", "--describe", "--all")
 	wantSaid(t, broker, `^  node\.id=1 `, `^  num\.partitions=1 `, `^  message\.max\.bytes=1048588 `, `^  advertised\.listeners=PLAINTEXT://127\.0\.0\.1:\d+ `, `^  log\.retention\.hours=168 `)
 	wantSaid(t, configs("--entity-type", "brokers", "--entity-default", "--describe"), `Default configs for brokers in the cluster are`)
+
+	// While brokers run: keys that no other test of these clients depends on.
+	one, every := []string{"--entity-type", "brokers", "--entity-name", "1"}, []string{"--entity-type", "brokers", "--entity-default"}
+	configs(append(every, "--alter", "--add-config", "log.retention.bytes=5000000000,max.connections=9000")...)
+	configs(append(one, "--alter", "--add-config", "log.retention.bytes=6000000000")...)
+	const lowest, middle = `DYNAMIC_BROKER_CONFIG:log.retention.bytes=6000000000`, `DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.bytes=5000000000`
+	wantSaid(t, configs(append(one, "--describe")...), `log\.retention\.bytes=6000000000 sensitive=false synonyms=\{`+lowest+`, `+middle+`, DEFAULT_CONFIG:log\.retention\.bytes=-1\}`)
+	wantSaid(t, configs(append(one, "--describe", "--all")...), `^  max\.connections=9000 sensitive=false synonyms=\{DYNAMIC_DEFAULT_BROKER_CONFIG:max\.connections=9000, DEFAULT_CONFIG:max\.connections=\d+\}`)
+	wantSaid(t, configs(append(every, "--describe")...), `log\.retention\.bytes=5000000000`, `max\.connections=9000`)
+	wantSaid(t, configs(append(of, "--describe", "--all")...), `^  retention\.bytes=6000000000 sensitive=false synonyms=\{`+lowest)
+	l.toolFails(t, "Cannot update these configs dynamically", "kafka-configs", append(one, "--alter", "--add-config", "num.partitions=7")...)
+	l.toolFails(t, "message.max.bytes", "kafka-configs", append(every, "--alter", "--add-config", "message.max.bytes=many")...)
+	configs(append(one, "--alter", "--delete-config", "log.retention.bytes")...)
+	configs(append(every, "--alter", "--delete-config", "log.retention.bytes,max.connections")...)
+	if out := configs(append(every, "--describe")...) + configs(append(one, "--describe")...); strings.Contains(out, "retention") || strings.Contains(out, "max.connections") {
+		t.Errorf("a deleted key is still set: %s", out)
+	}
 }
 
 // toolOffsets tests kafka-get-offsets with every kind of time, before and after

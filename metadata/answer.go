@@ -12,7 +12,7 @@ import (
 func remembered(cmd *pb.Command) bool {
 	switch cmd.Kind.(type) {
 	case *pb.Command_RegisterIncarnation, *pb.Command_CreateTopic, *pb.Command_DeleteTopic,
-		*pb.Command_CreatePartitions, *pb.Command_SetConfigs, *pb.Command_Restore, *pb.Command_RestoreSections:
+		*pb.Command_CreatePartitions, *pb.Command_SetConfigs, *pb.Command_SetBrokerConfigs, *pb.Command_Restore, *pb.Command_RestoreSections:
 		return len(cmd.RequestId) > 0
 	}
 	return false

@@ -156,14 +156,36 @@ func (s *State) applySetConfigs(c *pb.SetConfigs) Result {
 		return Result{Err: catalog.ErrTopicNotFound}
 	}
 	configs := configsFrom(c.Configs)
-	if maps.Equal(configs, t.info.Configs) {
+	switch {
+	case maps.Equal(configs, t.info.Configs):
 		return Result{Topic: t.info}
+	case c.Compares && !maps.Equal(configsFrom(c.Previous), t.info.Configs):
+		return Result{Err: catalog.ErrConflict}
 	}
 	info := *t.info
 	info.Configs = configs
 	t.info = &info
 	s.republish([]*topic{t})
 	return Result{Topic: t.info, Changes: []Change{{Kind: ConfigsSet, Topic: t.info}}}
+}
+
+// applySetBrokerConfigs replaces what is set on a broker, or on all of them: a compare-and-set. The
+// broker need not be known: what is set on it belongs to its node id.
+func (s *State) applySetBrokerConfigs(c *pb.SetBrokerConfigs) Result {
+	configs, now := configsFrom(c.Configs), s.brokerConfigs[c.Broker]
+	switch {
+	case c.Broker < catalog.AllBrokers:
+		return Result{Err: ErrInvalidCommand}
+	case maps.Equal(configs, now):
+		return Result{}
+	case !maps.Equal(configsFrom(c.Previous), now):
+		return Result{Err: catalog.ErrConflict}
+	}
+	s.brokerConfigs[c.Broker] = configs
+	if len(configs) == 0 {
+		delete(s.brokerConfigs, c.Broker)
+	}
+	return Result{Changes: []Change{{Kind: BrokerConfigsSet}}}
 }
 
 // applyAdvanceLogStart moves a log start up, never back. It may pass the

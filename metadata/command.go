@@ -63,9 +63,19 @@ func NewCreatePartitions(id ident.TopicID, count int32) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_CreatePartitions{CreatePartitions: &pb.CreatePartitions{Topic: id[:], PartitionCount: count}}}
 }
 
-// NewSetConfigs replaces all that is set on a topic.
-func NewSetConfigs(id ident.TopicID, configs map[string]string) *pb.Command {
-	return &pb.Command{Kind: &pb.Command_SetConfigs{SetConfigs: &pb.SetConfigs{Topic: id[:], Configs: configsTo(configs)}}}
+// NewSetConfigs replaces all that is set on a topic, if previous is what is set.
+func NewSetConfigs(id ident.TopicID, previous, configs map[string]string) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_SetConfigs{SetConfigs: &pb.SetConfigs{
+		Topic: id[:], Configs: configsTo(configs), Compares: true, Previous: configsTo(previous),
+	}}}
+}
+
+// NewSetBrokerConfigs replaces all that is set on a broker, or on catalog.AllBrokers, if previous
+// is what is set.
+func NewSetBrokerConfigs(broker int32, previous, configs map[string]string) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_SetBrokerConfigs{SetBrokerConfigs: &pb.SetBrokerConfigs{
+		Broker: broker, Configs: configsTo(configs), Previous: configsTo(previous),
+	}}}
 }
 
 // NewAllocateProducerIds takes a block of ProducerBlockCount producer ids.

@@ -14,7 +14,7 @@ import (
 // Frame around a command in the Raft log and around a snapshot, little-endian:
 //
 //	 0  4  magic    "SLMC" a command, "SLMS" a snapshot
-//	 4  2  version  1; readers refuse any other
+//	 4  2  version  1, or 2 where the protobuf holds what version 1 has not; readers refuse any other
 //	 6  2  flags    0; readers refuse bits they do not know
 //	 8  4  bytes    of the protobuf that follows: at most 1 MiB for a command, 1 GiB for a snapshot
 //	12  4  crc32c   of bytes 0 to 11 and of the protobuf
@@ -25,8 +25,8 @@ const (
 	frameBytes      = 16
 	commandMagic    = "SLMC"
 	snapshotMagic   = "SLMS"
-	commandVersion  = 1
-	snapshotVersion = 1
+	commandVersion  = 2 // the newest: 2 has SetBrokerConfigs, and SetConfigs that compares
+	snapshotVersion = 2 // the newest: 2 has broker_configs
 
 	snapshotBytesMax = 1 << 30
 )
@@ -49,7 +49,7 @@ func EncodeCommand(cmd *pb.Command) ([]byte, error) {
 	if err := checkPartSizes(cmd); err != nil {
 		return nil, err
 	}
-	b, err := appendFrame(commandMagic, commandVersion, cmd)
+	b, err := appendFrame(commandMagic, commandVersionOf(cmd), cmd)
 	if err != nil {
 		return nil, fmt.Errorf("metadata: encode command: %w", err)
 	}
@@ -57,6 +57,15 @@ func EncodeCommand(cmd *pb.Command) ([]byte, error) {
 		return nil, fmt.Errorf("metadata: encode %s of %d bytes, at most %d: %w", CommandName(cmd), len(b), CommandBytesMax, ErrTooLarge)
 	}
 	return b, nil
+}
+
+// commandVersionOf returns the lowest version that has all of the command, so that an older build
+// reads what it can know.
+func commandVersionOf(cmd *pb.Command) uint16 {
+	if cmd.GetSetBrokerConfigs() != nil || cmd.GetSetConfigs().GetCompares() {
+		return 2
+	}
+	return 1
 }
 
 // DecodeCommand reads a Raft entry. ErrCorrupt and ErrUnknownCommand both mean stop.
@@ -103,8 +112,9 @@ func appendFrame(magic string, version uint16, m proto.Message) ([]byte, error) 
 	return b, nil
 }
 
-// openFrame checks the frame and returns the protobuf in it, which aliases b.
-func openFrame(b []byte, magic string, version uint16) ([]byte, error) {
+// openFrame checks the frame and returns the protobuf in it, which aliases b. newest is the highest
+// version that is read.
+func openFrame(b []byte, magic string, newest uint16) ([]byte, error) {
 	if len(b) < frameBytes || string(b[:4]) != magic {
 		return nil, fmt.Errorf("%w: no %s frame in %d bytes", ErrCorrupt, magic, len(b))
 	}
@@ -115,8 +125,8 @@ func openFrame(b []byte, magic string, version uint16) ([]byte, error) {
 		return nil, fmt.Errorf("%w: crc32c %08x, frame says %08x", ErrCorrupt, got, want)
 	}
 	// Only now: a damaged version is damage and not a newer version.
-	if v, flags := binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]); v != version || flags != 0 {
-		return nil, fmt.Errorf("%w: format version %d flags %#x, this build reads version %d", ErrUnknownCommand, v, flags, version)
+	if v, flags := binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]); v < 1 || v > newest || flags != 0 {
+		return nil, fmt.Errorf("%w: format version %d flags %#x, this build reads versions 1 to %d", ErrUnknownCommand, v, flags, newest)
 	}
 	return b[frameBytes:], nil
 }

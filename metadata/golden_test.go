@@ -62,9 +62,18 @@ func TestGoldenFormats(t *testing.T) {
 	}
 	golden(t, "command", annotate(b, append(frameParts, part{len(b), "pb.Command CommitFlush"})))
 	f.ok(cmd)
-	s := encode(t, f.s)
+	s, index := encode(t, f.s), f.s.Index()
 	golden(t, "snapshot", annotate(s, append(frameParts, part{len(s), "pb.Snapshot"})))
-	link, err := EncodeLink(&Link{Number: 2, Index: f.s.Index(), Generation: ident.Generation(1), Directory: dirA, PreviousCRC: 0xdeadbeef, Snapshot: s})
+	set := NewSetBrokerConfigs(catalog.AllBrokers, nil, map[string]string{"log.retention.ms": "5", "message.max.bytes": "9"})
+	set.TimeMs, set.RequestId = 1_700_000_000_000, []byte("0123456789abcdef")
+	if b, err = EncodeCommand(set); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "command-v2", annotate(b, append(frameParts, part{len(b), "pb.Command SetBrokerConfigs"})))
+	f.ok(set)
+	s2 := encode(t, f.s)
+	golden(t, "snapshot-v2", annotate(s2, append(frameParts, part{len(s2), "pb.Snapshot"})))
+	link, err := EncodeLink(&Link{Number: 2, Index: index, Generation: ident.Generation(1), Directory: dirA, PreviousCRC: 0xdeadbeef, Snapshot: s})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -200,7 +201,24 @@ func (x *machine) grow() {
 }
 
 func (x *machine) configure() {
-	x.apply(NewSetConfigs(x.pickTopic().ID, map[string]string{"k": fmt.Sprint(x.n("value", 0, 2)), "j": "1"}))
+	configs := map[string]string{"k": fmt.Sprint(x.n("value", 0, 2)), "j": "1"}
+	if x.n("empty", 0, 3) == 0 {
+		configs = nil
+	}
+	info, broker := x.pickTopic(), int32(x.n("broker", -1, 1))
+	topicNow, brokerNow := info.Configs, x.s.BrokerConfigs(broker)
+	if x.n("stale", 0, 4) == 0 {
+		topicNow, brokerNow = map[string]string{"k": "stale"}, map[string]string{"k": "stale"}
+	}
+	cmd, now := NewSetConfigs(info.ID, topicNow, configs), info.Configs
+	if x.n("of a broker", 0, 1) == 0 {
+		cmd, now = NewSetBrokerConfigs(broker, brokerNow, configs), x.s.BrokerConfigs(broker)
+	}
+	if res := x.apply(cmd); errors.Is(res.Err, catalog.ErrConflict) {
+		x.seen["conflict of "+CommandName(cmd)]++
+	} else if res.Err == nil && !maps.Equal(now, configs) != (len(res.Changes) == 1) {
+		x.t.Fatalf("%v after %v changes %+v", cmd, now, res.Changes)
+	}
 }
 
 func (x *machine) reserve() {
@@ -537,7 +555,7 @@ func missing(seen map[string]int) []string {
 	wanted := []string{
 		"verdict 1 not refused", "verdict 2 not refused", "verdict 0 fenced", "verdict 0 beyond the sealed end",
 		"verdict 0 not at the committed end", "verdict 0 object not prepared", "verdict 0 state object not live",
-		"swap", "release", "release of a deleted topic", "restored range",
+		"swap", "release", "release of a deleted topic", "restored range", "conflict of SetConfigs", "conflict of SetBrokerConfigs",
 	}
 	kinds := (&pb.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
 	for i := range kinds.Len() {

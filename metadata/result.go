@@ -45,13 +45,14 @@ type ChangeKind uint8
 
 // Kinds of change.
 const (
-	TopicCreated    ChangeKind = iota + 1 // Topic: the new one
-	TopicDeleted                          // Topic: as it last was
-	PartitionsAdded                       // Topic: with the new ones; Partition: the first of them
-	ConfigsSet                            // Topic: with the new configs
-	LeadersChanged                        // Topic: some or all of its partitions
-	HeadChanged                           // Partition: committed end, ranges, state or manifest
-	LogStartMoved                         // Partition: log start, and perhaps what HeadChanged says
+	TopicCreated     ChangeKind = iota + 1 // Topic: the new one
+	TopicDeleted                           // Topic: as it last was
+	PartitionsAdded                        // Topic: with the new ones; Partition: the first of them
+	ConfigsSet                             // Topic: with the new configs
+	LeadersChanged                         // Topic: some or all of its partitions
+	HeadChanged                            // Partition: committed end, ranges, state or manifest
+	LogStartMoved                          // Partition: log start, and perhaps what HeadChanged says
+	BrokerConfigsSet                       // of one broker or of all
 )
 
 // Change is one thing that a command changed and that storage acts on. The

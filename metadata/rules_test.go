@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -468,7 +469,7 @@ func TestRepeatedAdministrativeCommand(t *testing.T) {
 		t.Fatalf("registered %+v, then %+v", r1, r2)
 	}
 	for i := range answersMax + 10 {
-		cmd := NewSetConfigs(ident.TopicID{15: 3}, nil)
+		cmd := NewSetConfigs(ident.TopicID{15: 3}, nil, nil)
 		cmd.RequestId = []byte{byte(i), byte(i >> 8)}
 		f.apply(cmd)
 	}
@@ -491,7 +492,7 @@ func TestTopicsPartitionsConfigs(t *testing.T) {
 	if c := grown.Changes; len(c) != 1 || c[0].Kind != PartitionsAdded || c[0].Partition != f.part(2) {
 		t.Fatalf("changes %+v", c)
 	}
-	set := f.ok(NewSetConfigs(f.topic, map[string]string{"retention.ms": "5"}))
+	set := f.ok(NewSetConfigs(f.topic, nil, map[string]string{"retention.ms": "5"}))
 	if set.Topic.Configs["retention.ms"] != "5" || len(before.Configs) != 0 {
 		t.Fatalf("configs %v, before %v", set.Topic.Configs, before.Configs)
 	}
@@ -541,7 +542,7 @@ func TestUnknownCommandStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer := slices.Clone(b)
-	newer[4] = 2
+	newer[4] = commandVersion + 1
 	setCRC(newer)
 	if _, err := DecodeCommand(newer); !errors.Is(err, ErrUnknownCommand) {
 		t.Fatalf("newer version: %v", err)
@@ -593,7 +594,8 @@ func TestHandedOutTopicsStay(t *testing.T) {
 	change := func(n byte) { // one of each kind, before and behind what is there
 		create(n, fmt.Sprint("a", n))
 		create(n+1, fmt.Sprint("z", n))
-		f.ok(NewSetConfigs(ident.TopicID{9, 2}, map[string]string{"retention.ms": fmt.Sprint(n)}))
+		now, _ := f.s.Topic(ident.TopicID{9, 2})
+		f.ok(NewSetConfigs(now.ID, now.Configs, map[string]string{"retention.ms": fmt.Sprint(n)}))
 		f.ok(NewCreatePartitions(ident.TopicID{9, 3}, int32(n)))
 		f.ok(NewDeleteTopic(ident.TopicID{9, n}))
 	}
@@ -614,5 +616,86 @@ func TestHandedOutTopicsStay(t *testing.T) {
 	}
 	if got := names(f.s.Topics()); got == before {
 		t.Errorf("nothing changed: %s", got)
+	}
+}
+
+// Of two changes that were made of the same configuration, the second is refused; also when the answer to it was lost and it is sent again.
+func TestConfigsAreComparedAndSet(t *testing.T) {
+	f := newFixture(t)
+	set := func(previous, configs map[string]string) map[string]func() *pb.Command {
+		return map[string]func() *pb.Command{
+			"topic":       func() *pb.Command { return NewSetConfigs(f.topic, previous, configs) },
+			"broker":      func() *pb.Command { return NewSetBrokerConfigs(7, previous, configs) },
+			"all brokers": func() *pb.Command { return NewSetBrokerConfigs(catalog.AllBrokers, previous, configs) },
+		}
+	}
+	one, two, both := map[string]string{"a": "1"}, map[string]string{"b": "2"}, map[string]string{"a": "1", "b": "2"}
+	for name, command := range set(nil, one) {
+		res := f.ok(command())
+		if len(res.Changes) != 1 {
+			t.Errorf("%s: changes %+v", name, res.Changes)
+		}
+		if res := f.ok(command()); len(res.Changes) != 0 {
+			t.Errorf("%s: the same again changes %+v", name, res.Changes)
+		}
+	}
+	for _, command := range set(nil, two) {
+		cmd := command()
+		cmd.RequestId = []byte(CommandName(cmd) + cmd.String())
+		f.refused(cmd, catalog.ErrConflict)
+		if res := f.apply(cmd); !res.Repeated || !errors.Is(res.Err, catalog.ErrConflict) {
+			t.Errorf("sent again it is answered %+v", res)
+		}
+	}
+	for _, command := range set(one, both) {
+		f.ok(command())
+	}
+	info, _ := f.s.Topic(f.topic)
+	for name, got := range map[string]map[string]string{"topic": info.Configs, "broker": f.s.BrokerConfigs(7), "all brokers": f.s.BrokerConfigs(catalog.AllBrokers)} {
+		if !maps.Equal(got, both) {
+			t.Errorf("%s: %v is set, want %v", name, got, both)
+		}
+	}
+	if got := f.s.BrokerConfigs(8); len(got) != 0 {
+		t.Errorf("another broker has %v", got)
+	}
+	f.refused(NewSetBrokerConfigs(-2, nil, one), ErrInvalidCommand)
+	frozen, before := f.s.Freeze(), f.s.BrokerConfigs(7)
+	f.ok(NewSetBrokerConfigs(7, both, nil))
+	if len(f.s.BrokerConfigs(7)) != 0 || len(frozen.BrokerConfigs(7)) != 2 || len(before) != 2 {
+		t.Errorf("taken away: %v is set, the frozen state has %v, who looked before %v", f.s.BrokerConfigs(7), frozen.BrokerConfigs(7), before)
+	}
+}
+
+// What a build of version 1 wrote applies as it did, without a comparison; and what it can read still says so.
+func TestVersion1StaysReadable(t *testing.T) {
+	f := newFixture(t)
+	old := &pb.Command{Kind: &pb.Command_SetConfigs{SetConfigs: &pb.SetConfigs{Topic: f.topic[:], Configs: configsTo(map[string]string{"a": "1"})}}}
+	f.ok(NewSetConfigs(f.topic, nil, map[string]string{"b": "2"}))
+	f.ok(old)
+	if info, _ := f.s.Topic(f.topic); !maps.Equal(info.Configs, map[string]string{"a": "1"}) {
+		t.Errorf("%v is set", info.Configs)
+	}
+	version := func(b []byte, err error) byte {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b[4]
+	}
+	if v := version(EncodeCommand(old)); v != 1 {
+		t.Errorf("a command that version 1 has says %d", v)
+	}
+	if v := version(f.s.EncodeSnapshot()); v != 1 {
+		t.Errorf("a snapshot that version 1 has says %d", v)
+	}
+	for _, cmd := range []*pb.Command{NewSetConfigs(f.topic, nil, nil), NewSetBrokerConfigs(1, nil, map[string]string{"a": "1"})} {
+		if v := version(EncodeCommand(cmd)); v != 2 {
+			t.Errorf("%s says version %d, which builds read that do not know it", CommandName(cmd), v)
+		}
+		f.apply(cmd)
+	}
+	if v := version(f.s.EncodeSnapshot()); v != 2 {
+		t.Errorf("a snapshot with brokers' configurations says version %d", v)
 	}
 }

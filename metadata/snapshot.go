@@ -16,11 +16,21 @@ import (
 
 // EncodeSnapshot gives the whole state as bytes: equal states have equal bytes (I15).
 func (s *State) EncodeSnapshot() ([]byte, error) {
-	b, err := appendFrame(snapshotMagic, snapshotVersion, s.snapshot())
+	p := s.snapshot()
+	b, err := appendFrame(snapshotMagic, snapshotVersionOf(p), p)
 	if err != nil {
 		return nil, fmt.Errorf("metadata: encode snapshot at index %d: %w", s.index, err)
 	}
 	return b, nil
+}
+
+// snapshotVersionOf returns the lowest version that has all of the snapshot. It depends on the
+// state alone, as every byte does (I15).
+func snapshotVersionOf(p *pb.Snapshot) uint16 {
+	if len(p.BrokerConfigs) > 0 {
+		return 2
+	}
+	return 1
 }
 
 // Hash returns a digest of the state, for comparison across voters at one index.
@@ -76,6 +86,9 @@ func (s *State) snapshot() *pb.Snapshot {
 	}
 	for _, id := range sortedKeys(s.objects) {
 		p.Objects = append(p.Objects, objectTo(id, s.objects[id]))
+	}
+	for _, node := range sortedKeys(s.brokerConfigs) {
+		p.BrokerConfigs = append(p.BrokerConfigs, &pb.BrokerConfigs{Broker: node, Configs: configsTo(s.brokerConfigs[node])})
 	}
 	return p
 }
@@ -158,7 +171,10 @@ func stateFrom(p *pb.Snapshot) (*State, error) {
 			expires: o.ExpiresMs, count: o.Count, index: o.Index, since: o.TimeMs,
 		}
 	}
-	if len(s.topics) != len(p.Topics) || len(s.objects) != len(p.Objects) || len(s.released) != len(p.Released) {
+	for _, c := range p.BrokerConfigs {
+		s.brokerConfigs[c.Broker] = configsFrom(c.Configs)
+	}
+	if len(s.brokerConfigs) != len(p.BrokerConfigs) || len(s.topics) != len(p.Topics) || len(s.objects) != len(p.Objects) || len(s.released) != len(p.Released) {
 		return nil, fmt.Errorf("%w: an id occurs twice", ErrCorrupt)
 	}
 	return s, nil
@@ -287,6 +303,11 @@ func (s *State) checkTables(refs map[ident.ObjectID]int64) error {
 	}
 	if !slices.IsSortedFunc(s.brokers, func(a, b *broker) int { return cmp.Compare(a.node, b.node) }) {
 		return fmt.Errorf("%w: brokers out of order", ErrCorrupt)
+	}
+	for node, configs := range s.brokerConfigs {
+		if node < catalog.AllBrokers || len(configs) == 0 {
+			return fmt.Errorf("%w: %d keys are set on broker %d", ErrCorrupt, len(configs), node)
+		}
 	}
 	for _, a := range s.answers {
 		if _, ok := refusalOf(a.refusal); !ok {

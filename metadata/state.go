@@ -39,6 +39,9 @@ type State struct {
 	released map[ident.TopicPartition]*catalog.Head
 	objects  map[ident.ObjectID]object
 	answers  []answer // of administrative commands, oldest first
+	// brokerConfigs is what is set on a broker by its node id, or on all (catalog.AllBrokers). Its
+	// maps are replaced, not edited; none is empty.
+	brokerConfigs map[int32]map[string]string
 }
 
 // broker is one node with the role broker.
@@ -68,8 +71,9 @@ type topic struct {
 	heads []*catalog.Head // by partition
 }
 
-// topicList is a list that is handed out: edited in place until then, replaced after. Replacing it with every topic that is
-// created made ten thousand of them cost 3 s of a start (BenchmarkCreateTopics).
+// topicList is a list that is handed out: edited in place until then, replaced after. Replacing it
+// with every topic that is created made ten thousand of them cost 3 s of a start
+// (BenchmarkCreateTopics).
 type topicList struct {
 	topics []*catalog.Topic
 	shared atomic.Bool
@@ -135,6 +139,8 @@ func New() *State {
 		topics:   map[ident.TopicID]*topic{},
 		released: map[ident.TopicPartition]*catalog.Head{},
 		objects:  map[ident.ObjectID]object{},
+
+		brokerConfigs: map[int32]map[string]string{},
 	}
 }
 
@@ -182,6 +188,8 @@ func (s *State) dispatch(cmd *pb.Command) (Result, error) {
 		return s.applyCreatePartitions(k.CreatePartitions), nil
 	case *pb.Command_SetConfigs:
 		return s.applySetConfigs(k.SetConfigs), nil
+	case *pb.Command_SetBrokerConfigs:
+		return s.applySetBrokerConfigs(k.SetBrokerConfigs), nil
 	case *pb.Command_AllocateProducerIds:
 		return s.applyAllocateProducers(), nil
 	case *pb.Command_ReserveObjects:
@@ -337,6 +345,10 @@ func (s *State) Brokers() []Broker {
 	return all
 }
 
+// BrokerConfigs returns what is set on a broker, or on catalog.AllBrokers, while they run.
+// Read-only.
+func (s *State) BrokerConfigs(node int32) map[string]string { return s.brokerConfigs[node] }
+
 func (b *broker) view() Broker {
 	return Broker{b.node, b.directory, b.incarnation, b.opened, b.tails, b.last.number}
 }
@@ -396,5 +408,6 @@ func (s *State) Freeze() *State {
 	f.released = maps.Clone(s.released)
 	f.objects = maps.Clone(s.objects)
 	f.answers = slices.Clone(s.answers)
+	f.brokerConfigs = maps.Clone(s.brokerConfigs)
 	return &f
 }

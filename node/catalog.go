@@ -47,7 +47,8 @@ func (c *Catalog) propose(ctx context.Context, cmd *pb.Command) (metadata.Result
 	return res, nil
 }
 
-// decidePause keeps a quorum that refuses at once, because it is closing, from being asked in a tight loop.
+// decidePause keeps a quorum that refuses at once, because it is closing, from being asked in a
+// tight loop.
 const decidePause = 20 * time.Millisecond
 
 // decide proposes an administrative command, and again under the same request id while its
@@ -210,9 +211,23 @@ func (c *Catalog) CreatePartitions(ctx context.Context, id ident.TopicID, count 
 	return err
 }
 
-// SetConfigs replaces all that is set on a topic.
-func (c *Catalog) SetConfigs(ctx context.Context, id ident.TopicID, configs map[string]string) error {
-	_, err := c.decide(ctx, metadata.NewSetConfigs(id, configs))
+// SetConfigs replaces all that is set on a topic; catalog.ErrConflict if previous is not what is
+// set.
+func (c *Catalog) SetConfigs(ctx context.Context, id ident.TopicID, previous, configs map[string]string) error {
+	_, err := c.decide(ctx, metadata.NewSetConfigs(id, previous, configs))
+	return err
+}
+
+// BrokerConfigs returns what is set on a broker, or on catalog.AllBrokers. Read-only.
+func (c *Catalog) BrokerConfigs(id int32) (set map[string]string) {
+	c.quorum.View(func(s *metadata.State) { set = s.BrokerConfigs(id) })
+	return set
+}
+
+// SetBrokerConfigs replaces all that is set on a broker, or on catalog.AllBrokers;
+// catalog.ErrConflict if previous is not what is set.
+func (c *Catalog) SetBrokerConfigs(ctx context.Context, id int32, previous, configs map[string]string) error {
+	_, err := c.decide(ctx, metadata.NewSetBrokerConfigs(id, previous, configs))
 	return err
 }
 

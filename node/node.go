@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,17 +99,19 @@ type Node struct {
 	stopBroker  func() error  // ends it and returns how it ended; nil before it answers
 	brokerEnded chan struct{} // closed when the broker has ended
 
-	opened  atomic.Pointer[storage.Engine] // for changes that the quorum applies
-	fatal   chan error                     // capacity 1: why this process must end
-	failed  atomic.Pointer[error]          // the same, for /healthz
-	phase   atomic.Pointer[string]         // why clients should not be sent here; empty while they are served
-	loaded  atomic.Bool                    // /readyz has found everything loaded, and asks no more
-	stopBy  time.Time                      // when a stop's time is over; written by Serve, read by Close after it
-	ctx     context.Context                // of background work
-	cancel  context.CancelFunc
-	work    sync.WaitGroup
-	closing sync.Once
-	closed  error
+	opened atomic.Pointer[storage.Engine] // for changes that the quorum applies
+	// configuring is held while broker and storage take into use what is set on running brokers.
+	configuring sync.Mutex
+	fatal       chan error             // capacity 1: why this process must end
+	failed      atomic.Pointer[error]  // the same, for /healthz
+	phase       atomic.Pointer[string] // why clients should not be sent here; empty while they are served
+	loaded      atomic.Bool            // /readyz has found everything loaded, and asks no more
+	stopBy      time.Time              // when a stop's time is over; written by Serve, read by Close after it
+	ctx         context.Context        // of background work
+	cancel      context.CancelFunc
+	work        sync.WaitGroup
+	closing     sync.Once
+	closed      error
 }
 
 // Open starts a node in this order; a death between any two steps is continued by the next start (E27):
@@ -152,7 +156,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 
 // openBroker answers clients from now on: what needs the log waits until it is open, instead of being refused a connection.
 func (n *Node) openBroker() (err error) {
-	n.cfg.Broker.TopicDefaults = n.cfg.Storage.TopicDefaults // what one judges by and the other acts on
+	n.cfg.Broker.TopicDefaults = n.cfg.Storage.TopicDefaults // what the broker was started with
 	if n.cfg.Broker.LogDir, err = filepath.Abs(n.cfg.Dir); err != nil {
 		return err
 	}
@@ -314,6 +318,7 @@ func (n *Node) controllerDeps() controller.Deps {
 func (n *Node) openStorage(ctx context.Context) (err error) {
 	cfg := n.cfg.Storage
 	cfg.WALDir = n.walDir()
+	cfg.TopicDefaults, cfg.ProducerExpiry = n.inForce() // the first retention turn must know
 	n.engine, err = storage.Open(ctx, cfg, storage.Deps{
 		FS: vfs.OS(), Bucket: n.gate, Catalog: n.cat, Log: n.deps.Log, Now: time.Now, Fatal: n.fail,
 	})
@@ -321,7 +326,23 @@ func (n *Node) openStorage(ctx context.Context) (err error) {
 		return err
 	}
 	n.opened.Store(n.engine)
+	n.configsChanged(n.engine) // what was set while storage opened
 	return nil
+}
+
+// inForce takes what is set on running brokers into use in the broker, and returns what storage
+// has to follow.
+func (n *Node) inForce() (*catalog.TopicDefaults, time.Duration) {
+	f := n.broker.Reconfigure()
+	return f.TopicDefaults, cmp.Or(f.ProducerExpiry, n.cfg.Storage.ProducerExpiry)
+}
+
+// configsChanged takes what is set on running brokers into use, in the broker and in storage. It may
+// be called at any time: the last call is the one that looked last.
+func (n *Node) configsChanged(e *storage.Engine) {
+	n.configuring.Lock()
+	defer n.configuring.Unlock()
+	e.Reconfigure(n.inForce())
 }
 
 // applied tells storage and the controller what a command changed. The
@@ -330,6 +351,10 @@ func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 	e := n.opened.Load()
 	if e == nil {
 		return // opening: storage reads the state itself
+	}
+	if slices.ContainsFunc(res.Changes, func(c metadata.Change) bool { return c.Kind == metadata.BrokerConfigsSet }) {
+		n.configsChanged(e)
+		n.controller.Chain.NoteChange()
 	}
 	if Notify(e, n.cat, res.Changes) {
 		n.controller.Chain.NoteChange()

@@ -276,7 +276,7 @@ func (p *partition) admitLocked(e *Engine, req *AppendRequest, in *PartitionAppe
 	}
 	if in.Header.ProducerID >= 0 && p.producers.Len() >= e.producersMax &&
 		!p.producers.Has(ident.ProducerID(in.Header.ProducerID)) {
-		if p.producers.Expire(e.deps.Now().Add(-e.cfg.ProducerExpiry).UnixMilli()) == 0 {
+		if p.producers.Expire(e.producersUntil(e.deps.Now())) == 0 {
 			return fmt.Errorf("%w: %d on %s", ErrTooManyProducers, p.producers.Len(), p.id)
 		}
 	}

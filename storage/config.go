@@ -41,9 +41,12 @@ type Config struct {
 	ProducerExpiry time.Duration
 	// ManifestAt is how many ranges a head may have before the oldest move to the manifest; default 24, below catalog.RangesPerHeadMax.
 	ManifestAt int
-	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. Give broker.Config the same.
+	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. It and
+	// ProducerExpiry are what is in force at the start: Engine.Reconfigure changes them.
 	TopicDefaults *catalog.TopicDefaults
 }
+
+const producerExpiryDefault = 24 * time.Hour
 
 func (c Config) withDefaults() Config {
 	def := func(v *int64, d int64) {
@@ -71,7 +74,7 @@ func (c Config) withDefaults() Config {
 	num(&c.UploadParallel, 4)
 	dur(&c.RetentionInterval, 5*time.Minute)
 	num(&c.ProducersMax, 10_000)
-	dur(&c.ProducerExpiry, 24*time.Hour)
+	dur(&c.ProducerExpiry, producerExpiryDefault)
 	num(&c.ManifestAt, 24)
 	return c
 }

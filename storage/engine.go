@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,12 @@ type Engine struct {
 	meter    *meter
 	openedAt time.Time
 
+	// configMu is held from the choice of configuration and defaults until every partition of the
+	// topics has what follows from them, so that none is left with what was in force before.
+	configMu       sync.Mutex
+	topicDefaults  *catalog.TopicDefaults // guarded by configMu
+	producerExpiry atomic.Int64           // a time.Duration
+
 	flushNow   chan struct{}
 	urgent     urgentSet
 	commitTurn turn // one commit in flight (E28)
@@ -88,6 +95,8 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 		flushNow:   make(chan struct{}, 1),
 		commitTurn: newTurn(), trimTurn: newTurn(),
 	}
+	e.topicDefaults = cfg.TopicDefaults
+	e.producerExpiry.Store(int64(cfg.ProducerExpiry))
 	e.urgent.wake = make(chan struct{}, 1)
 	e.meter, e.openedAt = newMeter(), deps.Now()
 	e.budget.bytesMax, e.budget.batchesMax = cfg.WALBudgetBytes, cfg.UnflushedBatchesMax
@@ -199,6 +208,29 @@ func (e *Engine) failLocked(req *AppendRequest, parts []*partition, err error) {
 		}
 		p.acks = kept
 	}
+}
+
+// Reconfigure takes into use what topics have that set nothing (nil: Kafka's defaults), and how
+// long idle producer ids are remembered (0: its default).
+func (e *Engine) Reconfigure(defaults *catalog.TopicDefaults, producerExpiry time.Duration) {
+	e.configMu.Lock()
+	defer e.configMu.Unlock()
+	e.topicDefaults = defaults
+	e.producerExpiry.Store(int64(cmp.Or(producerExpiry, producerExpiryDefault)))
+	made := map[ident.TopicID]*topicFacts{}
+	for _, p := range e.partitions.all() {
+		facts := made[p.id.Topic]
+		if facts == nil {
+			facts = newFacts(p.facts.Load().topic, defaults)
+			made[p.id.Topic] = facts
+		}
+		p.facts.Store(facts)
+	}
+}
+
+// producersUntil returns the last use, in milliseconds, of a producer id that is forgotten now.
+func (e *Engine) producersUntil(now time.Time) int64 {
+	return now.Add(-time.Duration(e.producerExpiry.Load())).UnixMilli()
 }
 
 // forgetUncommittedLocked takes the batches of a partition whose life has ended off the books.

@@ -98,7 +98,9 @@ func (e *Engine) find(tp ident.TopicPartition) (*partition, error) {
 // TopicChanged takes what the quorum says of a topic into use: its configs, and who leads each of
 // its partitions. The quorum calls it in its own order; what was said before is no change.
 func (e *Engine) TopicChanged(t *catalog.Topic) {
-	facts := newFacts(t, e.cfg.TopicDefaults)
+	e.configMu.Lock()
+	defer e.configMu.Unlock()
+	facts := newFacts(t, e.topicDefaults)
 	for i, l := range t.Partitions {
 		id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
 		if err := e.lead(facts, id, l, new(found)); err != nil {

@@ -260,7 +260,7 @@ func (f *found) dropVoid(head *catalog.Head) (dropped int) {
 // openPartitions opens all that the quorum says this broker leads.
 func (e *Engine) openPartitions(scan *scan) error {
 	for _, t := range e.deps.Catalog.Topics() {
-		facts := newFacts(t, e.cfg.TopicDefaults)
+		facts := newFacts(t, e.topicDefaults)
 		for i, l := range t.Partitions {
 			id := ident.TopicPartition{Topic: t.ID, Index: int32(i)}
 			held := scan.found[id]

@@ -34,7 +34,8 @@ const retainParallel = 64
 // Retain applies retention to every partition once: log starts move in the quorum
 // first, and what they have passed is released from manifests after.
 func (e *Engine) Retain(ctx context.Context) error {
-	now := e.deps.Now().UnixMilli()
+	clock := e.deps.Now()
+	now := clock.UnixMilli()
 	parts := e.partitions.all()
 	errs := make([]error, len(parts))
 	slots := make(chan struct{}, retainParallel)
@@ -43,7 +44,7 @@ func (e *Engine) Retain(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		p.expireProducers(now - e.cfg.ProducerExpiry.Milliseconds())
+		p.expireProducers(e.producersUntil(clock))
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()

@@ -15,7 +15,13 @@ import (
 // setConfigs changes what is set on a live topic, as AlterConfigs does.
 func (r *rig) setConfigs(m *modelLog, configs map[string]string) {
 	r.t.Helper()
-	if _, err := r.admin(metadata.NewSetConfigs(m.tp.Topic, configs)); err != nil {
+	var now map[string]string
+	r.quorum.view(func(s *metadata.State) {
+		if info, ok := s.Topic(m.tp.Topic); ok {
+			now = info.Configs
+		}
+	})
+	if _, err := r.admin(metadata.NewSetConfigs(m.tp.Topic, now, configs)); err != nil {
 		r.t.Fatalf("set configs: %v", err)
 	}
 }

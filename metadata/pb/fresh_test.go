@@ -52,6 +52,7 @@ func TestCommandNumbersStay(t *testing.T) {
 		24: "AllocateProducerIds", 25: "ReserveObjects", 26: "CommitFlush", 27: "SwapManifest",
 		28: "ReleaseRanges", 29: "ExpireObjects", 30: "AdvanceLogStart", 31: "SnapshotStored",
 		32: "ConfirmDeleted", 33: "Restore", 34: "RestoreSections", 35: "RestoreDone",
+		36: "SetBrokerConfigs",
 	}
 	fields := (&Command{}).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
 	for i := range fields.Len() {

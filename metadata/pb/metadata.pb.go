@@ -106,6 +106,7 @@ type Command struct {
 	//	*Command_Restore
 	//	*Command_RestoreSections
 	//	*Command_RestoreDone
+	//	*Command_SetBrokerConfigs
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -342,6 +343,15 @@ func (x *Command) GetRestoreDone() *RestoreDone {
 	return nil
 }
 
+func (x *Command) GetSetBrokerConfigs() *SetBrokerConfigs {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_SetBrokerConfigs); ok {
+			return x.SetBrokerConfigs
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -426,6 +436,10 @@ type Command_RestoreDone struct {
 	RestoreDone *RestoreDone `protobuf:"bytes,35,opt,name=restore_done,json=restoreDone,proto3,oneof"`
 }
 
+type Command_SetBrokerConfigs struct {
+	SetBrokerConfigs *SetBrokerConfigs `protobuf:"bytes,36,opt,name=set_broker_configs,json=setBrokerConfigs,proto3,oneof"` // version 2
+}
+
 func (*Command_Bootstrap) isCommand_Kind() {}
 
 func (*Command_RegisterIncarnation) isCommand_Kind() {}
@@ -465,6 +479,8 @@ func (*Command_Restore) isCommand_Kind() {}
 func (*Command_RestoreSections) isCommand_Kind() {}
 
 func (*Command_RestoreDone) isCommand_Kind() {}
+
+func (*Command_SetBrokerConfigs) isCommand_Kind() {}
 
 type Bootstrap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -909,7 +925,9 @@ func (x *CreatePartitions) GetPartitionCount() int32 {
 type SetConfigs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Topic         []byte                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	Configs       []*Config              `protobuf:"bytes,2,rep,name=configs,proto3" json:"configs,omitempty"` // all that are set from now on
+	Configs       []*Config              `protobuf:"bytes,2,rep,name=configs,proto3" json:"configs,omitempty"`    // all that are set from now on
+	Compares      bool                   `protobuf:"varint,3,opt,name=compares,proto3" json:"compares,omitempty"` // version 2: refused unless `previous` is what is set
+	Previous      []*Config              `protobuf:"bytes,4,rep,name=previous,proto3" json:"previous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,6 +976,80 @@ func (x *SetConfigs) GetConfigs() []*Config {
 	return nil
 }
 
+func (x *SetConfigs) GetCompares() bool {
+	if x != nil {
+		return x.Compares
+	}
+	return false
+}
+
+func (x *SetConfigs) GetPrevious() []*Config {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
+type SetBrokerConfigs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Broker        int32                  `protobuf:"varint,1,opt,name=broker,proto3" json:"broker,omitempty"`    // -1: all brokers
+	Configs       []*Config              `protobuf:"bytes,2,rep,name=configs,proto3" json:"configs,omitempty"`   // all that are set from now on
+	Previous      []*Config              `protobuf:"bytes,3,rep,name=previous,proto3" json:"previous,omitempty"` // compare-and-set
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBrokerConfigs) Reset() {
+	*x = SetBrokerConfigs{}
+	mi := &file_metadata_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBrokerConfigs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBrokerConfigs) ProtoMessage() {}
+
+func (x *SetBrokerConfigs) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBrokerConfigs.ProtoReflect.Descriptor instead.
+func (*SetBrokerConfigs) Descriptor() ([]byte, []int) {
+	return file_metadata_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SetBrokerConfigs) GetBroker() int32 {
+	if x != nil {
+		return x.Broker
+	}
+	return 0
+}
+
+func (x *SetBrokerConfigs) GetConfigs() []*Config {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
+func (x *SetBrokerConfigs) GetPrevious() []*Config {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
 type AllocateProducerIds struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -966,7 +1058,7 @@ type AllocateProducerIds struct {
 
 func (x *AllocateProducerIds) Reset() {
 	*x = AllocateProducerIds{}
-	mi := &file_metadata_proto_msgTypes[10]
+	mi := &file_metadata_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1070,7 @@ func (x *AllocateProducerIds) String() string {
 func (*AllocateProducerIds) ProtoMessage() {}
 
 func (x *AllocateProducerIds) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[10]
+	mi := &file_metadata_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1083,7 @@ func (x *AllocateProducerIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerIds.ProtoReflect.Descriptor instead.
 func (*AllocateProducerIds) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{10}
+	return file_metadata_proto_rawDescGZIP(), []int{11}
 }
 
 type ReserveObjects struct {
@@ -1005,7 +1097,7 @@ type ReserveObjects struct {
 
 func (x *ReserveObjects) Reset() {
 	*x = ReserveObjects{}
-	mi := &file_metadata_proto_msgTypes[11]
+	mi := &file_metadata_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1109,7 @@ func (x *ReserveObjects) String() string {
 func (*ReserveObjects) ProtoMessage() {}
 
 func (x *ReserveObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[11]
+	mi := &file_metadata_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1122,7 @@ func (x *ReserveObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveObjects.ProtoReflect.Descriptor instead.
 func (*ReserveObjects) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{11}
+	return file_metadata_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReserveObjects) GetIncarnation() uint64 {
@@ -1065,7 +1157,7 @@ type CommitFlush struct {
 
 func (x *CommitFlush) Reset() {
 	*x = CommitFlush{}
-	mi := &file_metadata_proto_msgTypes[12]
+	mi := &file_metadata_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1169,7 @@ func (x *CommitFlush) String() string {
 func (*CommitFlush) ProtoMessage() {}
 
 func (x *CommitFlush) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[12]
+	mi := &file_metadata_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1182,7 @@ func (x *CommitFlush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitFlush.ProtoReflect.Descriptor instead.
 func (*CommitFlush) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{12}
+	return file_metadata_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CommitFlush) GetIncarnation() uint64 {
@@ -1125,7 +1217,7 @@ type CommitBundle struct {
 
 func (x *CommitBundle) Reset() {
 	*x = CommitBundle{}
-	mi := &file_metadata_proto_msgTypes[13]
+	mi := &file_metadata_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1229,7 @@ func (x *CommitBundle) String() string {
 func (*CommitBundle) ProtoMessage() {}
 
 func (x *CommitBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[13]
+	mi := &file_metadata_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1242,7 @@ func (x *CommitBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitBundle.ProtoReflect.Descriptor instead.
 func (*CommitBundle) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{13}
+	return file_metadata_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CommitBundle) GetObject() uint64 {
@@ -1187,7 +1279,7 @@ type CommitRange struct {
 
 func (x *CommitRange) Reset() {
 	*x = CommitRange{}
-	mi := &file_metadata_proto_msgTypes[14]
+	mi := &file_metadata_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1291,7 @@ func (x *CommitRange) String() string {
 func (*CommitRange) ProtoMessage() {}
 
 func (x *CommitRange) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[14]
+	mi := &file_metadata_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1304,7 @@ func (x *CommitRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRange.ProtoReflect.Descriptor instead.
 func (*CommitRange) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{14}
+	return file_metadata_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CommitRange) GetPartition() *Partition {
@@ -1260,7 +1352,7 @@ type Partition struct {
 
 func (x *Partition) Reset() {
 	*x = Partition{}
-	mi := &file_metadata_proto_msgTypes[15]
+	mi := &file_metadata_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1364,7 @@ func (x *Partition) String() string {
 func (*Partition) ProtoMessage() {}
 
 func (x *Partition) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[15]
+	mi := &file_metadata_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1377,7 @@ func (x *Partition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partition.ProtoReflect.Descriptor instead.
 func (*Partition) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{15}
+	return file_metadata_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Partition) GetTopic() []byte {
@@ -1321,7 +1413,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_metadata_proto_msgTypes[16]
+	mi := &file_metadata_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1425,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[16]
+	mi := &file_metadata_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1438,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{16}
+	return file_metadata_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Range) GetObject() uint64 {
@@ -1440,7 +1532,7 @@ type StateRef struct {
 
 func (x *StateRef) Reset() {
 	*x = StateRef{}
-	mi := &file_metadata_proto_msgTypes[17]
+	mi := &file_metadata_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1544,7 @@ func (x *StateRef) String() string {
 func (*StateRef) ProtoMessage() {}
 
 func (x *StateRef) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[17]
+	mi := &file_metadata_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1557,7 @@ func (x *StateRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRef.ProtoReflect.Descriptor instead.
 func (*StateRef) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{17}
+	return file_metadata_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StateRef) GetObject() uint64 {
@@ -1527,7 +1619,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_metadata_proto_msgTypes[18]
+	mi := &file_metadata_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1631,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[18]
+	mi := &file_metadata_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1644,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{18}
+	return file_metadata_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Manifest) GetVersion() uint64 {
@@ -1633,7 +1725,7 @@ type SwapManifest struct {
 
 func (x *SwapManifest) Reset() {
 	*x = SwapManifest{}
-	mi := &file_metadata_proto_msgTypes[19]
+	mi := &file_metadata_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1737,7 @@ func (x *SwapManifest) String() string {
 func (*SwapManifest) ProtoMessage() {}
 
 func (x *SwapManifest) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[19]
+	mi := &file_metadata_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1750,7 @@ func (x *SwapManifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwapManifest.ProtoReflect.Descriptor instead.
 func (*SwapManifest) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{19}
+	return file_metadata_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SwapManifest) GetPartition() *Partition {
@@ -1725,7 +1817,7 @@ type ReleaseRanges struct {
 
 func (x *ReleaseRanges) Reset() {
 	*x = ReleaseRanges{}
-	mi := &file_metadata_proto_msgTypes[20]
+	mi := &file_metadata_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1829,7 @@ func (x *ReleaseRanges) String() string {
 func (*ReleaseRanges) ProtoMessage() {}
 
 func (x *ReleaseRanges) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[20]
+	mi := &file_metadata_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1842,7 @@ func (x *ReleaseRanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRanges.ProtoReflect.Descriptor instead.
 func (*ReleaseRanges) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{20}
+	return file_metadata_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReleaseRanges) GetPartition() *Partition {
@@ -1810,7 +1902,7 @@ type ExpireObjects struct {
 
 func (x *ExpireObjects) Reset() {
 	*x = ExpireObjects{}
-	mi := &file_metadata_proto_msgTypes[21]
+	mi := &file_metadata_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +1914,7 @@ func (x *ExpireObjects) String() string {
 func (*ExpireObjects) ProtoMessage() {}
 
 func (x *ExpireObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[21]
+	mi := &file_metadata_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +1927,7 @@ func (x *ExpireObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireObjects.ProtoReflect.Descriptor instead.
 func (*ExpireObjects) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{21}
+	return file_metadata_proto_rawDescGZIP(), []int{22}
 }
 
 type AdvanceLogStart struct {
@@ -1849,7 +1941,7 @@ type AdvanceLogStart struct {
 
 func (x *AdvanceLogStart) Reset() {
 	*x = AdvanceLogStart{}
-	mi := &file_metadata_proto_msgTypes[22]
+	mi := &file_metadata_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1953,7 @@ func (x *AdvanceLogStart) String() string {
 func (*AdvanceLogStart) ProtoMessage() {}
 
 func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[22]
+	mi := &file_metadata_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1966,7 @@ func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceLogStart.ProtoReflect.Descriptor instead.
 func (*AdvanceLogStart) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{22}
+	return file_metadata_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdvanceLogStart) GetPartition() *Partition {
@@ -1907,7 +1999,7 @@ type SnapshotStored struct {
 
 func (x *SnapshotStored) Reset() {
 	*x = SnapshotStored{}
-	mi := &file_metadata_proto_msgTypes[23]
+	mi := &file_metadata_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2011,7 @@ func (x *SnapshotStored) String() string {
 func (*SnapshotStored) ProtoMessage() {}
 
 func (x *SnapshotStored) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[23]
+	mi := &file_metadata_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2024,7 @@ func (x *SnapshotStored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotStored.ProtoReflect.Descriptor instead.
 func (*SnapshotStored) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{23}
+	return file_metadata_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SnapshotStored) GetSnapshot() *StoredSnapshot {
@@ -1951,7 +2043,7 @@ type ConfirmDeleted struct {
 
 func (x *ConfirmDeleted) Reset() {
 	*x = ConfirmDeleted{}
-	mi := &file_metadata_proto_msgTypes[24]
+	mi := &file_metadata_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2055,7 @@ func (x *ConfirmDeleted) String() string {
 func (*ConfirmDeleted) ProtoMessage() {}
 
 func (x *ConfirmDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[24]
+	mi := &file_metadata_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2068,7 @@ func (x *ConfirmDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmDeleted.ProtoReflect.Descriptor instead.
 func (*ConfirmDeleted) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{24}
+	return file_metadata_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConfirmDeleted) GetObjects() []uint64 {
@@ -1997,7 +2089,7 @@ type Restore struct {
 
 func (x *Restore) Reset() {
 	*x = Restore{}
-	mi := &file_metadata_proto_msgTypes[25]
+	mi := &file_metadata_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2009,7 +2101,7 @@ func (x *Restore) String() string {
 func (*Restore) ProtoMessage() {}
 
 func (x *Restore) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[25]
+	mi := &file_metadata_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2022,7 +2114,7 @@ func (x *Restore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restore.ProtoReflect.Descriptor instead.
 func (*Restore) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{25}
+	return file_metadata_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Restore) GetDirectory() string {
@@ -2057,7 +2149,7 @@ type RestoreSections struct {
 
 func (x *RestoreSections) Reset() {
 	*x = RestoreSections{}
-	mi := &file_metadata_proto_msgTypes[26]
+	mi := &file_metadata_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2161,7 @@ func (x *RestoreSections) String() string {
 func (*RestoreSections) ProtoMessage() {}
 
 func (x *RestoreSections) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[26]
+	mi := &file_metadata_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2174,7 @@ func (x *RestoreSections) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSections.ProtoReflect.Descriptor instead.
 func (*RestoreSections) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{26}
+	return file_metadata_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RestoreSections) GetSections() []*FoundSection {
@@ -2118,7 +2210,7 @@ type FoundObject struct {
 
 func (x *FoundObject) Reset() {
 	*x = FoundObject{}
-	mi := &file_metadata_proto_msgTypes[27]
+	mi := &file_metadata_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2130,7 +2222,7 @@ func (x *FoundObject) String() string {
 func (*FoundObject) ProtoMessage() {}
 
 func (x *FoundObject) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[27]
+	mi := &file_metadata_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2143,7 +2235,7 @@ func (x *FoundObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundObject.ProtoReflect.Descriptor instead.
 func (*FoundObject) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{27}
+	return file_metadata_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FoundObject) GetObject() uint64 {
@@ -2193,7 +2285,7 @@ type FoundSection struct {
 
 func (x *FoundSection) Reset() {
 	*x = FoundSection{}
-	mi := &file_metadata_proto_msgTypes[28]
+	mi := &file_metadata_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2297,7 @@ func (x *FoundSection) String() string {
 func (*FoundSection) ProtoMessage() {}
 
 func (x *FoundSection) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[28]
+	mi := &file_metadata_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2310,7 @@ func (x *FoundSection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundSection.ProtoReflect.Descriptor instead.
 func (*FoundSection) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{28}
+	return file_metadata_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FoundSection) GetTopic() []byte {
@@ -2308,7 +2400,7 @@ type RestoreDone struct {
 
 func (x *RestoreDone) Reset() {
 	*x = RestoreDone{}
-	mi := &file_metadata_proto_msgTypes[29]
+	mi := &file_metadata_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2412,7 @@ func (x *RestoreDone) String() string {
 func (*RestoreDone) ProtoMessage() {}
 
 func (x *RestoreDone) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[29]
+	mi := &file_metadata_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2425,7 @@ func (x *RestoreDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreDone.ProtoReflect.Descriptor instead.
 func (*RestoreDone) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{29}
+	return file_metadata_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RestoreDone) GetEpochSeen() int32 {
@@ -2364,18 +2456,19 @@ type Snapshot struct {
 	NextCreation    uint64                 `protobuf:"varint,9,opt,name=next_creation,json=nextCreation,proto3" json:"next_creation,omitempty"`
 	Restoring       bool                   `protobuf:"varint,10,opt,name=restoring,proto3" json:"restoring,omitempty"`
 	Stored          *StoredSnapshot        `protobuf:"bytes,11,opt,name=stored,proto3" json:"stored,omitempty"`
-	Brokers         []*Broker              `protobuf:"bytes,12,rep,name=brokers,proto3" json:"brokers,omitempty"`   // by node id
-	Topics          []*Topic               `protobuf:"bytes,13,rep,name=topics,proto3" json:"topics,omitempty"`     // by name
-	Released        []*Head                `protobuf:"bytes,14,rep,name=released,proto3" json:"released,omitempty"` // manifests of deleted topics (E30), by partition
-	Objects         []*Object              `protobuf:"bytes,15,rep,name=objects,proto3" json:"objects,omitempty"`   // by id
-	Answers         []*Answer              `protobuf:"bytes,16,rep,name=answers,proto3" json:"answers,omitempty"`   // oldest first
+	Brokers         []*Broker              `protobuf:"bytes,12,rep,name=brokers,proto3" json:"brokers,omitempty"`                                  // by node id
+	Topics          []*Topic               `protobuf:"bytes,13,rep,name=topics,proto3" json:"topics,omitempty"`                                    // by name
+	Released        []*Head                `protobuf:"bytes,14,rep,name=released,proto3" json:"released,omitempty"`                                // manifests of deleted topics (E30), by partition
+	Objects         []*Object              `protobuf:"bytes,15,rep,name=objects,proto3" json:"objects,omitempty"`                                  // by id
+	Answers         []*Answer              `protobuf:"bytes,16,rep,name=answers,proto3" json:"answers,omitempty"`                                  // oldest first
+	BrokerConfigs   []*BrokerConfigs       `protobuf:"bytes,17,rep,name=broker_configs,json=brokerConfigs,proto3" json:"broker_configs,omitempty"` // by broker; version 2
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_metadata_proto_msgTypes[30]
+	mi := &file_metadata_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2480,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[30]
+	mi := &file_metadata_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2493,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{30}
+	return file_metadata_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Snapshot) GetClusterId() string {
@@ -2515,6 +2608,13 @@ func (x *Snapshot) GetAnswers() []*Answer {
 	return nil
 }
 
+func (x *Snapshot) GetBrokerConfigs() []*BrokerConfigs {
+	if x != nil {
+		return x.BrokerConfigs
+	}
+	return nil
+}
+
 type StoredSnapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -2527,7 +2627,7 @@ type StoredSnapshot struct {
 
 func (x *StoredSnapshot) Reset() {
 	*x = StoredSnapshot{}
-	mi := &file_metadata_proto_msgTypes[31]
+	mi := &file_metadata_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2639,7 @@ func (x *StoredSnapshot) String() string {
 func (*StoredSnapshot) ProtoMessage() {}
 
 func (x *StoredSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[31]
+	mi := &file_metadata_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2652,7 @@ func (x *StoredSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredSnapshot.ProtoReflect.Descriptor instead.
 func (*StoredSnapshot) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{31}
+	return file_metadata_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StoredSnapshot) GetNumber() uint64 {
@@ -2597,7 +2697,7 @@ type Broker struct {
 
 func (x *Broker) Reset() {
 	*x = Broker{}
-	mi := &file_metadata_proto_msgTypes[32]
+	mi := &file_metadata_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2709,7 @@ func (x *Broker) String() string {
 func (*Broker) ProtoMessage() {}
 
 func (x *Broker) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[32]
+	mi := &file_metadata_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2722,7 @@ func (x *Broker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Broker.ProtoReflect.Descriptor instead.
 func (*Broker) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{32}
+	return file_metadata_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Broker) GetNode() int32 {
@@ -2667,6 +2767,59 @@ func (x *Broker) GetLast() *LastCommit {
 	return nil
 }
 
+// BrokerConfigs is what was set on one broker, or on all, while they run. It outlives the Broker that it names.
+type BrokerConfigs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Broker        int32                  `protobuf:"varint,1,opt,name=broker,proto3" json:"broker,omitempty"` // -1: all brokers
+	Configs       []*Config              `protobuf:"bytes,2,rep,name=configs,proto3" json:"configs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrokerConfigs) Reset() {
+	*x = BrokerConfigs{}
+	mi := &file_metadata_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrokerConfigs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrokerConfigs) ProtoMessage() {}
+
+func (x *BrokerConfigs) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrokerConfigs.ProtoReflect.Descriptor instead.
+func (*BrokerConfigs) Descriptor() ([]byte, []int) {
+	return file_metadata_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *BrokerConfigs) GetBroker() int32 {
+	if x != nil {
+		return x.Broker
+	}
+	return 0
+}
+
+func (x *BrokerConfigs) GetConfigs() []*Config {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
 type Tail struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   uint64                 `protobuf:"varint,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
@@ -2677,7 +2830,7 @@ type Tail struct {
 
 func (x *Tail) Reset() {
 	*x = Tail{}
-	mi := &file_metadata_proto_msgTypes[33]
+	mi := &file_metadata_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2842,7 @@ func (x *Tail) String() string {
 func (*Tail) ProtoMessage() {}
 
 func (x *Tail) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[33]
+	mi := &file_metadata_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2855,7 @@ func (x *Tail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tail.ProtoReflect.Descriptor instead.
 func (*Tail) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{33}
+	return file_metadata_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Tail) GetIncarnation() uint64 {
@@ -2729,7 +2882,7 @@ type LastCommit struct {
 
 func (x *LastCommit) Reset() {
 	*x = LastCommit{}
-	mi := &file_metadata_proto_msgTypes[34]
+	mi := &file_metadata_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2894,7 @@ func (x *LastCommit) String() string {
 func (*LastCommit) ProtoMessage() {}
 
 func (x *LastCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[34]
+	mi := &file_metadata_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2907,7 @@ func (x *LastCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LastCommit.ProtoReflect.Descriptor instead.
 func (*LastCommit) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{34}
+	return file_metadata_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LastCommit) GetNumber() uint64 {
@@ -2782,7 +2935,7 @@ type BundleVerdicts struct {
 
 func (x *BundleVerdicts) Reset() {
 	*x = BundleVerdicts{}
-	mi := &file_metadata_proto_msgTypes[35]
+	mi := &file_metadata_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +2947,7 @@ func (x *BundleVerdicts) String() string {
 func (*BundleVerdicts) ProtoMessage() {}
 
 func (x *BundleVerdicts) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[35]
+	mi := &file_metadata_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +2960,7 @@ func (x *BundleVerdicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleVerdicts.ProtoReflect.Descriptor instead.
 func (*BundleVerdicts) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{35}
+	return file_metadata_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BundleVerdicts) GetObject() uint64 {
@@ -2845,7 +2998,7 @@ type Topic struct {
 
 func (x *Topic) Reset() {
 	*x = Topic{}
-	mi := &file_metadata_proto_msgTypes[36]
+	mi := &file_metadata_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3010,7 @@ func (x *Topic) String() string {
 func (*Topic) ProtoMessage() {}
 
 func (x *Topic) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[36]
+	mi := &file_metadata_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3023,7 @@ func (x *Topic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Topic.ProtoReflect.Descriptor instead.
 func (*Topic) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{36}
+	return file_metadata_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Topic) GetId() []byte {
@@ -2926,7 +3079,7 @@ type Leadership struct {
 
 func (x *Leadership) Reset() {
 	*x = Leadership{}
-	mi := &file_metadata_proto_msgTypes[37]
+	mi := &file_metadata_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3091,7 @@ func (x *Leadership) String() string {
 func (*Leadership) ProtoMessage() {}
 
 func (x *Leadership) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[37]
+	mi := &file_metadata_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3104,7 @@ func (x *Leadership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leadership.ProtoReflect.Descriptor instead.
 func (*Leadership) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{37}
+	return file_metadata_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Leadership) GetBroker() int32 {
@@ -2992,7 +3145,7 @@ type Head struct {
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_metadata_proto_msgTypes[38]
+	mi := &file_metadata_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3157,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[38]
+	mi := &file_metadata_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3170,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{38}
+	return file_metadata_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Head) GetPartition() *Partition {
@@ -3100,7 +3253,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_metadata_proto_msgTypes[39]
+	mi := &file_metadata_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3112,7 +3265,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[39]
+	mi := &file_metadata_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3125,7 +3278,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{39}
+	return file_metadata_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Object) GetId() uint64 {
@@ -3204,7 +3357,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_metadata_proto_msgTypes[40]
+	mi := &file_metadata_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3369,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[40]
+	mi := &file_metadata_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3382,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{40}
+	return file_metadata_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Answer) GetRequestId() []byte {
@@ -3264,7 +3417,7 @@ var File_metadata_proto protoreflect.FileDescriptor
 
 const file_metadata_proto_rawDesc = "" +
 	"\n" +
-	"\x0emetadata.proto\x12\x0fsluice.metadata\"\xfa\v\n" +
+	"\x0emetadata.proto\x12\x0fsluice.metadata\"\xcd\f\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12\x17\n" +
@@ -3290,7 +3443,8 @@ const file_metadata_proto_rawDesc = "" +
 	"\x0fconfirm_deleted\x18  \x01(\v2\x1f.sluice.metadata.ConfirmDeletedH\x00R\x0econfirmDeleted\x124\n" +
 	"\arestore\x18! \x01(\v2\x18.sluice.metadata.RestoreH\x00R\arestore\x12M\n" +
 	"\x10restore_sections\x18\" \x01(\v2 .sluice.metadata.RestoreSectionsH\x00R\x0frestoreSections\x12A\n" +
-	"\frestore_done\x18# \x01(\v2\x1c.sluice.metadata.RestoreDoneH\x00R\vrestoreDoneB\x06\n" +
+	"\frestore_done\x18# \x01(\v2\x1c.sluice.metadata.RestoreDoneH\x00R\vrestoreDone\x12Q\n" +
+	"\x12set_broker_configs\x18$ \x01(\v2!.sluice.metadata.SetBrokerConfigsH\x00R\x10setBrokerConfigsB\x06\n" +
 	"\x04kind\"H\n" +
 	"\tBootstrap\x12\x1d\n" +
 	"\n" +
@@ -3320,11 +3474,17 @@ const file_metadata_proto_rawDesc = "" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\"Q\n" +
 	"\x10CreatePartitions\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x12'\n" +
-	"\x0fpartition_count\x18\x02 \x01(\x05R\x0epartitionCount\"U\n" +
+	"\x0fpartition_count\x18\x02 \x01(\x05R\x0epartitionCount\"\xa6\x01\n" +
 	"\n" +
 	"SetConfigs\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x121\n" +
-	"\aconfigs\x18\x02 \x03(\v2\x17.sluice.metadata.ConfigR\aconfigs\"\x15\n" +
+	"\aconfigs\x18\x02 \x03(\v2\x17.sluice.metadata.ConfigR\aconfigs\x12\x1a\n" +
+	"\bcompares\x18\x03 \x01(\bR\bcompares\x123\n" +
+	"\bprevious\x18\x04 \x03(\v2\x17.sluice.metadata.ConfigR\bprevious\"\x92\x01\n" +
+	"\x10SetBrokerConfigs\x12\x16\n" +
+	"\x06broker\x18\x01 \x01(\x05R\x06broker\x121\n" +
+	"\aconfigs\x18\x02 \x03(\v2\x17.sluice.metadata.ConfigR\aconfigs\x123\n" +
+	"\bprevious\x18\x03 \x03(\v2\x17.sluice.metadata.ConfigR\bprevious\"\x15\n" +
 	"\x13AllocateProducerIds\"g\n" +
 	"\x0eReserveObjects\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x14\n" +
@@ -3441,7 +3601,7 @@ const file_metadata_proto_rawDesc = "" +
 	"\vRestoreDone\x12\x1d\n" +
 	"\n" +
 	"epoch_seen\x18\x01 \x01(\x05R\tepochSeen\x12#\n" +
-	"\rcreation_seen\x18\x02 \x01(\x04R\fcreationSeen\"\xff\x04\n" +
+	"\rcreation_seen\x18\x02 \x01(\x04R\fcreationSeen\"\xc6\x05\n" +
 	"\bSnapshot\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1e\n" +
@@ -3463,7 +3623,8 @@ const file_metadata_proto_rawDesc = "" +
 	"\x06topics\x18\r \x03(\v2\x16.sluice.metadata.TopicR\x06topics\x121\n" +
 	"\breleased\x18\x0e \x03(\v2\x15.sluice.metadata.HeadR\breleased\x121\n" +
 	"\aobjects\x18\x0f \x03(\v2\x17.sluice.metadata.ObjectR\aobjects\x121\n" +
-	"\aanswers\x18\x10 \x03(\v2\x17.sluice.metadata.AnswerR\aanswers\"p\n" +
+	"\aanswers\x18\x10 \x03(\v2\x17.sluice.metadata.AnswerR\aanswers\x12E\n" +
+	"\x0ebroker_configs\x18\x11 \x03(\v2\x1e.sluice.metadata.BrokerConfigsR\rbrokerConfigs\"p\n" +
 	"\x0eStoredSnapshot\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x10\n" +
@@ -3477,7 +3638,10 @@ const file_metadata_proto_rawDesc = "" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x16\n" +
 	"\x06opened\x18\x04 \x01(\bR\x06opened\x12+\n" +
 	"\x05tails\x18\x05 \x03(\v2\x15.sluice.metadata.TailR\x05tails\x12/\n" +
-	"\x04last\x18\x06 \x01(\v2\x1b.sluice.metadata.LastCommitR\x04last\":\n" +
+	"\x04last\x18\x06 \x01(\v2\x1b.sluice.metadata.LastCommitR\x04last\"Z\n" +
+	"\rBrokerConfigs\x12\x16\n" +
+	"\x06broker\x18\x01 \x01(\x05R\x06broker\x121\n" +
+	"\aconfigs\x18\x02 \x03(\v2\x17.sluice.metadata.ConfigR\aconfigs\":\n" +
 	"\x04Tail\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\x03R\x03end\"_\n" +
@@ -3547,7 +3711,7 @@ func file_metadata_proto_rawDescGZIP() []byte {
 }
 
 var file_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_metadata_proto_goTypes = []any{
 	(ObjectState)(0),            // 0: sluice.metadata.ObjectState
 	(*Command)(nil),             // 1: sluice.metadata.Command
@@ -3560,37 +3724,39 @@ var file_metadata_proto_goTypes = []any{
 	(*DeleteTopic)(nil),         // 8: sluice.metadata.DeleteTopic
 	(*CreatePartitions)(nil),    // 9: sluice.metadata.CreatePartitions
 	(*SetConfigs)(nil),          // 10: sluice.metadata.SetConfigs
-	(*AllocateProducerIds)(nil), // 11: sluice.metadata.AllocateProducerIds
-	(*ReserveObjects)(nil),      // 12: sluice.metadata.ReserveObjects
-	(*CommitFlush)(nil),         // 13: sluice.metadata.CommitFlush
-	(*CommitBundle)(nil),        // 14: sluice.metadata.CommitBundle
-	(*CommitRange)(nil),         // 15: sluice.metadata.CommitRange
-	(*Partition)(nil),           // 16: sluice.metadata.Partition
-	(*Range)(nil),               // 17: sluice.metadata.Range
-	(*StateRef)(nil),            // 18: sluice.metadata.StateRef
-	(*Manifest)(nil),            // 19: sluice.metadata.Manifest
-	(*SwapManifest)(nil),        // 20: sluice.metadata.SwapManifest
-	(*ReleaseRanges)(nil),       // 21: sluice.metadata.ReleaseRanges
-	(*ExpireObjects)(nil),       // 22: sluice.metadata.ExpireObjects
-	(*AdvanceLogStart)(nil),     // 23: sluice.metadata.AdvanceLogStart
-	(*SnapshotStored)(nil),      // 24: sluice.metadata.SnapshotStored
-	(*ConfirmDeleted)(nil),      // 25: sluice.metadata.ConfirmDeleted
-	(*Restore)(nil),             // 26: sluice.metadata.Restore
-	(*RestoreSections)(nil),     // 27: sluice.metadata.RestoreSections
-	(*FoundObject)(nil),         // 28: sluice.metadata.FoundObject
-	(*FoundSection)(nil),        // 29: sluice.metadata.FoundSection
-	(*RestoreDone)(nil),         // 30: sluice.metadata.RestoreDone
-	(*Snapshot)(nil),            // 31: sluice.metadata.Snapshot
-	(*StoredSnapshot)(nil),      // 32: sluice.metadata.StoredSnapshot
-	(*Broker)(nil),              // 33: sluice.metadata.Broker
-	(*Tail)(nil),                // 34: sluice.metadata.Tail
-	(*LastCommit)(nil),          // 35: sluice.metadata.LastCommit
-	(*BundleVerdicts)(nil),      // 36: sluice.metadata.BundleVerdicts
-	(*Topic)(nil),               // 37: sluice.metadata.Topic
-	(*Leadership)(nil),          // 38: sluice.metadata.Leadership
-	(*Head)(nil),                // 39: sluice.metadata.Head
-	(*Object)(nil),              // 40: sluice.metadata.Object
-	(*Answer)(nil),              // 41: sluice.metadata.Answer
+	(*SetBrokerConfigs)(nil),    // 11: sluice.metadata.SetBrokerConfigs
+	(*AllocateProducerIds)(nil), // 12: sluice.metadata.AllocateProducerIds
+	(*ReserveObjects)(nil),      // 13: sluice.metadata.ReserveObjects
+	(*CommitFlush)(nil),         // 14: sluice.metadata.CommitFlush
+	(*CommitBundle)(nil),        // 15: sluice.metadata.CommitBundle
+	(*CommitRange)(nil),         // 16: sluice.metadata.CommitRange
+	(*Partition)(nil),           // 17: sluice.metadata.Partition
+	(*Range)(nil),               // 18: sluice.metadata.Range
+	(*StateRef)(nil),            // 19: sluice.metadata.StateRef
+	(*Manifest)(nil),            // 20: sluice.metadata.Manifest
+	(*SwapManifest)(nil),        // 21: sluice.metadata.SwapManifest
+	(*ReleaseRanges)(nil),       // 22: sluice.metadata.ReleaseRanges
+	(*ExpireObjects)(nil),       // 23: sluice.metadata.ExpireObjects
+	(*AdvanceLogStart)(nil),     // 24: sluice.metadata.AdvanceLogStart
+	(*SnapshotStored)(nil),      // 25: sluice.metadata.SnapshotStored
+	(*ConfirmDeleted)(nil),      // 26: sluice.metadata.ConfirmDeleted
+	(*Restore)(nil),             // 27: sluice.metadata.Restore
+	(*RestoreSections)(nil),     // 28: sluice.metadata.RestoreSections
+	(*FoundObject)(nil),         // 29: sluice.metadata.FoundObject
+	(*FoundSection)(nil),        // 30: sluice.metadata.FoundSection
+	(*RestoreDone)(nil),         // 31: sluice.metadata.RestoreDone
+	(*Snapshot)(nil),            // 32: sluice.metadata.Snapshot
+	(*StoredSnapshot)(nil),      // 33: sluice.metadata.StoredSnapshot
+	(*Broker)(nil),              // 34: sluice.metadata.Broker
+	(*BrokerConfigs)(nil),       // 35: sluice.metadata.BrokerConfigs
+	(*Tail)(nil),                // 36: sluice.metadata.Tail
+	(*LastCommit)(nil),          // 37: sluice.metadata.LastCommit
+	(*BundleVerdicts)(nil),      // 38: sluice.metadata.BundleVerdicts
+	(*Topic)(nil),               // 39: sluice.metadata.Topic
+	(*Leadership)(nil),          // 40: sluice.metadata.Leadership
+	(*Head)(nil),                // 41: sluice.metadata.Head
+	(*Object)(nil),              // 42: sluice.metadata.Object
+	(*Answer)(nil),              // 43: sluice.metadata.Answer
 }
 var file_metadata_proto_depIdxs = []int32{
 	2,  // 0: sluice.metadata.Command.bootstrap:type_name -> sluice.metadata.Bootstrap
@@ -3601,63 +3767,69 @@ var file_metadata_proto_depIdxs = []int32{
 	8,  // 5: sluice.metadata.Command.delete_topic:type_name -> sluice.metadata.DeleteTopic
 	9,  // 6: sluice.metadata.Command.create_partitions:type_name -> sluice.metadata.CreatePartitions
 	10, // 7: sluice.metadata.Command.set_configs:type_name -> sluice.metadata.SetConfigs
-	11, // 8: sluice.metadata.Command.allocate_producer_ids:type_name -> sluice.metadata.AllocateProducerIds
-	12, // 9: sluice.metadata.Command.reserve_objects:type_name -> sluice.metadata.ReserveObjects
-	13, // 10: sluice.metadata.Command.commit_flush:type_name -> sluice.metadata.CommitFlush
-	20, // 11: sluice.metadata.Command.swap_manifest:type_name -> sluice.metadata.SwapManifest
-	21, // 12: sluice.metadata.Command.release_ranges:type_name -> sluice.metadata.ReleaseRanges
-	22, // 13: sluice.metadata.Command.expire_objects:type_name -> sluice.metadata.ExpireObjects
-	23, // 14: sluice.metadata.Command.advance_log_start:type_name -> sluice.metadata.AdvanceLogStart
-	24, // 15: sluice.metadata.Command.snapshot_stored:type_name -> sluice.metadata.SnapshotStored
-	25, // 16: sluice.metadata.Command.confirm_deleted:type_name -> sluice.metadata.ConfirmDeleted
-	26, // 17: sluice.metadata.Command.restore:type_name -> sluice.metadata.Restore
-	27, // 18: sluice.metadata.Command.restore_sections:type_name -> sluice.metadata.RestoreSections
-	30, // 19: sluice.metadata.Command.restore_done:type_name -> sluice.metadata.RestoreDone
-	7,  // 20: sluice.metadata.CreateTopic.configs:type_name -> sluice.metadata.Config
-	7,  // 21: sluice.metadata.SetConfigs.configs:type_name -> sluice.metadata.Config
-	14, // 22: sluice.metadata.CommitFlush.bundles:type_name -> sluice.metadata.CommitBundle
-	15, // 23: sluice.metadata.CommitBundle.ranges:type_name -> sluice.metadata.CommitRange
-	16, // 24: sluice.metadata.CommitRange.partition:type_name -> sluice.metadata.Partition
-	17, // 25: sluice.metadata.CommitRange.range:type_name -> sluice.metadata.Range
-	18, // 26: sluice.metadata.CommitRange.state:type_name -> sluice.metadata.StateRef
-	18, // 27: sluice.metadata.CommitRange.base:type_name -> sluice.metadata.StateRef
-	16, // 28: sluice.metadata.SwapManifest.partition:type_name -> sluice.metadata.Partition
-	19, // 29: sluice.metadata.SwapManifest.manifest:type_name -> sluice.metadata.Manifest
-	17, // 30: sluice.metadata.SwapManifest.absorbed:type_name -> sluice.metadata.Range
-	16, // 31: sluice.metadata.ReleaseRanges.partition:type_name -> sluice.metadata.Partition
-	19, // 32: sluice.metadata.ReleaseRanges.manifest:type_name -> sluice.metadata.Manifest
-	16, // 33: sluice.metadata.AdvanceLogStart.partition:type_name -> sluice.metadata.Partition
-	32, // 34: sluice.metadata.SnapshotStored.snapshot:type_name -> sluice.metadata.StoredSnapshot
-	29, // 35: sluice.metadata.RestoreSections.sections:type_name -> sluice.metadata.FoundSection
-	28, // 36: sluice.metadata.RestoreSections.unused:type_name -> sluice.metadata.FoundObject
-	7,  // 37: sluice.metadata.FoundSection.configs:type_name -> sluice.metadata.Config
-	17, // 38: sluice.metadata.FoundSection.range:type_name -> sluice.metadata.Range
-	18, // 39: sluice.metadata.FoundSection.state:type_name -> sluice.metadata.StateRef
-	18, // 40: sluice.metadata.FoundSection.base:type_name -> sluice.metadata.StateRef
-	32, // 41: sluice.metadata.Snapshot.stored:type_name -> sluice.metadata.StoredSnapshot
-	33, // 42: sluice.metadata.Snapshot.brokers:type_name -> sluice.metadata.Broker
-	37, // 43: sluice.metadata.Snapshot.topics:type_name -> sluice.metadata.Topic
-	39, // 44: sluice.metadata.Snapshot.released:type_name -> sluice.metadata.Head
-	40, // 45: sluice.metadata.Snapshot.objects:type_name -> sluice.metadata.Object
-	41, // 46: sluice.metadata.Snapshot.answers:type_name -> sluice.metadata.Answer
-	34, // 47: sluice.metadata.Broker.tails:type_name -> sluice.metadata.Tail
-	35, // 48: sluice.metadata.Broker.last:type_name -> sluice.metadata.LastCommit
-	36, // 49: sluice.metadata.LastCommit.bundles:type_name -> sluice.metadata.BundleVerdicts
-	7,  // 50: sluice.metadata.Topic.configs:type_name -> sluice.metadata.Config
-	39, // 51: sluice.metadata.Topic.heads:type_name -> sluice.metadata.Head
-	16, // 52: sluice.metadata.Head.partition:type_name -> sluice.metadata.Partition
-	38, // 53: sluice.metadata.Head.leader:type_name -> sluice.metadata.Leadership
-	18, // 54: sluice.metadata.Head.state:type_name -> sluice.metadata.StateRef
-	18, // 55: sluice.metadata.Head.base:type_name -> sluice.metadata.StateRef
-	19, // 56: sluice.metadata.Head.manifest:type_name -> sluice.metadata.Manifest
-	17, // 57: sluice.metadata.Head.ranges:type_name -> sluice.metadata.Range
-	38, // 58: sluice.metadata.Head.past:type_name -> sluice.metadata.Leadership
-	0,  // 59: sluice.metadata.Object.state:type_name -> sluice.metadata.ObjectState
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	12, // 8: sluice.metadata.Command.allocate_producer_ids:type_name -> sluice.metadata.AllocateProducerIds
+	13, // 9: sluice.metadata.Command.reserve_objects:type_name -> sluice.metadata.ReserveObjects
+	14, // 10: sluice.metadata.Command.commit_flush:type_name -> sluice.metadata.CommitFlush
+	21, // 11: sluice.metadata.Command.swap_manifest:type_name -> sluice.metadata.SwapManifest
+	22, // 12: sluice.metadata.Command.release_ranges:type_name -> sluice.metadata.ReleaseRanges
+	23, // 13: sluice.metadata.Command.expire_objects:type_name -> sluice.metadata.ExpireObjects
+	24, // 14: sluice.metadata.Command.advance_log_start:type_name -> sluice.metadata.AdvanceLogStart
+	25, // 15: sluice.metadata.Command.snapshot_stored:type_name -> sluice.metadata.SnapshotStored
+	26, // 16: sluice.metadata.Command.confirm_deleted:type_name -> sluice.metadata.ConfirmDeleted
+	27, // 17: sluice.metadata.Command.restore:type_name -> sluice.metadata.Restore
+	28, // 18: sluice.metadata.Command.restore_sections:type_name -> sluice.metadata.RestoreSections
+	31, // 19: sluice.metadata.Command.restore_done:type_name -> sluice.metadata.RestoreDone
+	11, // 20: sluice.metadata.Command.set_broker_configs:type_name -> sluice.metadata.SetBrokerConfigs
+	7,  // 21: sluice.metadata.CreateTopic.configs:type_name -> sluice.metadata.Config
+	7,  // 22: sluice.metadata.SetConfigs.configs:type_name -> sluice.metadata.Config
+	7,  // 23: sluice.metadata.SetConfigs.previous:type_name -> sluice.metadata.Config
+	7,  // 24: sluice.metadata.SetBrokerConfigs.configs:type_name -> sluice.metadata.Config
+	7,  // 25: sluice.metadata.SetBrokerConfigs.previous:type_name -> sluice.metadata.Config
+	15, // 26: sluice.metadata.CommitFlush.bundles:type_name -> sluice.metadata.CommitBundle
+	16, // 27: sluice.metadata.CommitBundle.ranges:type_name -> sluice.metadata.CommitRange
+	17, // 28: sluice.metadata.CommitRange.partition:type_name -> sluice.metadata.Partition
+	18, // 29: sluice.metadata.CommitRange.range:type_name -> sluice.metadata.Range
+	19, // 30: sluice.metadata.CommitRange.state:type_name -> sluice.metadata.StateRef
+	19, // 31: sluice.metadata.CommitRange.base:type_name -> sluice.metadata.StateRef
+	17, // 32: sluice.metadata.SwapManifest.partition:type_name -> sluice.metadata.Partition
+	20, // 33: sluice.metadata.SwapManifest.manifest:type_name -> sluice.metadata.Manifest
+	18, // 34: sluice.metadata.SwapManifest.absorbed:type_name -> sluice.metadata.Range
+	17, // 35: sluice.metadata.ReleaseRanges.partition:type_name -> sluice.metadata.Partition
+	20, // 36: sluice.metadata.ReleaseRanges.manifest:type_name -> sluice.metadata.Manifest
+	17, // 37: sluice.metadata.AdvanceLogStart.partition:type_name -> sluice.metadata.Partition
+	33, // 38: sluice.metadata.SnapshotStored.snapshot:type_name -> sluice.metadata.StoredSnapshot
+	30, // 39: sluice.metadata.RestoreSections.sections:type_name -> sluice.metadata.FoundSection
+	29, // 40: sluice.metadata.RestoreSections.unused:type_name -> sluice.metadata.FoundObject
+	7,  // 41: sluice.metadata.FoundSection.configs:type_name -> sluice.metadata.Config
+	18, // 42: sluice.metadata.FoundSection.range:type_name -> sluice.metadata.Range
+	19, // 43: sluice.metadata.FoundSection.state:type_name -> sluice.metadata.StateRef
+	19, // 44: sluice.metadata.FoundSection.base:type_name -> sluice.metadata.StateRef
+	33, // 45: sluice.metadata.Snapshot.stored:type_name -> sluice.metadata.StoredSnapshot
+	34, // 46: sluice.metadata.Snapshot.brokers:type_name -> sluice.metadata.Broker
+	39, // 47: sluice.metadata.Snapshot.topics:type_name -> sluice.metadata.Topic
+	41, // 48: sluice.metadata.Snapshot.released:type_name -> sluice.metadata.Head
+	42, // 49: sluice.metadata.Snapshot.objects:type_name -> sluice.metadata.Object
+	43, // 50: sluice.metadata.Snapshot.answers:type_name -> sluice.metadata.Answer
+	35, // 51: sluice.metadata.Snapshot.broker_configs:type_name -> sluice.metadata.BrokerConfigs
+	36, // 52: sluice.metadata.Broker.tails:type_name -> sluice.metadata.Tail
+	37, // 53: sluice.metadata.Broker.last:type_name -> sluice.metadata.LastCommit
+	7,  // 54: sluice.metadata.BrokerConfigs.configs:type_name -> sluice.metadata.Config
+	38, // 55: sluice.metadata.LastCommit.bundles:type_name -> sluice.metadata.BundleVerdicts
+	7,  // 56: sluice.metadata.Topic.configs:type_name -> sluice.metadata.Config
+	41, // 57: sluice.metadata.Topic.heads:type_name -> sluice.metadata.Head
+	17, // 58: sluice.metadata.Head.partition:type_name -> sluice.metadata.Partition
+	40, // 59: sluice.metadata.Head.leader:type_name -> sluice.metadata.Leadership
+	19, // 60: sluice.metadata.Head.state:type_name -> sluice.metadata.StateRef
+	19, // 61: sluice.metadata.Head.base:type_name -> sluice.metadata.StateRef
+	20, // 62: sluice.metadata.Head.manifest:type_name -> sluice.metadata.Manifest
+	18, // 63: sluice.metadata.Head.ranges:type_name -> sluice.metadata.Range
+	40, // 64: sluice.metadata.Head.past:type_name -> sluice.metadata.Leadership
+	0,  // 65: sluice.metadata.Object.state:type_name -> sluice.metadata.ObjectState
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_metadata_proto_init() }
@@ -3686,6 +3858,7 @@ func file_metadata_proto_init() {
 		(*Command_Restore)(nil),
 		(*Command_RestoreSections)(nil),
 		(*Command_RestoreDone)(nil),
+		(*Command_SetBrokerConfigs)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3693,7 +3866,7 @@ func file_metadata_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_proto_rawDesc), len(file_metadata_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   41,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

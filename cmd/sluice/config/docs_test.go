@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sluicemq/sluice/broker"
 )
 
 var update = flag.Bool("update", false, "write docs/configuration.md anew")
@@ -24,6 +26,8 @@ This page is written from the table of keys (` + "`go test ./cmd/sluice/config -
    ` + "`KAFKA_NUM_PARTITIONS`" + `, as container images of Kafka have it (` + "`__`" + ` stands for ` + "`_`, `___` for `-`" + `)
 3. ` + "`--config FILE`" + `: YAML, flat or nested, or a Kafka ` + "`server.properties`" + `
 4. its default, which is Kafka's for Kafka's keys, but for those marked *
+
+Keys marked † also change while brokers run, on one broker or on all, by any Kafka client; see [below](#while-brokers-run).
 
 ` + "`sluice dev`" + ` is the same with a few keys set; ` + "`sluice dev --print-config`" + ` prints them as a file.
 
@@ -45,6 +49,23 @@ Clients are told the address of the listener that they came by, as ` + "`adverti
 address at all needs its entry there. ` + "`broker.id` and `log.dir`" + ` are older names of ` + "`node.id` and `log.dirs`" + `.
 `
 
+const running = `
+## While brokers run
+
+The keys marked † are set, and taken away again, with Kafka's AlterConfigs and IncrementalAlterConfigs, on one broker by its id or on all:
+
+` + "```sh" + `
+kafka-configs.sh --bootstrap-server 127.0.0.1:9092 --alter --entity-type brokers --entity-default --add-config log.retention.ms=3600000
+kafka-configs.sh --bootstrap-server 127.0.0.1:9092 --alter --entity-type brokers --entity-name 1 --add-config max.connections=500
+kafka-configs.sh --bootstrap-server 127.0.0.1:9092 --alter --entity-type brokers --entity-name 1 --delete-config max.connections
+` + "```" + `
+
+They are in force when the answer is there, and after every restart; they are part of the metadata, not of a file. What is set on a broker counts before
+what is set on all, and that before file, variables and flags, also where those say it in hours or minutes. DescribeConfigs (` + "`kafka-configs.sh --describe --all`" + `)
+shows each source. Retention follows with its next turn (` + "`log.retention.check.interval.ms`" + `). A lower limit of connections counts for new ones; those that
+are open stay. A limit above ` + "`max.connections`" + ` of the start may need more file descriptors than the start asked for.
+`
+
 // differ lists Kafka's keys that have another default here.
 var differ = []string{"listeners", "log.dirs", "max.connections", "max.connections.per.ip", "node.id", "process.roles"}
 
@@ -59,6 +80,9 @@ func document() string {
 				if slices.Contains(differ, k.Name) {
 					name += " *"
 				}
+				if broker.ChangesWhileRunning(k.Name) {
+					name += " †"
+				}
 				fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", name, k.Type, shownDefault(k), strings.ReplaceAll(k.Doc, "|", `\|`))
 			}
 		}
@@ -67,6 +91,7 @@ func document() string {
 	table("Sluice's own keys", "", ours)
 	table("Kafka's keys that act", "", func(k *Key) bool { return k.Meaning == Acts && !ours(k) && !k.topic })
 	table("Defaults of topics", "What a topic has that does not set the key itself.\n\n", func(k *Key) bool { return k.topic })
+	out.WriteString(running)
 	names := func(m Meaning, doc string) string {
 		var list []string
 		for i := range keys {
