@@ -92,7 +92,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) *Coordinator {
 // Loading counts the partitions of __consumer_offsets whose groups answer nothing yet and will soon.
 // One whose log cannot be read for now (the object store is away, or it is damaged) is not counted.
 func (c *Coordinator) Loading() (partitions int) {
-	set, _, err := c.open()
+	set, err := c.open()
 	if err != nil {
 		return 0 // no group was ever used
 	}
