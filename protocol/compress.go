@@ -88,16 +88,29 @@ func corrupt(codec string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrCorruptBatch, codec, err)
 }
 
+// readLimited takes no more memory than the limit, and as much again while it grows.
 func readLimited(codec string, r io.Reader, hint, limit int) ([]byte, error) {
-	out := bytes.NewBuffer(make([]byte, 0, min(4*hint, limit)+bytes.MinRead))
-	n, err := out.ReadFrom(io.LimitReader(r, int64(limit)+1))
-	if err != nil {
-		return nil, corrupt(codec, err)
+	out := make([]byte, 0, min(4*hint+bytes.MinRead, limit+1))
+	for {
+		if len(out) == cap(out) {
+			if len(out) > limit {
+				return nil, ErrTooLarge
+			}
+			grown := make([]byte, len(out), min(2*cap(out), limit+1))
+			copy(grown, out)
+			out = grown
+		}
+		n, err := r.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		switch {
+		case err == io.EOF && len(out) > limit:
+			return nil, ErrTooLarge
+		case err == io.EOF:
+			return out, nil
+		case err != nil:
+			return nil, corrupt(codec, err)
+		}
 	}
-	if n > int64(limit) {
-		return nil, ErrTooLarge
-	}
-	return out.Bytes(), nil
 }
 
 // unsnappy reads the Xerial framing, or a raw block as librdkafka and others send it.

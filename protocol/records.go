@@ -1,16 +1,26 @@
 package protocol
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"iter"
 	"math"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // DecompressedBytesMax is the cap on a batch's records that Records and
 // Recompress hold in memory at once; a batch on the wire has its own limit.
 const DecompressedBytesMax = 128 << 20
+
+// DecompressingBytesMax bounds what all calls of Records and Recompress in the process take for decompressed records at once, the
+// largest batch twice: a buffer that grows is copied. Whoever comes later waits, first come first served.
+const DecompressingBytesMax = 2 * DecompressedBytesMax
+
+var decompressing = semaphore.NewWeighted(DecompressingBytesMax)
 
 // Header is a record header. Value nil is null.
 type Header struct {
@@ -30,13 +40,15 @@ type Record struct {
 
 // Records yields the records of one whole batch in order, decompressing it if need be. An
 // error ends the sequence: ErrCorruptBatch, ErrTooLarge or ErrUnknownCodec. The checksum is not looked at.
+// The loop's body must not decompress another batch: both are counted against DecompressingBytesMax.
 func Records(batch []byte) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		h, body, err := openBatch(batch, DecompressedBytesMax)
+		h, body, done, err := openBatch(batch, DecompressedBytesMax)
 		if err != nil {
 			yield(Record{}, err)
 			return
 		}
+		defer done()
 		r := recordReader{src: body, header: &h}
 		for i := int32(0); i < h.RecordCount; i++ {
 			rec, err := r.next()
@@ -54,13 +66,39 @@ func Records(batch []byte) iter.Seq2[Record, error] {
 	}
 }
 
-func openBatch(batch []byte, limit int) (BatchHeader, []byte, error) {
-	h, err := ParseBatchHeader(batch)
-	if err != nil {
-		return h, nil, err
+// openBatch returns a batch's header and its records, decompressed. The caller calls done when the records are of no use any more.
+func openBatch(batch []byte, limit int) (h BatchHeader, body []byte, done func(), err error) {
+	if h, err = ParseBatchHeader(batch); err != nil {
+		return h, nil, nil, err
 	}
-	body, err := Decompress(h.Attributes.Codec(), batch[BatchHeaderBytes:h.Bytes], limit)
-	return h, body, err
+	src := batch[BatchHeaderBytes:h.Bytes]
+	if h.Attributes.Codec() == CodecNone {
+		body, err = Decompress(CodecNone, src, limit)
+		return h, body, func() {}, err
+	}
+	usual := min(limit, usualRatio*len(src)+usualBytes) // a bomb alone waits for as much as the limit
+	body, done, err = decompressCounted(h.Attributes.Codec(), src, usual)
+	if errors.Is(err, ErrTooLarge) && usual < limit {
+		body, done, err = decompressCounted(h.Attributes.Codec(), src, limit)
+	}
+	return h, body, done, err
+}
+
+// What records mostly take decompressed: so many times their compressed size, and some bytes.
+const (
+	usualRatio = 16
+	usualBytes = 64 << 10
+)
+
+func decompressCounted(codec int, src []byte, limit int) (body []byte, done func(), err error) {
+	n := min(2*int64(limit), DecompressingBytesMax)
+	_ = decompressing.Acquire(context.Background(), n) // fails only with its context
+	done = func() { decompressing.Release(n) }
+	if body, err = Decompress(codec, src, limit); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return body, done, nil
 }
 
 // Record, all lengths and numbers zig-zag varints:
@@ -159,10 +197,11 @@ func (r *recordReader) varint() (int64, bool) {
 // Recompress rebuilds a batch with another codec, as compression.type asks
 // for. Producer id, epoch, sequence and timestamps stay; the result is a new slice.
 func Recompress(batch []byte, codec, level, limit int) ([]byte, error) {
-	h, body, err := openBatch(batch, limit)
+	h, body, done, err := openBatch(batch, limit)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	out := make([]byte, BatchHeaderBytes, BatchHeaderBytes+len(body)/2)
 	copy(out, batch[:BatchHeaderBytes])
 	if out, err = Compress(out, codec, level, body); err != nil {

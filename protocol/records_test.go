@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -184,4 +185,58 @@ func FuzzRecords(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Records and Recompress together take no more for decompressed records than DecompressingBytesMax: a bomb waits until it is alone,
+// usual batches go on side by side, and all is given back, whatever happens.
+func TestDecompressingIsBounded(t *testing.T) {
+	free := func() bool {
+		ok := decompressing.TryAcquire(DecompressingBytesMax)
+		if ok {
+			decompressing.Release(DecompressingBytesMax)
+		}
+		return ok
+	}
+	if !free() {
+		t.Fatal("something is held before the test")
+	}
+	compressed := func(n int) []byte {
+		spec := NoProducerSpec
+		spec.Attributes = CodecZstd
+		b, err := BuildBatch(spec, []Record{{Value: make([]byte, n)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	usual, bomb := compressed(1000), compressed(2<<20)
+	for _, err := range Records(bomb) {
+		if err != nil || decompressing.TryAcquire(1) {
+			t.Fatalf("beside a bomb, another batch would be decompressed (%v)", err)
+		}
+	}
+	for _, err := range Records(usual) {
+		if err != nil || !decompressing.TryAcquire(DecompressingBytesMax/2) {
+			t.Fatalf("beside a usual batch, none would be decompressed (%v)", err)
+		}
+		decompressing.Release(DecompressingBytesMax / 2)
+		break
+	}
+	if _, err := Recompress(bomb, CodecNone, 0, 1<<20); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("over the limit: %v", err)
+	}
+	if _, err := Recompress(bomb, CodecGzip, 6, DecompressedBytesMax); err != nil {
+		t.Error(err)
+	}
+	damaged := slices.Clone(usual)
+	damaged[len(damaged)-1] ^= 1
+	damaged[BatchHeaderBytes] ^= 1
+	for _, err := range Records(damaged) {
+		if err == nil {
+			t.Error("a damaged batch has records")
+		}
+	}
+	if !free() {
+		t.Error("something is held afterwards")
+	}
 }
