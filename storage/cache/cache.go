@@ -10,11 +10,16 @@ import (
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/internal/unzeroed"
+	"golang.org/x/sync/semaphore"
 )
 
 // BlockBytes is the size of a block. Blocks begin at its multiples. For a GET of 1 MiB a store
 // takes about as long to the first byte as for a small one.
 const BlockBytes = 1 << 20
+
+// ReadsMax is how many blocks are read at once, whoever asks for them. Later ones wait, first come
+// first served. A store that takes 100 ms for a block gives 640 MiB/s this way.
+const ReadsMax = 64
 
 // ErrClosed is the error of readers whose block was still being read when the cache closed.
 var ErrClosed = errors.New("block cache is closed")
@@ -42,7 +47,8 @@ type Stats struct {
 type Cache struct {
 	read ReadFunc
 
-	ctx    context.Context // context of the reads; ends with Close
+	slots  *semaphore.Weighted // one slot for each read on its way
+	ctx    context.Context     // context of the reads; ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
@@ -67,7 +73,7 @@ type flight struct {
 // New returns a cache that keeps up to bytesMax bytes.
 func New(bytesMax int64, read ReadFunc) *Cache {
 	c := &Cache{
-		read: read, kept: newPolicy(bytesMax), flights: make(map[blockID]*flight),
+		read: read, slots: semaphore.NewWeighted(ReadsMax), kept: newPolicy(bytesMax), flights: make(map[blockID]*flight),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -204,9 +210,14 @@ func (c *Cache) startLocked(o Object, id blockID) *flight {
 func (c *Cache) fly(ctx context.Context, o Object, id blockID, f *flight) {
 	defer f.cancel()
 	pos := id.number * BlockBytes
-	b := unzeroed.Make(int(min(BlockBytes, o.Bytes-pos)))
-	c.reads.Add(1)
-	err := c.read(ctx, o.Key, b, pos)
+	var b []byte
+	err := c.slots.Acquire(ctx, 1)
+	if err == nil {
+		b = unzeroed.Make(int(min(BlockBytes, o.Bytes-pos)))
+		c.reads.Add(1)
+		err = c.read(ctx, o.Key, b, pos)
+		c.slots.Release(1)
+	}
 	if err != nil {
 		c.failed.Add(1)
 		if c.ctx.Err() != nil {

@@ -350,3 +350,30 @@ func TestConcurrent(t *testing.T) {
 		t.Errorf("kept %d, %d flights, stats %+v", kept, len(c.flights), st)
 	}
 }
+
+// However many blocks are asked for at once, no more than ReadsMax are read at once, and all come.
+func TestReadsAtOnceAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, objects := newStore(3 * ReadsMax * BlockBytes / 2)
+		s.gate = make(chan error)
+		c := New(1<<30, s.read)
+		got := make(chan error)
+		go func() {
+			_, err := c.Pieces(t.Context(), objects[0], 0, objects[0].Bytes)
+			got <- err
+		}()
+		synctest.Wait()
+		if n := len(s.reads); n != ReadsMax {
+			t.Fatalf("%d blocks are read at once, want %d", n, ReadsMax)
+		}
+		for range 3 * ReadsMax / 2 {
+			s.gate <- nil
+		}
+		if err := <-got; err != nil || len(s.reads) != 3*ReadsMax/2 {
+			t.Errorf("%d blocks were read: %v", len(s.reads), err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
