@@ -37,6 +37,9 @@ var (
 // and referenced by WAL, hot tail and flush; nobody may write to them again.
 type AppendRequest struct {
 	Partitions []PartitionAppend
+	// PinnedBytes is the memory that the batches keep from being freed together, if that is more than their own bytes: the
+	// request's frame.
+	PinnedBytes int
 	// Done is called exactly once, from any goroutine, perhaps before Append
 	// returns, when every partition has its outcome: durable by its class and visible, or failed. It must not block.
 	Done func(*AppendRequest)
@@ -90,11 +93,16 @@ type FetchPartition struct {
 	LogStart      ident.Offset
 	Batches       [][]byte // whole batches, ascending (see Split); read-only; the first may begin below Offset
 	Bytes         int
+	Held          int    // memory that Batches keep from being freed, against Fetch.Room: their bytes, or the blocks of the cache that they lie in
 	Current       Leader // set with ErrFencedLeaderEpoch and ErrNotLeader where known; Err is a *NotLeaderError then
 
+	needs   int         // of memory for the first batch, where there was too little room for it
 	fromWAL int         // of Bytes: read from a file of the WAL
 	cold    []coldBatch // the batches, if they come from the bucket or its cache
 }
+
+// LetGo drops the batches, so that their memory can be freed.
+func (q *FetchPartition) LetGo() { q.Batches, q.cold, q.Bytes, q.Held = nil, nil, 0, 0 }
 
 // coldBatch is what an index entry tells of a batch in FetchPartition.Batches.
 type coldBatch struct {
@@ -116,6 +124,10 @@ type Fetch struct {
 	MaxBytes   int
 	MinBytes   int
 	MaxWait    time.Duration
+	// Room is how much memory the batches may hold together. Unlike the limits, no first batch exceeds it. 0: no bound.
+	Room int
+
+	Needs int // set if nothing was read because the first batch takes more than Room: so much
 }
 
 // Special timestamps of ListOffsets.

@@ -41,6 +41,9 @@ type placed struct {
 	wal   wal.Append
 	parts []placedBatch // by entry
 	bytes int64         // payloads and entry headers
+	// pinned is what the request's batches keep from being freed; 0 but in the request's last append. The hot tail drops batches in
+	// the order of the WAL, so the memory is free when the last one is dropped.
+	pinned int64
 }
 
 // placedBatch says where an entry's batch is.
@@ -213,6 +216,9 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 		entry.CRC = protocol.WholeCRC(b.bytes)
 	}
 	e.budget.placed(size, count)
+	if n := len(appends); n > 0 {
+		appends[n-1].pinned = max(size, int64(req.PinnedBytes))
+	}
 	for _, a := range appends {
 		if err := e.wal.Queue(&a.wal); err != nil {
 			e.failLocked(req, parts, err)
@@ -325,10 +331,11 @@ func (e *Engine) durable(group []*wal.Append) {
 		for i := range a.Entries {
 			size += int64(len(a.Entries[i].Payload))
 			freed = e.publish(freed[:0], placed.parts[i], &a.Entries[i], now)
-			hot = append(hot, hotBatch{placed.parts[i].partition, placed.parts[i].number, int64(len(a.Entries[i].Payload)) + batchOverhead})
+			hot = append(hot, hotBatch{placed.parts[i].partition, placed.parts[i].number, batchOverhead})
 			acknowledge(freed)
 			e.published.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}
+		hot[len(hot)-1].size += placed.pinned
 	}
 	e.woken.signal()
 	e.hot.add(hot)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
@@ -15,12 +16,12 @@ import (
 
 // readCold reads from the bucket: find the range, read its index, read the batches in one run, verify each. Where
 // that is little it goes on with the next range: a bundle that many partitions share has a little of each.
-func (e *Engine) readCold(ctx context.Context, q *FetchPartition, end ident.Offset, limit int, atLeastOne bool) error {
+func (e *Engine) readCold(ctx context.Context, q *FetchPartition, end ident.Offset, may quota) error {
 	next := q.Offset
 	for n := 0; n < rangesPerRead && next < end && q.Bytes < cache.BlockBytes; n++ {
 		from := next
 		err := e.replanning(ctx, q.Partition, func(head *catalog.Head) (err error) {
-			next, err = e.readRange(ctx, head, q, from, end, limit-q.Bytes, atLeastOne && q.Bytes == 0)
+			next, err = e.readRange(ctx, head, q, from, end, quota{bytes: may.bytes - q.Bytes, first: may.first && q.Bytes == 0, room: may.room - q.Held})
 			return err
 		})
 		if err != nil && q.Bytes == 0 {
@@ -37,7 +38,7 @@ func (e *Engine) readCold(ctx context.Context, q *FetchPartition, end ident.Offs
 const rangesPerRead = 4
 
 // readRange reads from the range that holds offset; next is where what was read ends.
-func (e *Engine) readRange(ctx context.Context, head *catalog.Head, q *FetchPartition, offset, end ident.Offset, limit int, atLeastOne bool) (next ident.Offset, err error) {
+func (e *Engine) readRange(ctx context.Context, head *catalog.Head, q *FetchPartition, offset, end ident.Offset, may quota) (next ident.Offset, err error) {
 	if offset > q.Offset && offset >= head.CommittedEnd {
 		return offset, nil // the rest is in memory
 	}
@@ -53,10 +54,18 @@ func (e *Engine) readRange(ctx context.Context, head *catalog.Head, q *FetchPart
 	if first >= len(section.Index) {
 		return offset, fmt.Errorf("%w: object %s names [%d,%d) of %s and does not hold offset %d", ErrCorrupt, r.Object, r.Start, r.End, q.Partition, offset)
 	}
-	entries := pickEntries(section.Index[first:], end, limit, atLeastOne)
+	entries := pickEntries(section.Index[first:], end, may.bytes, may.first)
 	if len(entries) == 0 {
 		return offset, nil
 	}
+	o := e.rangeObject(r)
+	if needs := newAheadRun(o, &entries[0], &entries[0]).cost; needs > int64(may.room) {
+		if q.Bytes == 0 {
+			q.needs = int(needs)
+		}
+		return offset, nil
+	}
+	entries = entries[:sort.Search(len(entries), func(n int) bool { return newAheadRun(o, &entries[0], &entries[n]).cost > int64(may.room) })]
 	if err := e.readEntries(ctx, q, r, entries); err != nil {
 		return offset, err
 	}
@@ -94,8 +103,26 @@ func (e *Engine) readEntries(ctx context.Context, q *FetchPartition, r *catalog.
 	if err != nil {
 		return fmt.Errorf("batches of [%d,%d) of %s: %w", entries[0].Start, last.End, q.Partition, err)
 	}
-	q.Batches, q.cold, q.Bytes = append(q.Batches, batches...), append(q.cold, cold...), q.Bytes+int(size)
+	held := int(newAheadRun(o, &entries[0], last).cost)
+	if size*keptMin <= int64(held) {
+		takeOut(batches, int(size))
+		held = int(size)
+	}
+	q.Batches, q.cold, q.Bytes, q.Held = append(q.Batches, batches...), append(q.cold, cold...), q.Bytes+int(size), q.Held+held
 	return nil
+}
+
+// keptMin: batches that are less than a fourth of the blocks that they lie in are copied out of them.
+const keptMin = 4
+
+// takeOut puts copies in the place of slices, which have so many bytes together.
+func takeOut(slices [][]byte, bytes int) {
+	all := unzeroed.Make(bytes)[:0]
+	for i, s := range slices {
+		from := len(all)
+		all = append(all, s...)
+		slices[i] = all[from:]
+	}
 }
 
 // cutBatches finds the batches in the pieces of their run and verifies them. A batch inside a piece stays
@@ -194,7 +221,7 @@ func (e *Engine) loadState(ctx context.Context, head *catalog.Head) (*pstate.Sta
 	}
 	for from := max(state.End, head.LogStart); from < head.CommittedEnd; {
 		q := FetchPartition{Partition: head.Partition, Offset: from}
-		if err := e.readCold(ctx, &q, head.CommittedEnd, loadStep, true); err != nil {
+		if err := e.readCold(ctx, &q, head.CommittedEnd, quota{bytes: loadStep, first: true, room: unbounded}); err != nil {
 			return nil, err
 		}
 		if len(q.Batches) == 0 {

@@ -12,7 +12,8 @@ const batchOverhead = 192
 
 // hotTail keeps the newest durable batches in memory, up to a number of bytes,
 // for readers that follow. The bytes are the WAL's own: a batch that falls out is
-// read from the WAL file until it is in the bucket.
+// read from the WAL file until it is in the bucket. What counts is the memory that batches keep from
+// being freed, which is the whole frame that they came in: it counts with the last batch of its request, and leaves with that.
 type hotTail struct {
 	bytesMax int64
 
@@ -27,7 +28,7 @@ type hotTail struct {
 type hotBatch struct {
 	p      *partition
 	number int64 // in its batch log
-	size   int64
+	size   int64 // what is free when it and all before it are dropped
 }
 
 // group returns an empty list to gather batches for add.

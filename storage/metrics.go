@@ -136,8 +136,8 @@ func (e *Engine) Metrics() []prometheus.Collector {
 		gauge("sluice_unflushed_limit_batches", "Batches that may be outside of the bucket; producers are slowed and refused as for bytes.",
 			func() float64 { return float64(b.batchesMax) }),
 		gauge("sluice_throttle_current_seconds", "For how long a connection is not read after an answer to Produce now, because the write-ahead log fills up; 0 if all is well.", func() float64 { return b.throttle().Seconds() }),
-		gauge("sluice_hot_bytes", "Bytes of batches in memory for readers that follow.", func() float64 { return float64(e.hot.held()) }),
-		gauge("sluice_hot_limit_bytes", "Bytes of batches that may be in memory for readers that follow.", func() float64 { return float64(e.hot.bytesMax) }),
+		gauge("sluice_hot_bytes", "Memory that the batches kept for readers that follow take, with the frames that they came in.", func() float64 { return float64(e.hot.held()) }),
+		gauge("sluice_hot_limit_bytes", "Memory that these batches may take.", func() float64 { return float64(e.hot.bytesMax) }),
 	}, e.wal.Metrics(), e.cache.Metrics())
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,37 +30,62 @@ const (
 	bucketWait = 5 * time.Second
 	// coldParallel is how many partitions of one request are read from the bucket at once.
 	coldParallel = 16
+	// behindRoomMin is the least room for a partition that is read beside others: a batch of 1 MiB lies in two blocks.
+	behindRoomMin = 2 * cache.BlockBytes
 )
 
+// quota is how much may be read of a partition.
+type quota struct {
+	bytes int  // of batches
+	first bool // the first batch may exceed bytes
+	room  int  // of memory that the batches keep from being freed; nothing exceeds it
+}
+
+// unbounded is the room of a read that nobody counts.
+const unbounded = math.MaxInt
+
 // Read fills a fetch with what can be read now: the limits hold across its partitions in
-// their order, and the first one that has anything may exceed them by one batch. What has to
+// their order, and the first one that has anything may exceed them by one batch, but not Fetch.Room. What has to
 // come from the bucket is read first, at once; then all is put together in order.
 func (e *Engine) Read(ctx context.Context, f *Fetch) {
 	ctx, cancel := context.WithTimeout(ctx, bucketWait)
 	defer cancel()
 	parts := e.resolveFetch(f)
-	done := e.readBehind(ctx, f, parts)
-	left, empty := f.MaxBytes, true
+	left, room, empty := f.MaxBytes, f.Room, true
+	if room == 0 {
+		room = unbounded
+	}
+	done, held := e.readBehind(ctx, f, parts, room)
+	room -= held
+	f.Needs = 0
 	for i := range f.Partitions {
 		q := &f.Partitions[i]
 		limit := min(q.MaxBytes, left)
 		switch {
 		case parts[i] == nil:
 			q.refuse(e.absent(q.Partition))
-		case done != nil && done[i]:
+		case done != nil && done[i] && q.needs == 0:
+			room += q.Held
 			q.cut(limit, empty)
 		case !empty && limit <= 0:
 			parts[i].position(q)
 		default:
-			e.readPartition(ctx, parts[i], q, limit, empty)
+			e.readPartition(ctx, parts[i], q, quota{bytes: limit, first: empty, room: room})
+		}
+		if empty && f.Needs == 0 {
+			f.Needs = q.needs
 		}
 		if q.Bytes > 0 {
 			empty = false
 			left -= q.Bytes
+			room -= q.Held
 		}
 		if n := len(q.cold); n > 0 {
 			e.goAhead(q.Partition, q.Offset, q.cold[n-1].end)
 		}
+	}
+	if !empty {
+		f.Needs = 0
 	}
 	e.meter.read(f)
 }
@@ -77,24 +103,28 @@ func (e *Engine) resolveFetch(f *Fetch) []*partition {
 }
 
 // readBehind reads several partitions of a request from the bucket at once, so that a request takes one
-// GET's time and not one per partition. It says which ones it read; they may hold more than the
-// limits allow together: at most a block each, of coldParallel ones.
-func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition) (done []bool) {
+// GET's time and not one per partition. It says which ones it read and what they hold. They may have more than the
+// limits allow together, but not than there is room, of which half is left to the partitions that are read from memory.
+func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition, room int) (done []bool, held int) {
 	var behind []int
 	for i := range f.Partitions {
 		if parts[i].isBehind(&f.Partitions[i]) {
 			behind = append(behind, i)
 		}
 	}
-	if len(behind) < 2 {
-		return nil
+	if len(behind) < len(f.Partitions) {
+		room /= 2
 	}
-	share := max(f.MaxBytes/len(behind), cache.BlockBytes)
+	atOnce := min(len(behind), room/behindRoomMin)
+	if atOnce < 2 {
+		return nil, 0 // one after another, in order
+	}
+	each := quota{bytes: max(f.MaxBytes/len(behind), cache.BlockBytes), first: true, room: room / atOnce}
 	done = make([]bool, len(f.Partitions))
 	var wg sync.WaitGroup
 	var got atomic.Int64
 	slots := make(chan struct{}, coldParallel)
-	for _, i := range behind {
+	for _, i := range behind[:atOnce] {
 		slots <- struct{}{}
 		if got.Load() >= int64(f.MaxBytes) {
 			break // nothing is left for those behind
@@ -102,13 +132,19 @@ func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition) (
 		done[i] = true
 		wg.Go(func() {
 			defer func() { <-slots }()
-			q := &f.Partitions[i]
-			e.readPartition(ctx, parts[i], q, min(q.MaxBytes, share), true)
+			q, its := &f.Partitions[i], each
+			its.bytes = min(q.MaxBytes, each.bytes)
+			e.readPartition(ctx, parts[i], q, its)
 			got.Add(int64(q.Bytes))
 		})
 	}
 	wg.Wait()
-	return done
+	for _, i := range behind {
+		if done[i] {
+			held += f.Partitions[i].Held
+		}
+	}
+	return done, held
 }
 
 // isBehind reports that what is asked for lies in the bucket only.
@@ -144,6 +180,7 @@ func (q *FetchPartition) cut(limit int, atLeastOne bool) {
 		n++
 	}
 	q.Batches, q.Bytes = q.Batches[:n], size
+	q.Held = size
 }
 
 // cutCold is cut where a batch may be several slices.
@@ -155,6 +192,9 @@ func (q *FetchPartition) cutCold(limit int, atLeastOne bool) {
 		n++
 	}
 	q.Batches, q.cold, q.Bytes = q.Batches[:slices], q.cold[:n], size
+	if n == 0 {
+		q.Held = 0
+	}
 }
 
 // position fills in watermarks without reading.
@@ -174,7 +214,8 @@ func (q *FetchPartition) refuse(err error) {
 // begin empties the answer.
 func (q *FetchPartition) begin() {
 	q.Err, q.HighWatermark, q.LastStable, q.LogStart = nil, -1, -1, -1
-	q.Batches, q.Bytes, q.fromWAL, q.cold = nil, 0, 0, nil
+	q.LetGo()
+	q.fromWAL, q.needs = 0, 0
 	q.Current = Leader{Broker: -1, Epoch: ident.NoEpoch}
 }
 
@@ -208,16 +249,16 @@ func (p *partition) checkEpochLocked(epoch ident.Epoch) error {
 }
 
 // readPartition reads one partition; what moves while it is read is planned anew.
-func (e *Engine) readPartition(ctx context.Context, p *partition, q *FetchPartition, limit int, atLeastOne bool) {
+func (e *Engine) readPartition(ctx context.Context, p *partition, q *FetchPartition, may quota) {
 	for attempt := 1; ; attempt++ {
-		err := e.readOnce(ctx, p, q, limit, atLeastOne)
+		err := e.readOnce(ctx, p, q, may)
 		if err == nil {
 			return
 		}
 		if attempt < replansMax && movedOn(err) {
 			continue
 		}
-		q.Batches, q.Bytes, q.cold = nil, 0, nil
+		q.LetGo()
 		q.Err = readError(err)
 		if errors.Is(q.Err, ErrCorrupt) {
 			e.log.Error("damaged data is not served", "partition", q.Partition, "offset", q.Offset, "err", err)
@@ -244,7 +285,7 @@ func readError(err error) error {
 }
 
 // readOnce plans under the lock and reads without it.
-func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, limit int, atLeastOne bool) error {
+func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, may quota) error {
 	q.begin()
 	p.mu.Lock()
 	if !p.positionLocked(q) {
@@ -254,9 +295,9 @@ func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, 
 	if q.Offset < p.memoryStartLocked() {
 		end := p.readEndLocked(q.Isolation)
 		p.mu.Unlock()
-		return e.readCold(ctx, q, end, limit, atLeastOne)
+		return e.readCold(ctx, q, end, may)
 	}
-	behind := p.pickLocked(q, limit, atLeastOne)
+	behind := p.pickLocked(q, may)
 	p.mu.Unlock()
 	for i := range behind {
 		bytes, err := behind[i].batch.load()
@@ -277,18 +318,24 @@ type behindBatch struct {
 
 // pickLocked picks the batches to serve: whole ones, from the one that holds the offset, below the end that the
 // reader may see. It returns those whose bytes have to be read.
-func (p *partition) pickLocked(q *FetchPartition, limit int, atLeastOne bool) (behind []behindBatch) {
+func (p *partition) pickLocked(q *FetchPartition, may quota) (behind []behindBatch) {
 	end, from := p.readEndLocked(q.Isolation), p.log.search(q.Offset)
 	for i := from; i < p.log.len(); i++ {
 		b := p.log.at(i)
 		if b.end > end {
 			break // I5
 		}
-		if q.Bytes+int(b.size) > limit && (!atLeastOne || i > from) {
+		if q.Bytes+int(b.size) > may.bytes && (!may.first || i > from) {
+			break
+		}
+		if q.Bytes+int(b.size) > may.room {
+			if i == from {
+				q.needs = int(b.size)
+			}
 			break
 		}
 		if i == from {
-			q.Batches = make([][]byte, 0, min(p.log.len()-from, max(limit, 0)/int(b.size)+1, pickedMax))
+			q.Batches = make([][]byte, 0, min(p.log.len()-from, max(may.bytes, 0)/int(b.size)+1, pickedMax))
 		}
 		if b.bytes == nil {
 			behind = append(behind, behindBatch{len(q.Batches), *b})
@@ -296,13 +343,14 @@ func (p *partition) pickLocked(q *FetchPartition, limit int, atLeastOne bool) (b
 		q.Batches = append(q.Batches, b.bytes)
 		q.Bytes += int(b.size)
 	}
+	q.Held = q.Bytes
 	return behind
 }
 
 // pickedMax is for how many batches room is made at once: a mebibyte of the smallest.
 const pickedMax = 8192
 
-// Watch has c signalled (without blocking) whenever one of the partitions moves. The returned func ends it.
+// Watch has c signalled (without blocking) whenever one of the partitions moves; each is named once. The returned func ends it.
 func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func()) {
 	w := &watcher{c: c}
 	watched := make([]*partition, 0, len(ids))
