@@ -15,6 +15,7 @@
 package broker
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -103,7 +104,34 @@ func (b *Broker) produce(c *call) *produceCall {
 			p.addPartition(i, j, &rt.Partitions[j], &t, nowMs)
 		}
 	}
+	p.pin()
 	return p
+}
+
+const (
+	// keptOfFrame: a frame of which less than this part is appended does not stay in memory with it,
+	// unless the rest is less than wastedBytesMin.
+	keptOfFrame    = 4
+	wastedBytesMin = 4 * kib
+)
+
+// pin says what memory the batches keep: the frame, and what was compressed anew. What little is left of a
+// request that was refused for the most part is copied instead.
+func (p *produceCall) pin() {
+	kept := 0
+	for i := range p.append.Partitions {
+		kept += len(p.append.Partitions[i].Batch)
+	}
+	rebuilt := int(p.call.rebuilt.bytes)
+	if waste := p.bytes - (kept - rebuilt); waste < max(wastedBytesMin, (keptOfFrame-1)*kept) {
+		p.append.PinnedBytes = p.bytes + rebuilt
+		return
+	}
+	p.append.PinnedBytes = kept
+	for i := range p.append.Partitions {
+		a := &p.append.Partitions[i]
+		a.Batch = bytes.Clone(a.Batch)
+	}
 }
 
 func partitionCount(req *kmsg.ProduceRequest) int {
@@ -224,7 +252,7 @@ func (p *produceCall) preparePartition(a *storage.PartitionAppend, rp *kmsg.Prod
 	if err := validateBatch(rp.Records, h, t.config, nowMs); err != nil {
 		return err
 	}
-	if a.Batch, err = maybeRecompress(rp.Records, h, t.config); err != nil {
+	if a.Batch, err = p.maybeRebuild(rp.Records, h, t.config); err != nil {
 		return err
 	}
 	a.Partition, a.AppendTime = ident.TopicPartition{Topic: t.topic.ID, Index: rp.Partition}, -1
@@ -239,6 +267,19 @@ func (p *produceCall) preparePartition(a *storage.PartitionAppend, rp *kmsg.Prod
 		a.AppendTime = nowMs
 	}
 	return nil
+}
+
+// maybeRebuild returns the batch in the codec that the topic asks for. What takes memory beside the frame is counted; at the
+// bound it is refused retriably, since to wait for memory while holding some would be a deadlock.
+func (p *produceCall) maybeRebuild(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig) ([]byte, error) {
+	rebuilt, err := maybeRecompress(batch, h, config)
+	if err != nil || &rebuilt[0] == &batch[0] {
+		return rebuilt, err
+	}
+	if !p.call.rebuilt.grow(p.b.rebuilt, int64(len(rebuilt))) {
+		return nil, fmt.Errorf("%w: no memory for another codec", storage.ErrThrottled)
+	}
+	return rebuilt, nil
 }
 
 // isTwice reports whether a partition was lined up before: the log takes each lock once (E8).
@@ -296,7 +337,7 @@ func (p *produceCall) release() {
 	if p.holders.Add(-1) > 0 {
 		return
 	}
-	p.call.release(p.b)
+	p.call.release()
 	if s := p.space; !p.abandoned && cap(s.appends) <= produceSpaceMax {
 		clear(p.append.Partitions) // lets go of the batches
 		for i := range p.topics {

@@ -11,9 +11,15 @@
 //	17, 18  fields of replicas, ignored
 //
 // One wait for the whole request, woken by any of its partitions. Record bytes are sent from where the log has them.
+//
+// Memory: what the request decodes to is planned and let go of; while it waits it keeps what it needs for each
+// partition, once. Before anything is read, the answer takes its part of Broker.answers and is no larger than that; it holds
+// that until it is written, or the peer has stalled for too long.
+//
 // Different from Apache Kafka: no session is kept, the id is always 0 and a request that
 // continues one gets FETCH_SESSION_ID_NOT_FOUND; a wait is at most as long as a connection may idle; last_fetched_epoch
-// is ignored, as only replicas send it, and a request with a replica id gets TOPIC_AUTHORIZATION_FAILED.
+// is ignored, as only replicas send it, and a request with a replica id gets TOPIC_AUTHORIZATION_FAILED; of a partition that is
+// named twice the first counts, where Kafka takes the last.
 
 package broker
 
@@ -34,51 +40,106 @@ const (
 	fetchBytesMax       = 57_671_680
 	fetchTopicIDVersion = 13
 	fetchSessionVersion = 7
+
+	// fetchCostTimes: a Fetch request that is being answered takes up to three times what it decodes to, of which a wait
+	// keeps fetchPlanBytes for each partition.
+	fetchCostTimes = 3
+	fetchPlanBytes = 384
+	// crowdedLook is how often a wait that holds a share of a budget looks whether others need it.
+	crowdedLook = time.Second
+
+	// fetchTurnBytes is what an answer gets of Broker.answers at the least: a batch of 1 MiB, which may lie across two blocks of the cache.
+	fetchTurnBytes = 2*mib + vectorBytes
+	// fetchTurnWait is how long an answer waits for its turn; then it is empty. It is below the 30 s after which clients give up.
+	fetchTurnWait = 20 * time.Second
+	// noRoom lets a read tell positions only: no batch is as small.
+	noRoom = 1
 )
 
-// fetchCall is one Fetch request. fetch.Partitions holds what is asked of the
-// log; refused has the errors of the others. Both are walked in the request's order.
+// fetchCall is one Fetch request. fetch.Partitions holds what is asked of the log. Nothing in it refers to the request, which may wait for minutes.
 type fetchCall struct {
-	b       *Broker
-	call    *call
-	req     *kmsg.FetchRequest
-	topics  []*catalog.Topic // by request topic; nil if not found
-	refused [][]error        // by request topic and partition; nil if asked of the log
-	fetch   storage.Fetch
+	b        *Broker
+	call     *call
+	level    storage.Isolation
+	replica  bool // the request says that a replica sends it
+	topics   []fetchedTopic
+	refused  bool // any entry
+	fetch    storage.Fetch
+	maxBytes int // of all partitions together, as far as the request bounds each
+}
+
+// fetchedTopic is a topic of the answer.
+type fetchedTopic struct {
+	name    string // until version 12
+	id      [16]byte
+	topic   *catalog.Topic // nil: not found
+	seen    []uint64       // a bit for each partition that is among the entries; nil if there is one only
+	entries []fetchedEntry
+}
+
+// fetchedEntry is a partition of the answer.
+type fetchedEntry struct {
+	index int32
+	asked int32 // where in fetch.Partitions, unless err says why not
+	err   error
 }
 
 func (b *Broker) fetch(ctx context.Context, c *call) ([][]byte, int, error) {
-	f := &fetchCall{b: b, call: c, req: c.req.(*kmsg.FetchRequest)}
-	if c.version >= fetchSessionVersion && f.req.SessionEpoch > 0 {
+	req := c.req.(*kmsg.FetchRequest)
+	if c.version >= fetchSessionVersion && req.SessionEpoch > 0 {
 		r := protocol.NewFetchResponse(c.version, c.header.CorrelationID, codeOf(errNoFetchSession), 0)
 		buffers, bytes := r.Buffers(nil)
 		return buffers, bytes, nil
 	}
-	f.plan()
+	f := &fetchCall{b: b, call: c, level: isolation(req.IsolationLevel), replica: req.ReplicaID >= 0 || req.ReplicaState.ID >= 0}
+	f.plan(req)
+	c.req = nil
 	f.poll(ctx)
 	buffers, bytes := f.encode()
 	return buffers, bytes, nil
 }
 
-// plan sorts out what cannot be asked of the log.
-func (f *fetchCall) plan() {
-	f.topics = make([]*catalog.Topic, len(f.req.Topics))
-	f.refused = make([][]error, len(f.req.Topics))
-	for i := range f.req.Topics {
-		rt := &f.req.Topics[i]
-		f.refused[i] = make([]error, len(rt.Partitions))
+// plan sorts out what cannot be asked of the log, and takes each partition once.
+func (f *fetchCall) plan(req *kmsg.FetchRequest) {
+	f.topics = make([]fetchedTopic, 0, len(req.Topics))
+	places := map[ident.TopicID]int{}
+	entries := 0
+	for i := range req.Topics {
+		rt := &req.Topics[i]
 		topic, err := f.topic(rt)
-		f.topics[i] = topic
+		t := f.placeOf(rt, topic, places, len(req.Topics) > 1)
+		before := len(t.entries)
 		for j := range rt.Partitions {
-			f.refused[i][j] = f.add(topic, err, &rt.Partitions[j])
+			f.add(t, err, &rt.Partitions[j])
 		}
+		entries += len(t.entries) - before
 	}
 	f.fetch.MaxBytes = f.b.cfg.FetchBytesMax
-	if f.req.MaxBytes >= 0 { // a client that has none says so with 2147483647
-		f.fetch.MaxBytes = min(int(f.req.MaxBytes), f.b.cfg.FetchBytesMax)
+	if req.MaxBytes >= 0 { // a client that has none says so with 2147483647
+		f.fetch.MaxBytes = min(int(req.MaxBytes), f.b.cfg.FetchBytesMax)
 	}
-	f.fetch.MinBytes = min(int(f.req.MinBytes), f.fetch.MaxBytes)
-	f.fetch.MaxWait = min(time.Duration(f.req.MaxWaitMillis)*time.Millisecond, f.b.cfg.IdleTimeout)
+	f.fetch.MinBytes = min(int(req.MinBytes), f.fetch.MaxBytes)
+	f.fetch.MaxWait = min(time.Duration(req.MaxWaitMillis)*time.Millisecond, f.b.cfg.IdleTimeout)
+	f.call.decoded.shrinkTo(int64(entries) * fetchPlanBytes)
+}
+
+// placeOf finds a topic that was named before, or makes room for a new one.
+func (f *fetchCall) placeOf(rt *kmsg.FetchRequestTopic, topic *catalog.Topic, places map[ident.TopicID]int, several bool) *fetchedTopic {
+	if topic != nil && several {
+		if at, ok := places[topic.ID]; ok {
+			return &f.topics[at]
+		}
+		places[topic.ID] = len(f.topics)
+	}
+	room := len(rt.Partitions)
+	t := fetchedTopic{name: rt.Topic, id: rt.TopicID, topic: topic}
+	if topic != nil && (room > 1 || several) {
+		t.seen = make([]uint64, (len(topic.Partitions)+63)/64)
+		room = min(room, len(topic.Partitions))
+	}
+	t.entries = make([]fetchedEntry, 0, room)
+	f.topics = append(f.topics, t)
+	return &f.topics[len(f.topics)-1]
 }
 
 func (f *fetchCall) topic(rt *kmsg.FetchRequestTopic) (*catalog.Topic, error) {
@@ -94,7 +155,7 @@ func (f *fetchCall) topic(rt *kmsg.FetchRequestTopic) (*catalog.Topic, error) {
 		topic, ok = f.b.topics.TopicByName(name)
 	}
 	switch {
-	case !f.call.allowed(name), f.req.ReplicaID >= 0, f.req.ReplicaState.ID >= 0:
+	case !f.call.allowed(name), f.replica:
 		return nil, errUnauthorizedTopic // there are no replicas here that could ask (CVE-2018-1288)
 	case !ok:
 		return nil, storage.ErrUnknownPartition
@@ -102,22 +163,40 @@ func (f *fetchCall) topic(rt *kmsg.FetchRequestTopic) (*catalog.Topic, error) {
 	return topic, nil
 }
 
-func (f *fetchCall) add(topic *catalog.Topic, err error, rp *kmsg.FetchRequestTopicPartition) error {
+// add takes an entry of the request up, unless its partition was named before.
+func (f *fetchCall) add(t *fetchedTopic, err error, rp *kmsg.FetchRequestTopicPartition) {
+	switch {
+	case err != nil:
+	case !hasPartition(t.topic, rp.Partition):
+		err = storage.ErrUnknownPartition
+	case t.isTwice(rp.Partition):
+		return
+	}
+	t.entries = append(t.entries, fetchedEntry{rp.Partition, int32(len(f.fetch.Partitions)), err})
 	if err != nil {
-		return err
+		f.refused = true
+		return
 	}
-	if !hasPartition(topic, rp.Partition) {
-		return storage.ErrUnknownPartition
-	}
+	f.maxBytes += max(0, int(rp.PartitionMaxBytes))
 	f.fetch.Partitions = append(f.fetch.Partitions, storage.FetchPartition{
-		Partition:    ident.TopicPartition{Topic: topic.ID, Index: rp.Partition},
+		Partition:    ident.TopicPartition{Topic: t.topic.ID, Index: rp.Partition},
 		Offset:       ident.Offset(rp.FetchOffset),
 		MaxBytes:     int(rp.PartitionMaxBytes),
 		CurrentEpoch: requestEpoch(rp.CurrentLeaderEpoch),
 		Split:        true,
-		Isolation:    isolation(f.req.IsolationLevel),
+		Isolation:    f.level,
 	})
-	return nil
+}
+
+// isTwice notes a partition that the topic has, and reports whether it was noted before.
+func (t *fetchedTopic) isTwice(partition int32) bool {
+	if t.seen == nil {
+		return false
+	}
+	word, bit := &t.seen[partition/64], uint64(1)<<(partition%64)
+	twice := *word&bit != 0
+	*word |= bit
+	return twice
 }
 
 // requestEpoch reads a leader epoch; anything negative means that it is not to be checked.
@@ -133,84 +212,120 @@ func isolation(level int8) storage.Isolation {
 // poll reads until there is enough to answer, the wait is over, or the broker stops. It
 // watches before it reads: what comes between is not missed.
 func (f *fetchCall) poll(ctx context.Context) {
-	if f.mayWait() {
-		moved := make(chan struct{}, 1)
-		parts := make([]ident.TopicPartition, len(f.fetch.Partitions))
-		for i := range parts {
-			parts[i] = f.fetch.Partitions[i].Partition
-		}
-		defer f.b.log.Watch(parts, moved)()
-		expired := time.NewTimer(f.fetch.MaxWait)
-		defer expired.Stop()
-		for over := false; !f.read(ctx) && !over; {
-			select {
-			case <-moved:
-			case <-expired.C:
-				over = true // one last look: what came below MinBytes is sent
-			case <-f.b.stopping:
-				over = true
-			case <-ctx.Done():
-				over = true
-			}
-		}
+	if !f.mayWait() {
+		f.read(ctx)
 		return
 	}
-	f.read(ctx)
+	moved := make(chan struct{}, 1)
+	parts := make([]ident.TopicPartition, len(f.fetch.Partitions))
+	for i := range parts {
+		parts[i] = f.fetch.Partitions[i].Partition
+	}
+	defer f.b.log.Watch(parts, moved)()
+	deadline := time.Now().Add(f.fetch.MaxWait)
+	for over := false; !f.read(ctx) && !over; { // one last look when it is over: what came below MinBytes is sent
+		f.letGo()
+		over = f.wait(ctx, moved, deadline)
+	}
 }
 
 // mayWait reports that nothing has been refused, and that there is something to wait for.
 func (f *fetchCall) mayWait() bool {
-	if f.fetch.MaxWait <= 0 || f.fetch.MinBytes <= 0 || len(f.fetch.Partitions) == 0 {
-		return false
-	}
-	for _, topic := range f.refused {
-		for _, err := range topic {
-			if err != nil {
-				return false
+	return f.fetch.MaxWait > 0 && f.fetch.MinBytes > 0 && len(f.fetch.Partitions) > 0 && !f.refused
+}
+
+// wait returns when a partition has moved, or reports that the wait is over: in time, because the broker stops, or because
+// the request holds memory that others wait for.
+func (f *fetchCall) wait(ctx context.Context, moved <-chan struct{}, deadline time.Time) (over bool) {
+	for {
+		look := time.Until(deadline)
+		if f.call.decoded.bytes > 0 {
+			look = min(look, crowdedLook)
+		}
+		timer := time.NewTimer(look)
+		select {
+		case <-moved:
+			timer.Stop()
+			return false
+		case <-timer.C:
+			if !time.Now().Before(deadline) || f.call.decoded.isCrowded() {
+				return true
 			}
+		case <-f.b.stopping.Done():
+			return true
+		case <-ctx.Done():
+			return true
 		}
 	}
-	return true
 }
 
 // read asks the log and reports whether that is enough to answer.
 func (f *fetchCall) read(ctx context.Context) bool {
-	for i := range f.fetch.Partitions {
-		p := &f.fetch.Partitions[i]
-		p.Err, p.Batches, p.Bytes = nil, nil, 0
-		p.HighWatermark, p.LastStable, p.LogStart = -1, -1, -1
-		p.Current = storage.Leader{Broker: -1, Epoch: ident.NoEpoch}
-	}
 	if len(f.fetch.Partitions) == 0 {
 		return true
 	}
+	f.takeTurn()
 	f.b.log.Read(ctx, &f.fetch)
-	bytes := 0
-	for i := range f.fetch.Partitions {
-		if f.fetch.Partitions[i].Err != nil {
-			return true
-		}
-		bytes += f.fetch.Partitions[i].Bytes
+	if needs := int64(f.fetch.Needs); needs > 0 && f.fetch.Room > noRoom { // the first batch is larger than this turn
+		f.call.answer.release()
+		f.hold(f.b.answers.reserveWithin(f.b.stopping, fetchTurnWait, min(needs+vectorBytes, f.b.answers.bytes)))
+		f.b.log.Read(ctx, &f.fetch)
 	}
-	return bytes >= f.fetch.MinBytes
+	bytes, held, failed := 0, 0, false
+	for i := range f.fetch.Partitions {
+		p := &f.fetch.Partitions[i]
+		bytes += p.Bytes
+		held += p.Held
+		failed = failed || p.Err != nil
+	}
+	if bytes > 0 {
+		held += vectorBytes
+	}
+	f.call.answer.shrinkTo(int64(held))
+	return failed || bytes >= f.fetch.MinBytes || bytes > 0 && f.fetch.Room < f.fetch.MinBytes
+}
+
+// takeTurn takes a part of the memory for answers: what may be asked for, but no more than half of what is free, so that
+// answers become smaller as the memory fills up. If nothing is left, it is this reader's turn when all before it were served.
+func (f *fetchCall) takeTurn() {
+	budget := f.b.answers
+	want := int64(min(f.fetch.MaxBytes, f.maxBytes)) + vectorBytes
+	n := max(fetchTurnBytes, min(want, budget.available()/2))
+	s, ok := budget.tryReserve(n)
+	if !ok {
+		s = budget.reserveWithin(f.b.stopping, fetchTurnWait, fetchTurnBytes)
+	}
+	f.hold(s)
+}
+
+// hold gives the read the room that was reserved for it.
+func (f *fetchCall) hold(s share) {
+	f.call.answer = s
+	f.fetch.Room = max(noRoom, int(s.bytes-vectorBytes))
+}
+
+// letGo drops what was read: the request waits for more.
+func (f *fetchCall) letGo() {
+	for i := range f.fetch.Partitions {
+		f.fetch.Partitions[i].LetGo()
+	}
+	f.call.answer.release()
 }
 
 // encode answers every partition that was asked for, exactly once, in the request's order.
 func (f *fetchCall) encode() ([][]byte, int) {
-	r := protocol.NewFetchResponse(f.call.version, f.call.header.CorrelationID, protocol.CodeNone, len(f.req.Topics))
+	r := protocol.NewFetchResponse(f.call.version, f.call.header.CorrelationID, protocol.CodeNone, len(f.topics))
 	leaders := map[int32]bool{}
-	asked := f.fetch.Partitions
-	for i := range f.req.Topics {
-		rt := &f.req.Topics[i]
-		r.Topic(rt.Topic, rt.TopicID, len(rt.Partitions))
-		for j := range rt.Partitions {
+	for i := range f.topics {
+		t := &f.topics[i]
+		r.Topic(t.name, t.id, len(t.entries))
+		for _, entry := range t.entries {
 			var out protocol.FetchedPartition
-			if err := f.refused[i][j]; err != nil {
-				out = f.refusedPartition(rt.Partitions[j].Partition, err)
+			if entry.err != nil {
+				out = f.refusedPartition(entry.index, entry.err)
 				out.Committed = true // Kafka lists no aborted transactions, rather than null, where it did not read
 			} else {
-				out = f.readPartition(f.topics[i], &asked[0])
-				asked = asked[1:]
+				out = f.readPartition(t.topic, &f.fetch.Partitions[entry.asked])
 			}
 			if out.Leader.Broker >= 0 {
 				leaders[out.Leader.Broker] = true
@@ -225,7 +340,7 @@ func (f *fetchCall) encode() ([][]byte, int) {
 func (f *fetchCall) refusedPartition(index int32, err error) protocol.FetchedPartition {
 	return protocol.FetchedPartition{
 		Index: index, Code: fetchCode(err, f.call.version), HighWatermark: -1, LastStable: -1, LogStart: -1,
-		Committed: f.req.IsolationLevel == int8(storage.ReadCommitted), Leader: newLeader(err),
+		Committed: f.level == storage.ReadCommitted, Leader: newLeader(err),
 	}
 }
 

@@ -101,6 +101,9 @@ type Config struct {
 	PartitionsDefault int32
 	// ReplicationDefault is the replication factor of topics created without one; default 1. It is shown, not acted on.
 	ReplicationDefault int16
+	// FetchMemoryBytesMax bounds the records of all answers to Fetch that are being read or written; default 256 MiB, at least
+	// FrameBytesMax: the largest batch must fit. At the bound answers are smaller, and consumers take turns.
+	FetchMemoryBytesMax int64
 	// FrameBytesMax is the largest Produce request; default 100 MiB, Kafka's socket.request.max.bytes.
 	FrameBytesMax int
 	// MemoryBytesMax bounds the Produce requests that are being read or not yet answered, of all connections
@@ -146,6 +149,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.FetchBytesMax, fetchBytesMax)
 	orDefault(&c.FrameBytesMax, 100*mib)
 	orDefault(&c.MemoryBytesMax, 512*mib)
+	orDefault(&c.FetchMemoryBytesMax, 256*mib)
 	orDefault(&c.ConnectionsMax, 10_000)
 	orDefault(&c.ConnectionsPerIPMax, 2_000)
 	orDefault(&c.IdleTimeout, 10*time.Minute)
@@ -169,6 +173,7 @@ func (c Config) Validate() error {
 	atLeast("FetchBytesMax", int64(c.FetchBytesMax), kib)
 	atLeast("FrameBytesMax", int64(c.FrameBytesMax), kib)
 	atLeast("MemoryBytesMax", c.MemoryBytesMax, int64(c.FrameBytesMax))
+	atLeast("FetchMemoryBytesMax", c.FetchMemoryBytesMax, max(int64(c.FrameBytesMax), fetchTurnBytes))
 	atLeast("ConnectionsMax", int64(c.ConnectionsMax), 1)
 	atLeast("ConnectionsPerIPMax", int64(c.ConnectionsPerIPMax), 1)
 	atLeast("IdleTimeout", int64(c.IdleTimeout), 1)
@@ -204,19 +209,20 @@ type Broker struct {
 
 	meter   *meter
 	memory  *budget // Produce frames that are read, not answered, or still with the log
-	others  *budget // frames of all other requests: a log that is stuck must not stop reads
-	decoded *budget // what large requests take beside their frames
+	rebuilt *budget // batches of Produce that are not in the codec that came
+	fetches requestBudgets
+	others  requestBudgets // of all but Produce and Fetch: neither a log that is stuck nor consumers hold them up
+	answers *budget        // what answers to Fetch hold of records, until they are written
 
 	// opened is closed when log is there. Reading the tail takes as long as the tail is large: until then
 	// ApiVersions, Metadata and DescribeCluster answer, everything else waits.
 	opened chan struct{}
 
-	// stopping is closed when Serve begins to end: long polls answer then.
+	// stopping ends, because of errStopped, when Serve begins to end: long polls answer then, and nobody waits for memory.
 	// ctx ends when the deadline for requests in flight has passed.
-	stopping chan struct{}
-	ctx      context.Context
-	cancel   context.CancelFunc
-	stopOnce sync.Once
+	stopping, ctx context.Context
+	beginStop     context.CancelCauseFunc
+	cancel        context.CancelFunc
 }
 
 // New returns a broker that serves nothing yet.
@@ -232,7 +238,6 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		diskSpace: deps.DiskSpace,
 		meter:     newMeter(),
 		opened:    make(chan struct{}),
-		stopping:  make(chan struct{}),
 	}
 	if b.authorize == nil {
 		b.authorize = func(Need, string) bool { return true }
@@ -243,9 +248,12 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	}
 	b.Reconfigure()
 	b.memory = newBudget(b.cfg.MemoryBytesMax)
-	b.others = newBudget(otherFramesBytesMax)
-	b.decoded = newBudget(decodedBytesMax)
+	b.rebuilt = newBudget(rebuiltBytesMax)
+	b.fetches = newRequestBudgets()
+	b.others = newRequestBudgets()
+	b.answers = newBudget(b.cfg.FetchMemoryBytesMax)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.stopping, b.beginStop = context.WithCancelCause(b.ctx)
 	if deps.Log != nil {
 		b.Open(deps.Log)
 	}
@@ -273,7 +281,7 @@ func (b *Broker) waitOpened() error {
 	select {
 	case <-b.opened:
 		return nil
-	case <-b.stopping:
+	case <-b.stopping.Done():
 		return errStopped
 	}
 }

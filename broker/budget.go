@@ -1,10 +1,12 @@
 package broker
 
 import (
-	"container/list"
 	"context"
 	"errors"
-	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // errStopped ends a wait when the broker stops.
@@ -13,75 +15,70 @@ var errStopped = errors.New("broker is stopping")
 // budget hands out bytes, first come first served, so that a large request is
 // not passed over for ever by small ones. At the bound it makes callers wait: that is the back-pressure.
 type budget struct {
-	bytes   int64
-	mu      sync.Mutex
-	free    int64
-	waiters list.List // of *budgetWaiter, oldest first
-}
-
-type budgetWaiter struct {
 	bytes int64
-	ready chan struct{} // closed when the bytes were given
+	sem   *semaphore.Weighted
+	held  atomic.Int64 // for metrics and estimates; sem decides
 }
 
-func newBudget(bytes int64) *budget { return &budget{bytes: bytes, free: bytes} }
-
-// reserve takes n bytes, or waits for them until ctx or stop ends.
-func (b *budget) reserve(ctx context.Context, stop <-chan struct{}, n int64) error {
-	b.mu.Lock()
-	if b.waiters.Len() == 0 && b.free >= n {
-		b.free -= n
-		b.mu.Unlock()
-		return nil
-	}
-	w := &budgetWaiter{bytes: n, ready: make(chan struct{})}
-	element := b.waiters.PushBack(w)
-	b.mu.Unlock()
-
-	select {
-	case <-w.ready:
-		return nil
-	case <-stop:
-	case <-ctx.Done():
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	select {
-	case <-w.ready: // given in the same moment
-		b.free += n
-	default:
-		b.waiters.Remove(element)
-	}
-	b.grantLocked()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return errStopped
+func newBudget(bytes int64) *budget {
+	return &budget{bytes: bytes, sem: semaphore.NewWeighted(bytes)}
 }
 
-// release gives n bytes back.
-func (b *budget) release(n int64) {
-	b.mu.Lock()
-	b.free += n
-	b.grantLocked()
-	b.mu.Unlock()
+// share is what somebody holds of a budget. The zero share holds nothing.
+type share struct {
+	of    *budget
+	bytes int64
 }
 
-func (b *budget) grantLocked() {
-	for e := b.waiters.Front(); e != nil; e = b.waiters.Front() {
-		w := e.Value.(*budgetWaiter)
-		if w.bytes > b.free {
-			return
-		}
-		b.free -= w.bytes
-		b.waiters.Remove(e)
-		close(w.ready)
+// reserve takes n bytes, or waits for them until ctx ends; it then returns the cause.
+func (b *budget) reserve(ctx context.Context, n int64) (share, error) {
+	if err := b.sem.Acquire(ctx, n); err != nil {
+		return share{}, context.Cause(ctx)
+	}
+	b.held.Add(n)
+	return share{b, n}, nil
+}
+
+// reserveWithin is reserve that gives up after a while, and then holds nothing.
+func (b *budget) reserveWithin(ctx context.Context, wait time.Duration, n int64) share {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	s, _ := b.reserve(ctx, n) // the zero share says it all
+	return s
+}
+
+// tryReserve takes n bytes if they are free and nobody waits.
+func (b *budget) tryReserve(n int64) (share, bool) {
+	if !b.sem.TryAcquire(n) {
+		return share{}, false
+	}
+	b.held.Add(n)
+	return share{b, n}, true
+}
+
+// grow takes n bytes more of a budget if they are free.
+func (s *share) grow(of *budget, n int64) bool {
+	more, ok := of.tryReserve(n)
+	if ok {
+		s.of, s.bytes = of, s.bytes+more.bytes
+	}
+	return ok
+}
+
+// shrinkTo gives back what is held above n bytes.
+func (s *share) shrinkTo(n int64) {
+	if back := s.bytes - n; back > 0 {
+		s.bytes = n
+		s.of.held.Add(-back)
+		s.of.sem.Release(back)
 	}
 }
+
+// isCrowded reports that something is held, and that so does more than half of the budget.
+func (s *share) isCrowded() bool { return s.bytes > 0 && s.of.available() < s.of.bytes/2 }
+
+// release gives everything back. It may be called again.
+func (s *share) release() { s.shrinkTo(0) }
 
 // available returns the bytes that nobody holds.
-func (b *budget) available() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.free
-}
+func (b *budget) available() int64 { return b.bytes - b.held.Load() }

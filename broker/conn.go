@@ -41,6 +41,9 @@ const (
 	// firstReadBytes is what a frame is given before its bytes arrive, out of what it has reserved in the budget. Memory that is not
 	// zeroed is hardly touched before, and what had been read into less would be copied.
 	firstReadBytes = 32 * mib
+	// lentMax is how long an answer refers to batches where the log has them: a small one keeps the whole frame or block around it
+	// from being freed, after these have left the hot tail or the cache. What a peer has not taken by then is copied.
+	lentMax = 250 * time.Millisecond
 	// transferBytesPerSecond is the slowest that a peer may be, beside StallTimeout.
 	transferBytesPerSecond = 512 * kib
 )
@@ -180,11 +183,12 @@ func (c *conn) stateLocked() error {
 	return c.err
 }
 
-// frame is one request's bytes and what they hold of the broker's budget.
+// frame is one request's bytes and what they hold of a budget.
 type frame struct {
 	row    *api
 	header protocol.RequestHeader // key, version and correlation id
 	bytes  []byte
+	held   share     // what the bytes take of a budget
 	began  time.Time // when its last byte was read
 }
 
@@ -209,12 +213,14 @@ func (c *conn) readFrame() (*frame, error) {
 	if limit := c.b.frameBytesMax(row); size < protocol.RequestPrefixBytes || size > limit {
 		return nil, fmt.Errorf("%w: %s of %d bytes, limit %d", errBadFrame, row.name, size, limit)
 	}
-	if err := c.b.frames(row).reserve(c.b.ctx, c.b.stopping, int64(size)); err != nil {
-		return nil, err
-	}
 	f := &frame{row: row, header: header}
+	if of := c.b.frames(row, size); of != nil {
+		if f.held, err = of.reserve(c.b.stopping, int64(size)); err != nil {
+			return nil, err
+		}
+	}
 	if f.bytes, err = c.readBody(size); err != nil {
-		c.b.frames(row).release(int64(size))
+		f.held.release()
 		return nil, fmt.Errorf("%w: %s: %w", errBadFrame, row.name, err)
 	}
 	f.began = time.Now()
@@ -310,20 +316,20 @@ func (c *conn) setReadDeadline(d time.Duration) error {
 func (c *conn) handle(f *frame) error {
 	call, err := c.b.decode(f)
 	if err != nil {
-		c.b.frames(f.row).release(int64(len(f.bytes)))
+		f.held.release()
 		return err
 	}
 	call.conn = c
 	if !f.row.early {
 		if err := c.b.waitOpened(); err != nil {
-			call.release(c.b)
+			call.release()
 			return err
 		}
 	}
 	if f.row.place != nil {
 		return c.place(call)
 	}
-	defer call.release(c.b)
+	defer call.release()
 	if err := c.drain(); err != nil {
 		return err
 	}
@@ -376,7 +382,7 @@ func (c *conn) watchPeer(over <-chan struct{}) error {
 	select {
 	case <-over:
 		return nil
-	case <-c.b.stopping:
+	case <-c.b.stopping.Done():
 		return errStopped
 	}
 }
@@ -495,14 +501,32 @@ func (c *conn) write(buffers [][]byte, bytes int) error {
 		return nil
 	}
 	deadline := time.Now().Add(c.b.cfg.StallTimeout + transferTime(bytes))
+	if len(buffers) == 1 {
+		return c.writeBefore(deadline, buffers[0])
+	}
+	if err := c.nc.SetWriteDeadline(earlier(deadline, time.Now().Add(lentMax))); err != nil {
+		return err
+	}
+	sent, err := writeVector(c.nc, buffers)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return c.writeBefore(deadline, takeRest(buffers, sent, bytes))
+}
+
+func (c *conn) writeBefore(deadline time.Time, b []byte) error {
 	if err := c.nc.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	if len(buffers) == 1 {
-		_, err := c.nc.Write(buffers[0])
-		return err
+	_, err := c.nc.Write(b)
+	return err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
 	}
-	return writeVector(c.nc, buffers)
+	return b
 }
 
 // writeLoop answers what the reader has queued, until the connection ends.

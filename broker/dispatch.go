@@ -11,15 +11,29 @@ import (
 )
 
 const (
-	// adminFrameBytesMax is the largest request of any API but Produce: 200,000 partitions of a Fetch.
-	adminFrameBytesMax = 8 * mib
-	// otherFramesBytesMax bounds the frames of all requests but Produce that are being read or not answered.
-	otherFramesBytesMax = 64 * mib
-	// decodedBytesMax bounds what all requests together decode to beside
+	// otherFrameBytesMax is the largest request of any API but Produce: 200,000 partitions of a Fetch.
+	otherFrameBytesMax = 8 * mib
+	// framesBytesMax bounds the frames of all Fetch requests that are being read, and once more those of all other requests
+	// but Produce that are being read or not answered.
+	framesBytesMax = 64 * mib
+	// frameFreeBytes is what a frame other than Produce may have without a budget: a heartbeat, a commit of some offsets and
+	// metadata of some topics always have room. It is part of what a connection costs.
+	frameFreeBytes = 4 * kib
+	// decodedBytesMax bounds what all Fetch requests together, and once more all others, decode to beside
 	// their frames, and so what one may; below decodedFreeBytes nobody asks.
 	decodedBytesMax  = 128 * mib
-	decodedFreeBytes = 64 * kib
+	decodedFreeBytes = 16 * kib
+	// rebuiltBytesMax bounds the batches that were compressed anew and are not answered, or still with the log.
+	rebuiltBytesMax = 128 * mib
 )
+
+// requestBudgets are those of a kind of requests. Frames and what they decode to have one each: a request holds its frame's share
+// while it waits for the other.
+type requestBudgets struct{ frames, decoded *budget }
+
+func newRequestBudgets() requestBudgets {
+	return requestBudgets{frames: newBudget(framesBytesMax), decoded: newBudget(decodedBytesMax)}
+}
 
 // versions is a range of an API's versions: those served and, where it differs, the lowest that is listed.
 type versions struct {
@@ -112,7 +126,10 @@ func init() {
 	}
 }
 
-const apiVersionsKey = 18
+const (
+	fetchKey       = 1
+	apiVersionsKey = 18
+)
 
 // lookup finds the row that serves a request. ApiVersions is found at any version: it says which it serves.
 func lookup(key, version int16) (*api, error) {
@@ -134,13 +151,23 @@ func (b *Broker) frameBytesMax(a *api) int {
 	if a.place != nil {
 		return b.cfg.FrameBytesMax
 	}
-	return adminFrameBytesMax
+	return otherFrameBytesMax
 }
 
-// frames is the budget that a frame's bytes come from.
-func (b *Broker) frames(a *api) *budget {
-	if a.place != nil {
+// frames is the budget that a frame's bytes come from; nil: they need none.
+func (b *Broker) frames(a *api, size int) *budget {
+	switch {
+	case a.place != nil:
 		return b.memory
+	case size <= frameFreeBytes:
+		return nil
+	}
+	return b.budgets(a).frames
+}
+
+func (b *Broker) budgets(a *api) requestBudgets {
+	if a.key == fetchKey {
+		return b.fetches
 	}
 	return b.others
 }
@@ -155,13 +182,16 @@ type call struct {
 	req     kmsg.Request
 	began   time.Time // when its last byte was read
 
-	frameBytes   int // held of the broker's memory budget
-	decodedBytes int // held of the broker's budget for decoded requests
+	frameBytes int
+	held       share // of a budget of frames
+	decoded    share // of a budget of what requests decode to
+	rebuilt    share // of Broker.rebuilt
+	answer     share // of Broker.answers
 }
 
 // decode turns a frame into a call. It holds the frame's reservation only if there is no error.
 func (b *Broker) decode(f *frame) (*call, error) {
-	c := &call{b: b, row: f.row, header: f.header, version: f.header.Version, frameBytes: len(f.bytes), began: f.began}
+	c := &call{b: b, row: f.row, header: f.header, version: f.header.Version, frameBytes: len(f.bytes), held: f.held, began: f.began}
 	if !f.row.serves(c.version) { // ApiVersions from the future: its body is not ours to read
 		c.version, c.req = 0, kmsg.NewPtrApiVersionsRequest()
 		return c, nil
@@ -175,34 +205,40 @@ func (b *Broker) decode(f *frame) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.row.key == fetchKey {
+		cost *= fetchCostTimes
+	}
 	if err := c.reserveDecoded(cost); err != nil {
 		return nil, err
 	}
 	if c.req, err = protocol.DecodeRequest(header.Key, header.Version, body); err != nil {
-		b.decoded.release(int64(c.decodedBytes))
+		c.decoded.release()
 		return nil, err
+	}
+	if f.row.key == fetchKey { // it may wait for minutes, and nothing that was decoded lies in the frame
+		f.bytes = nil
+		c.held.release()
 	}
 	return c, nil
 }
 
-func (c *call) reserveDecoded(cost int) error {
+func (c *call) reserveDecoded(cost int) (err error) {
 	switch {
 	case cost <= decodedFreeBytes:
 		return nil
 	case cost > decodedBytesMax:
 		return fmt.Errorf("%w: %s would decode to %d bytes", errBadFrame, c.row.name, cost)
 	}
-	c.decodedBytes = cost
-	return c.b.decoded.reserve(c.b.ctx, c.b.stopping, int64(cost))
+	c.decoded, err = c.b.budgets(c.row).decoded.reserve(c.b.stopping, int64(cost))
+	return err
 }
 
 // release gives back what the call holds of the budgets. It may be called again.
-func (c *call) release(b *Broker) {
-	b.frames(c.row).release(int64(c.frameBytes))
-	if c.decodedBytes > 0 {
-		b.decoded.release(int64(c.decodedBytes))
-	}
-	c.frameBytes, c.decodedBytes = 0, 0
+func (c *call) release() {
+	c.held.release()
+	c.decoded.release()
+	c.rebuilt.release()
+	c.answer.release()
 }
 
 // encode makes a whole frame of a response.

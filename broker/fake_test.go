@@ -34,6 +34,7 @@ type memoryLog struct {
 	readErr   error
 	deleteErr error
 	reads     int
+	watched   []int // partitions of each Watch
 	throttle  time.Duration
 	offsetFn  func(timestamp int64) (storage.OffsetAt, error)
 }
@@ -141,9 +142,10 @@ func (l *memoryLog) release(n int) {
 	}
 }
 
-func (l *memoryLog) Watch(_ []ident.TopicPartition, c chan<- struct{}) func() {
+func (l *memoryLog) Watch(parts []ident.TopicPartition, c chan<- struct{}) func() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.watched = append(l.watched, len(parts))
 	id := l.nextID
 	l.nextID++
 	l.watchers[id] = c
@@ -159,8 +161,11 @@ func (l *memoryLog) Read(_ context.Context, f *storage.Fetch) {
 	defer l.mu.Unlock()
 	l.reads++
 	left, any := f.MaxBytes, false
+	room := f.Room
+	f.Needs = 0
 	for i := range f.Partitions {
 		p := &f.Partitions[i]
+		p.LetGo()
 		if p.Err = l.readErr; p.Err != nil {
 			continue
 		}
@@ -185,8 +190,14 @@ func (l *memoryLog) Read(_ context.Context, f *storage.Fetch) {
 			if any && (len(b) > left || p.Bytes+len(b) > p.MaxBytes) {
 				break
 			}
-			p.Batches, p.Bytes = append(p.Batches, b), p.Bytes+len(b)
-			left, any = left-len(b), true
+			if f.Room > 0 && len(b) > room {
+				if !any && f.Needs == 0 {
+					f.Needs = len(b)
+				}
+				break
+			}
+			p.Batches, p.Bytes, p.Held = append(p.Batches, b), p.Bytes+len(b), p.Held+len(b)
+			left, room, any = left-len(b), room-len(b), true
 		}
 	}
 }

@@ -94,7 +94,7 @@ func (c *call) groupCode(group string, err error) int16 {
 // patiently runs a wait that may take minutes. The request's share of the budgets is given back
 // first: the group has what it needs. The wait ends when the peer leaves or the broker stops.
 func (c *call) patiently(ctx context.Context, wait func(context.Context)) {
-	c.release(c.b)
+	c.release()
 	c.req = nil
 	if c.conn == nil { // a handler without a connection: in tests
 		wait(ctx)

@@ -430,13 +430,16 @@ func TestPatientJoin(t *testing.T) {
 		findGroup(first, "g")
 		member, generation := joinAlone(first, "g", 9)
 		joinSecond, joinThird := joinRequest("g", ""), joinRequest("g", "")
+		for _, j := range []*kmsg.JoinGroupRequest{joinSecond, joinThird} { // large enough to take of a budget
+			j.Protocols = append(j.Protocols, kmsg.JoinGroupRequestProtocol{Name: "large", Metadata: make([]byte, frameFreeBytes)})
+		}
 		joinSecond.MemberID = ask[*kmsg.JoinGroupResponse](second, joinSecond, 9).MemberID
 		second.send(joinSecond, 9)
 		joinThird.MemberID = ask[*kmsg.JoinGroupResponse](third, joinThird, 9).MemberID
 		staying := third.send(joinThird, 9)
 		synctest.Wait()
-		if free := h.others.available(); free != otherFramesBytesMax {
-			t.Errorf("members that wait hold %d bytes of frames", otherFramesBytesMax-free)
+		if free := h.others.frames.available(); free != framesBytesMax {
+			t.Errorf("members that wait hold %d bytes of frames", framesBytesMax-free)
 		}
 		wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](first, &kmsg.HeartbeatRequest{Group: "g", MemberID: member, Generation: generation}, 4).ErrorCode, 27)
 

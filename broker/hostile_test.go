@@ -203,8 +203,8 @@ func (h hostile) strike(t *testing.T, b *harness, c *rawClient, req kmsg.Request
 	}
 	_ = c.nc.Close()
 	synctest.Wait()
-	if m, o, d := b.memory.available(), b.others.available(), b.decoded.available(); m != b.cfg.MemoryBytesMax || o != otherFramesBytesMax || d != decodedBytesMax {
-		t.Fatalf("%s: budgets are at %d, %d, %d afterwards:\n%x", name(req, req.GetVersion()), m, o, d, frame)
+	if b.wantBudgetsWhole(t); t.Failed() {
+		t.Fatalf("%s:\n%x", name(req, req.GetVersion()), frame)
 	}
 }
 

@@ -90,12 +90,12 @@ func (b *Broker) Metrics() []prometheus.Collector {
 	out := []prometheus.Collector{
 		m.requests, m.bytesIn, m.bytesOut, m.seconds, m.connections, m.accepted, m.refused, m.failed, m.throttles, m.throttleTime, errorCodes{},
 	}
-	for name, budget := range map[string]*budget{"produce": b.memory, "other": b.others, "decoded": b.decoded} {
+	for name, budget := range b.namedBudgets() {
 		label := prometheus.Labels{"budget": name}
 		out = append(out,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "sluice_request_memory_used_bytes", ConstLabels: label,
-				Help: "Memory of requests that are being read or not answered: frames of Produce, frames of the others, what large ones take decoded. At the bound connections are not read.",
+				Help: "Memory of requests and answers, by budget: produce, fetch and other are frames that are being read or not answered, rebuilt the batches that were compressed anew, fetch_decoded and decoded what large requests take decoded, fetch_answers the records of answers to Fetch that are being read or written. At the bound connections are not read, or answers are smaller.",
 			}, func() float64 { return float64(budget.bytes - budget.available()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "sluice_request_memory_limit_bytes", ConstLabels: label, Help: "The bounds of that memory.",
@@ -103,6 +103,13 @@ func (b *Broker) Metrics() []prometheus.Collector {
 		)
 	}
 	return out
+}
+
+func (b *Broker) namedBudgets() map[string]*budget {
+	return map[string]*budget{
+		"produce": b.memory, "rebuilt": b.rebuilt, "fetch": b.fetches.frames, "fetch_decoded": b.fetches.decoded, "fetch_answers": b.answers,
+		"other": b.others.frames, "decoded": b.others.decoded,
+	}
 }
 
 // errorCounts counts by code, from code -1 on. It belongs to the process, as codeOf has no broker.

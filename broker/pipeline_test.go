@@ -37,16 +37,18 @@ func virtually(t *testing.T, cfg Config, f func(t *testing.T, h *harness, dial f
 			t.Errorf("serve: %v", err)
 		}
 		synctest.Wait()
-		if free := h.memory.available(); free != h.cfg.MemoryBytesMax {
-			t.Errorf("%d bytes of the memory budget were not given back", h.cfg.MemoryBytesMax-free)
-		}
-		if free := h.others.available(); free != otherFramesBytesMax {
-			t.Errorf("%d bytes of the budget of other requests were not given back", otherFramesBytesMax-free)
-		}
-		if free := h.decoded.available(); free != decodedBytesMax {
-			t.Errorf("%d bytes of the decode budget were not given back", decodedBytesMax-free)
-		}
+		h.wantBudgetsWhole(t)
 	})
+}
+
+// wantBudgetsWhole checks that nobody holds anything of any budget.
+func (b *Broker) wantBudgetsWhole(t *testing.T) {
+	t.Helper()
+	for name, budget := range b.namedBudgets() {
+		if held := budget.bytes - budget.available(); held != 0 {
+			t.Errorf("%d bytes of the budget %s were not given back", held, name)
+		}
+	}
 }
 
 func (l *memoryLog) heldCount() int {

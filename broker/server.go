@@ -34,7 +34,7 @@ type Listener struct {
 func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	s := &server{b: b, conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}}
 	stopAccepting := func() {
-		b.stopOnce.Do(func() { close(b.stopping) })
+		b.beginStop(errStopped)
 		for _, l := range listeners {
 			_ = l.Close() // wakes Accept; its error is of no use
 		}

@@ -3,6 +3,8 @@ package broker
 import (
 	"net"
 	"sync"
+
+	"github.com/sluicemq/sluice/internal/unzeroed"
 )
 
 // A Fetch answer is header bytes and batches, each where the log has it, in its order on the wire.
@@ -32,8 +34,11 @@ type vector struct {
 
 var vectors = sync.Pool{New: func() any { return new(vector) }}
 
-// writeVector writes buffers one after another.
-func writeVector(nc net.Conn, buffers [][]byte) error {
+// vectorBytes is what an answer takes for its vector while it is written.
+const vectorBytes = scratchBytes + vectorMax*24 + kib
+
+// writeVector writes buffers one after another and returns how much of them was sent.
+func writeVector(nc net.Conn, buffers [][]byte) (sent int, err error) {
 	v := vectors.Get().(*vector)
 	defer v.free()
 	for i, b := range buffers {
@@ -41,13 +46,27 @@ func writeVector(nc net.Conn, buffers [][]byte) error {
 			v.touch(buffers[i:min(i+touchedAhead, len(buffers))])
 		}
 		if !v.add(b) {
-			if err := v.flush(nc); err != nil {
-				return err
+			n, err := v.flush(nc)
+			if sent += n; err != nil {
+				return sent, err
 			}
 			v.add(b)
 		}
 	}
-	return v.flush(nc)
+	n, err := v.flush(nc)
+	return sent + n, err
+}
+
+// takeRest copies what is left of buffers behind the first so many bytes, and lets go of them.
+func takeRest(buffers [][]byte, sent, bytes int) []byte {
+	rest := unzeroed.Make(bytes - sent)[:0]
+	for _, b := range buffers {
+		skip := min(sent, len(b))
+		sent -= skip
+		rest = append(rest, b[skip:]...)
+	}
+	clear(buffers)
+	return rest
 }
 
 // touchedAhead small batches are brought into the cache side by side: one after another, each waits for memory
@@ -120,11 +139,11 @@ func (v *vector) push(b []byte) bool {
 	return true
 }
 
-func (v *vector) flush(nc net.Conn) error {
+func (v *vector) flush(nc net.Conn) (sent int, err error) {
 	out := net.Buffers(v.entries[:v.count])
 	v.count, v.used, v.open = 0, 0, false
-	_, err := out.WriteTo(nc)
-	return err
+	n, err := out.WriteTo(nc)
+	return int(n), err
 }
 
 // free lets go of the bytes and keeps the memory.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"testing"
 )
 
@@ -50,7 +51,10 @@ func sent(t *testing.T, buffers [][]byte) ([]byte, error) {
 	here, there := net.Pipe()
 	failed := make(chan error, 1)
 	go func() {
-		err := writeVector(here, buffers)
+		n, err := writeVector(here, buffers)
+		if want := len(slices.Concat(buffers...)); n != want {
+			t.Errorf("%d bytes are said to be sent, want %d", n, want)
+		}
 		failed <- err
 		_ = here.Close()
 	}()
@@ -102,7 +106,7 @@ func TestWriteVectorLetsGo(t *testing.T) {
 func TestWriteVectorFails(t *testing.T) {
 	here, there := net.Pipe()
 	_ = there.Close()
-	if err := writeVector(here, [][]byte{make([]byte, 10), make([]byte, scratchBytes), make([]byte, 10)}); err == nil {
+	if _, err := writeVector(here, [][]byte{make([]byte, 10), make([]byte, scratchBytes), make([]byte, 10)}); err == nil {
 		t.Fatal("no error")
 	}
 }

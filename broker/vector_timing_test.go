@@ -13,14 +13,14 @@ func BenchmarkWriteVector(b *testing.B) {
 		buffers := scattered(size, 8*mib)
 		for _, way := range []struct {
 			name  string
-			write func(net.Conn, [][]byte) error
+			write func(net.Conn, [][]byte) (int, error)
 		}{{"joined", writeVector}, {"plain", writePlain}} {
 			b.Run(fmt.Sprintf("batch=%d/%s", size, way.name), func(b *testing.B) {
 				nc := drained(b)
 				b.SetBytes(8 * mib)
 				b.ReportAllocs()
 				for b.Loop() {
-					if err := way.write(nc, buffers); err != nil {
+					if _, err := way.write(nc, buffers); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -29,10 +29,10 @@ func BenchmarkWriteVector(b *testing.B) {
 	}
 }
 
-func writePlain(nc net.Conn, buffers [][]byte) error {
+func writePlain(nc net.Conn, buffers [][]byte) (int, error) {
 	out := net.Buffers(append([][]byte(nil), buffers...))
-	_, err := out.WriteTo(nc)
-	return err
+	n, err := out.WriteTo(nc)
+	return int(n), err
 }
 
 // scattered returns batches that do not lie side by side.

@@ -101,7 +101,8 @@ func (s *settings) brokerConfig(shown []broker.Setting) broker.Config {
 		AutoCreateOff: !c.Bool("auto.create.topics.enable"), TopicDeletionOff: !c.Bool("delete.topic.enable"),
 		PartitionsDefault: int32(c.Int("num.partitions")), ReplicationDefault: int16(c.Int("default.replication.factor")),
 		FetchBytesMax: int(c.Int("fetch.max.bytes")), FrameBytesMax: int(c.Int("socket.request.max.bytes")), MemoryBytesMax: c.Size("sluice.request.memory.bytes"),
-		ConnectionsMax: int(c.Int("max.connections")), ConnectionsPerIPMax: int(c.Int("max.connections.per.ip")), IdleTimeout: c.Ms("connections.max.idle.ms"),
+		FetchMemoryBytesMax: c.Size("sluice.fetch.memory.bytes"),
+		ConnectionsMax:      int(c.Int("max.connections")), ConnectionsPerIPMax: int(c.Int("max.connections.per.ip")), IdleTimeout: c.Ms("connections.max.idle.ms"),
 		Groups: s.groupConfig(), Settings: shown,
 	}
 }

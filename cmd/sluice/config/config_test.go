@@ -189,6 +189,7 @@ func TestValues(t *testing.T) {
 		{"num.io.threads=x", "want a whole number"},
 		{"log.cleaner.io.buffer.load.factor=x", "want a number"},
 		{"group.min.session.timeout.ms=1800001", "it exceeds group.max.session.timeout.ms, which is 1800000"},
+		{"sluice.fetch.memory.bytes=5MiB", "it must hold one request of socket.request.max.bytes, which is 104857600"},
 		{"sluice.request.memory.bytes=1MiB", "it must hold one request of socket.request.max.bytes, which is 104857600"},
 		{"log.cleaner.max.compaction.lag.ms=5", ""},
 	} {

@@ -133,8 +133,10 @@ func (c *Config) judge() (problems Problems) {
 	if c.Size("sluice.wal.budget.bytes") < 2*c.Size("sluice.wal.segment.bytes") {
 		bad("sluice.wal.budget.bytes", "it must hold at least two files of sluice.wal.segment.bytes, which is "+c.Value("sluice.wal.segment.bytes"))
 	}
-	if c.Size("sluice.request.memory.bytes") < c.Int("socket.request.max.bytes") {
-		bad("sluice.request.memory.bytes", "it must hold one request of socket.request.max.bytes, which is "+c.Value("socket.request.max.bytes"))
+	for _, name := range []string{"sluice.request.memory.bytes", "sluice.fetch.memory.bytes"} {
+		if c.Size(name) < c.Int("socket.request.max.bytes") {
+			bad(name, "it must hold one request of socket.request.max.bytes, which is "+c.Value("socket.request.max.bytes"))
+		}
 	}
 	if c.Bool("sluice.memory.only") && c.IsSet("sluice.bucket") {
 		bad("sluice.memory.only", "with it the bucket is in memory too: leave sluice.bucket out")

@@ -1,0 +1,340 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// repeatedFetch names one partition so many times and waits for ten minutes.
+func repeatedFetch(topic string, n int) *kmsg.FetchRequest {
+	req := fetchRequest(topic, 0, 1, 600_000)
+	req.Topics[0].Partitions = slices.Repeat(req.Topics[0].Partitions, n)
+	return req
+}
+
+// Two dozen requests of 5 MB that wait for ten minutes hold up nobody: not other consumers, not a group's members, not metadata.
+func TestLongPollsStarveNobody(t *testing.T) {
+	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		many := repeatedFetch("t", 200_000)
+		many.SetVersion(11)
+		frame := requestFrame(many, 1, "test")
+		for range 24 {
+			dial().write(frame)
+			synctest.Wait()
+		}
+		if len(h.log.watched) != 24 || slices.Max(h.log.watched) != 1 {
+			t.Errorf("partitions watched: %v, want one for each of 24 requests", h.log.watched)
+		}
+		if held := h.fetches.decoded.bytes - h.fetches.decoded.available(); held > 24*kib {
+			t.Errorf("24 requests that wait for one partition each hold %d bytes", held)
+		}
+		began := time.Now()
+		c := dial()
+		ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9)
+		large := kmsg.NewPtrMetadataRequest()
+		large.Topics = slices.Repeat([]kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("t")}}, 100_000)
+		ask[*kmsg.MetadataResponse](c, large, 9)
+		findGroup(c, "g")
+		member, generation := joinAlone(c, "g", 9)
+		wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](c, &kmsg.HeartbeatRequest{Group: "g", MemberID: member, Generation: generation}, 4).ErrorCode, 0)
+		ask[*kmsg.FetchResponse](c, fetchRequest("t", 0, 0, 0), 11)
+		now := repeatedFetch("t", 200_000)
+		now.MaxWaitMillis = 0
+		ask[*kmsg.FetchResponse](c, now, 11)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the others waited for %v", took)
+		}
+	})
+}
+
+// A request for many partitions keeps its plan while it waits. If more than half of the memory for that is held, such waits end
+// early, so that others get in.
+func TestWaitsEndWhereMemoryIsShort(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1000, nil)
+		req := fetchRequest("t", 0, 1, 600_000)
+		req.Topics[0].Partitions = nil
+		for i := range int32(1000) {
+			rp := kmsg.NewFetchRequestTopicPartition()
+			rp.Partition, rp.PartitionMaxBytes = i, 1000
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions, rp)
+		}
+		c := dial()
+		correlation := c.send(req, 11)
+		synctest.Wait()
+		if held := h.fetches.decoded.bytes - h.fetches.decoded.available(); held != 1000*fetchPlanBytes {
+			t.Errorf("a wait for 1,000 partitions holds %d bytes, want %d", held, 1000*fetchPlanBytes)
+		}
+		c.expectSilence(10 * crowdedLook)
+		rest, ok := h.fetches.decoded.tryReserve(decodedBytesMax / 2)
+		if !ok {
+			t.Fatal("half of the budget is not free")
+		}
+		defer rest.release()
+		began := time.Now()
+		c.receive(req, correlation)
+		if took := time.Since(began); took > crowdedLook {
+			t.Errorf("the wait ended after %v, want %v at most", took, crowdedLook)
+		}
+	})
+}
+
+// A partition that is named again, in the same entry or in another of its topic, is answered once.
+func TestFetchAnswersEachPartitionOnce(t *testing.T) {
+	h := startTCP(t, Config{})
+	h.topics.create(t, "t", 2, nil)
+	h.topics.create(t, "u", 1, nil)
+	c := h.dial(t)
+	ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, "v")), 9)
+	req := fetchRequest("t", 0, 1, 0)
+	one := req.Topics[0]
+	req.Topics = []kmsg.FetchRequestTopic{repeatedFetch("t", 3).Topics[0], fetchRequest("u", 0, 1, 0).Topics[0], one, repeatedFetch("u", 2).Topics[0]}
+	other := one.Partitions[0]
+	other.Partition = 1
+	req.Topics[2].Partitions = append(slices.Clone(one.Partitions), other)
+	resp := ask[*kmsg.FetchResponse](c, req, 11)
+	var got [][]int32
+	for i := range resp.Topics {
+		var parts []int32
+		for j := range resp.Topics[i].Partitions {
+			parts = append(parts, resp.Topics[i].Partitions[j].Partition)
+		}
+		got = append(got, parts)
+	}
+	if want := [][]int32{{0, 1}, {0}}; !slices.EqualFunc(got, want, slices.Equal) || resp.Topics[0].Topic != "t" || resp.Topics[1].Topic != "u" {
+		t.Errorf("answered: %v of %+v, want %v of t and u", got, resp.Topics, want)
+	}
+	if len(resp.Topics[0].Partitions[0].RecordBatches) == 0 {
+		t.Error("the record did not come")
+	}
+}
+
+// When all memory for frames is held by peers who send them slowly, small requests still come in.
+func TestSmallRequestsAlwaysHaveRoom(t *testing.T) {
+	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		for range framesBytesMax / otherFrameBytesMax {
+			for _, key := range []byte{3, 1} { // Metadata, Fetch
+				dial().write([]byte{0, 0x80, 0, 0, 0, key, 0, 9, 0, 0, 0, 1})
+			}
+		}
+		synctest.Wait()
+		if free := h.others.frames.available() + h.fetches.frames.available(); free != 0 {
+			t.Fatalf("%d bytes are free, want none", free)
+		}
+		began := time.Now()
+		c := dial()
+		ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9)
+		findGroup(c, "g")
+		joinAlone(c, "g", 9)
+		ask[*kmsg.FetchResponse](c, fetchRequest("t", 0, 0, 0), 11)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("they waited for %v", took)
+		}
+	})
+}
+
+// fetchMemory fills a topic with 40 batches of 500 KB.
+func fetchMemory(t *testing.T, h *harness, c *rawClient) (all []byte) {
+	t.Helper()
+	h.topics.create(t, "t", 1, nil)
+	for range 40 {
+		ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, string(bytes.Repeat([]byte("x"), 500_000)))), 8)
+	}
+	for _, b := range h.log.parts[partitionOf(h, "t")].batches {
+		all = append(all, b...)
+	}
+	return all
+}
+
+var fetchMemoryConfig = Config{FrameBytesMax: 4 * mib, FetchMemoryBytesMax: 32 * mib, StallTimeout: time.Minute}
+
+// Answers become smaller as their memory fills up, down to a turn of one batch at the least; who finds none waits for its turn,
+// and is served in order. A peer that does not read holds its share until it is cut.
+func TestAnswersToFetchShareMemory(t *testing.T) {
+	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
+		all := fetchMemory(t, h, dial())
+		whole := fetchRequest("t", 0, 1, 0)
+		whole.MaxBytes, whole.Topics[0].Partitions[0].PartitionMaxBytes = 50*mib, 50*mib
+		var readers []*rawClient
+		var held []int64
+		for range 5 {
+			readers = append(readers, dial())
+			readers[len(readers)-1].send(whole, 11)
+			synctest.Wait()
+			held = append(held, h.answers.held.Load())
+		}
+		if left := 32*mib - held[4]; left < 0 || left > fetchTurnBytes || held[0] < 15*mib || held[1]-held[0] > 8*mib || held[2]-held[1] > 5*mib {
+			t.Errorf("held after each of five readers that do not read: %v of 32 MiB", held)
+		}
+		turns := dial()
+		began := time.Now()
+		correlation := turns.send(whole, 11)
+		turns.expectSilence(time.Second)
+		_ = readers[0].nc.Close()
+		synctest.Wait()
+		resp := turns.receive(whole, correlation).(*kmsg.FetchResponse)
+		if got := resp.Topics[0].Partitions[0].RecordBatches; len(got) < 500_000 || !bytes.HasPrefix(all, got) {
+			t.Errorf("%d bytes came, want some whole batches", len(got))
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("its turn came after %v", took)
+		}
+		for i, c := range readers[1:] { // what was promised to the others comes, though it was copied meanwhile
+			got := c.receive(whole, 1).(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches
+			if len(got) < 500_000 || !bytes.HasPrefix(all, got) {
+				t.Errorf("reader %d: %d bytes came", i+1, len(got))
+			}
+		}
+	})
+}
+
+// Who never gets a turn is answered without records and without an error, before its client gives up.
+func TestNoTurnIsAnEmptyAnswer(t *testing.T) {
+	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
+		fetchMemory(t, h, dial())
+		rest, ok := h.answers.tryReserve(h.answers.bytes)
+		if !ok {
+			t.Fatal("the memory is not free")
+		}
+		defer rest.release()
+		began := time.Now()
+		p := ask[*kmsg.FetchResponse](dial(), fetchRequest("t", 0, 1, 0), 11).Topics[0].Partitions[0]
+		if took := time.Since(began); p.ErrorCode != 0 || len(p.RecordBatches) != 0 || p.HighWatermark != 40 || took != fetchTurnWait {
+			t.Errorf("after %v: code %d, %d bytes, high watermark %d", took, p.ErrorCode, len(p.RecordBatches), p.HighWatermark)
+		}
+	})
+}
+
+// A batch that is larger than a turn is served, as soon as there is memory for it.
+func TestLargeBatchGetsItsTurn(t *testing.T) {
+	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
+		c := dial()
+		batch := plainBatch(t, string(make([]byte, 3_500_000)))
+		ask[*kmsg.ProduceResponse](c, produceRequest("t", batch), 8)
+		rest, ok := h.answers.tryReserve(29 * mib)
+		if !ok {
+			t.Fatal("the memory is not free")
+		}
+		req := fetchRequest("t", 0, 1, 0)
+		correlation := c.send(req, 11)
+		c.expectSilence(time.Second)
+		rest.release()
+		if got := c.receive(req, correlation).(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches; len(got) != len(batch) {
+			t.Errorf("%d bytes came, want a batch of %d", len(got), len(batch))
+		}
+	})
+}
+
+// An answer that the peer does not take is copied, and the log's memory let go of; what arrives is the same.
+func TestStalledAnswerLetsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		c := newConn(&Broker{cfg: Config{StallTimeout: time.Minute}}, here)
+		var buffers [][]byte
+		for i := range 100 {
+			buffers = append(buffers, bytes.Repeat([]byte{byte(i)}, 300+100*i))
+		}
+		want := slices.Concat(buffers...)
+		written := make(chan error, 1)
+		go func() { written <- c.write(buffers, len(want)) }()
+		got := make([]byte, 2000)
+		if _, err := there.Read(got[:1000]); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * lentMax)
+		synctest.Wait()
+		for i := range buffers {
+			if buffers[i] != nil {
+				t.Fatalf("buffer %d is still referred to", i)
+			}
+		}
+		n := 1000
+		for n < len(want) {
+			m, err := there.Read(got[1000:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got[1000:1000+m], want[n:n+m]) {
+				t.Fatalf("bytes %d to %d differ", n, n+m)
+			}
+			n += m
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		go func() { written <- c.write([][]byte{{1}, {2}}, 2) }()
+		if err := <-written; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a peer that reads nothing: %v", err)
+		}
+	})
+}
+
+// What little is appended of a large frame does not keep it; of an ordinary one, nothing is copied.
+func TestFrameIsKeptForItsBatchesOnly(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 2, nil)
+		good, bad := plainBatch(t, "v"), plainBatch(t, string(make([]byte, 900_000)))
+		bad[len(bad)-1] ^= 1
+		h.log.hold = true
+		for _, c := range []struct {
+			name    string
+			batches [][]byte
+			pinned  func(frame, good int) int
+		}{
+			{"a refused one beside it", [][]byte{good, bad}, func(_, good int) int { return good }},
+			{"alone", [][]byte{good}, func(frame, _ int) int { return frame }},
+		} {
+			req := produceRequest("t", c.batches...)
+			for i := range req.Topics[0].Partitions {
+				req.Topics[0].Partitions[i].Partition = int32(i)
+			}
+			dial().send(req, 9)
+			synctest.Wait()
+			held := h.log.held[len(h.log.held)-1]
+			frame := len(requestFrame(req, 1, "test")) - protocol.FrameLengthBytes
+			if len(held.Partitions) != 1 || cap(held.Partitions[0].Batch) > 2*len(good) && c.name != "alone" {
+				t.Errorf("%s: %d partitions, the batch's memory has %d bytes", c.name, len(held.Partitions), cap(held.Partitions[0].Batch))
+			}
+			if want := c.pinned(frame, len(good)); held.PinnedBytes < want-20 || held.PinnedBytes > want+20 {
+				t.Errorf("%s: %d bytes are said to be kept, want about %d", c.name, held.PinnedBytes, want)
+			}
+		}
+	})
+}
+
+// What is compressed anew is counted until it is answered; at the bound it is refused retriably.
+func TestRebuiltBatchesAreCounted(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, map[string]string{"compression.type": "uncompressed"})
+		h.log.hold = true
+		bomb := testBatch(t, protocol.BatchSpec{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1, Attributes: protocol.CodecZstd}, string(make([]byte, 1_000_000)))
+		dial().send(produceRequest("t", bomb), 9)
+		synctest.Wait()
+		if held := h.rebuilt.held.Load(); held < 1_000_000 {
+			t.Errorf("a batch of 1 MB in %d bytes is counted with %d", len(bomb), held)
+		}
+		if got := h.log.held[0].PinnedBytes; got < 1_000_000 {
+			t.Errorf("it is said to keep %d bytes", got)
+		}
+		rest, ok := h.rebuilt.tryReserve(h.rebuilt.available())
+		if !ok {
+			t.Fatal("the memory is not free")
+		}
+		resp := ask[*kmsg.ProduceResponse](dial(), produceRequest("t", bomb), 9)
+		wantCode(t, "without memory", resp.Topics[0].Partitions[0].ErrorCode, codeOf(storage.ErrThrottled))
+		rest.release()
+	})
+}
