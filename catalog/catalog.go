@@ -54,7 +54,7 @@ type Range struct {
 	Epoch        ident.Epoch
 	Index        Extent // of the section's header and batch index in the object
 	Bytes        int64  // of batches
-	MaxTimestamp int64  // milliseconds; largest of any batch, -1 if none has one
+	MaxTimestamp int64  // milliseconds; no record is newer; -1 not known
 	// Writer is the incarnation that wrote the object and stands in its key. It
 	// differs from Incarnation where a sealed tail was committed (E21).
 	Writer      ident.Incarnation

@@ -193,13 +193,14 @@ func inOrder(req *AppendRequest, parts []*partition) bool {
 func (e *Engine) place(req *AppendRequest, parts []*partition) {
 	var appends []*placed
 	size, count := int64(0), 0
+	now := e.deps.Now().UnixMilli()
 	for i, p := range parts {
 		item := &req.Partitions[i]
 		if p == nil {
 			item.refuse(item.Err)
 			continue
 		}
-		b, err := p.placeLocked(e, req, i)
+		b, err := p.placeLocked(e, req, i, now)
 		if err != nil {
 			item.refuse(err)
 			continue
@@ -213,7 +214,7 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 		appends, entry = add(appends, placedBatch{p, p.log.end() - 1}, len(b.bytes), len(parts)-i, e.appendBytesMax)
 		entry.Kind, entry.Partition, entry.Epoch = wal.KindBatch, item.Partition, b.epoch
 		entry.Start, entry.End, entry.Payload = b.start, b.end, b.bytes
-		entry.CRC = protocol.WholeCRC(b.bytes)
+		entry.CRC, entry.Arrived = protocol.WholeCRC(b.bytes), now
 	}
 	e.budget.placed(size, count)
 	if n := len(appends); n > 0 {
@@ -229,7 +230,7 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 
 // placeLocked admits one batch, gives it its offsets and notes who waits for it. The batch, the newest in
 // the log, is valid until the partition is unlocked; nil for a duplicate, which waits for its original.
-func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (*batch, error) {
+func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int, now int64) (*batch, error) {
 	in := &req.Partitions[item]
 	if err := p.admitLocked(e, req, in); err != nil {
 		return nil, err
@@ -239,7 +240,10 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int) (*batch
 		start: p.end, end: p.end + ident.Offset(in.Header.LastOffsetDelta) + 1,
 		producer: ident.ProducerID(in.Header.ProducerID), pepoch: in.Header.ProducerEpoch, sequence: in.Header.BaseSequence,
 		epoch: p.leader.Epoch, bytes: in.Batch, size: int32(len(in.Batch)), source: e.own,
-		maxTimestamp: in.Header.MaxTimestamp, appendTime: in.Header.Attributes.LogAppendTime(),
+		maxTimestamp: in.Header.MaxTimestamp, arrived: arrivedAt(now), appendTime: in.Header.Attributes.LogAppendTime(),
+	}
+	if b.maxTimestamp < 0 { // the broker has looked: its records have no time
+		b.maxTimestamp = now
 	}
 	if b.producer != ident.NoProducer {
 		dup, err := p.producers.Check(b.state())

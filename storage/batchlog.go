@@ -5,14 +5,15 @@ import (
 	"sort"
 
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage/pstate"
 )
 
 // batch is one batch of a partition that is not in the bucket yet or still in
-// memory. About 128 bytes: Config.UnflushedBatchesMax bounds their number.
+// memory. About 100 bytes: Config.UnflushedBatchesMax bounds their number.
 type batch struct {
 	start, end   ident.Offset
-	maxTimestamp int64
+	maxTimestamp int64 // no record is newer; when the batch arrived if no record has a time
 	producer     ident.ProducerID
 	bytes        []byte // nil: read it from the WAL
 	source       *source
@@ -21,6 +22,7 @@ type batch struct {
 	size         int32
 	epoch        ident.Epoch
 	sequence     int32
+	arrived      uint32 // seconds since 1970 by the broker's clock, rounded up: they fit where milliseconds do not
 	pepoch       int16
 	appendTime   bool // maxTimestamp is the broker's
 }
@@ -29,12 +31,31 @@ type batch struct {
 func (b *batch) state() pstate.Batch {
 	s := pstate.Batch{
 		Producer: b.producer, Epoch: b.pepoch, FirstSequence: b.sequence,
-		Start: b.start, End: b.end, Timestamp: b.maxTimestamp, AppendTime: -1,
+		Start: b.start, End: b.end, Placed: int64(b.arrived) * 1000, AppendTime: -1,
 	}
 	if b.appendTime {
 		s.AppendTime = b.maxTimestamp
 	}
 	return s
+}
+
+// arrivedAt is batch.arrived of a time in milliseconds.
+func arrivedAt(ms int64) uint32 { return uint32((max(ms, 0) + 999) / 1000) }
+
+// newestTime returns the largest time of a batch's records, or arrived if none has one. The broker has
+// corrected the header of a batch that it takes; earlier releases did not, so a header whose time
+// cannot be that of its records is not believed here either.
+func newestTime(h *protocol.BatchHeader, bytes []byte, arrived int64) int64 {
+	newest := h.MaxTimestamp
+	if newest < max(h.BaseTimestamp, 0) && !h.Attributes.LogAppendTime() {
+		if largest, err := protocol.LargestTimestamp(bytes); err == nil {
+			newest = largest
+		}
+	}
+	if newest < 0 {
+		return arrived
+	}
+	return newest
 }
 
 // batchLog holds batches in offset order, contiguous. Indexes are from its front; a batch's number never changes.

@@ -215,7 +215,8 @@ func (e *Engine) findRange(ctx context.Context, head *catalog.Head, offset ident
 // loadState reads a partition's state from the bucket and brings it up to the committed end: restore may
 // have cut the section that carried a newer one (E26), and then the batches above are gone through.
 func (e *Engine) loadState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
-	state, err := e.readState(ctx, head)
+	now := e.deps.Now().UnixMilli() // nothing in the bucket says when a batch was placed: now is late, and never early
+	state, err := e.readState(ctx, head, now)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +233,7 @@ func (e *Engine) loadState(ctx context.Context, head *catalog.Head) (*pstate.Sta
 			if err != nil {
 				return nil, err
 			}
-			b := found.batch()
+			b := found.batch(now)
 			state.Producers.Apply(b.state())
 			if n := len(state.Epochs); n == 0 || state.Epochs[n-1].Epoch < b.epoch {
 				state.Epochs = append(state.Epochs, pstate.EpochStart{Epoch: b.epoch, Start: b.start})
@@ -247,33 +248,33 @@ func (e *Engine) loadState(ctx context.Context, head *catalog.Head) (*pstate.Sta
 // loadStep is how much of a partition is in memory at once while its state is made up.
 const loadStep = 4 << 20
 
-// batch is what the log would know of a batch that was found.
-func (f *foundBatch) batch() batch {
+// batch is what the log would know of a batch that was found, if it had arrived then.
+func (f *foundBatch) batch(arrived int64) batch {
 	h := &f.header
 	return batch{
-		start: ident.Offset(h.BaseOffset), end: ident.Offset(h.End()), maxTimestamp: h.MaxTimestamp,
+		start: ident.Offset(h.BaseOffset), end: ident.Offset(h.End()), maxTimestamp: newestTime(h, f.bytes, arrived), arrived: arrivedAt(arrived),
 		producer: ident.ProducerID(h.ProducerID), pepoch: h.ProducerEpoch, sequence: h.BaseSequence,
 		epoch: ident.Epoch(h.LeaderEpoch), appendTime: h.Attributes.LogAppendTime(),
 	}
 }
 
 // readState reads a partition's state from the bucket: at most two blocks (E11).
-func (e *Engine) readState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
+func (e *Engine) readState(ctx context.Context, head *catalog.Head, now int64) (*pstate.State, error) {
 	if head.State.Object == 0 {
-		return pstate.Decode(nil, nil)
+		return pstate.Decode(nil, nil, now)
 	}
 	newest, err := e.readStateBlock(ctx, &head.State)
 	if err != nil {
 		return nil, err
 	}
 	if head.Base.Object == 0 {
-		return pstate.Decode(newest, nil)
+		return pstate.Decode(newest, nil, now)
 	}
 	base, err := e.readStateBlock(ctx, &head.Base)
 	if err != nil {
 		return nil, err
 	}
-	return pstate.Decode(base, newest)
+	return pstate.Decode(base, newest, now)
 }
 
 func (e *Engine) readStateBlock(ctx context.Context, ref *catalog.StateRef) ([]byte, error) {

@@ -45,6 +45,17 @@ func (e *Engine) IndexedBatches() (n int) {
 	return n
 }
 
+// ForgetTimes makes a partition's batches in memory what earlier releases made of a header that claims no
+// time: a flush writes it into the bucket so.
+func (e *Engine) ForgetTimes(tp ident.TopicPartition) {
+	p := e.partitions.get(tp)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.log.len() {
+		p.log.at(i).maxTimestamp = -1
+	}
+}
+
 // HoldTrim keeps every trim waiting until what it returns is called.
 func (e *Engine) HoldTrim() func() {
 	_ = e.trimTurn.take(e.ctx)

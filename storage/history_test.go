@@ -33,6 +33,7 @@ type sent struct {
 	producer int64 // -1: a plain one
 	epoch    int16
 	sequence int32
+	age      time.Duration // of its records, by their timestamps
 
 	// Guarded by history.mu.
 	outcome outcome
@@ -147,7 +148,7 @@ func (r *rig) batch(tp ident.TopicPartition, n, bytes int, producer int64) *sent
 func (r *rig) encode(s *sent) storage.PartitionAppend {
 	records := make([]protocol.Record, len(s.values))
 	for i, v := range s.values {
-		records[i] = protocol.Record{Timestamp: time.Now().UnixMilli(), Value: []byte(v)}
+		records[i] = protocol.Record{Timestamp: time.Now().Add(-s.age).UnixMilli(), Value: []byte(v)}
 	}
 	b, err := protocol.BuildBatch(protocol.BatchSpec{ProducerID: s.producer, ProducerEpoch: s.epoch, BaseSequence: s.sequence}, records)
 	if err != nil {

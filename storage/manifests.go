@@ -82,7 +82,7 @@ func (m *manifests) after(ctx context.Context, h *catalog.Head, from ident.Offse
 		return nil, err
 	}
 	for i := root.LeafAt(from); i >= 0 && i < len(root.Leaves); i++ {
-		if root.Leaves[i].MaxTimestamp < timestamp {
+		if !object.MayReach(root.Leaves[i].MaxTimestamp, timestamp) {
 			continue
 		}
 		leaf, err := m.leaf(ctx, h.Partition, &root.Leaves[i])

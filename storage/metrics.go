@@ -152,7 +152,7 @@ var (
 	loadingDesc      = prometheus.NewDesc("sluice_partitions_loading", "Of these, partitions whose state is still being read from the bucket.", nil, nil)
 	unflushedDesc    = prometheus.NewDesc("sluice_unflushed_bytes", "What is not in the bucket yet: lost if this disk is.", nil, nil)
 	unflushedAgeDesc = prometheus.NewDesc("sluice_flush_lag_seconds", "Age of the oldest batch that is not in the bucket, from when it became durable; 0 if all is. "+
-		"Of what an earlier process wrote, by its timestamp. Beyond some minutes it may be a third too high.", nil, nil)
+		"Of what an earlier process wrote, by when it arrived. Beyond some minutes it may be a third too high.", nil, nil)
 )
 
 // totalsCollector sums up all partitions in one look.

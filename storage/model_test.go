@@ -36,6 +36,7 @@ type modelBatch struct {
 	appendTime bool
 	bytes      int     // of each value
 	times      []int64 // of each record
+	claims     int64   // the largest time that its header claims, if not 0
 }
 
 // put appends a batch and waits for its acknowledgement.
@@ -62,6 +63,9 @@ func (r *rig) tryPut(m *modelLog, spec modelBatch) error {
 	b, err := protocol.BuildBatch(header, records)
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if spec.claims != 0 {
+		protocol.SetMaxTimestamp(b, spec.claims)
 	}
 	now := time.Now().UnixMilli()
 	if spec.appendTime {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage/object"
+	"github.com/sluicemq/sluice/wal"
 )
 
 // none is ListOffsets' answer when nothing matches.
@@ -150,7 +152,7 @@ func (e *Engine) firstInBucket(ctx context.Context, h *catalog.Head, l *lookup, 
 			if entry.Start >= to {
 				return none, nil
 			}
-			if entry.MaxTimestamp < ts {
+			if !object.MayReach(entry.MaxTimestamp, ts) {
 				continue
 			}
 			at, err := e.recordAt(ctx, l, r, entry, func(t int64) bool { return t >= ts })
@@ -174,17 +176,44 @@ func (e *Engine) rangeAfter(ctx context.Context, h *catalog.Head, from ident.Off
 	return rangeAfter(h.Ranges, from, ts), nil
 }
 
-// candidate is something that may hold the newest record: nothing in it is newer than bound.
-type candidate struct {
-	bound int64
-	open  func(context.Context) ([]candidate, error) // nil: at is a record, with exactly this bound
-	at    OffsetAt
+// bound is what is known of something before it is opened: no record in it is newer than newest, and
+// none of it lies below from.
+type bound struct {
+	newest int64
+	from   ident.Offset
 }
 
-// newest finds the first record with the largest timestamp: what has the largest bound is
-// opened, a manifest leaf into ranges, a range into batches, a batch into its record, until that is a record.
+// before orders by what is opened first: the newest, and of equals the first.
+func (b bound) before(other bound) bool {
+	return b.newest > other.newest || b.newest == other.newest && b.from < other.from
+}
+
+// boundless comes before everything.
+var boundless = bound{newest: math.MaxInt64, from: -1}
+
+// candidate is something that may hold the newest record.
+type candidate struct {
+	bound
+	open func(context.Context) ([]candidate, error) // nil: at is a record, with exactly this bound
+	at   OffsetAt
+}
+
+// boundOf makes a bound of a largest time; one that is not known may be anything.
+func boundOf(maxTimestamp int64, from ident.Offset) bound {
+	if maxTimestamp < 0 {
+		maxTimestamp = math.MaxInt64
+	}
+	return bound{maxTimestamp, from}
+}
+
+// newest finds the first record with the largest timestamp. What has the largest bound is opened, a
+// manifest leaf into ranges, a range into batches, a batch into its record, until that is a record.
+// So a bound that no record reaches costs a look, and hides nothing.
 func (e *Engine) newest(ctx context.Context, l *lookup) (at OffsetAt, err error) {
-	inMemory, memory := l.newestInMemory()
+	inMemory, memory, err := l.newestInMemory()
+	if err != nil {
+		return none, err
+	}
 	err = e.replanning(ctx, l.p.id, func(h *catalog.Head) error {
 		var all []candidate
 		if l.start < memory {
@@ -199,25 +228,23 @@ func (e *Engine) newest(ctx context.Context, l *lookup) (at OffsetAt, err error)
 }
 
 func openBest(ctx context.Context, all []candidate) (OffsetAt, error) {
-	for {
-		best := -1
+	for len(all) > 0 {
+		best := 0
 		for i := range all {
-			if all[i].bound >= 0 && (best < 0 || all[i].bound > all[best].bound) {
+			if all[i].before(all[best].bound) {
 				best = i
 			}
 		}
-		switch {
-		case best < 0:
-			return none, nil
-		case all[best].open == nil:
+		if all[best].open == nil {
 			return all[best].at, nil
 		}
 		opened, err := all[best].open(ctx)
 		if err != nil {
 			return none, err
 		}
-		all = slices.Replace(all, best, best+1, opened...) // in place: the first of equals is the first record
+		all = slices.Replace(all, best, best+1, opened...)
 	}
+	return none, nil
 }
 
 // candidates returns what may hold the newest record among what lies below memory.
@@ -242,8 +269,9 @@ func (e *Engine) candidates(ctx context.Context, h *catalog.Head, l *lookup, mem
 }
 
 func (e *Engine) openLeaf(h *catalog.Head, l *lookup, root *object.Root, i int) candidate {
-	return candidate{bound: root.Leaves[i].MaxTimestamp, open: func(ctx context.Context) (all []candidate, err error) {
-		leaf, err := e.manifests.leaf(ctx, h.Partition, &root.Leaves[i])
+	ref := &root.Leaves[i]
+	return candidate{bound: boundOf(ref.MaxTimestamp, ref.Start), open: func(ctx context.Context) (all []candidate, err error) {
+		leaf, err := e.manifests.leaf(ctx, h.Partition, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -256,75 +284,88 @@ func (e *Engine) openLeaf(h *catalog.Head, l *lookup, root *object.Root, i int) 
 }
 
 func (e *Engine) openRange(h *catalog.Head, l *lookup, r *catalog.Range, to ident.Offset) candidate {
-	return candidate{bound: r.MaxTimestamp, open: func(ctx context.Context) (all []candidate, err error) {
+	return candidate{bound: boundOf(r.MaxTimestamp, r.Start), open: func(ctx context.Context) (all []candidate, err error) {
 		s, err := e.section(ctx, h.Partition, r)
 		if err != nil {
 			return nil, err
 		}
-		best := noBatches
-		for i := object.Find(s.Index, l.start); i < len(s.Index) && s.Index[i].End <= to; i++ {
-			best.add(l, i, s.Index[i].Start, s.Index[i].MaxTimestamp)
-		}
-		return best.candidates(func(ctx context.Context, i int) (OffsetAt, error) {
-			return e.recordAt(ctx, l, r, &s.Index[i], nil)
-		}), nil
+		return newestAfter(boundless, func(last bound) (at bound, read readRecord, err error) {
+			best := -1
+			for i := object.Find(s.Index, l.start); i < len(s.Index) && s.Index[i].End <= to; i++ {
+				b := boundOf(s.Index[i].MaxTimestamp, s.Index[i].Start)
+				if last.before(b) && (best < 0 || b.before(at)) {
+					best, at = i, b
+				}
+			}
+			if best < 0 {
+				return at, nil, nil
+			}
+			return at, func(ctx context.Context) (OffsetAt, error) { return e.recordAt(ctx, l, r, &s.Index[best], nil) }, nil
+		})
 	}}
 }
 
 // newestInMemory returns what may hold the newest record in WAL and memory, and where that begins.
-func (l *lookup) newestInMemory() (all []candidate, memory ident.Offset) {
+func (l *lookup) newestInMemory() (all []candidate, memory ident.Offset, err error) {
+	l.p.mu.Lock()
+	memory = min(l.p.memoryStartLocked(), l.end)
+	l.p.mu.Unlock()
+	all, err = newestAfter(boundless, func(last bound) (bound, readRecord, error) {
+		at, b, err := l.nextInMemory(last, memory)
+		if b == nil {
+			return at, nil, err
+		}
+		return at, func(context.Context) (OffsetAt, error) { return l.record(b, nil) }, nil
+	})
+	return all, memory, err
+}
+
+// nextInMemory returns a copy of the batch that comes after last; nil if none does.
+func (l *lookup) nextInMemory(last bound, memory ident.Offset) (at bound, b *batch, err error) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
-	best := noBatches
-	log := &l.p.log
+	if now := l.p.memoryStartLocked(); now > memory && memory < l.end {
+		return at, nil, fmt.Errorf("batches of %s up to %d left the memory: %w", l.p.id, now, wal.ErrTrimmed)
+	}
+	log, best := &l.p.log, -1
 	for i := log.search(l.start); i < log.len() && log.at(i).end <= l.end; i++ {
-		best.add(l, i, log.at(i).start, log.at(i).maxTimestamp)
-	}
-	picked := map[int]batch{} // the log moves on when it is unlocked
-	for _, b := range best {
-		if b.index >= 0 {
-			picked[b.index] = *log.at(b.index)
+		if b := boundOf(log.at(i).maxTimestamp, log.at(i).start); last.before(b) && (best < 0 || b.before(at)) {
+			best, at = i, b
 		}
 	}
-	return best.candidates(func(_ context.Context, i int) (OffsetAt, error) {
-		b := picked[i]
-		return l.record(&b, nil)
-	}), min(l.p.memoryStartLocked(), l.end)
-}
-
-// bestBatches is what matters of neighbouring batches: the one that log start lies
-// in, whose newest record may be below it, and the first of the newest.
-type bestBatches [2]struct {
-	index int // -1: none
-	bound int64
-}
-
-var noBatches = bestBatches{{index: -1}, {index: -1}}
-
-func (b *bestBatches) add(l *lookup, index int, start ident.Offset, bound int64) {
-	at := &b[1]
-	if start < l.start {
-		at = &b[0]
+	if best < 0 {
+		return at, nil, nil
 	}
-	if at.index < 0 || bound > at.bound {
-		at.index, at.bound = index, bound
-	}
+	found := *log.at(best) // the log moves on when it is unlocked
+	return at, &found, nil
 }
 
-func (b *bestBatches) candidates(read func(context.Context, int) (OffsetAt, error)) (out []candidate) {
-	for _, c := range b {
-		if c.index < 0 {
-			continue
+// readRecord returns the newest record of one batch, the first of equals; none if no record has a time.
+type readRecord func(context.Context) (OffsetAt, error)
+
+// newestAfter is one candidate for what remains of many batches after last, or nothing if nothing does.
+// next finds the first of them by its bound; read is nil if there is none. The candidate opens into that
+// batch's newest record and what remains after it: a bound that its records do not reach hides no other.
+func newestAfter(last bound, next func(last bound) (at bound, read readRecord, err error)) ([]candidate, error) {
+	b, read, err := next(last)
+	if err != nil || read == nil {
+		return nil, err
+	}
+	return []candidate{{bound: b, open: func(ctx context.Context) (all []candidate, err error) {
+		at, err := read(ctx)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, candidate{bound: c.bound, open: func(ctx context.Context) ([]candidate, error) {
-			at, err := read(ctx, c.index)
-			if err != nil || at.Offset < 0 {
-				return nil, err
+		var record []candidate
+		if at.Offset >= 0 {
+			record = []candidate{{bound: bound{at.Timestamp, at.Offset}, at: at}}
+			if at.Timestamp == b.newest {
+				return record, nil // nothing that remains is as new and lies before it
 			}
-			return []candidate{{bound: at.Timestamp, at: at}}, nil
-		}})
-	}
-	return out
+		}
+		all, err = newestAfter(b, next)
+		return append(all, record...), err
+	}}}, nil
 }
 
 // foundBatch is a batch with its header read.

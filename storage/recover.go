@@ -31,7 +31,7 @@ import (
 // A tail's folder goes after the quorum has retired it; a folder that the quorum does not
 // name and that is older than the current incarnation was retired by a run that died before removing it.
 func (e *Engine) recover(ctx context.Context) error {
-	scan := &scan{found: make(map[ident.TopicPartition]*found)}
+	scan := &scan{found: make(map[ident.TopicPartition]*found), now: e.deps.Now().UnixMilli()}
 	current, end, err := e.scanAll(scan)
 	if err != nil {
 		return err
@@ -149,6 +149,7 @@ func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
 // scan gathers what the tails hold, by partition.
 type scan struct {
 	found map[ident.TopicPartition]*found
+	now   int64 // when what does not say so counts as arrived, in milliseconds
 }
 
 // found is what the tails hold of one partition, oldest first.
@@ -172,7 +173,7 @@ func (s *scan) visit(src *source) func(*wal.Entry) error {
 		case wal.KindState:
 			return f.addRecord(entry, at)
 		case wal.KindBatch:
-			return f.addBatch(entry, src)
+			return f.addBatch(entry, src, s.now)
 		}
 		return fmt.Errorf("unknown kind %d of entry at %d", entry.Kind, entry.Position)
 	}
@@ -192,7 +193,7 @@ func (f *found) addRecord(entry *wal.Entry, at walPlace) error {
 	return nil
 }
 
-func (f *found) addBatch(entry *wal.Entry, src *source) error {
+func (f *found) addBatch(entry *wal.Entry, src *source, now int64) error {
 	h, err := protocol.ParseBatchHeader(entry.Payload)
 	if err != nil {
 		return fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
@@ -208,8 +209,12 @@ func (f *found) addBatch(entry *wal.Entry, src *source) error {
 		// (I8, I9).
 		f.batches = f.batches[:0]
 	}
+	arrived := entry.Arrived
+	if arrived == 0 { // an earlier release wrote it: later than it was, never earlier
+		arrived = now
+	}
 	f.batches = append(f.batches, batch{
-		start: entry.Start, end: entry.End, maxTimestamp: h.MaxTimestamp,
+		start: entry.Start, end: entry.End, maxTimestamp: newestTime(&h, entry.Payload, arrived), arrived: arrivedAt(arrived),
 		producer: ident.ProducerID(h.ProducerID), pepoch: h.ProducerEpoch, sequence: h.BaseSequence,
 		source: src, position: entry.Position, crc: entry.CRC, size: int32(len(entry.Payload)),
 		epoch: entry.Epoch, appendTime: h.Attributes.LogAppendTime(),
@@ -308,7 +313,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 		e.loadLater(p, head, f)
 		return nil
 	}
-	state, err := pstate.Decode(f.base, f.delta)
+	state, err := pstate.Decode(f.base, f.delta, e.deps.Now().UnixMilli())
 	if err != nil {
 		return fmt.Errorf("state record: %w", err)
 	}

@@ -76,6 +76,24 @@ func TestE8_GapAtTheCommittedEndStopsTheStart(t *testing.T) {
 // writeIncarnation makes the next incarnation by hand, with batches of one record at the given offsets.
 func (r *rig) writeIncarnation(tp ident.TopicPartition, offsets ...ident.Offset) {
 	r.t.Helper()
+	var entries []wal.Entry
+	for _, o := range offsets {
+		entries = append(entries, r.walEntry(r.plain(tp, 1), o))
+	}
+	r.writeEntries(entries...)
+}
+
+// walEntry is a batch at an offset as an earlier release wrote it, without its time of arrival.
+func (r *rig) walEntry(s *sent, start ident.Offset) wal.Entry {
+	r.t.Helper()
+	return wal.Entry{
+		Kind: wal.KindBatch, Partition: s.tp, Start: start, End: start + ident.Offset(len(s.values)), Payload: r.encode(s).Batch,
+	}
+}
+
+// writeEntries makes the next incarnation by hand.
+func (r *rig) writeEntries(entries ...wal.Entry) {
+	r.t.Helper()
 	var current ident.Incarnation
 	r.quorum.view(func(s *metadata.State) {
 		b, _ := s.Broker(nodeID)
@@ -91,12 +109,12 @@ func (r *rig) writeIncarnation(tp ident.TopicPartition, offsets ...ident.Offset)
 		r.t.Fatal(err)
 	}
 	r.quorum.apply(metadata.NewOpenIncarnation(next))
-	epoch := r.head(tp).Leader.Epoch
-	for _, o := range offsets {
-		in := r.encode(r.plain(tp, 1))
-		protocol.SetPlace(in.Batch, int64(o), int32(epoch))
-		err := w.Append(&wal.Append{Entries: []wal.Entry{{Kind: wal.KindBatch, Partition: tp, Epoch: epoch, Start: o, End: o + 1, Payload: in.Batch}}})
-		if err != nil {
+	for _, entry := range entries {
+		entry.Epoch = r.head(entry.Partition).Leader.Epoch
+		if entry.Kind == wal.KindBatch {
+			protocol.SetPlace(entry.Payload, int64(entry.Start), int32(entry.Epoch))
+		}
+		if err := w.Append(&wal.Append{Entries: []wal.Entry{entry}}); err != nil {
 			r.t.Fatal(err)
 		}
 	}

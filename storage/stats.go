@@ -70,8 +70,8 @@ func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 }
 
 // Lag says how far a reader that goes on at offset is behind: in records, and in time since the first of
-// them became durable. What is older than this process is judged by its batch's timestamp, or by
-// the largest one of its range in the bucket. (0, 0) at the end; false if the partition is not here.
+// them became durable. What is older than this process is judged by when its batch arrived, or by
+// the largest timestamp of its range in the bucket. (0, 0) at the end; false if the partition is not here.
 func (e *Engine) Lag(tp ident.TopicPartition, offset ident.Offset) (records int64, age time.Duration, ok bool) {
 	p := e.partitions.get(tp)
 	if p == nil {
@@ -108,7 +108,7 @@ func (e *Engine) ageLocked(p *partition, offset ident.Offset, now time.Time) (ag
 		age -= p.published.samples[0].at
 	}
 	if i := p.log.search(offset); i < p.log.len() && p.log.at(i).start <= offset {
-		return max(age, now.Sub(time.UnixMilli(p.log.at(i).maxTimestamp))), true
+		return max(age, now.Sub(time.Unix(int64(p.log.at(i).arrived), 0))), true
 	}
 	return age, false
 }

@@ -55,7 +55,7 @@ import (
 //	44  4  crc32c        of the payload
 //	48  1  kind          1 batch, 2 state record
 //	49  1  zero
-//	50  6  arrival       when the entry was placed, milliseconds since 1970
+//	50  6  arrival       of a batch: when it was placed, milliseconds since 1970; else 0
 //
 // These values are on disk: changing one makes a new version.
 const (

@@ -16,7 +16,7 @@ type BatchRef struct {
 	Bytes        []byte
 	CRC          uint32 // CRC-32C of all of Bytes, known since the batch was placed
 	Start, End   ident.Offset
-	MaxTimestamp int64 // milliseconds, -1 none
+	MaxTimestamp int64 // milliseconds, -1 not known
 }
 
 // Section is one partition's part of a bundle: a run of batches of one (incarnation, epoch), with
@@ -152,7 +152,7 @@ func (d *sectionDraft) validate() error {
 
 // addBatches refers to a section's batches and makes their index.
 func (b *Bundle) addBatches(d *sectionDraft) {
-	d.dataPosition, d.maxTimestamp = b.position, -1
+	d.dataPosition, d.maxTimestamp = b.position, -1 // of a section without batches
 	d.index = make([]IndexEntry, len(d.Batches))
 	b.parts, b.partCRCs = slices.Grow(b.parts, len(d.Batches)+1), slices.Grow(b.partCRCs, len(d.Batches)+1)
 	next := d.Start
@@ -166,7 +166,10 @@ func (b *Bundle) addBatches(d *sectionDraft) {
 			Start: r.Start, End: r.End, Position: b.position,
 			Bytes: int32(len(r.Bytes)), CRC: r.CRC, MaxTimestamp: r.MaxTimestamp,
 		}
-		d.maxTimestamp = max(d.maxTimestamp, r.MaxTimestamp)
+		if i == 0 {
+			d.maxTimestamp = r.MaxTimestamp
+		}
+		d.maxTimestamp = newer(d.maxTimestamp, r.MaxTimestamp)
 		b.writeKnown(r.Bytes, r.CRC)
 	}
 	if next != d.End {

@@ -58,7 +58,7 @@ import (
 //	112  8  walEnd             position in the incarnation's WAL up to which was read
 //	120  8  dataPosition       of the first batch
 //	128  8  dataBytes          of all batches
-//	136  8  maxTimestamp       milliseconds, -1 none
+//	136  8  maxTimestamp       milliseconds, of the newest batch; -1 not known
 //	144  8  statePosition      0 if there is no state block
 //	152  4  stateBytes         at most stateBytesMax; the state follows the batches
 //	156  4  stateCRC           of the state block
@@ -82,7 +82,8 @@ import (
 //	24  4  bytes
 //	28  4  crc32c          of the whole batch as stored: base offset and leader epoch
 //	                       lie outside the batch's own checksum
-//	32  8  maxTimestamp    milliseconds, -1 none
+//	32  8  maxTimestamp    milliseconds, no record is newer; of records without times,
+//	                       when they arrived; -1 not known: earlier releases wrote that
 //
 // Footer entry:
 //

@@ -301,7 +301,7 @@ func TestFind(t *testing.T) {
 			t.Errorf("Find(%d) = %d, want %d", offset, got, want)
 		}
 	}
-	for ts, want := range map[int64]int{-1: 0, 0: 0, 40: 0, 50: 0, 51: 3, 90: 3, 91: 4} {
+	for ts, want := range map[int64]int{-1: 0, 0: 0, 40: 0, 50: 0, 51: 1, 90: 1, 91: 1} {
 		if got := FindTime(index, ts); got != want {
 			t.Errorf("FindTime(%d) = %d, want %d", ts, got, want)
 		}

@@ -27,7 +27,7 @@ func (r *Root) LeafAt(offset ident.Offset) int {
 // LeafAtTime returns the first leaf that may hold a record of at least the given time
 // (milliseconds), or -1 if only the root's own ranges can.
 func (r *Root) LeafAtTime(timestamp int64) int {
-	return slices.IndexFunc(r.Leaves, func(l LeafRef) bool { return l.MaxTimestamp >= timestamp })
+	return slices.IndexFunc(r.Leaves, func(l LeafRef) bool { return MayReach(l.MaxTimestamp, timestamp) })
 }
 
 // Live returns the ranges of the i-th leaf that are not released.
@@ -47,7 +47,7 @@ func FindRange(ranges []catalog.Range, offset ident.Offset) int {
 // (milliseconds), or len(ranges) if there is none.
 func FindRangeTime(ranges []catalog.Range, timestamp int64) int {
 	for i := range ranges {
-		if ranges[i].MaxTimestamp >= timestamp {
+		if MayReach(ranges[i].MaxTimestamp, timestamp) {
 			return i
 		}
 	}
@@ -193,10 +193,10 @@ func (p *Plan) spill(last *Leaf) {
 	p.leaf = &Leaf{Ranges: ranges, ManifestHeader: ManifestHeader{
 		Partition: r.Partition, Start: ranges[0].Start, End: r.End, RangeCount: int64(len(ranges)),
 	}}
-	newest := int64(-1)
+	newest := ranges[0].MaxTimestamp
 	for i := range ranges {
 		p.leaf.DataBytes += ranges[i].Bytes
-		newest = max(newest, ranges[i].MaxTimestamp)
+		newest = newer(newest, ranges[i].MaxTimestamp)
 	}
 	r.Leaves = append(r.Leaves, LeafRef{
 		Start: p.leaf.Start, End: p.leaf.End, DataBytes: p.leaf.DataBytes, MaxTimestamp: newest, RangeCount: int32(len(ranges)),

@@ -43,7 +43,7 @@ import (
 //	16  8  start           of its first range, released or not
 //	24  8  end
 //	32  8  dataBytes       of all its ranges
-//	40  8  maxTimestamp    milliseconds, -1 none
+//	40  8  maxTimestamp    milliseconds, of the newest range; -1 if that of any is not known
 //	48  4  bytes           of the leaf object
 //	52  4  crc32c          of the whole leaf object
 //	56  4  rangeCount      1 to LeafRangesMax
@@ -61,7 +61,7 @@ import (
 //	52  4  indexBytes
 //	56  8  indexPosition
 //	64  8  bytes           of batches
-//	72  8  maxTimestamp    milliseconds, -1 none
+//	72  8  maxTimestamp    milliseconds, of the newest batch; -1 not known
 //
 // These values are on disk: changing one makes a new version.
 const (
@@ -92,7 +92,7 @@ type LeafRef struct {
 	Writer       ident.Incarnation
 	Start, End   ident.Offset // of all its ranges, released or not
 	DataBytes    int64
-	MaxTimestamp int64 // milliseconds, -1 none
+	MaxTimestamp int64 // milliseconds, -1 not known
 	Bytes        int32 // of the leaf object
 	CRC          uint32
 	RangeCount   int32

@@ -20,7 +20,7 @@ type IndexEntry struct {
 	Position     int64
 	Bytes        int32
 	CRC          uint32 // of the whole batch as stored
-	MaxTimestamp int64  // milliseconds, -1 none
+	MaxTimestamp int64  // milliseconds, -1 not known
 }
 
 // SectionInfo is a section as read back. Its Batches and State are nil.
@@ -31,7 +31,7 @@ type SectionInfo struct {
 	Index        []IndexEntry   // contiguous in offsets and in the object
 	DataPosition int64
 	DataBytes    int64
-	MaxTimestamp int64          // milliseconds, -1 none
+	MaxTimestamp int64          // milliseconds, -1 not known
 	StateExtent  catalog.Extent // zero if there is no state block
 	StateCRC     uint32
 }
@@ -69,11 +69,25 @@ func Find(index []IndexEntry, offset ident.Offset) int {
 	return sort.Search(len(index), func(i int) bool { return index[i].End > offset })
 }
 
+// MayReach reports whether something with the given largest time may hold a record of at least
+// timestamp. A largest time of -1 is not known: only the records tell.
+func MayReach(maxTimestamp, timestamp int64) bool {
+	return maxTimestamp < 0 || maxTimestamp >= timestamp
+}
+
+// newer is the largest time of two things together, not known if that of either is not.
+func newer(a, b int64) int64 {
+	if a < 0 || b < 0 {
+		return -1
+	}
+	return max(a, b)
+}
+
 // FindTime returns the first entry that may hold a record of at least the given time, or len(index)
 // if there is none. The times of neighbouring entries need not rise.
 func FindTime(index []IndexEntry, timestamp int64) int {
 	for i := range index {
-		if index[i].MaxTimestamp >= timestamp {
+		if MayReach(index[i].MaxTimestamp, timestamp) {
 			return i
 		}
 	}

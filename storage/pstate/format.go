@@ -16,19 +16,19 @@ import (
 // only producers that changed since its base, but always all epochs.
 //
 //	 0  4  magic           0x54545350, "PSTT"
-//	 4  2  version         1
+//	 4  2  version         2; of version 1 only the producers' times differ
 //	 6  1  kind            1 base, 2 delta
 //	 7  1  flags           0; readers refuse bits they do not know
 //	 8  4  bytes           of the whole block, at most BlockBytesMax
 //	12  4  crc32c          of bytes 0 to 11 and 16 to the end
 //	16  8  end             every batch below it is reflected
 //	24  8  logStart        of the partition
-//	32  8  floor           delta: producers of the base older than this (milliseconds)
-//	                       and not listed here are gone; base: the lowest int64
+//	32  8  floor           delta: producers of the base that were placed below it
+//	                       (milliseconds) and are not listed here are gone; base: the lowest int64
 //	40  4  epochCount      at most epochsMax
 //	44  4  producerCount   at most producersMax
-//	48  4  openTxnCount    0 in version 1
-//	52  4  abortedCount    0 in version 1
+//	48  4  openTxnCount    0 in version 2
+//	52  4  abortedCount    0 in version 2
 //	56     epochs          epochCount × epochBytes, rising
 //	       producers       producerCount × (producerBytes + count × batchBytes), rising by id
 //
@@ -43,7 +43,8 @@ import (
 //	 8  2  epoch
 //	10  1  count           of batches, 1 to RecentMax
 //	11  1  zero
-//	12  8  timestamp       milliseconds, largest of its batches
+//	12  8  placed          when its newest batch was placed, milliseconds by the broker's
+//	                       clock; version 1: the largest timestamp of its batches
 //	20     batches         oldest first
 //
 // A batch:
@@ -56,7 +57,8 @@ import (
 // These values are on disk: changing one makes a new version.
 const (
 	blockMagic    = 0x54545350
-	blockVersion  = 1
+	blockVersion  = 2
+	oldestVersion = 1
 	headerBytes   = 56
 	epochBytes    = 12
 	producerBytes = 20
@@ -156,7 +158,7 @@ func appendProducer(dst []byte, p *producer) []byte {
 	dst = le.AppendUint64(dst, uint64(p.id))
 	dst = le.AppendUint16(dst, uint16(p.epoch))
 	dst = append(dst, p.count, 0)
-	dst = le.AppendUint64(dst, uint64(p.timestamp))
+	dst = le.AppendUint64(dst, uint64(p.placed))
 	for _, r := range p.recent[:p.count] {
 		dst = le.AppendUint32(dst, uint32(r.firstSequence))
 		dst = le.AppendUint32(dst, uint32(r.lastOffsetDelta))
@@ -180,8 +182,8 @@ func BlockKind(block []byte) (Kind, error) {
 	if got := le.Uint32(block); got != blockMagic {
 		return 0, fmt.Errorf("%w: magic %08x, want %08x", ErrCorrupt, got, blockMagic)
 	}
-	if v := le.Uint16(block[4:]); v != blockVersion {
-		return 0, fmt.Errorf("%w: %d, this release reads %d", ErrVersion, v, blockVersion)
+	if v := le.Uint16(block[4:]); v < oldestVersion || v > blockVersion {
+		return 0, fmt.Errorf("%w: %d, this release reads %d to %d", ErrVersion, v, oldestVersion, blockVersion)
 	}
 	if k := Kind(block[6]); k == KindBase || k == KindDelta {
 		return k, nil
@@ -193,10 +195,26 @@ func BlockKind(block []byte) (Kind, error) {
 // table's changes are then those of the delta, so that further deltas on the
 // same base are right. Two empty blocks give the state of an empty partition.
 // The result shares nothing with its input.
-func Decode(base, delta []byte) (*State, error) {
+//
+// Version 1 kept the timestamps that producers had sent. They say nothing about when a batch came, so
+// a producer of such a block counts as placed now (milliseconds). A delta of version 2 never builds
+// on a base of version 1: whoever opens a partition begins with a base.
+func Decode(base, delta []byte, now int64) (*State, error) {
 	if len(base) == 0 && len(delta) == 0 {
 		return &State{Producers: NewTable()}, nil
 	}
+	s, err := join(base, delta)
+	if err != nil {
+		return nil, err
+	}
+	if le.Uint16(base[4:]) == 1 {
+		s.Producers.placedAt(now)
+	}
+	return s, nil
+}
+
+// join reads a base and lays a delta over it, if there is one.
+func join(base, delta []byte) (*State, error) {
 	s, _, err := decode(base, KindBase)
 	if err != nil {
 		return nil, fmt.Errorf("base: %w", err)
@@ -208,12 +226,23 @@ func Decode(base, delta []byte) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("delta: %w", err)
 	}
+	if vb, vd := le.Uint16(base[4:]), le.Uint16(delta[4:]); vb != vd {
+		return nil, fmt.Errorf("%w: delta of version %d on a base of version %d", ErrCorrupt, vd, vb)
+	}
 	if d.End < s.End {
 		return nil, fmt.Errorf("%w: delta up to %d on a base up to %d", ErrCorrupt, d.End, s.End)
 	}
 	s.End, s.LogStart, s.Epochs = d.End, d.LogStart, d.Epochs
 	s.Producers.overlay(d.Producers, floor)
 	return s, nil
+}
+
+// placedAt gives all producers the same time, and with it a floor below all of them.
+func (t *Table) placedAt(ms int64) {
+	for p := range t.all() {
+		p.placed = ms
+	}
+	t.floor = noTime
 }
 
 // overlay lays a delta's producers over t, which a base gave. They are t's from then on.
@@ -252,7 +281,10 @@ func decode(block []byte, want Kind) (*State, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	return s, floor, s.decodeProducers(rest, le.Uint32(block[44:]))
+	if err := s.decodeProducers(rest, le.Uint32(block[44:])); err != nil {
+		return nil, 0, err
+	}
+	return s, floor, nil
 }
 
 // decodeEpochs reads count epochs and returns what follows them.
@@ -303,7 +335,7 @@ func decodeProducer(b []byte) (p *producer, n int, err error) {
 	if len(b) < producerBytes {
 		return nil, 0, fmt.Errorf("%w: producer cut off", ErrCorrupt)
 	}
-	p = &producer{id: ident.ProducerID(le.Uint64(b)), epoch: int16(le.Uint16(b[8:])), timestamp: int64(le.Uint64(b[12:]))}
+	p = &producer{id: ident.ProducerID(le.Uint64(b)), epoch: int16(le.Uint16(b[8:])), placed: int64(le.Uint64(b[12:]))}
 	count := int(b[10])
 	n = producerBytes + count*batchBytes
 	if count < 1 || count > RecentMax || n > len(b) || b[11] != 0 {

@@ -25,14 +25,14 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // producer went on, one is new, one has expired.
 func sample() (base, delta []byte, want *State) {
 	t := NewTable()
-	t.Apply(Batch{Producer: 4000, Epoch: 0, FirstSequence: 0, Start: 100, End: 103, Timestamp: 1700000000000, AppendTime: -1})
-	t.Apply(Batch{Producer: 4000, Epoch: 0, FirstSequence: 3, Start: 103, End: 104, Timestamp: 1700000000500, AppendTime: -1})
-	t.Apply(Batch{Producer: 4001, Epoch: 2, FirstSequence: 2147483647, Start: 104, End: 106, Timestamp: 1600000000000, AppendTime: 1600000000000})
+	t.Apply(Batch{Producer: 4000, Epoch: 0, FirstSequence: 0, Start: 100, End: 103, Placed: 1700000000000, AppendTime: -1})
+	t.Apply(Batch{Producer: 4000, Epoch: 0, FirstSequence: 3, Start: 103, End: 104, Placed: 1700000000500, AppendTime: -1})
+	t.Apply(Batch{Producer: 4001, Epoch: 2, FirstSequence: 2147483647, Start: 104, End: 106, Placed: 1600000000000, AppendTime: 1600000000000})
 	s := &State{End: 106, LogStart: 90, Epochs: []EpochStart{{0, 0}, {5, 103}}, Producers: t}
 	base = EncodeBase(nil, s)
 	t.MarkBase()
-	t.Apply(Batch{Producer: 4000, Epoch: 1, FirstSequence: 0, Start: 106, End: 107, Timestamp: 1700000001000, AppendTime: -1})
-	t.Apply(Batch{Producer: 4002, Epoch: 0, FirstSequence: 0, Start: 107, End: 110, Timestamp: 1700000001500, AppendTime: -1})
+	t.Apply(Batch{Producer: 4000, Epoch: 1, FirstSequence: 0, Start: 106, End: 107, Placed: 1700000001000, AppendTime: -1})
+	t.Apply(Batch{Producer: 4002, Epoch: 0, FirstSequence: 0, Start: 107, End: 110, Placed: 1700000001500, AppendTime: -1})
 	t.Expire(1650000000000)
 	s = &State{End: 110, LogStart: 95, Epochs: []EpochStart{{0, 0}, {5, 103}, {6, 106}}, Producers: t}
 	return base, EncodeDelta(nil, s), s
@@ -40,12 +40,52 @@ func sample() (base, delta []byte, want *State) {
 
 func TestGolden(t *testing.T) {
 	base, delta, want := sample()
-	base = golden(t, "base-v1.txt", base)
-	delta = golden(t, "delta-v1.txt", delta)
-	got, err := Decode(base, delta)
+	base = golden(t, "base-v2.txt", base)
+	delta = golden(t, "delta-v2.txt", delta)
+	got, err := Decode(base, delta, 0)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("golden files decode to %+v, %v, want %+v", got, err, want)
 	}
+}
+
+// What version 1 wrote keeps opening. Its times are those that clients sent, so all its producers count as placed now; who had
+// expired by them stays so.
+func TestOpensVersion1(t *testing.T) {
+	base, delta := oldBlock(t, "base-v1.txt"), oldBlock(t, "delta-v1.txt")
+	const now = 1800000000000
+	got, err := Decode(base, delta, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, want := sample()
+	for p := range want.Producers.all() {
+		p.placed = now
+	}
+	want.Producers.floor = noTime
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("version 1 decodes to %+v, want %+v", got, want)
+	}
+	if n := got.Producers.Expire(now); n != 0 {
+		t.Errorf("%d producers expired at once", n)
+	}
+	alone, err := Decode(base, nil, now)
+	if err != nil || alone.Producers.Expire(now+1) != 2 {
+		t.Errorf("the base alone: %+v, %v", alone, err)
+	}
+	_, newer, _ := sample()
+	if _, err := Decode(base, newer, now); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a delta of version 2 on it: %v", err)
+	}
+}
+
+// oldBlock returns the bytes of a block that an earlier release wrote.
+func oldBlock(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return unannotate(t, string(text))
 }
 
 // golden compares a block with its annotated file and returns the file's bytes.
@@ -105,7 +145,7 @@ func annotate(b []byte) string {
 		count := b[at]
 		field(1, "  count=%d", count)
 		field(1, "  zero")
-		i64("  timestamp")
+		i64("  placed")
 		for range count {
 			i32("  batch firstSequence")
 			i32("    lastOffsetDelta")
@@ -138,17 +178,17 @@ func TestDamageIsRefused(t *testing.T) {
 	for i := range base {
 		bad := bytes.Clone(base)
 		bad[i] ^= 0x40
-		if _, err := Decode(bad, delta); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+		if _, err := Decode(bad, delta, 0); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
 			t.Errorf("base with byte %d flipped: %v", i, err)
 		}
-		if _, err := Decode(base[:i], nil); i > 0 && !errors.Is(err, ErrCorrupt) {
+		if _, err := Decode(base[:i], nil, 0); i > 0 && !errors.Is(err, ErrCorrupt) {
 			t.Errorf("base cut at %d: %v", i, err)
 		}
 	}
 	for i := range delta {
 		bad := bytes.Clone(delta)
 		bad[i] ^= 0x01
-		if _, err := Decode(base, bad); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+		if _, err := Decode(base, bad, 0); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
 			t.Errorf("delta with byte %d flipped: %v", i, err)
 		}
 	}
@@ -156,7 +196,7 @@ func TestDamageIsRefused(t *testing.T) {
 		"delta alone": {nil, delta}, "delta as base": {delta, nil}, "base as delta": {base, base},
 		"delta older than its base": {EncodeBase(nil, &State{End: 111, Producers: NewTable()}), delta},
 	} {
-		if _, err := Decode(pair[0], pair[1]); !errors.Is(err, ErrCorrupt) {
+		if _, err := Decode(pair[0], pair[1], 0); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -164,19 +204,19 @@ func TestDamageIsRefused(t *testing.T) {
 
 func TestNewerVersionIsNamed(t *testing.T) {
 	base, _, _ := sample()
-	base[4] = 2
-	if _, err := Decode(base, nil); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "reads 1") {
-		t.Errorf("version 2: %v", err)
+	base[4] = 3
+	if _, err := Decode(base, nil, 0); !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "reads 1 to 2") {
+		t.Errorf("version 3: %v", err)
 	}
-	base[4], base[48] = 1, 1 // an open transaction
+	base[4], base[48] = 2, 1 // an open transaction
 	le.PutUint32(base[12:], checksum(base))
-	if _, err := Decode(base, nil); !errors.Is(err, ErrVersion) {
+	if _, err := Decode(base, nil, 0); !errors.Is(err, ErrVersion) {
 		t.Errorf("open transactions: %v", err)
 	}
 }
 
 func TestEmptyState(t *testing.T) {
-	s, err := Decode(nil, nil)
+	s, err := Decode(nil, nil, 0)
 	if err != nil || s.End != 0 || s.Producers.Len() != 0 || len(s.Epochs) != 0 {
 		t.Errorf("Decode of nothing = %+v, %v", s, err)
 	}
@@ -195,7 +235,7 @@ func TestE11_DeltaIsWhatChanged(t *testing.T) {
 	if want := headerBytes + producerBytes + 2*batchBytes; len(delta) != want {
 		t.Errorf("delta of %d bytes on a base of %d, want %d", len(delta), len(base), want)
 	}
-	s, err := Decode(base, delta)
+	s, err := Decode(base, delta, 0)
 	if err != nil || s.End != 5001 || !reflect.DeepEqual(s.Producers, table) {
 		t.Errorf("opened up to %d with %d producers: %v", s.End, s.Producers.Len(), err)
 	}
@@ -241,8 +281,8 @@ func (m model) check(b Batch) (dup *BatchMeta, err error) {
 
 func (m model) expire(before int64) {
 	for id, all := range m {
-		newest := slices.MaxFunc(all, func(a, b Batch) int { return int(a.Timestamp - b.Timestamp) })
-		if newest.Timestamp < before {
+		newest := slices.MaxFunc(all, func(a, b Batch) int { return int(a.Placed - b.Placed) })
+		if newest.Placed < before {
 			delete(m, id)
 		}
 	}
@@ -260,7 +300,7 @@ func TestI11_I12_TableIsTheModel(t *testing.T) {
 				b := Batch{
 					Producer: ident.ProducerID(rapid.Int64Range(-1, 3).Draw(t, "producer")), Epoch: rapid.Int16Range(0, 3).Draw(t, "epoch"),
 					FirstSequence: first.Draw(t, "first"), Start: end, End: end + ident.Offset(rapid.Int64Range(1, 4).Draw(t, "count")),
-					Timestamp: rapid.Int64Range(-1, 100).Draw(t, "time"), AppendTime: rapid.Int64Range(-1, 5).Draw(t, "append"),
+					Placed: rapid.Int64Range(-1, 100).Draw(t, "time"), AppendTime: rapid.Int64Range(-1, 5).Draw(t, "append"),
 				}
 				if all := naive[b.Producer]; len(all) > 0 && rapid.Bool().Draw(t, "next") {
 					last := all[len(all)-1]
@@ -289,7 +329,7 @@ func TestI11_I12_TableIsTheModel(t *testing.T) {
 				table.MarkBase()
 			},
 			"reload": func(t *rapid.T) {
-				s, err := Decode(base, EncodeDelta(nil, &State{End: end, Producers: table}))
+				s, err := Decode(base, EncodeDelta(nil, &State{End: end, Producers: table}), 0)
 				if err != nil || s.End != end || !reflect.DeepEqual(s.Producers, table) {
 					t.Fatalf("reloaded %+v, %v, want %+v", s, err, table)
 				}
@@ -297,7 +337,7 @@ func TestI11_I12_TableIsTheModel(t *testing.T) {
 			},
 			"newer base": func(t *rapid.T) { // of another stream of blocks: the WAL's
 				newer := EncodeBase(nil, &State{End: end, Producers: table})
-				s, err := Decode(newer, EncodeDelta(nil, &State{End: end, Producers: table}))
+				s, err := Decode(newer, EncodeDelta(nil, &State{End: end, Producers: table}), 0)
 				if err != nil || !reflect.DeepEqual(s.Producers, table) {
 					t.Fatalf("over a newer base %+v, %v, want %+v", s, err, table)
 				}
@@ -336,15 +376,15 @@ func FuzzDecode(f *testing.F) {
 				le.PutUint32(b[12:], checksum(b))
 			}
 		}
-		s, err := Decode(base, nil)
+		s, err := Decode(base, nil, 0)
 		if err != nil || len(base) == 0 {
 			return
 		}
-		if again := EncodeBase(nil, s); !bytes.Equal(again, base) {
+		if again := EncodeBase(nil, s); le.Uint16(base[4:]) == blockVersion && !bytes.Equal(again, base) {
 			t.Errorf("%x encodes to %x", base, again)
 		}
-		if s, err := Decode(base, delta); err == nil {
-			if _, err := Decode(EncodeBase(nil, s), nil); err != nil {
+		if s, err := Decode(base, delta, 0); err == nil {
+			if _, err := Decode(EncodeBase(nil, s), nil, 0); err != nil {
 				t.Errorf("base and delta joined do not decode: %v", err)
 			}
 		}

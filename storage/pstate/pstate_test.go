@@ -11,7 +11,7 @@ import (
 )
 
 func batchOf(id ident.ProducerID, epoch int16, first int32, start ident.Offset, count int64) Batch {
-	return Batch{Producer: id, Epoch: epoch, FirstSequence: first, Start: start, End: start + ident.Offset(count), Timestamp: 1000, AppendTime: -1}
+	return Batch{Producer: id, Epoch: epoch, FirstSequence: first, Start: start, End: start + ident.Offset(count), Placed: 1000, AppendTime: -1}
 }
 
 // step is a batch with what Check must say of it; what is neither refused nor a duplicate is applied.
@@ -139,14 +139,14 @@ func TestExpire(t *testing.T) {
 	table := NewTable()
 	for i, ts := range []int64{100, 200, 300} {
 		b := batchOf(ident.ProducerID(i), 0, 0, ident.Offset(i), 1)
-		b.Timestamp = ts
+		b.Placed = ts
 		table.Apply(b)
 	}
 	late := batchOf(0, 0, 1, 3, 1)
-	late.Timestamp = 50 // a producer's time does not go back
+	late.Placed = 50 // a producer's time does not go back
 	table.Apply(late)
 	bump := batchOf(1, 1, 0, 4, 1)
-	bump.Timestamp = 60 // nor with a new epoch
+	bump.Placed = 60 // nor with a new epoch
 	table.Apply(bump)
 	if n := table.Expire(200); n != 1 || table.Len() != 2 || table.Has(0) || !table.Has(1) {
 		t.Errorf("Expire(200) = %d, %d left", n, table.Len())

@@ -33,7 +33,7 @@ type Batch struct {
 	Epoch         int16
 	FirstSequence int32
 	Start, End    ident.Offset // half-open; a sequence per offset
-	Timestamp     int64        // milliseconds, largest of the batch
+	Placed        int64        // milliseconds, by the broker's clock: never a client's timestamp
 	AppendTime    int64        // milliseconds if the topic stamps LogAppendTime, else -1
 }
 
@@ -54,13 +54,13 @@ func LastSequence(first, lastOffsetDelta int32) int32 {
 // least two of them (as placed, as committed), and there may be many such partitions.
 type producer struct {
 	id ident.ProducerID
-	// timestamp is the largest of all its batches, so that it never goes back:
+	// placed is when the newest of its batches was placed. It never goes back, whatever the clock does:
 	// the expiry floor of a delta relies on that.
-	timestamp int64
-	epoch     int16
-	changed   bool                  // since the last MarkBase
-	count     uint8                 // of recent in use
-	recent    [RecentMax]remembered // oldest first; all of this epoch; never empty in a table
+	placed  int64
+	epoch   int16
+	changed bool                  // since the last MarkBase
+	count   uint8                 // of recent in use
+	recent  [RecentMax]remembered // oldest first; all of this epoch; never empty in a table
 }
 
 // remembered is a BatchMeta without what can be computed.
@@ -201,26 +201,26 @@ func (t *Table) Apply(b Batch) {
 	p := t.get(b.Producer)
 	switch {
 	case p == nil:
-		p = &producer{id: b.Producer, epoch: b.Epoch, timestamp: b.Timestamp}
+		p = &producer{id: b.Producer, epoch: b.Epoch, placed: b.Placed}
 		t.put(p)
 	case b.Epoch < p.epoch:
 		return
 	case b.Epoch > p.epoch:
-		*p = producer{id: b.Producer, epoch: b.Epoch, timestamp: p.timestamp}
+		*p = producer{id: b.Producer, epoch: b.Epoch, placed: p.placed}
 	}
 	p.push(BatchMeta{FirstSequence: b.FirstSequence, Start: b.Start, End: b.End, AppendTime: b.AppendTime})
-	p.timestamp = max(p.timestamp, b.Timestamp)
+	p.placed = max(p.placed, b.Placed)
 	p.changed = true
 }
 
-// Expire forgets the producers whose newest timestamp lies below before
+// Expire forgets the producers whose newest batch was placed below before
 // (milliseconds) and returns how many they were.
 func (t *Table) Expire(before int64) int {
 	n := t.Len()
-	if t.only != nil && t.only.timestamp < before {
+	if t.only != nil && t.only.placed < before {
 		t.only = nil
 	}
-	maps.DeleteFunc(t.more, func(_ ident.ProducerID, p *producer) bool { return p.timestamp < before })
+	maps.DeleteFunc(t.more, func(_ ident.ProducerID, p *producer) bool { return p.placed < before })
 	if len(t.more) < 2 {
 		for p := range t.all() {
 			t.only = p
