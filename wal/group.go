@@ -25,8 +25,8 @@ type Entry struct {
 	// Start and End are half-open. For a state record, End is the offset up to which the record
 	// reflects the partition.
 	Start, End ident.Offset
-	// Arrived is when a batch was placed, in milliseconds since 1970. It is 0 for a state record, and
-	// for what earlier releases wrote.
+	// Arrived is when a batch was placed, in milliseconds since 1970. It is 0 for a state record
+	// and for what earlier releases wrote.
 	Arrived int64
 	// Payload is referenced until its group is reported. Nobody may write to it after Append.
 	Payload []byte
