@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/protocol"
@@ -113,15 +112,9 @@ func validateTimestamps(batch []byte, h *protocol.BatchHeader, config *catalog.T
 	return err
 }
 
-// looking bounds how many batches are decompressed for their times at once: a zstd window takes up
-// to 16 MiB.
-var looking = make(chan struct{}, runtime.GOMAXPROCS(0))
-
 // largestWithin returns the largest time of a batch's records, or -1 if they have none. All of them
 // must be within the limits.
 func largestWithin(batch []byte, limits timeLimits) (int64, error) {
-	looking <- struct{}{}
-	defer func() { <-looking }()
 	largest := int64(-1)
 	for s, err := range protocol.Stamps(batch) {
 		if errors.Is(err, protocol.ErrCorruptBatch) { // its checksum is right: to send it again is no use

@@ -3,6 +3,7 @@ package protocol
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ const stampBytesMax = 1 + 2*binary.MaxVarintLen64
 // Stamps yields the stamps of a batch's records in order. It takes little memory, whatever the
 // records decompress to: all codecs but snappy are read as streams. An error ends the sequence, as
 // in Records; ErrCorruptBatch if the header counts other records than there are. Stamps does not
-// look at keys, values and the checksum.
+// look at keys, values and the checksum. The loop's body must not decompress another batch.
 func Stamps(batch []byte) iter.Seq2[Stamp, error] {
 	return stampsWithin(batch, DecompressedBytesMax)
 }
@@ -106,19 +107,39 @@ func LargestTimestamp(batch []byte) (int64, error) {
 	return largest, nil
 }
 
-// decompressor reads what src holds, at most limit bytes, then it fails with ErrTooLarge. done frees it.
+// decompressor reads what src holds, at most limit bytes, and then fails with ErrTooLarge. done frees
+// what it took, which counts against DecompressingBytesMax.
 func decompressor(codec int, src []byte, limit int) (r io.Reader, done func(), err error) {
-	done = func() {}
-	switch codec {
-	case CodecNone, CodecSnappy: // snappy has no streams: what it decompresses to is bounded by the length of src
-		whole, err := Decompress(codec, src, limit)
-		return bytes.NewReader(whole), done, err
+	if codec == CodecNone {
+		return bytes.NewReader(src), func() {}, nil
 	}
-	r, done, err = openStream(codec, src, limit)
+	taken := streamBytes(codec, len(src), limit)
+	_ = decompressing.Acquire(context.Background(), taken) // fails only with its context
+	closed := func() {}
+	if codec == CodecSnappy {
+		var whole []byte
+		whole, err = Decompress(codec, src, limit)
+		r = bytes.NewReader(whole)
+	} else if r, closed, err = openStream(codec, src, limit); err == nil {
+		r = &limitedReader{r: r, left: limit}
+	}
 	if err != nil {
+		decompressing.Release(taken)
 		return nil, nil, err
 	}
-	return &limitedReader{r: r, left: limit}, done, nil
+	return r, func() { closed(); decompressing.Release(taken) }, nil
+}
+
+// streamBytes is the memory that reading srcBytes takes at most. Snappy has no streams, and nothing
+// decompresses to more than 32 times its length; it counts twice, since it may be copied as it grows.
+func streamBytes(codec, srcBytes, limit int) int64 {
+	switch codec {
+	case CodecGzip:
+		return 128 << 10
+	case CodecSnappy:
+		return min(2*int64(min(limit, 32*srcBytes+64)), DecompressingBytesMax)
+	}
+	return zstdWindowMax // a block of lz4 has 4 MiB at most
 }
 
 // limitedReader is an io.LimitedReader that tells its limit from the end.

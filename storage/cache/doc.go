@@ -13,8 +13,8 @@
 //
 // Type to know: [Cache]. Its mutex guards memory only and is never held during a read. Each block
 // that is being read has one goroutine, which [Cache.Close] ends and waits for. Kept blocks stay
-// within the budget. Blocks that are being read come on top, at most [ReadsMax] of them. What readers
-// still refer to after the cache dropped it is theirs to bound.
+// within the budget. Blocks that are being read come on top, at most [ReadsMax] of them. What
+// readers still refer to after the cache dropped it is theirs to bound.
 //
 // Imports: ident, internal/unzeroed, x/sync/semaphore.
 package cache
