@@ -12,7 +12,7 @@ import (
 // ConfigType is the type of a configuration's value, with the numbers of Kafka's DescribeConfigs.
 type ConfigType int8
 
-// Types of values.
+// The types of values.
 const (
 	ConfigBoolean ConfigType = 1
 	ConfigString  ConfigType = 2
@@ -25,19 +25,20 @@ const (
 	ConfigSecret  ConfigType = 9 // Kafka's PASSWORD: never shown
 )
 
-// ConfigSource says which configuration gave a value, with the numbers of Kafka's DescribeConfigs. The lower number counts before the higher.
+// ConfigSource says which configuration gave a value, with the numbers of Kafka's DescribeConfigs.
+// The lower number takes precedence.
 type ConfigSource int8
 
-// Sources of values.
+// The sources of values.
 const (
 	SourceTopic          ConfigSource = 1 // set on the topic
 	SourceDynamicBroker  ConfigSource = 2 // set on this broker while it runs
 	SourceDynamicDefault ConfigSource = 3 // set on all brokers while they run
-	SourceStatic         ConfigSource = 4 // file, environment or flag of this broker
-	SourceDefault        ConfigSource = 5 // said nowhere
+	SourceStatic         ConfigSource = 4 // from the file, environment or flags of this broker
+	SourceDefault        ConfigSource = 5 // set nowhere
 )
 
-// Keys that code asks for by name.
+// Keys that code uses by name.
 const (
 	ConfigCleanupPolicy   = "cleanup.policy"
 	ConfigCompressionType = "compression.type"
@@ -56,13 +57,14 @@ type TopicConfigKey struct {
 	Name    string
 	Default string
 	Type    ConfigType
-	// Synonym is the broker's key that gives the default and is shown with it; "" if Kafka has none. coarser are
-	// broker's keys in larger units, which count where Synonym is not set; Synonym itself has no default then.
+	// Synonym is the broker's key that gives the default and is shown with it; "" if Kafka has
+	// none. coarser are the broker's keys in larger units, which count if Synonym is not set;
+	// Synonym then has no default.
 	Synonym string
 	Doc     string
 
 	min, max int64    // of ConfigInt and ConfigLong
-	values   []string // of ConfigString and ConfigList, where only some are legal
+	values   []string // the legal values of ConfigString and ConfigList, if only some are legal
 	check    func(string) error
 	coarser  []coarserKey
 }
@@ -84,8 +86,9 @@ const (
 	hourMs   = 60 * minuteMs
 )
 
-// topicConfigKeys is every topic configuration of Kafka 4.3 with its default,
-// and ours, sorted by name. What has no meaning without local log files is kept and shown, as tools write and compare it.
+// topicConfigKeys has every topic configuration of Kafka 4.3 with its default, and ours, sorted by
+// name. Keys without a meaning here, where there are no local log files, are kept and shown, since
+// tools write and compare them.
 var topicConfigKeys = []TopicConfigKey{
 	list(ConfigCleanupPolicy, "delete", "log.cleanup.policy", "What happens to old records: delete by retention, compact by key, both, or (empty) neither.", "compact", "delete"),
 	between("compression.gzip.level", "-1", ConfigInt, "compression.gzip.level", -1, 9, "Level when compression.type is gzip; -1 is the codec's default, 0 is not allowed.").but(nonZero),
@@ -186,7 +189,7 @@ func ratio(v string) error {
 	return nil
 }
 
-// throttledReplicas takes "", "*" or partition:broker pairs.
+// throttledReplicas accepts "", "*" or partition:broker pairs.
 func throttledReplicas(v string) error {
 	if v == "" || v == "*" {
 		return nil
@@ -202,10 +205,10 @@ func throttledReplicas(v string) error {
 	return nil
 }
 
-// TopicConfigKeys returns every key, sorted by name. The slice is shared: read only.
+// TopicConfigKeys returns every key, sorted by name. The slice is shared and read-only.
 func TopicConfigKeys() []TopicConfigKey { return topicConfigKeys }
 
-// TopicConfigKeyNamed finds a key.
+// TopicConfigKeyNamed returns the key with this name.
 func TopicConfigKeyNamed(name string) (TopicConfigKey, bool) {
 	for i := range topicConfigKeys {
 		if topicConfigKeys[i].Name == name {
@@ -215,8 +218,9 @@ func TopicConfigKeyNamed(name string) (TopicConfigKey, bool) {
 	return TopicConfigKey{}, false
 }
 
-// canonical reads one value as Kafka does and returns it in the form in which it is stored and shown: without blanks
-// around it or its items, numbers in their shortest form, nothing twice in a list of words.
+// canonical reads one value as Kafka does and returns the form in which it is stored and shown:
+// without blanks around the value or its items, numbers in their shortest form, and no word twice
+// in a list.
 func (k *TopicConfigKey) canonical(value string) (string, error) {
 	v, err := k.canonicalType(strings.TrimSpace(value))
 	if err == nil && k.check != nil {
@@ -266,7 +270,7 @@ func (k *TopicConfigKey) canonicalList(v string) (string, error) {
 	return strings.Join(kept, ","), nil
 }
 
-// SplitConfigList splits a list value at its commas, without blanks; an empty value has no items.
+// SplitConfigList splits a list value at its commas and drops blanks. An empty value has no items.
 func SplitConfigList(v string) []string {
 	if strings.TrimSpace(v) == "" {
 		return nil
@@ -283,15 +287,16 @@ type CleanupPolicy struct {
 	Delete, Compact bool
 }
 
-// TopicConfig is a topic's effective configuration, as far as Sluice acts on it. Times are in milliseconds.
+// TopicConfig is a topic's effective configuration, as far as Sluice acts on it. Times are in
+// milliseconds.
 type TopicConfig struct {
 	CleanupPolicy        CleanupPolicy
-	RetentionMs          int64 // -1 no limit
+	RetentionMs          int64 // -1 is no limit
 	RetentionBytes       int64 // per partition; negative: no limit
 	SegmentBytes         int32
 	MaxMessageBytes      int32
 	LogAppendTime        bool  // message.timestamp.type
-	TimestampBeforeMaxMs int64 // judged for CreateTime only
+	TimestampBeforeMaxMs int64 // checked for CreateTime only
 	TimestampAfterMaxMs  int64
 	CompressionType      string // "producer" keeps what was sent
 	CompressionLevel     int    // of CompressionType; 0 if it has none
@@ -302,5 +307,5 @@ type TopicConfig struct {
 	MaxCompactionLagMs   int64
 }
 
-// ErrInvalidConfig is a topic configuration that does not hold.
+// ErrInvalidConfig is a topic configuration that is not valid.
 var ErrInvalidConfig = errors.New("invalid topic configuration")

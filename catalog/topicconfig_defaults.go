@@ -8,29 +8,29 @@ import (
 	"strings"
 )
 
-// TopicDefaults is what topics have where they set nothing: Kafka's defaults, or
-// what the broker's own configuration says instead (log.retention.hours,
-// message.max.bytes and so on). Immutable; nil stands for Kafka's defaults.
+// TopicDefaults is what topics have that set nothing: Kafka's defaults, or what the broker's own
+// configuration says instead (log.retention.hours, message.max.bytes and so on). It is immutable.
+// nil stands for Kafka's defaults.
 //
-// A topic stores only what was set on it, so that a change of the broker's
-// configuration reaches every topic that does not say otherwise.
+// A topic stores only what was set on it. So a change of the broker's configuration reaches every
+// topic that sets nothing else.
 type TopicDefaults struct {
-	layers  []layer           // the one that counts first
-	values  map[string]string // by topic key, where a layer changes it
-	nothing TopicConfig       // of a topic that sets nothing
+	layers  []layer           // in the order of precedence
+	values  map[string]string // by topic key, if a layer changes the default
+	nothing TopicConfig       // the configuration of a topic that sets nothing
 }
 
-// layer is what one source says of the broker's keys: canonical values.
+// layer is what one source says about the broker's keys, in canonical form.
 type layer struct {
 	source ConfigSource
 	set    map[string]string
 }
 
-// kafkaNothing is what a topic has that sets nothing, by Kafka's defaults.
+// kafkaNothing is the configuration, by Kafka's defaults, of a topic that sets nothing.
 var kafkaNothing = (*TopicDefaults)(nil).parse(nil)
 
-// ParseTopicDefaults reads what a broker's configuration says about topics, by Kafka's names of the
-// broker's keys; what set holds beside them is left alone. ErrInvalidConfig names every problem.
+// ParseTopicDefaults reads what a broker's configuration says about topics, under Kafka's names of
+// the broker's keys. Other keys in set are ignored. ErrInvalidConfig names every problem.
 func ParseTopicDefaults(set map[string]string) (*TopicDefaults, error) {
 	static := layer{SourceStatic, map[string]string{}}
 	var problems []ConfigProblem
@@ -44,10 +44,10 @@ func ParseTopicDefaults(set map[string]string) (*TopicDefaults, error) {
 	return d, nil
 }
 
-// With lays what is set on a running broker, and on all brokers, over what the broker was started
-// with. ErrInvalidConfig names every problem; the defaults are good all the same, since a start
-// must not fail by what another version or another broker took: a value that does not hold is left
-// out, and values that do not go together are used as they are.
+// With puts what is set on a running broker, and on all brokers, over what the broker was started
+// with. ErrInvalidConfig names every problem. The returned defaults are usable nevertheless, since
+// a start must not fail because of a value that another version or another broker accepted: an
+// invalid value is left out, and values that contradict each other are used as they are.
 func (d *TopicDefaults) With(own, all map[string]string) (*TopicDefaults, error) {
 	var problems []ConfigProblem
 	dynamic := func(source ConfigSource, set map[string]string) layer {
@@ -80,7 +80,7 @@ func newTopicDefaults(layers ...layer) *TopicDefaults {
 	return d
 }
 
-// problems tells which defaults are legal by themselves and do not go together.
+// problems names defaults that are legal by themselves and contradict each other.
 func (d *TopicDefaults) problems() []ConfigProblem {
 	return validateTogether(func(name string) string { return d.Value(mustKey(name)) })
 }
@@ -90,7 +90,7 @@ func problemsError(problems []ConfigProblem) error {
 }
 
 // CheckBrokerKey returns the canonical form of a value for a broker's key that gives topics their
-// default and may change while the broker runs; known is false for any other key.
+// default and may change while the broker runs. known is false for any other key.
 func CheckBrokerKey(name, value string) (canonical string, known bool, err error) {
 	for i := range topicConfigKeys {
 		if k := &topicConfigKeys[i]; k.Synonym == name && name != "" {
@@ -101,8 +101,8 @@ func CheckBrokerKey(name, value string) (canonical string, known bool, err error
 	return "", false, nil
 }
 
-// canonicalDefault is canonical for the broker's key behind this one. Kafka takes 0 on a topic
-// only.
+// canonicalDefault is canonical for the broker's key behind this one. Kafka accepts 0 only on a
+// topic.
 func (k *TopicConfigKey) canonicalDefault(value string) (string, error) {
 	v, err := k.canonical(value)
 	if err == nil && k.Name == ConfigRetentionMs && v == "0" {
@@ -111,7 +111,7 @@ func (k *TopicConfigKey) canonicalDefault(value string) (string, error) {
 	return v, err
 }
 
-// readOne takes one of the broker's keys from one map into another.
+// readOne reads one of the broker's keys from one map into another.
 func readOne(name string, from, to map[string]string, canonical func(string) (string, error)) []ConfigProblem {
 	value, ok := from[name]
 	if !ok || name == "" {
@@ -125,12 +125,12 @@ func readOne(name string, from, to map[string]string, canonical func(string) (st
 	return nil
 }
 
-// readSynonym takes the one key of the broker that may change while it runs.
+// readSynonym reads the only one of the broker's keys that may change while the broker runs.
 func (k *TopicConfigKey) readSynonym(from, to map[string]string) []ConfigProblem {
 	return readOne(k.Synonym, from, to, k.canonicalDefault)
 }
 
-// readStatic takes all of the broker's keys that give this key's default.
+// readStatic reads all of the broker's keys that give this key's default.
 func (k *TopicConfigKey) readStatic(from, to map[string]string) []ConfigProblem {
 	problems := k.readSynonym(from, to)
 	for _, c := range k.coarser {
@@ -145,21 +145,23 @@ func (k *TopicConfigKey) readStatic(from, to map[string]string) []ConfigProblem 
 	return problems
 }
 
-// said returns the default that the broker's keys give: of all layers the first counts, and in it
-// the finest unit.
+// said returns the default that the broker's keys give. The first layer with a value counts, and in
+// it the finest unit.
 func (d *TopicDefaults) said(k *TopicConfigKey) (string, bool) {
 	for _, l := range d.layers {
 		if v, ok := l.set[k.Synonym]; ok {
 			return v, true
 		}
 	}
-	for _, c := range k.coarser { // only a start sets these: they stand in the last layer
+	// Only a start sets these keys, so they are in the last layer.
+	for _, c := range k.coarser {
 		if v, ok := d.static()[c.name]; ok {
 			n, err := strconv.ParseInt(v, 10, 64)
 			if err != nil {
 				panic("BUG: unvalidated broker configuration " + c.name)
 			}
-			return strconv.FormatInt(max(n*c.unit, -1), 10), true // below zero is no limit, in any unit
+			// Below zero means no limit, in any unit.
+			return strconv.FormatInt(max(n*c.unit, -1), 10), true
 		}
 	}
 	return "", false
@@ -176,7 +178,7 @@ func (d *TopicDefaults) static() map[string]string {
 	return nil
 }
 
-// Value returns what a topic has that does not set the key.
+// Value returns the value of a topic that does not set the key.
 func (d *TopicDefaults) Value(k *TopicConfigKey) string {
 	if d != nil {
 		if v, ok := d.values[k.Name]; ok {
@@ -186,15 +188,15 @@ func (d *TopicDefaults) Value(k *TopicConfigKey) string {
 	return k.Default
 }
 
-// ConfigSynonym is a broker's key behind a topic's, with a value that counts unless an earlier
-// synonym has one.
+// ConfigSynonym is a broker's key behind a topic's. Its value counts unless an earlier synonym has
+// one.
 type ConfigSynonym struct {
 	Name, Value string
 	Source      ConfigSource
 }
 
-// Synonyms returns the values of a topic key's broker-level keys, the one that counts first. Where
-// only a key in a larger unit is set there are none: so does Kafka.
+// Synonyms returns the values of a topic key's broker-level keys in the order of precedence. If
+// only a key in a larger unit is set, there are none, as in Kafka.
 func (d *TopicDefaults) Synonyms(k *TopicConfigKey) (out []ConfigSynonym) {
 	if k.Synonym == "" {
 		return nil
@@ -223,8 +225,8 @@ func (d *TopicDefaults) Synonyms(k *TopicConfigKey) (out []ConfigSynonym) {
 	return out
 }
 
-// CoarserBrokerKeys returns the broker's keys that say the same as name in larger units, and count
-// where it is not set.
+// CoarserBrokerKeys returns the broker's keys that say the same as name in larger units. They count
+// if name is not set.
 func CoarserBrokerKeys(name string) (names []string) {
 	for i := range topicConfigKeys {
 		k := &topicConfigKeys[i]
@@ -239,8 +241,8 @@ func CoarserBrokerKeys(name string) (names []string) {
 	return names
 }
 
-// Check validates what is to be set on a topic, each value and those that belong together, and
-// returns it in canonical form; ErrInvalidConfig names every problem.
+// Check validates what is to be set on a topic, each value by itself and all together, and returns
+// it in canonical form. ErrInvalidConfig names every problem.
 func (d *TopicDefaults) Check(set map[string]string) (map[string]string, error) {
 	canonical := make(map[string]string, len(set))
 	var problems []ConfigProblem
@@ -265,8 +267,8 @@ func (d *TopicDefaults) Check(set map[string]string) (map[string]string, error) 
 	return canonical, nil
 }
 
-// Effective returns the configuration of a topic on which set was set, as Check returned it,
-// perhaps beside other defaults. A value that Check would refuse is a BUG.
+// Effective returns the configuration of a topic on which set was set. set comes from Check,
+// perhaps with other defaults. A value that Check would refuse is a BUG.
 func (d *TopicDefaults) Effective(set map[string]string) TopicConfig {
 	switch {
 	case len(set) > 0:
@@ -277,7 +279,7 @@ func (d *TopicDefaults) Effective(set map[string]string) TopicConfig {
 	return d.nothing
 }
 
-// effective returns the lookup of a key's value among what is set and the defaults.
+// effective returns a function that looks up a key's value in set and then in the defaults.
 func (d *TopicDefaults) effective(set map[string]string) func(name string) string {
 	return func(name string) string {
 		if v, ok := set[name]; ok {
@@ -338,8 +340,9 @@ func (p ConfigProblem) String() string {
 	return fmt.Sprintf("%s=%q: %s", p.Key, p.Value, p.Reason)
 }
 
-// validateTogether checks values that are legal by themselves. The pairs of local.retention.* and
-// retention.* count for Kafka only with remote.storage.enable, which cannot be true here.
+// validateTogether checks values that are legal by themselves. In Kafka the pairs of
+// local.retention.* and retention.* matter only with remote.storage.enable, which cannot be true
+// here.
 func validateTogether(value func(string) string) (problems []ConfigProblem) {
 	const low, high = "min.compaction.lag.ms", "max.compaction.lag.ms"
 	a, err1 := strconv.ParseInt(value(low), 10, 64)
@@ -350,7 +353,7 @@ func validateTogether(value func(string) string) (problems []ConfigProblem) {
 	return problems
 }
 
-// joinProblems makes one line of problems, sorted by key.
+// joinProblems joins problems into one line, sorted by key.
 func joinProblems(problems []ConfigProblem) string {
 	slices.SortFunc(problems, func(a, b ConfigProblem) int { return strings.Compare(a.Key, b.Key) })
 	lines := make([]string, len(problems))

@@ -28,7 +28,7 @@ func TestTopicConfigKeysAreSortedAndDescribed(t *testing.T) {
 	}
 }
 
-// TestKafkaTopicConfigs holds the table against the list of Kafka 4.3's keys and defaults.
+// TestKafkaTopicConfigs compares the table with the list of Kafka 4.3's keys and defaults.
 func TestKafkaTopicConfigs(t *testing.T) {
 	const kafka = `cleanup.policy=delete compression.gzip.level=-1 compression.lz4.level=9 compression.type=producer compression.zstd.level=3
 delete.retention.ms=86400000 file.delete.delay.ms=60000 flush.messages=9223372036854775807 flush.ms=9223372036854775807
@@ -50,7 +50,8 @@ segment.jitter.ms=0 segment.ms=604800000 unclean.leader.election.enable=false`
 	}
 }
 
-// TestCheck: what is stored and shown for a value, "-" for what is refused. Asked of Apache Kafka 4.3.
+// TestCheck: what is stored and shown for a value; "-" if the value is refused. The expectations
+// come from Apache Kafka 4.3.
 func TestCheck(t *testing.T) {
 	for _, c := range []struct{ key, value, want string }{
 		{"cleanup.policy", "compact", "compact"},
@@ -92,7 +93,7 @@ func TestCheck(t *testing.T) {
 		{"min.cleanable.dirty.ratio", "1e-3", "0.001"},
 		{"min.cleanable.dirty.ratio", "1.1", "-"},
 		{"min.cleanable.dirty.ratio", "half", "-"},
-		{"min.cleanable.dirty.ratio", "NaN", "-"}, // Kafka takes it
+		{"min.cleanable.dirty.ratio", "NaN", "-"}, // Kafka accepts it
 		{"min.insync.replicas", "0", "-"},
 		{"min.insync.replicas", "3", "3"},
 		{"preallocate", "TRUE", "true"},
@@ -148,14 +149,14 @@ func TestEffective(t *testing.T) {
 	}
 }
 
-// TestTopicDefaults: what a broker's configuration makes of a topic's key, and how it is shown.
+// TestTopicDefaults: what a broker's configuration means for a topic's key, and how it is shown.
 func TestTopicDefaults(t *testing.T) {
 	const day = 86_400_000
 	for _, c := range []struct {
 		broker string // key=value, comma separated
 		key    string
-		value  string // "-": refused
-		shown  string // synonyms, * for static ones
+		value  string // "-" if refused
+		shown  string // the synonyms, with * for static ones
 	}{
 		{"", "retention.ms", "604800000", ""},
 		{"log.retention.hours=100", "retention.ms", "360000000", ""},
@@ -179,7 +180,8 @@ func TestTopicDefaults(t *testing.T) {
 		{"log.message.timestamp.type=LogAppendTime", "message.timestamp.type", "LogAppendTime", "log.message.timestamp.type=LogAppendTime* log.message.timestamp.type=CreateTime"},
 		{"min.insync.replicas=2", "min.insync.replicas", "2", "min.insync.replicas=2* min.insync.replicas=1"},
 		{"log.cleaner.min.compaction.lag.ms=5 log.cleaner.max.compaction.lag.ms=4", "min.compaction.lag.ms", "-", ""},
-		{"retention.ms=5 num.partitions=x nonsense=1", "retention.ms", "604800000", ""}, // not the broker's keys for topics
+		// These are not the broker's keys for topics.
+		{"retention.ms=5 num.partitions=x nonsense=1", "retention.ms", "604800000", ""},
 		{"remote.storage.enable=x", "remote.storage.enable", "false", ""},
 	} {
 		set := map[string]string{}
@@ -226,13 +228,15 @@ func TestTopicDefaults(t *testing.T) {
 	if _, err := d.Check(map[string]string{"min.compaction.lag.ms": "101"}); !errors.Is(err, ErrInvalidConfig) {
 		t.Errorf("a value that crosses the broker's: %v", err)
 	}
-	// Set beside other defaults, it is used as it is: a start must not fail by it.
+	// The value was set with other defaults and is used as it is: a start must not fail because of
+	// it.
 	if c := d.Effective(map[string]string{"min.compaction.lag.ms": "101"}); c.MinCompactionLagMs != 101 {
 		t.Errorf("crossing, stored: %+v", c)
 	}
 }
 
-// TestDefaultsOfARunningBroker: what is set on a broker counts before what is set on all, and that before what it was started with.
+// TestDefaultsOfARunningBroker: what is set on a broker takes precedence over what is set on all
+// brokers, and that over what the broker was started with.
 func TestDefaultsOfARunningBroker(t *testing.T) {
 	started, err := ParseTopicDefaults(map[string]string{"log.retention.hours": "24", "message.max.bytes": "9", "log.cleaner.max.compaction.lag.ms": "100"})
 	if err != nil {
@@ -287,7 +291,7 @@ func TestDefaultsOfARunningBroker(t *testing.T) {
 	}
 }
 
-// FuzzCheck: no value panics, and what is stored for it is accepted as it is.
+// FuzzCheck: no value makes Check panic, and what is stored for a value is accepted as it is.
 func FuzzCheck(f *testing.F) {
 	for _, k := range TopicConfigKeys() {
 		f.Add(k.Name, k.Default)

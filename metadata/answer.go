@@ -6,9 +6,9 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// remembered says which commands answer their repetition as the first time:
-// those whose second application would answer otherwise. The rest either do
-// nothing the second time or give out a new block of ids, which does no harm.
+// remembered says which commands get the answer of the first time when they are repeated: those
+// whose second application would be answered otherwise. The other commands do nothing the second
+// time, or give out another block of ids, which does no harm.
 func remembered(cmd *pb.Command) bool {
 	switch cmd.Kind.(type) {
 	case *pb.Command_RegisterIncarnation, *pb.Command_CreateTopic, *pb.Command_DeleteTopic,
@@ -32,7 +32,7 @@ func (s *State) repeated(cmd *pb.Command) (Result, bool) {
 	return Result{}, false
 }
 
-// again gives a remembered answer. A topic that was deleted since is named by its id only.
+// again returns a remembered answer. A topic that was deleted since is only named by its id.
 func (s *State) again(a answer) Result {
 	err, _ := refusalOf(a.refusal)
 	res := Result{Err: err, Repeated: true}
@@ -60,7 +60,8 @@ func (s *State) remember(cmd *pb.Command, res *Result) {
 		a.topic = res.Topic.ID
 	}
 	if len(s.answers) >= answersMax {
-		s.answers = s.answers[1:] // append moves them to the front of another array now and then
+		// Now and then append copies the rest to the front of another array.
+		s.answers = s.answers[1:]
 	}
 	s.answers = append(s.answers, a)
 }

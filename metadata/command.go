@@ -11,15 +11,16 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Constructors of commands. They leave time and request id to the shell, which stamps
-// them once: a caller that repeats a command after ErrUnavailable passes the same value again.
+// The constructors of commands. They leave time and request id to metadata/raft, which stamps them
+// once: a caller that repeats a command after ErrUnavailable passes the same value again.
 
-// NewBootstrap makes the cluster. directory is the UUID of the maker's data directory.
+// NewBootstrap creates the cluster. directory is the UUID of the creator's data directory.
 func NewBootstrap(clusterID, directory string) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_Bootstrap{Bootstrap: &pb.Bootstrap{ClusterId: clusterID, Directory: directory}}}
 }
 
-// NewRegisterIncarnation seals previous (0: none) at end and begins the broker's next incarnation.
+// NewRegisterIncarnation seals the previous incarnation at end (0 means that there is none) and
+// begins the broker's next one.
 func NewRegisterIncarnation(broker int32, directory string, previous ident.Incarnation, end ident.Position) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_RegisterIncarnation{RegisterIncarnation: &pb.RegisterIncarnation{
 		Broker: broker, Directory: directory, Previous: uint64(previous), PreviousEnd: int64(end),
@@ -36,7 +37,7 @@ func NewRetireTail(inc, tail ident.Incarnation) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_RetireTail{RetireTail: &pb.RetireTail{Incarnation: uint64(inc), Tail: uint64(tail)}}}
 }
 
-// TopicSpec is a topic to be made.
+// TopicSpec is a topic to be created.
 type TopicSpec struct {
 	ID                ident.TopicID
 	Name              string
@@ -45,7 +46,7 @@ type TopicSpec struct {
 	Configs           map[string]string // only what was set
 }
 
-// NewCreateTopic makes a topic.
+// NewCreateTopic creates a topic.
 func NewCreateTopic(t TopicSpec) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_CreateTopic{CreateTopic: &pb.CreateTopic{
 		Topic: t.ID[:], Name: t.Name, PartitionCount: t.Partitions,
@@ -53,7 +54,7 @@ func NewCreateTopic(t TopicSpec) *pb.Command {
 	}}}
 }
 
-// NewDeleteTopic deletes one life of a topic.
+// NewDeleteTopic deletes the topic with this id.
 func NewDeleteTopic(id ident.TopicID) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_DeleteTopic{DeleteTopic: &pb.DeleteTopic{Topic: id[:]}}}
 }
@@ -63,15 +64,15 @@ func NewCreatePartitions(id ident.TopicID, count int32) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_CreatePartitions{CreatePartitions: &pb.CreatePartitions{Topic: id[:], PartitionCount: count}}}
 }
 
-// NewSetConfigs replaces all that is set on a topic, if previous is what is set.
+// NewSetConfigs replaces everything that is set on a topic, if previous is what is set now.
 func NewSetConfigs(id ident.TopicID, previous, configs map[string]string) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_SetConfigs{SetConfigs: &pb.SetConfigs{
 		Topic: id[:], Configs: configsTo(configs), Compares: true, Previous: configsTo(previous),
 	}}}
 }
 
-// NewSetBrokerConfigs replaces all that is set on a broker, or on catalog.AllBrokers, if previous
-// is what is set.
+// NewSetBrokerConfigs replaces everything that is set on a broker, or on catalog.AllBrokers, if
+// previous is what is set now.
 func NewSetBrokerConfigs(broker int32, previous, configs map[string]string) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_SetBrokerConfigs{SetBrokerConfigs: &pb.SetBrokerConfigs{
 		Broker: broker, Configs: configsTo(configs), Previous: configsTo(previous),
@@ -101,12 +102,12 @@ func bundleTo(b catalog.CommitBundle) *pb.CommitBundle {
 	return &pb.CommitBundle{Object: uint64(b.Object), Bytes: b.Bytes, Ranges: convertAll(b.Ranges, commitRangeTo)}
 }
 
-// CommitPartBytes returns what the bundle takes of a command: at most
-// catalog.CommitPartBytesMax, and with its neighbours less than CommandBytesMax (E17).
+// CommitPartBytes returns how many bytes of a command the bundle takes: at most
+// catalog.CommitPartBytesMax, and together with the other bundles less than CommandBytesMax (E17).
 func CommitPartBytes(b catalog.CommitBundle) int { return proto.Size(bundleTo(b)) }
 
-// CommitRangeBytes returns what one range takes of its bundle's part, so that
-// a flush can cut bundles as it gathers them.
+// CommitRangeBytes returns how many bytes of its bundle's part one range takes, so that a flush can
+// cut bundles while it gathers them.
 func CommitRangeBytes(r catalog.CommitRange) int {
 	n := proto.Size(commitRangeTo(r))
 	return n + 1 + varintBytes(n)
@@ -120,7 +121,7 @@ func varintBytes(n int) int {
 	return bytes
 }
 
-// checkPartSizes holds each bundle to its part (E17).
+// checkPartSizes checks that each bundle keeps to its part (E17).
 func checkPartSizes(cmd *pb.Command) error {
 	for _, b := range cmd.GetCommitFlush().GetBundles() {
 		if n := proto.Size(b); n > catalog.CommitPartBytesMax {
@@ -154,24 +155,24 @@ func NewExpireObjects() *pb.Command {
 	return &pb.Command{Kind: &pb.Command_ExpireObjects{ExpireObjects: &pb.ExpireObjects{}}}
 }
 
-// NewAdvanceLogStart moves a partition's log start; inc leads it.
+// NewAdvanceLogStart moves the log start of a partition, which inc must lead.
 func NewAdvanceLogStart(inc ident.Incarnation, tp ident.TopicPartition, start ident.Offset) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_AdvanceLogStart{AdvanceLogStart: &pb.AdvanceLogStart{
 		Partition: partitionTo(tp), Incarnation: uint64(inc), Start: int64(start),
 	}}}
 }
 
-// NewSnapshotStored tells that a link of the chain is in the bucket.
+// NewSnapshotStored reports that a link of the chain is in the bucket.
 func NewSnapshotStored(s StoredSnapshot) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_SnapshotStored{SnapshotStored: &pb.SnapshotStored{Snapshot: storedTo(s)}}}
 }
 
-// NewConfirmDeleted tells that objects are gone from the bucket.
+// NewConfirmDeleted reports that objects are gone from the bucket.
 func NewConfirmDeleted(ids []ident.ObjectID) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_ConfirmDeleted{ConfirmDeleted: &pb.ConfirmDeleted{Objects: objectsTo(ids)}}}
 }
 
-// CommandName names a command's kind in logs and errors.
+// CommandName names a command's kind for logs and errors.
 func CommandName(cmd *pb.Command) string {
 	if cmd == nil || cmd.Kind == nil {
 		return "unknown command"

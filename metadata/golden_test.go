@@ -29,8 +29,8 @@ func annotate(b []byte, parts []part) string {
 
 var frameParts = []part{{4, "magic"}, {6, "version"}, {8, "flags"}, {12, "bytes"}, {16, "crc32c"}}
 
-// golden compares with a file that past releases may have written:
-// SLUICE_GOLDEN=1 writes it anew, which is right for a new version only.
+// golden compares with a file that past releases may have written. SLUICE_GOLDEN=1 writes the file
+// anew, which is right only for a new version.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := "testdata/" + name + ".golden"

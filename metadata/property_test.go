@@ -24,8 +24,8 @@ type machine struct {
 	now   int64
 	index uint64
 	log   []entry
-	last  *pb.Command    // of the last commit, to be repeated
-	seen  map[string]int // what happened at least sometimes
+	last  *pb.Command    // the last commit, to be repeated
+	seen  map[string]int // things that must happen at least once
 }
 
 type entry struct {
@@ -37,9 +37,9 @@ func (x *machine) n(label string, low, high int) int {
 	return rapid.IntRange(low, high).Draw(x.t, label)
 }
 
-// apply runs a command through its bytes and logs it.
+// apply encodes a command, decodes and applies it, and logs it.
 func (x *machine) apply(cmd *pb.Command) Result {
-	x.index += uint64(x.n("skip", 1, 3)) // Raft's own entries take indexes too
+	x.index += uint64(x.n("skip", 1, 3)) // Raft's own entries take indexes, too
 	x.now += int64(x.n("ms", 0, 20_000))
 	cmd = proto.Clone(cmd).(*pb.Command)
 	cmd.TimeMs = x.now - int64(x.n("skew", 0, 5000))
@@ -70,7 +70,7 @@ func applyBytes(t *rapid.T, s *State, e entry) Result {
 	return res
 }
 
-// incarnation is mostly broker 1's current one.
+// incarnation is mostly the current incarnation of broker 1.
 func (x *machine) incarnation() ident.Incarnation {
 	if x.n("which", 0, 9) > 0 {
 		if b, ok := x.s.Broker(1); ok {
@@ -225,8 +225,8 @@ func (x *machine) reserve() {
 	x.apply(NewReserveObjects(x.incarnation(), x.n("count", 1, 4), time.UnixMilli(x.now+int64(x.n("ttl", 0, 200_000)))))
 }
 
-// commit draws up to two bundles with ranges near the committed end, under a
-// present or past leadership.
+// commit draws up to two bundles with ranges near the committed end, under a current or past
+// leadership.
 func (x *machine) commit() {
 	inc := x.incarnation()
 	b, _ := x.s.Broker(1)
@@ -288,7 +288,7 @@ func (x *machine) repeatCommit() {
 	}
 }
 
-// judge moves the model's ends by the verdicts and checks that each verdict fits them.
+// judge moves the model's ends according to the verdicts and checks that each verdict fits them.
 func (x *machine) judge(c catalog.Commit, res Result) {
 	if res.Err != nil {
 		return
@@ -349,7 +349,7 @@ func (x *machine) swap() {
 	}
 }
 
-// partitionWithManifest is one of those that have a manifest, if any has.
+// partitionWithManifest returns one of the partitions that have a manifest, if there is one.
 func (x *machine) partitionWithManifest() ident.TopicPartition {
 	var with []ident.TopicPartition
 	for _, info := range x.s.Topics() {
@@ -365,7 +365,8 @@ func (x *machine) partitionWithManifest() ident.TopicPartition {
 	return with[x.n("with", 0, len(with)-1)]
 }
 
-// release takes the manifest's ranges below log start out, or all if the topic is gone.
+// release takes ranges below the log start out of a manifest, or all ranges if the topic was
+// deleted.
 func (x *machine) release() {
 	tp := x.partitionWithManifest()
 	h, live := x.s.Head(tp)
@@ -435,7 +436,7 @@ func (x *machine) housekeeping() {
 	}
 }
 
-// restore plays a restore of the state as it is, with sections that continue it.
+// restore plays a restore of the current state, with sections that continue it.
 func (x *machine) restore() {
 	if x.n("disaster", 0, 4) > 0 || x.s.generation > 3 {
 		return
@@ -486,8 +487,8 @@ func (x *machine) section(id ident.ObjectID) FoundSection {
 	return f
 }
 
-// afterRestore takes the ends over from the state: the plan has tests of its
-// own. References must still add up.
+// afterRestore takes over the ends from the state, since the plan has tests of its own. References
+// must still add up.
 func (x *machine) afterRestore() {
 	x.m.ends = map[ident.TopicPartition][2]ident.Offset{}
 	for _, info := range x.s.Topics() {
@@ -507,11 +508,11 @@ func (x *machine) afterRestore() {
 	x.register()
 }
 
-// I15: apply(log) = load(snapshot) + apply(rest), for every kind of command;
-// and the state agrees with the model all the way (I8, I10).
+// I15: apply(log) = load(snapshot) + apply(rest), for every kind of command. The state also agrees
+// with the model all the way (I8, I10).
 func TestI15_SnapshotAndRestEqualTheWholeLog(t *testing.T) {
 	seen := map[string]int{}
-	for range 5 { // until all that the property is about has happened
+	for range 5 { // until everything that the property is about has happened
 		checkI15(t, seen)
 		if len(missing(seen)) == 0 {
 			return
@@ -550,7 +551,7 @@ func checkI15(t *testing.T, seen map[string]int) {
 	})
 }
 
-// missing lists what a run of the property has to have met at least once.
+// missing lists what a run of the property must have met at least once and has not.
 func missing(seen map[string]int) []string {
 	wanted := []string{
 		"verdict 1 not refused", "verdict 2 not refused", "verdict 0 fenced", "verdict 0 beyond the sealed end",

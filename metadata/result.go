@@ -7,7 +7,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Refusals beside those of catalog.
+// The refusals beside those of catalog.
 var (
 	ErrNoBroker       = errors.New("no broker has a current incarnation")
 	ErrInvalidCommand = errors.New("command does not make sense")
@@ -15,9 +15,9 @@ var (
 	ErrExhausted      = errors.New("no ids left in this generation")
 )
 
-// Result is what a command was answered. Err is a refusal, decided by the
-// state machine and the same on every node; the state then did not change
-// (but for FSM time and the memory of the answer).
+// Result is the answer to a command. Err is a refusal, which the state machine decides and which is
+// the same on every node. A refused command did not change the state, except for FSM time and the
+// remembered answer.
 type Result struct {
 	Err error
 
@@ -26,7 +26,8 @@ type Result struct {
 	Producers    ProducerBlock        // AllocateProducerIds
 	FirstObject  ident.ObjectID       // ReserveObjects: the first of the block
 	Commit       catalog.CommitResult // CommitFlush
-	Repeated     bool                 // the answer of an earlier application of the same command
+	// This is the answer of an earlier application of the same command.
+	Repeated bool
 
 	Changes []Change
 }
@@ -43,27 +44,28 @@ const ProducerBlockCount = 1000
 // ChangeKind says what changed.
 type ChangeKind uint8
 
-// Kinds of change.
+// The kinds of change.
 const (
-	TopicCreated     ChangeKind = iota + 1 // Topic: the new one
-	TopicDeleted                           // Topic: as it last was
-	PartitionsAdded                        // Topic: with the new ones; Partition: the first of them
-	ConfigsSet                             // Topic: with the new configs
-	LeadersChanged                         // Topic: some or all of its partitions
-	HeadChanged                            // Partition: committed end, ranges, state or manifest
-	LogStartMoved                          // Partition: log start, and perhaps what HeadChanged says
-	BrokerConfigsSet                       // of one broker or of all
+	TopicCreated    ChangeKind = iota + 1 // Topic: the new one
+	TopicDeleted                          // Topic: as it was before
+	PartitionsAdded                       // Topic: with the new ones; Partition: the first of them
+	ConfigsSet                            // Topic: with the new configs
+	LeadersChanged                        // Topic: some or all of its partitions
+	HeadChanged                           // Partition: committed end, ranges, state or manifest
+	// Partition: log start, and perhaps what HeadChanged says.
+	LogStartMoved
+	BrokerConfigsSet // of one broker or of all
 )
 
-// Change is one thing that a command changed and that storage acts on. The
-// state already shows it. Changes come in an order that all nodes share.
+// Change is one thing that a command changed and on which storage acts. The state shows it already.
+// All nodes see changes in the same order.
 type Change struct {
 	Kind      ChangeKind
 	Topic     *catalog.Topic
 	Partition ident.TopicPartition // set for PartitionsAdded, HeadChanged and LogStartMoved
 }
 
-// refusals gives each refusal its number in a stored answer. Numbers stay for ever.
+// refusals gives each refusal its number in a stored answer. Numbers never change.
 var refusals = []error{
 	1:  catalog.ErrTopicExists,
 	2:  catalog.ErrTopicNotFound,

@@ -14,8 +14,8 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// E7: a writer pauses past the expiry of what it wrote, resumes and commits a
-// fresh id that names the expired one.
+// E7: a writer pauses until its object has expired, resumes, and commits a fresh id in whose ranges
+// the expired one is named.
 func TestE7_CommitNeedsPrepared(t *testing.T) {
 	f := newFixture(t)
 	late, fresh := f.reserve(), f.reserve()
@@ -31,11 +31,12 @@ func TestE7_CommitNeedsPrepared(t *testing.T) {
 	a := f.flush(0, 0, 10, catalog.Committed)
 	root, leaf := f.reserve(), f.reserve()
 	f.now += 61_000
-	f.ok(NewExpireObjects()) // both
+	f.ok(NewExpireObjects()) // expires both
 	swap := f.swap(0, root, f.head(0).Ranges, leaf)
 	f.refused(NewSwapManifest(swap), catalog.ErrNotPrepared)
 	root = f.reserve()
-	f.refused(NewSwapManifest(f.swap(0, root, f.head(0).Ranges, leaf)), catalog.ErrNotPrepared) // the root is fresh, its leaf is not
+	// The root is prepared, its leaf is not.
+	f.refused(NewSwapManifest(f.swap(0, root, f.head(0).Ranges, leaf)), catalog.ErrNotPrepared)
 	f.wantObject(root, pb.ObjectState_PREPARED, 0)
 	f.wantObject(a, pb.ObjectState_LIVE, 1)
 	other := f.ok(NewReserveObjects(f.inc, 1, time.UnixMilli(f.now+60_000))).FirstObject
@@ -62,7 +63,7 @@ func (f *fixture) swap(i int32, root ident.ObjectID, absorbed []catalog.Range, l
 	return s
 }
 
-// E12: one of many partitions goes away between plan and commit.
+// E12: one of many partitions is deleted between plan and commit.
 func TestE12_RangesAreJudgedOneByOne(t *testing.T) {
 	f := newFixture(t)
 	gone := ident.TopicID{15: 2}
@@ -77,7 +78,7 @@ func TestE12_RangesAreJudgedOneByOne(t *testing.T) {
 		t.Fatalf("verdicts %v, reasons %v", v, r)
 	}
 	f.wantObject(id, pb.ObjectState_LIVE, 1)
-	// Log start passes the committed end, which follows; what is below is void.
+	// The log start passes the committed end, which follows. A range below it is void.
 	f.advance(0, 50)
 	f.wantEnds(0, 50, 50)
 	f.wantObject(id, pb.ObjectState_UNREFERENCED, 0)
@@ -90,8 +91,8 @@ func TestE12_RangesAreJudgedOneByOne(t *testing.T) {
 	f.wantEnds(0, 50, 60)
 }
 
-// E13, as far as the quorum goes: a second restart with the bucket away makes
-// two sealed tails, and both are committed first, in order.
+// E13, as far as the quorum is concerned: a second restart with the bucket away makes two sealed
+// tails, and both are committed first, in order.
 func TestE13_TwoSealedTails(t *testing.T) {
 	f := newFixture(t)
 	first := f.head(0).Leader
@@ -160,7 +161,7 @@ func TestE17_Caps(t *testing.T) {
 	}
 }
 
-// E21: after a restart the sealed tail's ranges neither are current nor lead.
+// E21: after a restart the ranges of the sealed tail are neither current nor of the leader.
 func TestE21_I6_SealedTailIsCommittedByItsHolder(t *testing.T) {
 	f := newFixture(t)
 	old := f.head(0).Leader
@@ -170,7 +171,8 @@ func TestE21_I6_SealedTailIsCommittedByItsHolder(t *testing.T) {
 	if h := f.head(0); h.Leader.Epoch != old.Epoch+1 || h.Leader.Incarnation != f.inc {
 		t.Fatalf("leader %+v after %+v", h.Leader, old)
 	}
-	f.refused(NewCommitFlush(catalog.Commit{Incarnation: zombie, Number: 1, Bundles: []catalog.CommitBundle{{Object: id0}}}), catalog.ErrFenced) // I4
+	// I4
+	f.refused(NewCommitFlush(catalog.Commit{Incarnation: zombie, Number: 1, Bundles: []catalog.CommitBundle{{Object: id0}}}), catalog.ErrFenced)
 	try := func(inc ident.Incarnation, epoch ident.Epoch, walEnd ident.Position, want catalog.Reason) {
 		t.Helper()
 		id := f.reserve()
@@ -181,7 +183,8 @@ func TestE21_I6_SealedTailIsCommittedByItsHolder(t *testing.T) {
 			t.Fatalf("(%s, %d) up to %d: %s, want %s", inc, epoch, walEnd, r[0], want)
 		}
 	}
-	try(old.Incarnation, old.Epoch+1, 100, catalog.ReasonFenced)   // the new epoch in the old incarnation
+	// The new epoch in the old incarnation.
+	try(old.Incarnation, old.Epoch+1, 100, catalog.ReasonFenced)
 	try(f.inc, old.Epoch, 100, catalog.ReasonFenced)               // and the other way round
 	try(old.Incarnation, old.Epoch, 101, catalog.ReasonBeyondTail) // I6
 	try(old.Incarnation, old.Epoch, 100, catalog.NotRefused)
@@ -189,10 +192,11 @@ func TestE21_I6_SealedTailIsCommittedByItsHolder(t *testing.T) {
 	f.ok(NewRetireTail(f.inc, old.Incarnation))
 	try(old.Incarnation, old.Epoch, 100, catalog.ReasonFenced)
 	f.refused(NewRegisterIncarnation(1, dirA, old.Incarnation, 5), catalog.ErrConflict)
-	f.refused(NewRegisterIncarnation(1, dirB, f.inc, 5), catalog.ErrFenced) // another disk under the same node id
+	// Another disk uses the same node id.
+	f.refused(NewRegisterIncarnation(1, dirB, f.inc, 5), catalog.ErrFenced)
 }
 
-// Nobody commits another broker's partition, even with its (incarnation, epoch).
+// Nobody commits the partition of another broker, even with its (incarnation, epoch).
 func TestI4_OnlyTheLeaderCommits(t *testing.T) {
 	f := newFixture(t)
 	other := f.ok(NewRegisterIncarnation(2, dirB, 0, 0)).Registration.Incarnation
@@ -207,8 +211,8 @@ func TestI4_OnlyTheLeaderCommits(t *testing.T) {
 	f.refused(NewAdvanceLogStart(other, f.part(0), 5), catalog.ErrFenced)
 }
 
-// E22: an object committed after the stored snapshot expires; deleting it
-// before another snapshot is stored would leave restore a hole.
+// E22: an object that was committed after the stored snapshot expires. To delete it before another
+// snapshot is stored would leave a hole for a restore.
 func TestE22_I10_DeletionWaitsForAStoredSnapshot(t *testing.T) {
 	f := newFixture(t)
 	f.stored()
@@ -233,7 +237,8 @@ func TestE22_I10_DeletionWaitsForAStoredSnapshot(t *testing.T) {
 		t.Fatal("still deletable after confirmation")
 	}
 	n := f.s.Stored()
-	f.refused(NewSnapshotStored(StoredSnapshot{Number: n.Number + 2, Index: f.s.Index()}), catalog.ErrConflict) // the chain is dense
+	// The chain is dense.
+	f.refused(NewSnapshotStored(StoredSnapshot{Number: n.Number + 2, Index: f.s.Index()}), catalog.ErrConflict)
 	f.refused(NewSnapshotStored(StoredSnapshot{Number: n.Number + 1, Index: f.s.Index() + 10}), catalog.ErrConflict)
 	f.ok(NewSnapshotStored(n)) // again
 }
@@ -253,7 +258,8 @@ func TestE23_I8_LogStartInsideARangeInFlight(t *testing.T) {
 	if got := f.head(0).Ranges; len(got) != 1 || got[0].Start != 120 || got[0].End != 150 {
 		t.Fatalf("ranges %+v", got)
 	}
-	f.flush(0, 110, 150, catalog.Refused) // the end is now a commit's: no second time
+	// Now the end is that of a commit, so the rule does not apply twice.
+	f.flush(0, 110, 150, catalog.Refused)
 	f.flush(0, 149, 160, catalog.Refused)
 	f.flush(0, 151, 160, catalog.Refused)
 	f.flush(0, 150, 160, catalog.Committed)
@@ -304,9 +310,9 @@ func TestE28_RepeatedCommitAnswersAsTheFirst(t *testing.T) {
 	f.wantObject(id, pb.ObjectState_LIVE, 1)
 	other := c
 	other.Bundles = []catalog.CommitBundle{{Object: f.reserve(), Ranges: c.Bundles[0].Ranges}}
-	f.refused(NewCommitFlush(other), catalog.ErrConflict) // the number is taken by other content
+	f.refused(NewCommitFlush(other), catalog.ErrConflict) // another commit has this number
 	other.Number = 3
-	f.refused(NewCommitFlush(other), catalog.ErrConflict) // one in flight
+	f.refused(NewCommitFlush(other), catalog.ErrConflict) // one commit may be in flight
 	other.Number = 0
 	f.refused(NewCommitFlush(other), catalog.ErrConflict)
 	// The answer survives a snapshot.
@@ -348,7 +354,7 @@ func TestE30_NothingIsCountedDownTwice(t *testing.T) {
 	f.wantObject(id, pb.ObjectState_LIVE, 1)
 	f.wantObject(root, pb.ObjectState_LIVE, 1)
 	f.advance(1, 10)
-	f.wantObject(id, pb.ObjectState_LIVE, 1) // the manifest still names it
+	f.wantObject(id, pb.ObjectState_LIVE, 1) // the manifest still names the object
 	release := catalog.RangeRelease{
 		Partition: f.part(1), Incarnation: f.inc, OldVersion: 1, New: catalog.Manifest{Version: 2},
 		Released: []ident.ObjectID{id}, Dropped: []ident.ObjectID{root},
@@ -410,8 +416,7 @@ func TestE30_DeletedTopicKeepsItsManifestUntilReleased(t *testing.T) {
 	f.wantObject(root, pb.ObjectState_UNREFERENCED, 0)
 }
 
-// E11: state pointers count as references, outlive the ranges, and a base
-// must live.
+// E11: state pointers count as references and outlive the ranges, and a base must be live.
 func TestE11_StateOutlivesRanges(t *testing.T) {
 	f := newFixture(t)
 	base := f.reserve()
@@ -426,7 +431,7 @@ func TestE11_StateOutlivesRanges(t *testing.T) {
 	f.advance(0, 20)
 	f.wantObject(base, pb.ObjectState_LIVE, 1)
 	f.wantObject(delta, pb.ObjectState_LIVE, 1)
-	// A state-only section stands at the committed end and lets both go.
+	// A section that holds only state is at the committed end and drops both references.
 	only := f.reserve()
 	c = f.rng(0, only, 20, 20)
 	c.State = catalog.StateRef{Object: only, End: 20, Writer: f.inc}
@@ -445,7 +450,7 @@ func TestE11_StateOutlivesRanges(t *testing.T) {
 	f.wantObject(only, pb.ObjectState_LIVE, 1)
 }
 
-// A CreateTopic whose answer was lost is repeated: it is not told that the topic exists.
+// A CreateTopic whose answer was lost is repeated. The answer is not that the topic exists.
 func TestRepeatedAdministrativeCommand(t *testing.T) {
 	f := newFixture(t)
 	create := NewCreateTopic(TopicSpec{ID: ident.TopicID{15: 3}, Name: "u", Partitions: 3})
@@ -579,7 +584,8 @@ func setCRC(frame []byte) {
 	}
 }
 
-// What Topics and Freeze hand out stays as it was, though the list is edited in place until then.
+// What Topics and Freeze have handed out does not change, though the list is edited in place until
+// then.
 func TestHandedOutTopicsStay(t *testing.T) {
 	f := newFixture(t)
 	names := func(topics []*catalog.Topic) (all string) {
@@ -591,7 +597,7 @@ func TestHandedOutTopicsStay(t *testing.T) {
 	create := func(n byte, name string) {
 		f.ok(NewCreateTopic(TopicSpec{ID: ident.TopicID{9, n}, Name: name, Partitions: 1}))
 	}
-	change := func(n byte) { // one of each kind, before and behind what is there
+	change := func(n byte) { // one change of each kind, before and after what exists
 		create(n, fmt.Sprint("a", n))
 		create(n+1, fmt.Sprint("z", n))
 		now, _ := f.s.Topic(ident.TopicID{9, 2})
@@ -619,7 +625,8 @@ func TestHandedOutTopicsStay(t *testing.T) {
 	}
 }
 
-// Of two changes that were made of the same configuration, the second is refused; also when the answer to it was lost and it is sent again.
+// Of two changes to the same configuration, the second is refused. That holds also if its answer
+// was lost and it is sent again.
 func TestConfigsAreComparedAndSet(t *testing.T) {
 	f := newFixture(t)
 	set := func(previous, configs map[string]string) map[string]func() *pb.Command {
@@ -667,7 +674,8 @@ func TestConfigsAreComparedAndSet(t *testing.T) {
 	}
 }
 
-// What a build of version 1 wrote applies as it did, without a comparison; and what it can read still says so.
+// A command that a build of version 1 wrote applies as it did then, without a comparison. A command
+// that such a build can read still has version 1.
 func TestVersion1StaysReadable(t *testing.T) {
 	f := newFixture(t)
 	old := &pb.Command{Kind: &pb.Command_SetConfigs{SetConfigs: &pb.SetConfigs{Topic: f.topic[:], Configs: configsTo(map[string]string{"a": "1"})}}}

@@ -13,17 +13,16 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// State is all that the quorum knows. Only Apply and DecodeSnapshot write to it.
+// State is everything that the quorum knows. Only Apply and DecodeSnapshot write to it.
 //
-// Heads, catalog topics and the slices in them are never edited: a change puts
-// a new one in their place. So Freeze is a copy of maps and pointers, and what
-// accessors hand out stays as it was.
+// Heads, catalog topics and the slices in them are never edited: a change puts a new one in their
+// place. So Freeze is a copy of maps and pointers, and what accessors return does not change.
 type State struct {
-	clusterID  string // "" until Bootstrap
+	clusterID  string // "" before Bootstrap
 	generation ident.Generation
-	directory  string // UUID of the directory that made or restored the cluster
+	directory  string // the UUID of the directory that created or restored the cluster
 	now        int64  // FSM time in milliseconds; never goes back
-	index      uint64 // of the last command applied
+	index      uint64 // the index of the last command that was applied
 	restoring  bool   // between Restore and RestoreDone: nothing else is accepted
 
 	nextIncarnation ident.Incarnation
@@ -38,18 +37,18 @@ type State struct {
 	// released holds the heads of deleted topics whose manifests still name ranges (E30).
 	released map[ident.TopicPartition]*catalog.Head
 	objects  map[ident.ObjectID]object
-	answers  []answer // of administrative commands, oldest first
-	// brokerConfigs is what is set on a broker by its node id, or on all (catalog.AllBrokers). Its
-	// maps are replaced, not edited; none is empty.
+	answers  []answer // to administrative commands, oldest first
+	// brokerConfigs is what is set on a broker, by its node id, or on all of them
+	// (catalog.AllBrokers). Its maps are replaced and never edited; none is empty.
 	brokerConfigs map[int32]map[string]string
 }
 
 // broker is one node with the role broker.
 type broker struct {
 	node        int32
-	directory   string            // whose disk: a copy is identified by this, not by the node id
+	directory   string            // UUID of the data directory, which identifies the disk
 	incarnation ident.Incarnation // the current one
-	opened      bool              // nothing is placed or committed before (E27)
+	opened      bool              // nothing is placed or committed before it is opened (E27)
 	tails       []catalog.Tail    // sealed, oldest first; the current incarnation holds them (E21)
 	last        lastCommit        // of the current incarnation (E28)
 }
@@ -71,15 +70,15 @@ type topic struct {
 	heads []*catalog.Head // by partition
 }
 
-// topicList is a list that is handed out: edited in place until then, replaced after. Replacing it
-// with every topic that is created made ten thousand of them cost 3 s of a start
-// (BenchmarkCreateTopics).
+// topicList is a list of topics that may be handed out. It is edited in place until then, and
+// replaced after that. When it was replaced with every topic that was created, ten thousand of them
+// took 3 s of a start (BenchmarkCreateTopics).
 type topicList struct {
 	topics []*catalog.Topic
 	shared atomic.Bool
 }
 
-// editable returns the list by name, which the caller may edit.
+// editable returns the list by name. The caller may edit it.
 func (s *State) editable() *topicList {
 	if s.byName.shared.Load() {
 		s.byName = &topicList{topics: slices.Clone(s.byName.topics)}
@@ -87,32 +86,32 @@ func (s *State) editable() *topicList {
 	return s.byName
 }
 
-// object is what is known of an id from its reservation to its deletion.
+// object is what is known about an object from its reservation to its deletion.
 type object struct {
 	state   pb.ObjectState
 	kind    int32 // objectKind…
 	writer  ident.Incarnation
 	bytes   int64
 	expires int64  // prepared: FSM time in milliseconds
-	count   int64  // live: references of ranges, state pointers and manifests
-	index   uint64 // unreferenced: by the command at this index …
-	since   int64  // … at this FSM time
+	count   int64  // live: number of ranges, state pointers and manifests that refer to it
+	index   uint64 // unreferenced: the index of the command that dropped the last reference …
+	since   int64  // … and its FSM time
 }
 
-// Kinds of objects as far as the state machine is told.
+// The kinds of objects, as far as the state machine knows them.
 const (
 	objectKindUnknown  = 0
 	objectKindBundle   = KindBundle
 	objectKindManifest = KindManifest
 )
 
-// Kinds of a DeadObject.
+// The kinds of a DeadObject.
 const (
 	KindBundle   = 1
 	KindManifest = 2
 )
 
-// answer is what an administrative command was answered, for its repetition.
+// answer is the answer to an administrative command, kept for a repetition.
 type answer struct {
 	request     string
 	refusal     uint32
@@ -120,14 +119,14 @@ type answer struct {
 	incarnation ident.Incarnation
 }
 
-// answersMax bounds the memory of answers. A proposer repeats a command within
-// seconds of its unknown outcome; a thousand later administrative commands are far more than that.
+// answersMax bounds the memory of answers. A proposer repeats a command within seconds after an
+// unknown outcome. A thousand later administrative commands take much longer.
 const answersMax = 1024
 
-// StoredSnapshot is a link of the chain in the bucket. The zero value means none.
+// StoredSnapshot is a link of the chain in the bucket. The zero value means that there is none.
 type StoredSnapshot struct {
 	Number     uint64
-	Index      uint64 // the snapshot holds all commands up to it
+	Index      uint64 // the snapshot contains all commands up to this one
 	CRC        uint32 // of the link object; the next link repeats it
 	Generation ident.Generation
 }
@@ -144,8 +143,8 @@ func New() *State {
 	}
 }
 
-// Apply changes the state by one command. The Result is the answer, the same
-// on every node. An error means that this node must stop: it may have applied half of the command.
+// Apply changes the state by one command. The Result is the answer, and is the same on every node.
+// An error means that this node must stop, since half of the command may be applied.
 func (s *State) Apply(index uint64, cmd *pb.Command) (Result, error) {
 	if index <= s.index {
 		return Result{}, fmt.Errorf("metadata: apply %s at index %d, which is not after %d: %w", CommandName(cmd), index, s.index, ErrCorrupt)
@@ -166,7 +165,7 @@ func (s *State) Apply(index uint64, cmd *pb.Command) (Result, error) {
 	return res, nil
 }
 
-// dispatch has a row per kind of command.
+// dispatch has a row for each kind of command.
 func (s *State) dispatch(cmd *pb.Command) (Result, error) {
 	if err := s.admit(cmd); err != nil {
 		return Result{Err: err}, nil
@@ -218,8 +217,8 @@ func (s *State) dispatch(cmd *pb.Command) (Result, error) {
 	return Result{}, ErrUnknownCommand
 }
 
-// admit refuses what has no meaning yet: anything before Bootstrap, and
-// anything but restore's own commands while a restore is not done.
+// admit refuses what has no meaning yet: anything before Bootstrap, and anything except the
+// restore's own commands until a restore is done.
 func (s *State) admit(cmd *pb.Command) error {
 	switch cmd.Kind.(type) {
 	case *pb.Command_Bootstrap:
@@ -254,19 +253,19 @@ func (s *State) Now() time.Time { return time.UnixMilli(s.now) }
 // Index returns the index of the last command applied.
 func (s *State) Index() uint64 { return s.index }
 
-// Restoring reports that a restore was begun and not finished: nothing may be served.
+// Restoring reports that a restore has begun and is not finished. Nothing may be served then.
 func (s *State) Restoring() bool { return s.restoring }
 
-// Stored returns the newest link of the snapshot chain that the quorum knows of.
+// Stored returns the newest link of the snapshot chain that the quorum knows.
 func (s *State) Stored() StoredSnapshot { return s.stored }
 
-// Topics returns all topics, sorted by name. Read-only.
+// Topics returns all topics, sorted by name. The list is read-only.
 func (s *State) Topics() []*catalog.Topic {
 	s.byName.shared.Store(true)
 	return s.byName.topics
 }
 
-// Topic finds a topic by id.
+// Topic returns the topic with this id.
 func (s *State) Topic(id ident.TopicID) (*catalog.Topic, bool) {
 	t, ok := s.topics[id]
 	if !ok {
@@ -275,7 +274,7 @@ func (s *State) Topic(id ident.TopicID) (*catalog.Topic, bool) {
 	return t.info, true
 }
 
-// TopicByName finds a topic by name.
+// TopicByName returns the topic with this name.
 func (s *State) TopicByName(name string) (*catalog.Topic, bool) {
 	i, ok := s.searchName(name)
 	if !ok {
@@ -293,7 +292,7 @@ func (s *State) Head(tp ident.TopicPartition) (catalog.Head, bool) {
 	return *h, true
 }
 
-// Heads returns the heads of all partitions of a topic. Read-only.
+// Heads returns the heads of all partitions of a topic. They are read-only.
 func (s *State) Heads(id ident.TopicID) []catalog.Head {
 	t := s.topics[id]
 	if t == nil {
@@ -306,8 +305,8 @@ func (s *State) Heads(id ident.TopicID) []catalog.Head {
 	return heads
 }
 
-// Released lists partitions of deleted topics whose manifests still name
-// ranges that wait for ReleaseRanges (E30), at most limit, in order.
+// Released lists partitions of deleted topics whose manifests still name ranges that wait for
+// ReleaseRanges (E30), in order, at most limit of them.
 func (s *State) Released(limit int) []catalog.Head {
 	keys := slices.SortedFunc(maps.Keys(s.released), ident.TopicPartition.Compare)
 	heads := make([]catalog.Head, 0, min(limit, len(keys)))
@@ -317,17 +316,18 @@ func (s *State) Released(limit int) []catalog.Head {
 	return heads
 }
 
-// Broker is what the quorum knows of a broker.
+// Broker is what the quorum knows about a broker.
 type Broker struct {
 	Node        int32
-	Directory   string            // UUID of its data directory
+	Directory   string            // the UUID of its data directory
 	Incarnation ident.Incarnation // the current one
 	Opened      bool
 	Tails       []catalog.Tail // oldest first; read-only
-	LastCommit  uint64         // number of the current incarnation's last commit, 0 none
+	// The number of the current incarnation's last commit; 0 if there is none.
+	LastCommit uint64
 }
 
-// Broker finds a broker by node id.
+// Broker returns the broker with this node id.
 func (s *State) Broker(node int32) (Broker, bool) {
 	b := s.broker(node)
 	if b == nil {
@@ -336,7 +336,7 @@ func (s *State) Broker(node int32) (Broker, bool) {
 	return b.view(), true
 }
 
-// Brokers returns all brokers by node id.
+// Brokers returns all brokers, by node id.
 func (s *State) Brokers() []Broker {
 	all := make([]Broker, len(s.brokers))
 	for i, b := range s.brokers {
@@ -345,8 +345,8 @@ func (s *State) Brokers() []Broker {
 	return all
 }
 
-// BrokerConfigs returns what is set on a broker, or on catalog.AllBrokers, while they run.
-// Read-only.
+// BrokerConfigs returns what was set on a broker, or on catalog.AllBrokers, while brokers run. The
+// map is read-only.
 func (s *State) BrokerConfigs(node int32) map[string]string { return s.brokerConfigs[node] }
 
 func (b *broker) view() Broker {
@@ -371,7 +371,7 @@ func (s *State) current(inc ident.Incarnation) *broker {
 	return nil
 }
 
-// committer returns the broker that may commit as inc: current and opened (I4, E27).
+// committer returns the broker that may commit as inc, if inc is current and opened (I4, E27).
 func (s *State) committer(inc ident.Incarnation) *broker {
 	if b := s.current(inc); b != nil && b.opened {
 		return b
@@ -391,8 +391,8 @@ func (s *State) searchName(name string) (int, bool) {
 	return slices.BinarySearchFunc(s.byName.topics, name, func(t *catalog.Topic, n string) int { return cmp.Compare(t.Name, n) })
 }
 
-// Freeze returns a copy that later commands do not change, for a snapshot to be
-// encoded beside them. It costs a few bytes per partition and object; heads and topics are shared.
+// Freeze returns a copy that later commands do not change, so that a snapshot can be encoded beside
+// them. It costs a few bytes per partition and object. Heads and topics are shared.
 func (s *State) Freeze() *State {
 	s.byName.shared.Store(true)
 	f := *s

@@ -21,7 +21,7 @@ const (
 var reworded = []string{
 	"bench/load", "broker/group", "cmd/sluice/config", "compat-tests/beside",
 	"compat-tests/harness", "compat-tests/history", "ident", "internal/crc32c", "internal/house",
-	"internal/unzeroed", "scripts/gotest", "storage/bucket/dir", "storage/cache", "storage/object", "vfs",
+	"internal/unzeroed", "metadata/controller", "metadata/raft", "scripts/gotest", "storage/bucket/dir", "storage/cache", "storage/object", "vfs",
 	"vfs/crashfs", "wal",
 }
 

@@ -24,7 +24,7 @@ type Chain struct {
 	fatal     func(error)
 	interval  time.Duration
 	soon      time.Duration
-	changed   chan struct{} // capacity 1: there was an administrative change
+	changed   chan struct{} // capacity 1; signals an administrative change
 
 	own string // path of the file that keeps mine from one process of the directory to the next
 
@@ -41,18 +41,18 @@ func newChain(cfg Config, deps Deps) *Chain {
 	return c
 }
 
-// LinksKept is how many of its own links a directory leaves in the bucket. Restore reads the newest
-// one; the others are there for people.
+// LinksKept is how many of its own links a directory leaves in the bucket. A restore reads the
+// newest one. The others are for people.
 const LinksKept = 8
 
 // ownLinks is links.json.
 type ownLinks struct {
-	Directory string   `json:"directory_uuid"` // of the owner: the list of another directory means nothing here
+	Directory string   `json:"directory_uuid"` // of the owner; another directory ignores the list
 	Links     []uint64 `json:"links"`
 }
 
-// readOwn takes up the links that earlier processes of this directory have stored. If the file is
-// missing or damaged, those links stay in the bucket and nothing else happens; so writes of it are
+// readOwn takes over the links that earlier processes of this directory have stored. If the file is
+// missing or damaged, those links stay in the bucket and nothing else happens. So writes to it are
 // not synced.
 func (c *Chain) readOwn() {
 	var own ownLinks
@@ -98,7 +98,7 @@ func (c *Chain) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.changed:
-			if !pause(ctx, c.soon) { // what comes meanwhile is in it as well
+			if !pause(ctx, c.soon) { // what comes meanwhile is part of the snapshot, too
 				return
 			}
 		case <-timer.C:
@@ -112,12 +112,13 @@ func (c *Chain) run(ctx context.Context) {
 	}
 }
 
-// Store puts a link into the bucket and tells the quorum, which then lets older garbage be deleted.
+// Store puts a link into the bucket and tells the quorum, which then allows the deletion of older
+// garbage.
 func (c *Chain) Store(ctx context.Context) error {
 	var frozen *metadata.State
 	c.quorum.View(func(s *metadata.State) { frozen = s.Freeze() })
 	if frozen.Stored().Index+1 >= frozen.Index() && frozen.Stored().Number > 0 {
-		return nil // nothing but the note of the last snapshot has happened since
+		return nil // nothing has happened except the note of the last snapshot
 	}
 	stored, err := metadata.StoreSnapshot(ctx, c.bucket, frozen, c.directory)
 	if errors.Is(err, metadata.ErrForeignLink) {
@@ -136,8 +137,8 @@ func (c *Chain) Store(ctx context.Context) error {
 
 // prune deletes the oldest links that this directory has stored itself. A directory that was given
 // up and lives on creates the link after its own newest one (E22). That number is at most the one
-// at which restore went on, and so older than any link of the directory that serves now: no number
-// that such a directory would take is ever free again.
+// from which the restore continued, and so lower than that of any link of the directory that serves
+// now. So pruning never frees a number that such a directory would use.
 func (c *Chain) prune(ctx context.Context, stored uint64) {
 	c.mu.Lock()
 	c.mine = append(c.mine, stored)
@@ -152,7 +153,7 @@ func (c *Chain) prune(ctx context.Context, stored uint64) {
 	}
 	for _, n := range old {
 		if n+LinksKept > stored {
-			continue // whatever the list says: among the newest
+			continue // it is among the newest, whatever the list says
 		}
 		if err := c.bucket.Delete(ctx, metadata.LinkKey(n)); err != nil {
 			c.log.Warn("an old metadata snapshot stays in the bucket", "key", metadata.LinkKey(n), "err", err)

@@ -13,36 +13,38 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Quorum is the metadata as a node reaches it: Raft, or in tests a bare state machine.
+// Quorum is the metadata quorum as a node reaches it: Raft, or in tests a bare state machine.
 type Quorum interface {
-	// Propose returns the answer once the command is committed and applied here;
+	// Propose returns the answer once the command is committed and applied here, or
 	// catalog.ErrUnavailable if its outcome is unknown.
 	Propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error)
-	// Barrier returns when everything committed before the call is applied here.
+	// Barrier returns when everything that was committed before the call is applied here.
 	Barrier(ctx context.Context) error
-	// View shows the state while nothing changes it. What it hands out is immutable.
+	// View shows the state while nothing changes it. What the state's accessors return is
+	// immutable.
 	View(func(*metadata.State))
 }
 
 // Bucket is what the controller needs of the object store.
 type Bucket interface {
 	metadata.Bucket
-	// Delete of an absent key succeeds.
+	// Delete succeeds if the key is absent.
 	Delete(ctx context.Context, key string) error
 }
 
-// Config says how often the controller acts. All values are needed.
+// Config says how often the controller acts. All values are required.
 type Config struct {
-	// DeleteDelay is how long an object stays after nothing refers to it: longer than any reader
-	// keeps a plan (E16).
+	// DeleteDelay is how long an object stays after the last reference to it is gone. It must be
+	// longer than any reader keeps a plan (E16).
 	DeleteDelay time.Duration
 	// SnapshotInterval is the longest time between two links of the snapshot chain.
 	SnapshotInterval time.Duration
 	// SnapshotSoon is the time from an administrative change to its link.
 	SnapshotSoon time.Duration
-	// Directory is the UUID of this node's data directory; it stands in the links that it stores.
+	// Directory is the UUID of this node's data directory, which is named in the links that it
+	// stores.
 	Directory string
-	// LinksFile is the path at which this directory keeps the list of links that it may prune.
+	// LinksFile is the path where this directory keeps the list of links that it may prune.
 	LinksFile string
 }
 
@@ -50,11 +52,11 @@ type Config struct {
 type Deps struct {
 	Quorum Quorum
 	Bucket Bucket
-	// Keys returns every key that may stand for a dead object.
+	// Keys returns every key that a dead object may have.
 	Keys func(clusterID string, o *metadata.DeadObject) []string
 	// Release takes the ranges below the head's log start out of the manifest that the head names.
 	Release func(ctx context.Context, head *catalog.Head) error
-	// Fatal is told that this directory is not the cluster's any more.
+	// Fatal is called when this directory does not belong to the cluster any more.
 	Fatal func(error)
 	Now   func() time.Time
 	Log   *slog.Logger
@@ -73,8 +75,9 @@ func New(cfg Config, deps Deps) *Controller {
 	return &Controller{quorum: deps.Quorum, log: deps.Log, Chain: newChain(cfg, deps), Garbage: NewGarbage(cfg.DeleteDelay, deps)}
 }
 
-// Run acts until ctx ends, which is when the node leads the quorum no more. It waits first for what
-// was decided before, so that it plans on a state that is no older than its leadership.
+// Run acts until ctx ends, which is when the node stops leading the quorum. First it waits until
+// everything that was decided before is applied here, so that it plans on a state that is no older
+// than its leadership.
 func (c *Controller) Run(ctx context.Context) {
 	for err := c.quorum.Barrier(ctx); err != nil; err = c.quorum.Barrier(ctx) {
 		c.log.Warn("the controller waits for the metadata quorum", "err", err)
@@ -88,10 +91,10 @@ func (c *Controller) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// barrierPause lies between two attempts to reach the quorum.
+// barrierPause is the time between two attempts to reach the quorum.
 const barrierPause = time.Second
 
-// propose returns a command's answer; a refusal is an error.
+// propose proposes a command. A refusal is an error.
 func propose(ctx context.Context, q Quorum, cmd *pb.Command) error {
 	res, err := q.Propose(ctx, cmd)
 	if err = errors.Join(err, res.Err); err != nil {
@@ -100,7 +103,7 @@ func propose(ctx context.Context, q Quorum, cmd *pb.Command) error {
 	return nil
 }
 
-// pause waits for d; false if ctx ended first.
+// pause waits for d. It returns false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

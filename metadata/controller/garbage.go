@@ -16,12 +16,13 @@ import (
 )
 
 const (
-	deletesPerStep  = 256 // objects that one step deletes and confirms with one command
-	deletesParallel = 8   // objects deleted at once; one at a time falls behind what is produced
+	deletesPerStep = 256 // how many objects one step deletes, and confirms with one command
+	// How many objects are deleted at once; one at a time cannot keep up with production.
+	deletesParallel = 8
 	turnMin         = 10 * time.Millisecond
 )
 
-// Garbage deletes the objects that nothing refers to and nothing can refer to any more (I10).
+// Garbage deletes objects to which nothing refers and nothing can refer any more (I10).
 type Garbage struct {
 	delay time.Duration
 	deps  Deps
@@ -42,7 +43,7 @@ func NewGarbage(delay time.Duration, deps Deps) *Garbage {
 	}
 }
 
-// Metrics returns what Prometheus may collect.
+// Metrics returns the collectors that Prometheus may register.
 func (g *Garbage) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{g.deletes, g.failures}
 }
@@ -63,14 +64,14 @@ func (g *Garbage) Run(ctx context.Context) {
 	}
 }
 
-// Collect deletes what can be deleted now. It goes on as long as there is more than one step
-// takes: deletes that never catch up would hold back a deleted topic's objects.
+// Collect deletes what can be deleted now. It goes on as long as more is left than one step takes,
+// since deletes that never catch up would hold back the objects of a deleted topic.
 func (g *Garbage) Collect(ctx context.Context) error {
 	for {
 		if err := g.expire(ctx); err != nil {
 			return err
 		}
-		released := g.release(ctx) // a manifest that cannot be read keeps nothing else from going
+		released := g.release(ctx) // a manifest that cannot be read does not keep other objects
 		dead := g.dead()
 		gone, err := g.delete(ctx, dead)
 		if len(gone) > 0 {
@@ -92,13 +93,13 @@ func (g *Garbage) expire(ctx context.Context) error {
 	return propose(ctx, g.deps.Quorum, metadata.NewExpireObjects())
 }
 
-// release lets go of the ranges that manifests of deleted topics still name (E30).
+// release drops the ranges that manifests of deleted topics still name (E30).
 func (g *Garbage) release(ctx context.Context) error {
 	var heads []catalog.Head
 	g.deps.Quorum.View(func(s *metadata.State) { heads = s.Released(deletesPerStep) })
 	var errs []error
 	for i := range heads {
-		heads[i].LogStart = heads[i].Manifest.End // all of them
+		heads[i].LogStart = heads[i].Manifest.End // all ranges
 		if err := g.deps.Release(ctx, &heads[i]); err != nil {
 			errs = append(errs, fmt.Errorf("release manifest of deleted %s: %w", heads[i].Partition, err))
 		}
@@ -106,7 +107,7 @@ func (g *Garbage) release(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// deadObject is an object to delete, with every key that may stand for it.
+// deadObject is an object to delete, with every key that it may have.
 type deadObject struct {
 	id   ident.ObjectID
 	keys []string
@@ -121,7 +122,8 @@ func (g *Garbage) dead() (out []deadObject) {
 	return out
 }
 
-// delete returns the objects that are gone for certain. A key that was gone already counts.
+// delete returns the objects that are gone for certain. A key that was gone already counts as
+// deleted.
 func (g *Garbage) delete(ctx context.Context, dead []deadObject) (gone []ident.ObjectID, err error) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, deletesParallel)

@@ -19,29 +19,29 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// A lone voter has nobody to wait for: lead tells it to stand for election, so that this is only how often the
-// leader looks for its (missing) followers. With 20 ms, by which it stood for election itself, that was most of what an idle
-// broker did: 0.7 % of a core.
+// A lone voter has nobody to wait for: lead tells it to stand for election. So this is only how
+// often the leader looks for its (missing) followers. With 20 ms, after which the voter stood for
+// election by itself, that was most of what an idle broker did: 0.7 % of a core.
 const loneTimeout = time.Second
 
-// Snapshots are taken by count and by bytes, because a thousand commits of
-// 500 KB are half a gigabyte of log to replay. Raft's own schedule only counts.
+// Snapshots are taken by count and by bytes, because a thousand commits of 500 KB are half a
+// gigabyte of log to replay. Raft's own schedule only counts.
 const (
 	snapshotEntries  = 8192
 	snapshotBytes    = 32 << 20
 	snapshotsRetain  = 2
-	trailingLogsMin  = 512              // what may be appended while a snapshot is written
-	proposeTimeout   = 10 * time.Second // to enter Raft's queue
+	trailingLogsMin  = 512              // entries that may be appended while a snapshot is written
+	proposeTimeout   = 10 * time.Second // time to enter Raft's queue
 	leaderTimeout    = 10 * time.Second
 	neverBySchedule  = 24 * 365 * time.Hour
 	metaDirectory    = "meta"
 	applyBatchOfRaft = 64
 )
 
-// Config of a node.
+// Config is the configuration of a node.
 type Config struct {
 	Dir     string // the data directory; the node owns meta/ in it
-	DirUUID string // the directory's UUID: Raft's ServerID
+	DirUUID string // the directory's UUID, which is Raft's ServerID
 }
 
 func (c Config) validate() error {
@@ -55,15 +55,16 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps are a node's parts.
+// Deps are the parts that a node works with.
 type Deps struct {
 	Log *slog.Logger
-	// OnFatal is called once, from any goroutine, when the node can go on no
-	// more; the process must end. It must not call the node.
+	// OnFatal is called once, from any goroutine, when the node cannot go on. The process must end.
+	// OnFatal must not call the node.
 	OnFatal func(error)
-	// OnApply is called in the order of the log after each command that is applied
-	// once Open has returned or is about to; what was replayed before is only seen through View. The state
-	// shows the changes already. It must not block for long, and must not propose. May be nil.
+	// OnApply is called after each applied command, in the order of the log, once Open has returned
+	// or is about to. Commands that were replayed before are only seen through View. The state
+	// shows the changes already. OnApply must not block for long and must not propose. It may be
+	// nil.
 	OnApply func(index uint64, cmd *pb.Command, res metadata.Result)
 }
 
@@ -79,26 +80,26 @@ type Node struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	due     chan struct{} // a snapshot is due
-	serving atomic.Bool   // Open has seen everything that was there: OnApply from now on
+	serving atomic.Bool   // Open has seen everything that existed; from now on OnApply is called
 	fatal   sync.Once
 	closed  sync.Once
 
-	// inflight counts futures that somebody may wait for: Raft forgets some of
-	// them when it is shut down, so Close lets them end first.
+	// inflight counts futures for which somebody may wait. Raft forgets some of them when it is
+	// shut down, so Close waits for them first.
 	inflight sync.WaitGroup
 
 	mu      sync.RWMutex
 	state   *metadata.State // guarded by mu
 	halted  error           // guarded by mu
-	closing bool            // guarded by mu: no new futures
-	// since the last snapshot of this process, guarded by mu
+	closing bool            // guarded by mu; no new futures begin
+	// These count since the last snapshot of this process and are guarded by mu.
 	pendingEntries int
 	pendingBytes   int
 }
 
-// Open replays what the directory holds and returns when this node leads and
-// everything that was committed is applied. An empty directory becomes a
-// quorum of one without a cluster: propose NewBootstrap next.
+// Open replays what the directory holds. It returns when this node leads and everything that was
+// committed is applied. An empty directory becomes a quorum of one without a cluster: propose
+// NewBootstrap next.
 func Open(ctx context.Context, cfg Config, deps Deps) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("raft: open: %w", err)
@@ -125,18 +126,19 @@ func (n *Node) open(ctx context.Context, cfg Config) error {
 		return err
 	}
 	address, transport := hraft.NewInmemTransport(hraft.ServerAddress(cfg.DirUUID))
-	transport.Connect(address, transport) // for stand
+	transport.Connect(address, transport) // needed by stand
 	conf := raftConfig(cfg.DirUUID, log)
 	lone := hraft.Configuration{Servers: []hraft.Server{{ID: conf.LocalID, Address: address}}}
 	err = hraft.BootstrapCluster(conf, n.store, n.store, n.snapshots, transport, lone)
-	if err != nil && !errors.Is(err, hraft.ErrCantBootstrap) { // it exists: the ordinary start
+	// It exists already: this is an ordinary start.
+	if err != nil && !errors.Is(err, hraft.ErrCantBootstrap) {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	r, err := hraft.NewRaft(conf, (*fsm)(n), n.store, n.store, n.snapshots, transport)
 	if err != nil {
 		return err
 	}
-	n.mu.Lock() // for stop
+	n.mu.Lock() // since stop reads n.raft
 	n.raft = r
 	n.mu.Unlock()
 	if err := n.checkReplay(); err != nil {
@@ -171,15 +173,15 @@ func raftConfig(id string, log *logger) *hraft.Config {
 	conf.LeaderLeaseTimeout = loneTimeout
 	conf.CommitTimeout = loneTimeout
 	conf.MaxAppendEntries = applyBatchOfRaft
-	conf.SnapshotInterval = neverBySchedule // takeSnapshots decides
+	conf.SnapshotInterval = neverBySchedule // takeSnapshots decides instead
 	conf.SnapshotThreshold = 1 << 62
 	conf.TrailingLogs = snapshotEntries
 	conf.NoLegacyTelemetry = true
 	return conf
 }
 
-// checkReplay refuses a log that does not go on where the snapshot ends: Raft
-// would meet the missing entry with a panic.
+// checkReplay refuses a log that does not continue where the snapshot ends. Raft would panic at the
+// missing entry.
 func (n *Node) checkReplay() error {
 	b, err := n.store.state()
 	if err != nil {
@@ -191,7 +193,7 @@ func (n *Node) checkReplay() error {
 	return nil
 }
 
-// checkAlone refuses a folder that belongs to another directory's Raft.
+// checkAlone refuses a folder that belongs to the Raft of another directory.
 func (n *Node) checkAlone(id hraft.ServerID) error {
 	f := n.raft.GetConfiguration()
 	if err := f.Error(); err != nil {
@@ -204,11 +206,12 @@ func (n *Node) checkAlone(id hraft.ServerID) error {
 	return nil
 }
 
-// lead has the node stand for election, and waits for leadership and then for all that is committed to be applied.
+// lead makes the node stand for election, and waits until it leads and everything that is committed
+// is applied.
 func (n *Node) lead(ctx context.Context, stand func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
 	defer cancel()
-	if err := stand(); err != nil { // it will by itself, within two seconds
+	if err := stand(); err != nil { // it will stand by itself within two seconds
 		n.deps.Log.Warn("the metadata quorum is told to elect this node, and does not listen", "err", errors.Join(err, n.failure()))
 	}
 	for n.raft.State() != hraft.Leader {
@@ -229,7 +232,8 @@ func (n *Node) lead(ctx context.Context, stand func() error) error {
 
 // WhileLeading calls act while this node leads the quorum, with a context that ends with the
 // leadership, and again after each election that the node wins. It returns when ctx or the node has
-// ended and act has returned. One caller at a time: the changes of leadership have one reader.
+// ended and act has returned. There may be one caller at a time, since only one reader gets the
+// changes of leadership.
 func (n *Node) WhileLeading(ctx context.Context, act func(context.Context)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -237,7 +241,8 @@ func (n *Node) WhileLeading(ctx context.Context, act func(context.Context)) {
 	whileLeading(ctx, n.raft.LeaderCh(), func() bool { return n.raft.State() == hraft.Leader }, act)
 }
 
-// whileLeading is told of changes by changed, which may repeat itself and holds only the newest.
+// whileLeading reads the changes of leadership from changed, which may repeat itself and holds only
+// the newest.
 func whileLeading(ctx context.Context, changed <-chan bool, leads func() bool, act func(context.Context)) {
 	for ctx.Err() == nil {
 		if !leads() && !await(ctx, changed, true) {
@@ -252,7 +257,7 @@ func whileLeading(ctx context.Context, changed <-chan bool, leads func() bool, a
 	}
 }
 
-// await returns when changed says want, or false when ctx ends.
+// await returns true when changed says want, and false when ctx ends.
 func await(ctx context.Context, changed <-chan bool, want bool) bool {
 	for {
 		select {
@@ -266,15 +271,15 @@ func await(ctx context.Context, changed <-chan bool, want bool) bool {
 	}
 }
 
-// failure is why the node can go on no more, nil while it can.
+// failure returns why the node cannot go on, or nil while it can.
 func (n *Node) failure() error {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.halted
 }
 
-// stop poisons the node and tells its owner, once. Raft is shut down at once:
-// without its store it would panic at the next election, before the process could end in order.
+// stop poisons the node and tells its owner, once. It shuts Raft down at once: without its store
+// Raft would panic at the next election, before the process could end in order.
 func (n *Node) stop(err error) {
 	n.mu.Lock()
 	if n.halted == nil {
@@ -284,15 +289,15 @@ func (n *Node) stop(err error) {
 	n.mu.Unlock()
 	n.cancel()
 	if r != nil {
-		r.Shutdown() // does not wait
+		r.Shutdown() // returns without waiting
 	}
 	n.fatal.Do(func() { n.deps.OnFatal(err) })
 }
 
-// Propose decides a command. Result.Err is the state machine's refusal. An
-// error means that there is no answer: catalog.ErrUnavailable if the command may or may not have been
-// applied, or will be yet; metadata.ErrTooLarge if it was not sent. Propose stamps time and request id
-// where they are not set, so that the same cmd proposed again is the same request.
+// Propose decides a command. Result.Err is the state machine's refusal. An error means that there
+// is no answer: with catalog.ErrUnavailable the command may or may not have been applied, or may be
+// applied later; with metadata.ErrTooLarge it was not sent. Propose stamps time and request id if
+// they are not set, so that proposing the same cmd again is the same request.
 func (n *Node) Propose(ctx context.Context, cmd *pb.Command) (res metadata.Result, err error) {
 	began := time.Now()
 	defer func() { n.meter.proposed(began, res, err) }()
@@ -327,7 +332,7 @@ func stamp(cmd *pb.Command) {
 	}
 }
 
-// begin starts a future, unless the node is closing or has stopped. wait must follow.
+// begin starts a future, unless the node is closing or has stopped. The caller must call wait next.
 func (n *Node) begin(start func() hraft.Future) (hraft.Future, error) {
 	n.mu.RLock()
 	err := n.halted
@@ -346,10 +351,11 @@ func (n *Node) begin(start func() hraft.Future) (hraft.Future, error) {
 
 var errClosed = errors.New("node is closed")
 
-// wait waits for a future, but no longer than the caller or the node lives.
+// wait waits for a future, but no longer than the caller's context and the node live.
 func (n *Node) wait(ctx context.Context, f hraft.Future) error {
 	done := make(chan error, 1)
-	go func() { // ends with the future; when the node stops it may stay until the process does
+	// This goroutine ends with the future. When the node stops, it may stay until the process ends.
+	go func() {
 		defer n.inflight.Done()
 		done <- f.Error()
 	}()
@@ -363,7 +369,7 @@ func (n *Node) wait(ctx context.Context, f hraft.Future) error {
 	}
 }
 
-// Barrier returns when everything committed before the call is applied here.
+// Barrier returns when everything that was committed before the call is applied here.
 func (n *Node) Barrier(ctx context.Context) error {
 	if err := n.barrier(ctx); err != nil {
 		return fmt.Errorf("raft: barrier: %w: %w", catalog.ErrUnavailable, err)
@@ -379,8 +385,8 @@ func (n *Node) barrier(ctx context.Context) error {
 	return errors.Join(n.wait(ctx, f), n.failure())
 }
 
-// View calls read with the state, which must not be kept or changed; what its
-// accessors return may be kept. Commands wait meanwhile: be short.
+// View calls read with the state, which read must not keep or change. What the state's accessors
+// return may be kept. Commands wait meanwhile, so read must be short.
 func (n *Node) View(read func(*metadata.State)) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -395,7 +401,7 @@ func (n *Node) Freeze() *metadata.State {
 	return n.state.Freeze()
 }
 
-// Close lets what was proposed end, stops Raft and closes the files. May be called twice.
+// Close lets proposals end, stops Raft and closes the files. It may be called twice.
 func (n *Node) Close() error {
 	var err error
 	n.closed.Do(func() {

@@ -108,7 +108,8 @@ func TestStartStandsForElectionAtOnce(t *testing.T) {
 	}
 }
 
-// What runs where the quorum is led begins once the node leads, and has ended when WhileLeading returns.
+// What runs where the quorum is led begins once the node leads, and has ended when WhileLeading
+// returns.
 func TestWhileLeading(t *testing.T) {
 	for _, end := range []string{"caller", "node"} {
 		n := openNode(t, t.TempDir(), testDeps(t))
