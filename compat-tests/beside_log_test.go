@@ -2,6 +2,7 @@ package compat
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ func besideState(s *side) {
 	s.topic("read", 2, "retention.ms", "-1") // its records are old
 	s.topic("empty", 1)
 	s.topic("untouched", 2)
+	for _, c := range claims {
+		s.topic(c.topic, 1, "retention.ms", "-1") // as above
+	}
 	for i := range 4 {
 		b := plain("one", "two", "three")
 		b.Timestamp = readTime + int64(i)*1000
@@ -44,7 +48,8 @@ func besideState(s *side) {
 const readTime = 1_700_000_000_000
 
 var besideLog = []script{
-	{35, besideLogDirs}, {0, besideProduce}, {1, besideFetch}, {2, besideListOffsets}, {23, besideEpochs}, {22, besideProducers}, {21, besideDeleteRecords},
+	{35, besideLogDirs}, {0, slices.Concat(besideProduce, besideClaimsProduce)}, {1, slices.Concat(besideFetch, besideClaimsFetch)},
+	{2, slices.Concat(besideListOffsets, besideClaimsOffsets)}, {23, besideEpochs}, {22, besideProducers}, {21, besideDeleteRecords},
 }
 
 // produced makes a step that puts one batch into partition 0 of a topic.

@@ -182,6 +182,35 @@ func TestClaimedTimes_TooLargeHideNothing(t *testing.T) {
 	}
 }
 
+// TestClaimedRecordsThatAreNotThere: a header counts more records than there are, or names a codec that
+// the bytes are not of. Lookups by time find what can be read, and go on behind it.
+func TestClaimedRecordsThatAreNotThere(t *testing.T) {
+	for _, flushed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("flushed %v", flushed), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, 1, claimKnobs)
+				m := r.newLog("t", nil)
+				r.put(m, modelBatch{times: []int64{100, 200}})
+				r.put(m, modelBatch{more: 3, claims: 900, times: []int64{300, 400}}) // at 2 to 6
+				m.records = append(m.records, make([]modelRecord, 3)...)
+				r.put(m, modelBatch{times: []int64{500, 600}}) // at 7
+				for range 2 {
+					for ts, want := range map[int64]ident.Offset{150: 1, 250: 2, 350: 3, 450: 7, 550: 8, 650: -1, storage.TimestampMax: 8} {
+						at, err := r.engine().ListOffset(t.Context(), m.tp, ts, ident.NoEpoch, storage.ReadUncommitted)
+						if err != nil || at.Offset != want {
+							t.Errorf("at %d: %+v, %v, want %d", ts, at, err, want)
+						}
+					}
+					if flushed {
+						r.mustFlush()
+					}
+					r.restart()
+				}
+			})
+		})
+	}
+}
+
 // TestI11_BackfillKeepsItsProducer: the records of a backfill are older than producers are remembered. The time
 // of placement counts, wherever the producer's state comes from: the same batch again is answered as the first time.
 func TestI11_BackfillKeepsItsProducer(t *testing.T) {

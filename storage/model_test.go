@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,6 +38,7 @@ type modelBatch struct {
 	bytes      int     // of each value
 	times      []int64 // of each record
 	claims     int64   // the largest time that its header claims, if not 0
+	more       byte    // how many records its header claims that are not there
 }
 
 // put appends a batch and waits for its acknowledgement.
@@ -66,6 +68,10 @@ func (r *rig) tryPut(m *modelLog, spec modelBatch) error {
 	}
 	if spec.claims != 0 {
 		protocol.SetMaxTimestamp(b, spec.claims)
+	}
+	if spec.more > 0 {
+		b[26], b[60] = b[26]+spec.more, b[60]+spec.more
+		protocol.SetMaxTimestamp(b, int64(binary.BigEndian.Uint64(b[35:])))
 	}
 	now := time.Now().UnixMilli()
 	if spec.appendTime {

