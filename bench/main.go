@@ -88,7 +88,7 @@ func runCompare(ctx context.Context, args []string) error {
 	return err
 }
 
-// findTools makes paths absolute and finds what is optional.
+// findTools makes paths absolute and finds optional tools.
 func findTools(t *compare.Tools) (err error) {
 	if t.Self, err = os.Executable(); err != nil {
 		return err
@@ -130,7 +130,7 @@ func runReport(args []string) error {
 	return nil
 }
 
-// runLimit serves until it is killed. One line on standard output says that it listens.
+// runLimit serves until it is killed. It prints one line on standard output when it listens.
 func runLimit(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return fmt.Errorf("limit: name one of %v", limits.Kinds())

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A limit says where it listens in one line, and ends with its context.
+// A limit prints where it listens in one line, and ends with its context.
 func TestLimit_SaysWhereItListens(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -7,23 +7,23 @@ import (
 	"github.com/sluicemq/sluice/bench/load"
 )
 
-// Cell is one thing that is measured of several systems.
+// Cell is one measurement on several systems.
 type Cell struct {
 	Name, Title string
 	Help        string
 	Systems     []string
-	FullSystems []string             // more of them, with --full
-	Load        string               // workload of bench/load
-	Change      func(*load.Workload) // to it
-	Measures    []Measure            // what the report shows, the first as the main one
+	FullSystems []string             // additional systems with --full
+	Load        string               // the workload of bench/load
+	Change      func(*load.Workload) // changes to the workload
+	Measures    []Measure            // what the report shows; the first one is the main one
 
-	Warmup, Duration time.Duration      // 0: of the options
-	Rounds           int                // at most; 0: of the options
-	Extra            time.Duration      // beyond warm-up and duration, for the plan
-	warmsItself      bool               // its warm-up is at full speed: a JVM needs no other
+	Warmup, Duration time.Duration      // 0 is that of the options
+	Rounds           int                // the most rounds; 0 is that of the options
+	Extra            time.Duration      // time beyond warm-up and duration, for the plan
+	warmsItself      bool               // its warm-up is at full speed, so a JVM needs no other
 	settled          bool               // waits for a settled disk before each run
-	settings         []string           // of Sluice, for this cell
-	run              func(*stage) error // nil: the load, once
+	settings         []string           // settings of Sluice for this cell
+	run              func(*stage) error // nil runs the load once
 }
 
 // Measure is a figure that the report shows.
@@ -50,7 +50,8 @@ var (
 	endToEndP99 = Measure{"end_to_end_p99_ms", "end to end p99", "ms", false}
 )
 
-// produceOnly is what the cells begin with: 16 partitions, 1 KiB, acks=all, idempotent, no compression, no consumer.
+// produceOnly is the base of most cells: 16 partitions, 1 KiB, acks=all, idempotent, no
+// compression, no consumer.
 func produceOnly(producers int, more ...func(*load.Workload)) func(*load.Workload) {
 	return func(w *load.Workload) {
 		w.Partitions, w.Producers, w.Subscriptions, w.Consumers = 16, producers, 0, 0
@@ -60,12 +61,13 @@ func produceOnly(producers int, more ...func(*load.Workload)) func(*load.Workloa
 	}
 }
 
-// fixed is a rate in MiB/s of 1 KiB records, with batches of at most 128 KiB as OMB's latency driver has them.
+// fixed is a rate in MiB/s of 1 KiB records, with batches of at most 128 KiB as in OMB's latency
+// driver.
 func fixed(mibPerSecond float64) func(*load.Workload) {
 	return func(w *load.Workload) { w.Rate, w.BatchBytes = mibPerSecond*1024, 128<<10 }
 }
 
-// spreadOver is 20,000 records/s of 1 KiB over so many partitions.
+// spreadOver is 20,000 records/s of 1 KiB over the given number of partitions.
 func spreadOver(partitions int) func(*load.Workload) {
 	return produceOnly(4, fixed(20_000.0/1024), func(w *load.Workload) { w.Partitions = partitions })
 }
@@ -78,15 +80,15 @@ func sized(recordBytes int, codec string) func(*load.Workload) {
 	return func(w *load.Workload) { w.RecordBytes, w.Codec = recordBytes, codec }
 }
 
-// asStarted are the cells of brokers that somebody has just started, with nothing set. They come first, since they
-// are what a user gets.
+// asStarted makes a cell for brokers that were just started, with nothing set. Those cells come
+// first, since they show what a user gets.
 func asStarted(name, title, workload string, change func(*load.Workload), help string, limits ...string) Cell {
 	return Cell{Name: name, Title: title, Load: workload, Change: change, settled: true, Extra: settleTakes, warmsItself: workload == "omb-throughput",
 		Help: help + " Both brokers are as they come. Before each run the disk settles.", Systems: append([]string{"sluice-file", "kafka"}, limits...),
 		Measures: []Measure{throughput, publishP50, publishP99, publishMax, brokerCPU, brokerRSS}}
 }
 
-// Cells are all that is measured, in the order of the report.
+// Cells are all measurements, in the order of the report.
 var Cells = []Cell{
 	{Name: "machine", Title: "The machine", Systems: []string{"machine"}, Rounds: 3, Warmup: -1, Duration: -1, Extra: 7 * time.Second, run: probe,
 		Help: "fdatasync of 4 KiB into a preallocated file, and 8 MiB objects to and from MinIO, four at once.",
@@ -221,7 +223,7 @@ var Cells = []Cell{
 			{"bucket_files_first_third", "objects, first third", "", false}, {"bucket_files_last_third", "objects, last third", "", false}, {"gc_pause_max_ms", "longest GC pause", "ms", false}}},
 }
 
-// systems are the cell's, with full all of them.
+// systems returns the cell's systems; with full, all of them.
 func (c *Cell) systems(full bool) []string {
 	if !full {
 		return c.Systems

@@ -1,6 +1,7 @@
 package compare
 
-// panel is one measure as horizontal bars: the median as a bar, minimum to maximum as a line across its end.
+// panel shows one measure as horizontal bars: the median as a bar, and minimum to maximum as a line
+// across its end.
 type panel struct {
 	Title, Unit   string
 	Less          bool // less is better
@@ -18,7 +19,7 @@ type bar struct {
 	TextX       float64
 }
 
-// Measures of a panel, in pixels.
+// Sizes of a panel, in pixels.
 const (
 	labelWidth = 190
 	barArea    = 300
@@ -99,13 +100,14 @@ func stack(panels []panel, columns int) picture {
 	return pic
 }
 
-// What chart.svg shows, which stands in the README: brokers as they are started, and below them the path of a produce alone.
+// The contents of chart.svg, which is in the README: brokers as they are started, and below them
+// the path of a produce alone.
 var (
 	startedSystems = []string{"sluice-file", "kafka", "wal-twice"}
 	produceSystems = []string{"sluice", "kafka", "kafka-fsync", "wal"}
 )
 
-// summary is chart.svg; it has the panels whose cells were run.
+// summary is chart.svg. It has the panels whose cells were run.
 func summary(s source) picture {
 	var panels []panel
 	add := func(cell string, m Measure, systems []string, title string) {
@@ -133,7 +135,7 @@ func summary(s source) picture {
 	return pic
 }
 
-// Margins of chart.svg, around the panels.
+// The margins of chart.svg around the panels.
 const (
 	chartMargin = 16
 	chartHead   = 40

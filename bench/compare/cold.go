@@ -8,13 +8,13 @@ import (
 
 const (
 	coldTopic = "cold"
-	coldBytes = 4608 << 20 // more than 4 GiB, and far more than the broker's memory
+	coldBytes = 4608 << 20 // more than 4 GiB, and much more than the broker's memory
 	coldReads = 3
 
 	replayBytes = 3 << 30
 )
 
-// fetchCold reads a log that is in no memory, neither the broker's nor the page cache.
+// fetchCold reads a log that is in no memory: neither the broker's nor the page cache.
 func fetchCold(st *stage) error {
 	if err := dropCaches(); err != nil {
 		return fmt.Errorf("drop the page cache: %w", err)
@@ -22,7 +22,8 @@ func fetchCold(st *stage) error {
 	return readAgain(st, coldBytes, dropCaches)
 }
 
-// replay reads a log that the broker has only in its bucket. The limit beside it reads the same bytes of the same store.
+// replay reads a log that the broker has only in its bucket. The limit beside it reads the same
+// bytes from the same store.
 func replay(st *stage) error {
 	if st.system.Name != "raw-get" {
 		return readAgain(st, replayBytes, func() error { return nil })
@@ -38,7 +39,8 @@ func replay(st *stage) error {
 	return nil
 }
 
-// readAgain fills a log, and then three times starts the broker on it, prepares, and reads everything once.
+// readAgain fills a log. Then, three times, it starts the broker on the log, calls prepareRead, and
+// reads everything once.
 func readAgain(st *stage, bytes int64, prepareRead func() error) error {
 	r, err := prepare(st.ctx, &st.o.Tools, st.system, st.dir, nil)
 	if err != nil {
@@ -55,7 +57,7 @@ func readAgain(st *stage, bytes int64, prepareRead func() error) error {
 	}
 	w.Reuse = true
 	for range coldReads {
-		// A clean stop: what the write-ahead log holds goes to the bucket.
+		// A clean stop moves what is in the write-ahead log to the bucket.
 		if err := r.stopBroker(); err != nil {
 			return err
 		}

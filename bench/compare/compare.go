@@ -13,10 +13,11 @@ import (
 	"time"
 )
 
-// ErrRuns says that some runs failed; the others are in the result.
+// ErrRuns says that some runs failed. The others are in the result.
 var ErrRuns = errors.New("compare: runs failed")
 
-// Compare plays all steps of the plan, writes result.json after every run and the page at the end, and returns their folder.
+// Compare plays all steps of the plan. It writes result.json after every run and the page at the
+// end, and returns their folder.
 func Compare(ctx context.Context, o Options) (string, error) {
 	if o.Full {
 		o.Warmup, o.Duration = max(o.Warmup, time.Minute), max(o.Duration, 5*time.Minute)
@@ -42,7 +43,7 @@ func Compare(ctx context.Context, o Options) (string, error) {
 		o.profiles = filepath.Join(out, profilesDir)
 	}
 	failed, err := r.playAll(ctx, &o, steps, out)
-	if len(r.Runs) > 0 { // also of a run that was interrupted
+	if len(r.Runs) > 0 { // also after an interruption
 		err = errors.Join(err, Report([]string{out}, out))
 	}
 	if err != nil {
@@ -62,7 +63,7 @@ func (r *Result) playAll(ctx context.Context, o *Options, steps []step, out stri
 			o.Say(fmt.Sprintf("%3d/%d  %-18s %-15s round %d   left out: it would end after %s", i+1, len(steps), s.cell.Name, s.system, s.round+1, o.Within))
 			continue
 		}
-		debug.FreeOSMemory() // the client begins each run with the same heap
+		debug.FreeOSMemory() // so that the client begins each run with the same heap
 		figures, err := play(ctx, o, s)
 		if ctx.Err() != nil {
 			return failed, ctx.Err()
@@ -81,7 +82,7 @@ func (r *Result) playAll(ctx context.Context, o *Options, steps []step, out stri
 	return failed, nil
 }
 
-// asRuns is a run per map of figures; an error is a run of its own, so that it is seen.
+// asRuns makes a run of each map of figures. An error becomes a run of its own, so that it is seen.
 func asRuns(s step, at time.Duration, figures []map[string]float64, err error) []Run {
 	var runs []Run
 	for i, f := range figures {
@@ -93,7 +94,7 @@ func asRuns(s step, at time.Duration, figures []map[string]float64, err error) [
 	return runs
 }
 
-// rounded keeps six digits: results are kept for years, and no figure is more exact.
+// rounded keeps six digits. Results are kept for years, and no figure is more exact.
 func rounded(figures map[string]float64) map[string]float64 {
 	out := make(map[string]float64, len(figures))
 	for name, v := range figures {
@@ -102,7 +103,7 @@ func rounded(figures map[string]float64) map[string]float64 {
 	return out
 }
 
-// neutral takes the home and the temporary folder out of a text that is kept.
+// neutral removes the home folder and the temporary folder from a text that is kept.
 func neutral(s string) string {
 	s = strings.ReplaceAll(s, os.TempDir(), "$TMPDIR")
 	if home, err := os.UserHomeDir(); err == nil && home != "/" {
@@ -114,7 +115,7 @@ func neutral(s string) string {
 	return s
 }
 
-// line is what is said after a step.
+// line is what is printed after a step.
 func line(s *step, runs []Run, done, of int, left time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%3d/%d  %-18s %-15s round %d ", done, of, s.cell.Name, s.system, s.round+1)
@@ -143,7 +144,7 @@ func workDir(o *Options) string {
 	return os.TempDir()
 }
 
-// sluiceVersion asks the binary; a folder's name is made of it.
+// sluiceVersion asks the binary for its version, which becomes a part of a folder's name.
 func sluiceVersion(ctx context.Context, binary string) string {
 	out, err := exec.CommandContext(ctx, binary, "version").Output()
 	if err != nil {

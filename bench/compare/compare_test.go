@@ -13,7 +13,7 @@ import (
 	"github.com/sluicemq/sluice/bench/limits"
 )
 
-// The test binary is its own limit: compare starts os.Executable as `bench limit KIND …`.
+// The test binary is its own limit, since compare starts os.Executable as `bench limit KIND …`.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "limit" {
 		os.Exit(limitMain(os.Args[2:]))
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// limitMain takes what systems.go passes: KIND --listen ADDR --dir DIR.
+// limitMain takes the arguments that systems.go passes: KIND --listen ADDR --dir DIR.
 func limitMain(args []string) int {
 	err := limits.Serve(context.Background(), limits.Kind(args[0]), limits.Config{Listen: args[2], Dir: args[4]}, func(net.Addr) {})
 	if err != nil {
@@ -40,7 +40,8 @@ func self(t *testing.T) Tools {
 	return Tools{Self: path, Sluice: "/does/not/exist"}
 }
 
-// A real comparison, small: two limits for a second, and a broker that cannot start, which is a failure of its runs only.
+// This is a small real comparison: two limits for a second, and a broker that cannot start, which
+// must fail only its own runs.
 func TestCompare_Real(t *testing.T) {
 	dir := t.TempDir()
 	var said []string
@@ -88,7 +89,7 @@ func TestCompare_Real(t *testing.T) {
 	}
 }
 
-// What a process said last is in the error, and a process that is killed is waited for.
+// The last output of a process is in the error, and a process that is killed is waited for.
 func TestProcess_EndsBeforeItIsReady(t *testing.T) {
 	p, err := launch([]string{"sh", "-c", "echo no such bucket; exit 3"})
 	if err != nil {
@@ -132,7 +133,7 @@ func TestProcess_Stop(t *testing.T) {
 	}
 }
 
-// An interrupted comparison keeps what it has and leaves no process and no folder.
+// An interrupted comparison keeps what it has, and leaves no process and no folder.
 func TestCompare_Interrupted(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -140,7 +141,7 @@ func TestCompare_Interrupted(t *testing.T) {
 	runs := 0
 	o := Options{Only: "throughput-1/null", Rounds: 3, Warmup: 50 * time.Millisecond, Duration: 100 * time.Millisecond, Tools: self(t),
 		Out: filepath.Join(dir, "out"), Dir: dir, Say: func(s string) {
-			if runs++; runs == 2 { // the plan, the first run
+			if runs++; runs == 2 { // the plan, and then the first run
 				cancel()
 			}
 		}}
@@ -160,7 +161,7 @@ func TestCompare_Interrupted(t *testing.T) {
 	}
 }
 
-// What would end too late is left out, and said.
+// What would end too late is left out, and that is reported.
 func TestCompare_Within(t *testing.T) {
 	dir := t.TempDir()
 	var said []string

@@ -20,8 +20,8 @@ const (
 	javaPartitions = 16
 )
 
-// javaPerf lets Kafka's own ProducerPerformance produce, and counts from outside, by end offsets and /proc:
-// its own figures include the time in which its JVM is cold.
+// javaPerf lets Kafka's own ProducerPerformance produce, and counts from outside, with end offsets
+// and /proc, because its own figures include the time in which its JVM is cold.
 func javaPerf(recordBytes int, codec string) func(*stage) error {
 	return func(st *stage) error {
 		r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, st.settings())
@@ -66,7 +66,7 @@ func launchJavaPerf(addr string, recordBytes int, codec string) (*process, error
 	return launch(argv)
 }
 
-// javaClasspath is where scripts/tools.sh left it.
+// javaClasspath returns the class path that scripts/tools.sh has left.
 func javaClasspath() (string, error) {
 	dir := os.Getenv("SLUICE_TOOLS")
 	if dir == "" {
@@ -154,7 +154,7 @@ func javaFigures(first, last reading, recordBytes int) (map[string]float64, erro
 	}, nil
 }
 
-// while waits as long as the process goes on.
+// while waits for d, or until the process ends.
 func (p *process) while(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -168,7 +168,7 @@ func (p *process) while(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// endOffsets is the sum over the partitions of the tool's topic.
+// endOffsets returns the sum over the partitions of the tool's topic.
 func endOffsets(ctx context.Context, cl *kgo.Client) (int64, error) {
 	t := kmsg.NewListOffsetsRequestTopic()
 	t.Topic = javaTopic

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// metricsTimeout bounds one look at a broker's metrics or a bucket's counts.
+// metricsTimeout bounds one request for a broker's metrics or a bucket's counts.
 const metricsTimeout = 5 * time.Second
 
 func get(ctx context.Context, url string, limit time.Duration) ([]byte, error) {
@@ -32,7 +32,7 @@ func get(ctx context.Context, url string, limit time.Duration) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// metric finds one series, name with labels as it is written, in Prometheus' text format.
+// metric finds one series in Prometheus' text format, by its name with labels as they are written.
 func metric(text []byte, series string) (float64, bool) {
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, series+" "); ok {
@@ -43,7 +43,7 @@ func metric(text []byte, series string) (float64, bool) {
 	return 0, false
 }
 
-// metricSum adds up all series that begin as given.
+// metricSum adds up all series that begin with prefix.
 func metricSum(text []byte, prefix string) float64 {
 	sum := 0.0
 	for line := range strings.Lines(string(text)) {
@@ -55,7 +55,8 @@ func metricSum(text []byte, prefix string) float64 {
 	return sum
 }
 
-// lag watches what a Sluice broker has not uploaded, while it is under load: at the end of the run its topics are gone.
+// lag watches what a Sluice broker has not uploaded, while it is under load. At the end of the run
+// its topics are gone.
 type lag struct {
 	ctx       context.Context
 	url       string
@@ -66,7 +67,7 @@ type lag struct {
 func (l *lag) look() {
 	text, err := get(l.ctx, l.url, metricsTimeout)
 	if err != nil {
-		return // a broker that is too busy to say is seen by its figures
+		return // if a broker is too busy to answer, its figures show that
 	}
 	if v, ok := metric(text, "sluice_unflushed_bytes"); ok {
 		l.seen, l.last = true, v/(1<<20)
@@ -80,7 +81,7 @@ func (l *lag) note(figures map[string]float64) {
 	}
 }
 
-// gcFigures are the garbage collector's pauses since the broker's start.
+// gcFigures are the pauses of the garbage collector since the broker's start.
 func gcFigures(text []byte, figures map[string]float64) {
 	for series, name := range map[string]string{
 		`go_gc_duration_seconds{quantile="0.5"}`: "gc_pause_p50_ms", `go_gc_duration_seconds{quantile="1"}`: "gc_pause_max_ms"} {
@@ -93,7 +94,8 @@ func gcFigures(text []byte, figures map[string]float64) {
 	}
 }
 
-// countFigures are what the null bucket was asked. Warm-up and metadata are in it: a ratio of sums.
+// countFigures are the requests to the null bucket. They include the warm-up and metadata, so they
+// are a ratio of sums.
 func countFigures(ctx context.Context, url string, figures map[string]float64) error {
 	b, err := get(ctx, url, metricsTimeout)
 	if err != nil {
@@ -107,7 +109,8 @@ func countFigures(ctx context.Context, url string, figures map[string]float64) e
 	return nil
 }
 
-// askedFigures are the same of a bucket that does not count: what the broker has asked it for, retries included.
+// askedFigures are the same for a bucket that does not count: the requests that the broker has
+// made, including retries.
 func askedFigures(text []byte, figures map[string]float64) {
 	counts := make(map[string]float64)
 	for kind, op := range map[string]string{"puts": "create", "gets": "read", "deletes": "delete", "lists": "list"} {

@@ -9,20 +9,24 @@ import (
 
 // Options of a comparison.
 type Options struct {
-	Only             string // patterns of cells, or cell/system, separated by commas; "": all
+	Only             string // patterns of cells, or cell/system, separated by commas; "" is all
 	Rounds           int
 	Warmup, Duration time.Duration
-	Full             bool          // long rounds for those who doubt: a minute of warm-up and five minutes
-	Within           time.Duration // what would end later is left out; 0: nothing is
-	PlanOnly         bool          // say the plan and end
-	Profile          bool          // take CPU profiles of Sluice and the limits: into the folder profiles beside the result
-	Verbose          bool          // say what the load says, each second
-	Tools            Tools
-	Out              string // folder of results
-	Dir              string // folder for the systems' data; "": the temporary one
-	Say              func(string)
+	// Full makes rounds long, for people in doubt: a minute of warm-up and five minutes of load.
+	Full bool
+	// Within leaves out what would end later. 0 leaves out nothing.
+	Within   time.Duration
+	PlanOnly bool // print the plan and end
+	// Profile takes CPU profiles of Sluice and the limits, into the folder profiles beside the
+	// result.
+	Profile bool
+	Verbose bool // print what the load prints, each second
+	Tools   Tools
+	Out     string // folder of results
+	Dir     string // folder for the systems' data; "" is the temporary one
+	Say     func(string)
 
-	profiles string // folder for them; "": none
+	profiles string // folder for the profiles; "" takes none
 }
 
 // step is one cell on one system in one round.
@@ -33,8 +37,9 @@ type step struct {
 	estimate time.Duration
 }
 
-// plan lists the steps: rounds, in them cells, in them systems, which take turns at being first. What is
-// compared runs side by side, so that a ratio of one round is of one state of the machine.
+// plan lists the steps: rounds, in them cells, and in them systems, which take turns at being
+// first. Systems that are compared run right after each other, so that a ratio of one round belongs
+// to one state of the machine.
 func plan(o *Options) ([]step, error) {
 	var steps []step
 	for round := range o.Rounds {
@@ -56,7 +61,8 @@ func plan(o *Options) ([]step, error) {
 	return steps, nil
 }
 
-// chosen are the cell's systems that the patterns take; a cell that only --full has is taken when it is named. A pattern without a wildcard is a part of a name.
+// chosen returns the cell's systems that the patterns select. A cell that only --full has is
+// selected if it is named. A pattern without a wildcard matches a part of a name.
 func chosen(c *Cell, o *Options) []string {
 	var out []string
 	for _, system := range c.systems(o.Full || len(c.Systems) == 0 && o.Only != "") {
@@ -95,8 +101,8 @@ func cellNames() []string {
 	return names
 }
 
-// times are a cell's warm-up and duration: its own, else the options'. Below 0 is none. With
-// --full its own may only be the longer.
+// times returns a cell's warm-up and duration: its own, or otherwise those of the options. Below 0
+// means none. With --full, a cell's own times count only if they are longer.
 func times(o *Options, c *Cell) (warmup, duration time.Duration) {
 	pick := func(own, option time.Duration) time.Duration {
 		if own == 0 || o.Full && own > 0 {
@@ -107,7 +113,8 @@ func times(o *Options, c *Cell) (warmup, duration time.Duration) {
 	return pick(c.Warmup, o.Warmup), pick(c.Duration, o.Duration)
 }
 
-// Throw-away load of JVMs, and what a step takes beside: waiting for write-back, making and deleting folders and topics.
+// The load for warming up JVMs, and what else takes time in a step: waiting for write-back, and
+// creating and deleting folders and topics.
 const (
 	jvmWarmup   = 5 * time.Second
 	stepsBeside = 1500 * time.Millisecond
@@ -133,7 +140,7 @@ func total(steps []step) time.Duration {
 	return sum
 }
 
-// describe prints the plan: a line per cell, and the time.
+// describe prints the plan: a line per cell, and the total time.
 func describe(o *Options, steps []step) string {
 	var b strings.Builder
 	for i := range Cells {

@@ -11,7 +11,8 @@ func defaults(only string) *Options {
 	return &Options{Only: only, Rounds: 3, Warmup: 10 * time.Second, Duration: 20 * time.Second}
 }
 
-// The promise of make bench: all of it within 110 minutes, on paper with some to spare.
+// The promise of make bench is that everything fits into 110 minutes, and in the plan some of that
+// is left.
 func TestPlan_EverythingFitsItsTime(t *testing.T) {
 	steps, err := plan(defaults(""))
 	if err != nil {
@@ -71,7 +72,7 @@ func TestPlan_Patterns(t *testing.T) {
 	}
 }
 
-// A misspelt name in a table would only show after an hour.
+// A misspelt name in a table would otherwise only show after an hour.
 func TestTables_NamesExist(t *testing.T) {
 	for i := range Cells {
 		c := &Cells[i]
@@ -104,7 +105,8 @@ func TestTables_NamesExist(t *testing.T) {
 	}
 }
 
-// --full lengthens what is short and keeps what is long; a cell that only --full has can be named without it.
+// --full lengthens what is short and keeps what is long. A cell that only --full has can be named
+// without it.
 func TestPlan_Full(t *testing.T) {
 	o := defaults("")
 	o.Full, o.Warmup, o.Duration = true, time.Minute, 5*time.Minute

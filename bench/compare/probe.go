@@ -10,10 +10,10 @@ import (
 	"github.com/sluicemq/sluice/bench/limits"
 )
 
-// probeBytes go to MinIO and back.
+// probeBytes is how much is written to MinIO and read back.
 const probeBytes = 512 << 20
 
-// probe measures the disk and, where it is installed, MinIO on it.
+// probe measures the disk and, if it is installed, MinIO on that disk.
 func probe(st *stage) error {
 	figures, err := limits.Fdatasync(st.dir)
 	if err != nil {
@@ -36,7 +36,7 @@ func probeMinIO(st *stage, bytes int64) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, variable := range bucketEnv { // the client is in this process
+	for _, variable := range bucketEnv { // the client runs in this process
 		name, value, _ := strings.Cut(variable, "=")
 		if err := os.Setenv(name, value); err != nil {
 			return nil, err

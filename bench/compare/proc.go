@@ -18,16 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine describes where a run took place. It names no host.
+// Machine describes where a run took place, without naming a host.
 type Machine struct {
 	CPU       string  `json:"cpu"`
 	CPUs      int     `json:"cpus"`
 	MemoryMiB int64   `json:"memory_mib"`
 	Kernel    string  `json:"kernel"`
-	Disk      string  `json:"disk"` // file system of the working folder
+	Disk      string  `json:"disk"` // the file system of the working folder
 	Go        string  `json:"go"`
 	Java      string  `json:"java,omitempty"`
-	Load      float64 `json:"load_before"` // load average of a minute, when the run began
+	Load      float64 `json:"load_before"` // the load average of a minute when the run began
 }
 
 func describeMachine(dir string) Machine {
@@ -39,7 +39,7 @@ func describeMachine(dir string) Machine {
 		m.MemoryMiB = kibibytes(b, "MemTotal") / 1024
 	}
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		// Only the numbers: the rest often names whose machine it is.
+		// Only the numbers are kept, since the rest often names the owner of the machine.
 		m.Kernel = "Linux " + regexp.MustCompile(`^[0-9.]*[0-9]`).FindString(string(b))
 	}
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
@@ -72,7 +72,7 @@ func javaVersion(ctx context.Context) string {
 	return strings.ReplaceAll(line, `"`, "")
 }
 
-// procField is the first value of a name in a file of "name : value" lines.
+// procField returns the first value of a name in a file with lines "name : value".
 func procField(b []byte, name string) string {
 	lines := bufio.NewScanner(bytes.NewReader(b))
 	for lines.Scan() {
@@ -83,7 +83,7 @@ func procField(b []byte, name string) string {
 	return ""
 }
 
-// kibibytes is a value of /proc/meminfo or /proc/PID/status.
+// kibibytes returns a value from /proc/meminfo or /proc/PID/status.
 func kibibytes(b []byte, name string) int64 {
 	n, _, _ := strings.Cut(procField(b, name), " ")
 	v, _ := strconv.ParseInt(n, 10, 64)
@@ -91,8 +91,9 @@ func kibibytes(b []byte, name string) int64 {
 }
 
 const (
-	quietDirtyKiB = 16 << 10         // Dirty + Writeback that count as clean
-	quietWait     = 20 * time.Second // for it at most; a machine that others write on is never clean
+	quietDirtyKiB = 16 << 10 // Dirty + Writeback up to this count as clean
+	// quietWait is the longest wait for that, since a machine on which others write is never clean.
+	quietWait = 20 * time.Second
 )
 
 // quiet writes back what earlier runs left, so that no system pays for another.
@@ -115,13 +116,17 @@ func quiet(ctx context.Context) {
 }
 
 const (
-	settledPercent = 1.0              // of the last ten seconds in which somebody waited for a disk
-	settledWait    = time.Minute      // for it at most
-	settleTakes    = 35 * time.Second // mostly: after a run at full speed the kernel's average falls for so long
+	// settledPercent is the share of the last ten seconds in which somebody waited for a disk.
+	settledPercent = 1.0
+	settledWait    = time.Minute // the longest wait for that
+	// settleTakes is how long it mostly takes: that is how long the kernel's average falls after a
+	// run at full speed.
+	settleTakes = 35 * time.Second
 )
 
-// settle waits until nobody has waited for a disk lately: a disk may be busy with what it was given, also when nothing
-// is dirty in memory. It returns the pressure that was left; 0 where the kernel does not tell.
+// settle waits until nobody has waited for a disk recently. A disk may be busy with data that it
+// has accepted, even if nothing is dirty in memory. settle returns the pressure that was left, or 0
+// if the kernel does not tell.
 func settle(ctx context.Context) (percent float64) {
 	until := time.Now().Add(settledWait)
 	tick := time.NewTicker(500 * time.Millisecond)
@@ -150,7 +155,7 @@ func pressure(b []byte) float64 {
 	return percent
 }
 
-// dropCaches empties the page cache, so that reads come from the disk. Only root can.
+// dropCaches empties the page cache, so that reads come from the disk. Only root can do that.
 func dropCaches() error {
 	unix.Sync()
 	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3\n"), 0o200)
@@ -158,7 +163,7 @@ func dropCaches() error {
 
 const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
 
-// cpuSeconds are user and system time of a process so far.
+// cpuSeconds returns the user and system time of a process so far.
 func cpuSeconds(pid int) float64 {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -167,7 +172,8 @@ func cpuSeconds(pid int) float64 {
 	return statSeconds(string(b))
 }
 
-// statSeconds reads /proc/PID/stat. The name in parentheses may hold anything, spaces and parentheses too.
+// statSeconds reads /proc/PID/stat. The name in parentheses may contain anything, also spaces and
+// parentheses.
 func statSeconds(stat string) float64 {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
@@ -178,7 +184,7 @@ func statSeconds(stat string) float64 {
 	return (user + system) / ticksPerSecond
 }
 
-// machineSeconds are the seconds that all processors were not idle so far.
+// machineSeconds returns the seconds during which the processors were not idle so far.
 func machineSeconds() float64 {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -187,13 +193,15 @@ func machineSeconds() float64 {
 	return busySeconds(string(b))
 }
 
-// busySeconds reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, ….
+// busySeconds reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq,
+// steal, ….
 func busySeconds(stat string) float64 {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)
 	sum := 0.0
 	for i, f := range fields {
-		if i == 0 || i == 4 || i == 5 || i > 8 { // the name, idle, waiting for disks, guests (in user already)
+		// These are the name, idle, waiting for disks, and guests, which are part of user.
+		if i == 0 || i == 4 || i == 5 || i > 8 {
 			continue
 		}
 		v, _ := strconv.ParseFloat(f, 64)
@@ -202,8 +210,8 @@ func busySeconds(stat string) float64 {
 	return sum / ticksPerSecond
 }
 
-// others tells what the rest of the machine uses during a step. Every process that the step starts has ended
-// and was waited for when it is over, so that the kernel counts it as ours.
+// others tells how much CPU the rest of the machine uses during a step. When the step is over,
+// every process that it started has ended and was waited for, so the kernel counts it as ours.
 type others struct {
 	at            time.Time
 	machine, ours float64
@@ -214,7 +222,7 @@ func sampleOthers() others {
 	return others{time.Now(), machineSeconds(), usage(unix.RUSAGE_SELF) + usage(unix.RUSAGE_CHILDREN), load.KernelThreads()}
 }
 
-// foreign is in cores, since the sample.
+// foreign returns cores since the sample.
 func (o others) foreign() float64 {
 	now := sampleOthers()
 	return max(0, now.machine-o.machine-(now.ours-o.ours)-load.KernelUsed(o.kernel, now.kernel)) / now.at.Sub(o.at).Seconds()

@@ -15,7 +15,7 @@ func TestProc_StatSeconds(t *testing.T) {
 	}
 }
 
-// Idle, iowait and guests are no work of the machine's; stolen time and interrupts are.
+// Idle, iowait and guests are not work of the machine. Stolen time and interrupts are.
 func TestProc_BusySeconds(t *testing.T) {
 	const stat = "cpu  100 10 200 99999 88888 5 15 20 7777 6666\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
 	if got := busySeconds(stat); got != 3.5 {
@@ -37,7 +37,7 @@ func TestProc_Pressure(t *testing.T) {
 	}
 }
 
-// The real files have the shape that is read.
+// The real files have the expected form.
 func TestProc_OfThisMachine(t *testing.T) {
 	if machineSeconds() <= 0 {
 		t.Error("this machine has done nothing")
@@ -52,7 +52,7 @@ func TestProc_OfThisMachine(t *testing.T) {
 	}
 }
 
-// What a child used counts as ours once it has ended.
+// What a child has used counts as ours once the child has ended.
 func TestOthers_ChildrenAreOurs(t *testing.T) {
 	before := sampleOthers()
 	p, err := launch([]string{"sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"})

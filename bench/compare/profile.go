@@ -12,17 +12,19 @@ import (
 
 const (
 	profilesDir   = "profiles" // in the folder of a result
-	profileLines  = 60         // functions that are listed
+	profileLines  = 60         // number of functions that are listed
 	profileWithin = 15 * time.Second
 )
 
-// profiling is a CPU profile of a Sluice broker or a limit that is being taken while the load counts.
+// profiling is a CPU profile of a Sluice broker or a limit that is being taken while the load
+// counts.
 type profiling struct {
 	done chan error
 }
 
-// profile begins one if profiles are asked for and this is the first round: it waits for the end of the warm-up and ends before
-// the load does. It goes into a file that is named by cell and system, beside a list of what takes the most.
+// profile begins a profile if profiles are requested and this is the first round. The profile
+// begins after the warm-up and ends before the load does. It goes into a file that is named after
+// cell and system, with a list of the functions that take the most time.
 func (st *stage) profile(r *running) *profiling {
 	warmup, duration := times(st.o, st.cell)
 	seconds := int((duration - time.Second) / time.Second)
@@ -56,7 +58,8 @@ func (p *profiling) wait() error {
 	return nil
 }
 
-// saveProfile takes a profile from a process, and lists it: by the time spent in each function itself, and with what it calls.
+// saveProfile takes a profile of a process and lists it, by the time that is spent in each function
+// itself, and including what the function calls.
 func saveProfile(ctx context.Context, url, file string, limit time.Duration) error {
 	b, err := get(ctx, url, limit)
 	if err != nil {

@@ -26,13 +26,13 @@ type page struct {
 	Cells    []cellView
 	Systems  []systemView
 	Failures []Run
-	Cores    float64 // of others, above which a run is marked
+	Cores    float64 // a run is marked if others used more cores than this
 	Limited  float64
 }
 
 type resultView struct {
 	*Result
-	Cells   string // those that are taken from it
+	Cells   string // the cells that are taken from it
 	Command string
 	Took    time.Duration
 }
@@ -45,7 +45,7 @@ type rowView struct {
 
 type cellView struct {
 	*Cell
-	From    string // when, if there are several results
+	From    string // the date, if there are several results
 	Picture picture
 	Lines   []lineView
 	Others  []otherView
@@ -53,20 +53,20 @@ type cellView struct {
 
 type lineView struct {
 	System  string
-	Values  []Spread // as the cell's measures
+	Values  []Spread // in the order of the cell's measures
 	Foreign Spread
 	Marks   []string
 }
 
-// otherView is a figure that is no measure of the cell, for the reader who wants them all.
+// otherView is a figure that is not a measure of the cell, for readers who want all figures.
 type otherView struct {
 	Figure string
-	Values []Spread // as the lines
+	Values []Spread // in the order of the lines
 }
 
 type systemView struct{ Title, Help, Settings string }
 
-// Report makes index.html and chart.svg in out, of the results in the folders.
+// Report makes index.html and chart.svg in out, from the results in the folders.
 func Report(dirs []string, out string) error {
 	var results []*Result
 	for _, dir := range dirs {
@@ -90,7 +90,7 @@ func Report(dirs []string, out string) error {
 	return errors.Join(err, os.WriteFile(filepath.Join(out, "chart.svg"), svg, 0o644))
 }
 
-// render gives the page, and the chart if there is anything to show in it.
+// render returns the page, and the chart if there is anything to show in it.
 func render(results []*Result) (html, svg []byte, err error) {
 	p := newPage(results)
 	var b bytes.Buffer
@@ -165,7 +165,7 @@ func (p *page) addResult(r *Result, s source) {
 	}
 }
 
-// command is what repeats the run.
+// command is the command that repeats the run.
 func (s *Settings) command() string {
 	words := "go run ./bench compare"
 	if s.Only != "" {
@@ -222,12 +222,12 @@ func newLine(c *Cell, r *Result, system string) lineView {
 	return l
 }
 
-// ran reports that a system has figures in a cell.
+// ran reports whether a system has figures in a cell.
 func (r *Result) ran(cell, system string) bool {
 	return slices.ContainsFunc(r.Runs, func(run Run) bool { return run.Cell == cell && run.System == system && len(run.Figures) > 0 })
 }
 
-// figuresOf names all figures of a cell, sorted.
+// figuresOf returns the names of all figures of a cell, sorted.
 func (r *Result) figuresOf(cell string) []string {
 	var names []string
 	for i := range r.Runs {
@@ -242,7 +242,7 @@ func (r *Result) figuresOf(cell string) []string {
 	return slices.Compact(names)
 }
 
-// marks warn the reader of a system's figures in a cell.
+// marks are warnings about a system's figures in a cell.
 func (r *Result) marks(cell, system string) []string {
 	runs, disturbed, wrong := 0, 0, 0
 	for i := range r.Runs {
@@ -281,7 +281,8 @@ func newRowView(r *row, s source) (rowView, bool) {
 		v.Range = number(sp.Min) + " – " + number(sp.Max)
 	}
 	v.Marks = s[r.of.cell].marks(r.of.cell, r.of.system)
-	if strings.HasPrefix(r.of.figure, "cpu_") { // CPU is what a client-limited cell is read by
+	// In a cell where the client is the limit, CPU is the figure to read.
+	if strings.HasPrefix(r.of.figure, "cpu_") {
 		v.Marks = slices.DeleteFunc(v.Marks, func(m string) bool { return m == "client-limited" })
 	}
 	return v, true

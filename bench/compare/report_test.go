@@ -12,7 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// goldenResult has a cell with everything: rounds, a disturbed one, a failure; and a text that has to be escaped.
+// goldenResult has a cell with everything: several rounds, a disturbed one, a failure, and a text
+// that must be escaped.
 func goldenResult() *Result {
 	r := sample(day, nil)
 	r.Kafka, r.Seconds = "4.3.1", 3900
@@ -72,7 +73,7 @@ func firstDifference(got, want string) string {
 	return "one is longer"
 }
 
-// The page opens offline: it loads nothing from anywhere.
+// The page can be read offline: it loads nothing from anywhere.
 func TestReport_SelfContained(t *testing.T) {
 	html, svg, err := render([]*Result{goldenResult()})
 	if err != nil {
@@ -89,7 +90,7 @@ func TestReport_SelfContained(t *testing.T) {
 	}
 }
 
-// Folders in, page out; of two results each cell from the newest.
+// Folders go in, a page comes out. With two results, each cell comes from the newest.
 func TestReport_OfSeveralFolders(t *testing.T) {
 	first, second, out := t.TempDir(), t.TempDir(), t.TempDir()
 	a, b := goldenResult(), sample(day.Add(time.Hour), map[[3]string][]float64{{"idle", "sluice-file", "rss_mib.broker"}: {55}})

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// resultFormat is in every result.json; a reader refuses others.
+// resultFormat is in every result.json. A reader refuses any other.
 const resultFormat = 1
 
-// Result is one run of compare, as result.json holds it.
+// Result is one run of compare, as it is in result.json.
 type Result struct {
 	Format   int       `json:"format"`
 	Started  time.Time `json:"started"`
@@ -23,7 +23,7 @@ type Result struct {
 	Runs     []Run     `json:"runs"`
 }
 
-// Settings are the options that shape figures.
+// Settings are the options that affect figures.
 type Settings struct {
 	Only     string        `json:"only,omitempty"`
 	Full     bool          `json:"full,omitempty"`
@@ -42,14 +42,14 @@ type Run struct {
 	Error   string             `json:"error,omitempty"`
 }
 
-// disturbedCores is how much CPU others may use beside a run. Above it the run is marked;
-// runs below it repeat within a few percent, those above may be off by a factor.
+// disturbedCores is how much CPU others may use during a run. Above it the run is marked. Runs
+// below it repeat within a few percent; those above may be wrong by a factor.
 const disturbedCores = 0.3
 
 // Disturbed reports that something else on the machine used CPU during the run.
 func (r *Run) Disturbed() bool { return r.Figures["foreign_cores"] > disturbedCores }
 
-// values are a figure's values by round, of the runs that have it.
+// values returns a figure's values by round, for the runs that have the figure.
 func (r *Result) values(cell, system, figure string) map[int]float64 {
 	out := make(map[int]float64)
 	for i := range r.Runs {
@@ -70,7 +70,7 @@ func (r *Result) spread(cell, system, figure string) Spread {
 	return spread(v)
 }
 
-// has reports that at least one run of the cell gave figures.
+// has reports whether at least one run of the cell gave figures.
 func (r *Result) has(cell string) bool {
 	for i := range r.Runs {
 		if r.Runs[i].Cell == cell && len(r.Runs[i].Figures) > 0 {
@@ -80,12 +80,12 @@ func (r *Result) has(cell string) bool {
 	return false
 }
 
-// clientLimitedBelow is how much faster than a system the null broker must be, for the
-// system's throughput to be its own and not the client's.
+// clientLimitedBelow is how many times faster than a system the null broker must be if the system's
+// throughput is to be its own and not the client's.
 const clientLimitedBelow = 1.3
 
-// clientLimited reports that the cell's null broker is hardly faster than the system:
-// then its throughput is the client's, and CPU is what tells.
+// clientLimited reports that the cell's null broker is hardly faster than the system. The
+// throughput is then that of the client, and CPU is the figure to read.
 func (r *Result) clientLimited(cell, system string) bool {
 	null, own := r.spread(cell, "null", "mib_per_second"), r.spread(cell, system, "mib_per_second")
 	return system != "null" && null.Count > 0 && own.Count > 0 && null.Median < clientLimitedBelow*own.Median
@@ -104,7 +104,7 @@ func (r *Result) save(dir string) error {
 	return os.Rename(name+".new", name)
 }
 
-// load reads a folder's result.json.
+// loadResult reads the result.json of a folder.
 func loadResult(dir string) (*Result, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "result.json"))
 	if err != nil {
@@ -120,8 +120,8 @@ func loadResult(dir string) (*Result, error) {
 	return r, nil
 }
 
-// merge picks for each cell the newest result that has it. A cell is taken whole:
-// ratios hold within one run, not between two.
+// merge picks, for each cell, the newest result that has it. A cell is taken whole, since ratios
+// hold within one run, not between two.
 func merge(results []*Result) map[string]*Result {
 	picked := make(map[string]*Result)
 	for _, r := range results {

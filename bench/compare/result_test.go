@@ -22,7 +22,7 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// sample is a result with the given runs of one figure: cell, system and its values by round.
+// sample is a result with the given runs: cell, system and figure, with the values by round.
 func sample(started time.Time, values map[[3]string][]float64) *Result {
 	r := &Result{Format: resultFormat, Started: started, Version: "v0.1.0"}
 	for key, rounds := range values {
@@ -58,7 +58,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// A cell comes whole from the newest result that has figures for it: a ratio across two runs would mean nothing.
+// A cell comes whole from the newest result that has figures for it, since a ratio across two runs
+// would mean nothing.
 func TestMerge_TakesCellsWhole(t *testing.T) {
 	older := sample(day, map[[3]string][]float64{
 		{"throughput-4", "wal", "mib_per_second"}:    {100},

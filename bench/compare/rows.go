@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// row is one comparison of the table that the report begins with: a value or a ratio, and beside it what is
-// aimed at. Nothing here says whether the aim is met.
+// row is one comparison in the table at the top of the report: a value or a ratio, and its aim.
+// Nothing here says whether the aim is met.
 type row struct {
-	Measure string // what
-	Than    string // "÷ minimal WAL"; "": a value and no ratio
+	Measure string // what is compared
+	Than    string // "÷ minimal WAL"; "" for a value without a ratio
 	of      operand
-	to      []term // their sum is what of is divided by
+	to      []term // of is divided by their sum
 	Aim     string
 	Unit    string // of a value
 }
 
-// operand is a figure of a system in a cell, as its spread's median unless stat says max.
+// operand is a figure of a system in a cell: the median of its spread, unless max is set.
 type operand struct {
 	cell, system, figure string
 	max                  bool
 }
 
-// term is a factor of an operand in a sum.
+// term is an operand in a sum, with a factor.
 type term struct {
 	factor float64
 	operand
@@ -44,7 +44,7 @@ func value(measure, cell, system, figure, unit, aim string) row {
 	return row{Measure: measure, of: of(cell, system, figure), Unit: unit, Aim: aim}
 }
 
-// rows are Sluice's aims, each beside what it is measured against.
+// rows are Sluice's aims, each beside what it is compared with.
 var rows = buildRows()
 
 func buildRows() []row {
@@ -117,7 +117,7 @@ func buildRows() []row {
 	return rs
 }
 
-// startedRows are of brokers as somebody starts them.
+// startedRows are about brokers as they are started.
 func startedRows() (rs []row) {
 	beside := func(what, cell, figure, aim string) {
 		rs = append(rs, ratio(what, cell, figure, "sluice-file", "kafka", "Kafka", aim))
@@ -137,13 +137,13 @@ func startedRows() (rs []row) {
 	return rs
 }
 
-// rowGroup is a part of the table of rows that says what its system is.
+// rowGroup is a part of the table of rows. It says what its system is.
 type rowGroup struct {
 	Title, Help string
 	Rows        []rowView
 }
 
-// rowGroups are the parts in their order: what a user gets comes first.
+// rowGroups returns the parts in their order. What a user gets comes first.
 func rowGroups() []rowGroup {
 	return []rowGroup{
 		{Title: "As started", Help: "Sluice and Kafka with nothing set: what a user gets. Sluice's bucket is a folder of the disk that its log is on."},
@@ -152,7 +152,7 @@ func rowGroups() []rowGroup {
 	}
 }
 
-// group is the index of the row's part in rowGroups.
+// group returns the index of the row's part in rowGroups.
 func (r *row) group() int {
 	switch {
 	case cellNamed(r.of.cell).settled:
@@ -163,7 +163,7 @@ func (r *row) group() int {
 	return 2
 }
 
-// source finds the result that a cell is taken from.
+// source finds the result from which a cell is taken.
 type source map[string]*Result
 
 func (s source) spread(o operand) Spread {
@@ -181,7 +181,8 @@ func (s source) center(o operand) (float64, bool) {
 	return sp.Median, sp.Count > 0
 }
 
-// evaluate gives the value, or the ratio of medians, and of the rounds the least and the largest ratio.
+// evaluate returns the value, or the ratio of medians, with the smallest and the largest ratio of
+// the rounds.
 func (r *row) evaluate(s source) Spread {
 	if len(r.to) == 0 {
 		return s.spread(r.of)
@@ -203,7 +204,8 @@ func (r *row) evaluate(s source) Spread {
 	return out
 }
 
-// byRound are the ratios of the rounds that have both sides. Rounds pair only within one cell and one divisor.
+// byRound returns the ratios of the rounds that have both sides. Rounds can be paired only within
+// one cell and with one divisor.
 func (r *row) byRound(s source) []float64 {
 	if len(r.to) != 1 || r.to[0].cell != r.of.cell || r.to[0].max {
 		return nil
@@ -219,7 +221,7 @@ func (r *row) byRound(s source) []float64 {
 	return out
 }
 
-// number prints three significant digits, and no more than the value has before the point.
+// number prints three significant digits, but all digits before the point.
 func number(v float64) string {
 	if v == 0 {
 		return "0"

@@ -24,11 +24,11 @@ type running struct {
 	plan   launchPlan
 	argv   []string
 	broker *process
-	bucket *process // nil without
-	counts string   // where the null bucket tells what it was asked
+	bucket *process // nil if there is none
+	counts string   // where the null bucket tells its counts
 }
 
-// target is what the load talks to and samples.
+// target is what the load talks to and watches.
 func (r *running) target() load.Target {
 	t := load.Target{Seeds: []string{r.plan.addr}}
 	if r.broker != nil {
@@ -40,7 +40,7 @@ func (r *running) target() load.Target {
 	return t
 }
 
-// metrics is where a Sluice broker has them.
+// metrics is the URL of a Sluice broker's metrics.
 func (r *running) metrics() string { return "http://" + r.plan.admin + "/metrics" }
 
 func (r *running) kill() {
@@ -53,7 +53,7 @@ const (
 	stopLimit  = 3 * time.Minute
 )
 
-// start runs a system in an empty folder and waits until it answers.
+// start starts a system in an empty folder and waits until it answers.
 func start(ctx context.Context, t *Tools, s *System, dir string, settings []string) (*running, error) {
 	r, err := prepare(ctx, t, s, dir, settings)
 	if err != nil {
@@ -89,7 +89,7 @@ func prepare(ctx context.Context, t *Tools, s *System, dir string, settings []st
 }
 
 func (r *running) startBucket(ctx context.Context, t *Tools, dir, addr string) error {
-	// MinIO takes a folder that is there for a bucket.
+	// MinIO treats an existing folder as a bucket.
 	if err := os.MkdirAll(filepath.Join(dir, bucketName), 0o755); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (r *running) startBroker(ctx context.Context) error {
 	return p.await(ctx, func(ctx context.Context) error { return answers(ctx, r.plan.addr) })
 }
 
-// stopBroker ends it as its operator would, and waits.
+// stopBroker ends the broker as its operator would, and waits.
 func (r *running) stopBroker() error {
 	if r.broker == nil {
 		return nil
@@ -129,8 +129,8 @@ func (r *running) stopBroker() error {
 	return err
 }
 
-// freeAddrs finds ports that nobody listens on. Another program may take one before the system
-// does; then its start fails and the run says so.
+// freeAddrs finds ports on which nobody listens. Another program may take one before the system
+// does; then the start fails and the run says so.
 func freeAddrs(n int) ([]string, error) {
 	var addrs []string
 	for range n {
@@ -152,7 +152,7 @@ func dial(ctx context.Context, addr string) error {
 	return c.Close()
 }
 
-// answers asks for Metadata until a broker is in it: Kafka accepts connections before.
+// answers asks for Metadata until it names a broker, since Kafka accepts connections before that.
 func answers(ctx context.Context, addr string) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.RequestRetries(0), kgo.DialTimeout(time.Second))
 	if err != nil {
@@ -171,15 +171,15 @@ func answers(ctx context.Context, addr string) error {
 	return nil
 }
 
-// process is a child that dies with us.
+// process is a child that dies with this process.
 type process struct {
 	cmd  *exec.Cmd
 	out  *tail
 	done chan struct{} // closed when it has ended
-	err  error         // of its end; read after done
+	err  error         // how it ended; read after done
 }
 
-// launch starts a command. It ends with this process, however that ends.
+// launch starts a command. It ends with this process, however this process ends.
 func launch(argv []string) (*process, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), bucketEnv...)
@@ -198,7 +198,7 @@ func launch(argv []string) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// await tries until ready does not fail; it gives up when the process ends.
+// await calls ready until it does not fail. It gives up when the process ends.
 func (p *process) await(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -227,7 +227,8 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// stop asks it to end and waits; what does not end in time is killed, and that is an error.
+// stop asks the process to end and waits. A process that does not end in time is killed, and that
+// is an error.
 func (p *process) stop(limit time.Duration) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	timer := time.NewTimer(limit)
@@ -241,7 +242,7 @@ func (p *process) stop(limit time.Duration) error {
 	}
 }
 
-// tail keeps the end of what a process said, for the error message.
+// tail keeps the end of a process's output, for the error message.
 type tail struct {
 	mu sync.Mutex
 	b  []byte

@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	soakShare     = 0.6              // of the maximum
-	soakMaximum   = 20 * time.Second // for which the maximum is looked for
-	soakRetention = 256 << 20        // of each of 16 partitions
+	soakShare     = 0.6              // share of the maximum
+	soakMaximum   = 20 * time.Second // how long the maximum is looked for
+	soakRetention = 256 << 20        // of each of the 16 partitions
 	soakLook      = 10               // periods of the load between two looks
 )
 
-// soakSettings let deletion show within minutes what it does within hours.
+// soakSettings make deletion happen within minutes, not hours.
 var soakSettings = []string{"log.retention.check.interval.ms=10000", "sluice.delete.delay=10s", "sluice.snapshot.interval=10s"}
 
-// soak finds how much the broker takes with uploads, then gives it 60 % of that for a long time, and looks whether
-// anything grows: memory, files, objects, what waits for the bucket.
+// soak finds the rate that the broker can take with uploads, and then gives it 60 % of that for a
+// long time. It looks whether anything grows: memory, files, objects, what waits for the bucket.
 func soak(st *stage) error {
 	r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, soakSettings)
 	if err != nil {
@@ -87,10 +87,11 @@ func (g *growth) look() {
 	}
 }
 
-// note gives of each figure the medians of the three thirds of the time after the very first looks: what drifts grows in both steps.
+// note gives, for each figure, the medians of the three thirds of the time after the first looks.
+// What drifts grows in both steps.
 func (g *growth) note(figures map[string]float64) {
 	for name, values := range g.seen {
-		values = values[min(len(values), 3):] // what starts is not yet what stays
+		values = values[min(len(values), 3):] // the first looks show the start
 		third := len(values) / 3
 		if third == 0 {
 			continue
@@ -102,7 +103,7 @@ func (g *growth) note(figures map[string]float64) {
 	}
 }
 
-// count walks a folder; what vanishes meanwhile is not there.
+// count walks a folder. A file that vanishes meanwhile is not counted.
 func count(dir string) (files, bytes float64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

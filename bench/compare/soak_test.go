@@ -8,7 +8,8 @@ import (
 
 func TestSoak_ThirdsShowGrowth(t *testing.T) {
 	g := &growth{seen: map[string][]float64{
-		"rss_mib": {1, 1, 1, 50, 60, 55, 70, 70, 70, 90, 80, 85}, // the first three are the start
+		// The first three are the start.
+		"rss_mib": {1, 1, 1, 50, 60, 55, 70, 70, 70, 90, 80, 85},
 		"few":     {1, 2, 3, 4},
 	}}
 	figures := make(map[string]float64)

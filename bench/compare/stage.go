@@ -16,13 +16,15 @@ type stage struct {
 	cell    *Cell
 	system  *System
 	round   int    // from 0
-	dir     string // empty at the beginning, deleted at the end
+	dir     string // empty at the beginning and deleted at the end
 	figures []map[string]float64
 
-	pressure float64 // of the disk when the load began, in percent, where the cell waits for it
+	// pressure is that of the disk, in percent, when the load began, if the cell waits for a
+	// settled disk.
+	pressure float64
 }
 
-// settle waits until nothing that was written before is in the way of what is measured next.
+// settle waits until nothing that was written before disturbs what is measured next.
 func (st *stage) settle() {
 	quiet(st.ctx)
 	if st.cell.settled {
@@ -57,7 +59,8 @@ func play(ctx context.Context, o *Options, s step) (figures []map[string]float64
 	return st.figures, err
 }
 
-// workload is the cell's, with retention that keeps the disk small where the broker has any.
+// workload is the cell's workload, with retention that keeps the disk small if the broker has
+// retention.
 func (st *stage) workload() (load.Workload, error) {
 	w, ok := load.Named(st.cell.Load)
 	if !ok {
@@ -72,7 +75,8 @@ func (st *stage) workload() (load.Workload, error) {
 	return w, nil
 }
 
-// longRetention is retention.bytes of Kafka's partitions with --full, where a run is larger than the disk.
+// longRetention is the retention.bytes of Kafka's partitions with --full, when a run is larger than
+// the disk.
 const longRetention = 256 << 20
 
 func (st *stage) retention() int64 {
@@ -82,7 +86,8 @@ func (st *stage) retention() int64 {
 	return st.system.retention
 }
 
-// settings are the cell's; Kafka's let it delete during a run with --full, otherwise it has its defaults.
+// settings are those of the cell. With --full, Kafka's settings let it delete during a run;
+// otherwise Kafka has its defaults.
 func (st *stage) settings() []string {
 	if st.o.Full && st.system.jvm {
 		return []string{"log.segment.bytes=268435456", "log.retention.check.interval.ms=1000", "log.segment.delete.delay.ms=1000"}
@@ -102,7 +107,7 @@ func (st *stage) options() load.Options {
 	return o
 }
 
-// plainLoad starts the system, warms a JVM, and runs the cell's workload once.
+// plainLoad starts the system, warms up a JVM, and runs the cell's workload once.
 func plainLoad(st *stage) error {
 	r, err := start(st.ctx, &st.o.Tools, st.system, st.dir, st.settings())
 	if err != nil {
@@ -119,7 +124,7 @@ func plainLoad(st *stage) error {
 	return st.load(r, w)
 }
 
-// warm gives a JVM what its compiler needs, on a topic that is deleted after it.
+// warm gives a JVM the load that its compiler needs, on a topic that is deleted afterwards.
 func (st *stage) warm(r *running) error {
 	if !st.system.jvm || st.cell.warmsItself {
 		return nil
@@ -134,7 +139,7 @@ func (st *stage) warm(r *running) error {
 	return nil
 }
 
-// load runs a workload and notes its figures, with what broker and bucket say themselves.
+// load runs a workload and notes its figures, with those that broker and bucket report themselves.
 func (st *stage) load(r *running, w load.Workload) error {
 	l := &lag{ctx: st.ctx, url: r.metrics()}
 	o := st.options()
@@ -155,7 +160,7 @@ func (st *stage) load(r *running, w load.Workload) error {
 	return st.note(r, result)
 }
 
-// optionsThat look at something each second.
+// optionsThat returns options that call look each second.
 func (st *stage) optionsThat(look func()) load.Options {
 	o := st.options()
 	say := o.Progress
@@ -168,7 +173,8 @@ func (st *stage) optionsThat(look func()) load.Options {
 	return o
 }
 
-// note keeps the figures of a load, with what the broker says itself, also of a broker that failed.
+// note keeps the figures of a load, with those that the broker reports itself, even if the broker
+// has failed.
 func (st *stage) note(r *running, result *load.Result) error {
 	if st.system.own() {
 		if text, err := get(st.ctx, r.metrics(), metricsTimeout); err == nil {

@@ -5,10 +5,10 @@ import "slices"
 // Spread is what the rounds of one figure gave.
 type Spread struct {
 	Min, Median, Max float64
-	Count            int // rounds; 0: there is none
+	Count            int // number of rounds; 0 if there is none
 }
 
-// spread of no values is the zero Spread.
+// spread returns the zero Spread for no values.
 func spread(values []float64) Spread {
 	n := len(values)
 	if n == 0 {

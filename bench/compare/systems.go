@@ -7,21 +7,23 @@ import (
 	"time"
 )
 
-// System is something that speaks Kafka, or a limit that pretends to, and is started for one cell-run.
+// System is something that speaks Kafka's protocol, or a limit that pretends to, and is started for
+// each run of a cell.
 type System struct {
 	Name, Title string
 	Help        string // what it is, and what its acknowledgement means
-	bucket      string // kind of bucket that is started before it: "", "null" or "minio"
-	minimal     bool   // one of bench limit: no retention, no topics to delete
-	jvm         bool   // is warmed by a load that is thrown away
+	bucket      string // the kind of bucket that is started before it: "", "null" or "minio"
+	minimal     bool   // one of bench limit: it has no retention and no topics to delete
+	jvm         bool   // is warmed up by a load that is thrown away
 	startTakes  time.Duration
-	retention   int64 // retention.bytes of a partition where nothing else says; 0: none
-	command     func(*Tools, launchPlan) []string
+	// retention is the retention.bytes of a partition if nothing else says. 0 is none.
+	retention int64
+	command   func(*Tools, launchPlan) []string
 }
 
 // Tools says where programs are.
 type Tools struct {
-	Self   string // this program, for its limits
+	Self   string // this program, which runs its limits
 	Sluice string // the broker's binary
 	Kafka  string // bench/kafka/run
 	MinIO  string // "" if it is not installed
@@ -29,25 +31,26 @@ type Tools struct {
 
 // launchPlan is what a command needs to know.
 type launchPlan struct {
-	dir        string // empty, the system's own
-	addr       string // free HOST:PORT for clients
+	dir        string // empty, and only for this system
+	addr       string // a free HOST:PORT for clients
 	controller string // another one
 	admin      string // and another
-	bucketURL  string // of the bucket that was started; "" if none
+	bucketURL  string // of the bucket that was started; "" if there is none
 	settings   []string
 }
 
-// Settings of the broker that differ from its defaults, and why. They are shown in the report.
+// The settings of the broker that differ from its defaults, and the reasons. The report shows them.
 var (
-	// Retention and deletion run often, so that a run at full speed fits the disk.
+	// Retention and deletion run often, so that a run at full speed fits on the disk.
 	housekeeping = []string{"log.retention.check.interval.ms=1000", "sluice.delete.delay=2s", "sluice.snapshot.interval=2s"}
-	// Uploads wait: produce alone is measured. What retention passes in the meantime is never uploaded, and gives its segments of the WAL
-	// back; it runs often, so that as little of the WAL is in use as when uploads do that, and segments are used again while they are in memory.
+	// Uploads wait, since only producing is measured. What retention passes meanwhile is never
+	// uploaded and gives its segments of the WAL back. Retention runs often, so that as little of
+	// the WAL is in use as with uploads, and segments are reused while they are in memory.
 	withoutUpload = []string{"sluice.flush.interval=1h", "sluice.flush.bytes=5GiB", "sluice.wal.budget.bytes=64GiB",
 		"log.retention.check.interval.ms=250", "sluice.delete.delay=2s", "sluice.snapshot.interval=2s"}
 )
 
-// Systems are all that can be compared, in the order of tables and charts.
+// Systems are all systems that can be compared, in the order of tables and charts.
 var Systems = []System{
 	{Name: "null", Title: "null broker", minimal: true, startTakes: 200 * time.Millisecond, command: limit("null"),
 		Help: "Decodes Produce and answers at once: what the client and the network take. An acknowledgement means nothing."},
@@ -77,7 +80,7 @@ var Systems = []System{
 		Help: "The same, and every append is synced before its acknowledgement: on disk, as Sluice's."},
 }
 
-// own reports that the system is Sluice; uploads, that it uploads while it is measured.
+// own reports that the system is Sluice; uploads reports that it uploads while it is measured.
 func (s *System) own() bool     { return !s.minimal && !s.jvm }
 func (s *System) uploads() bool { return s.own() && s.bucket != "" }
 
@@ -90,7 +93,7 @@ func systemNamed(name string) *System {
 	return nil
 }
 
-// noCommand is of a limit that is no server.
+// noCommand is for a limit that is not a server.
 func noCommand(*Tools, launchPlan) []string { return nil }
 
 func limit(kind string) func(*Tools, launchPlan) []string {
@@ -123,10 +126,10 @@ func kafka(settings ...string) func(*Tools, launchPlan) []string {
 	}
 }
 
-// bucketName is the bucket that null bucket and MinIO hold.
+// bucketName is the bucket in the null bucket and in MinIO.
 const bucketName = "bench"
 
-// bucketEnv are the credentials of both; the null bucket takes any.
+// bucketEnv are the credentials of both. The null bucket accepts any.
 var bucketEnv = []string{"AWS_ACCESS_KEY_ID=bench-user", "AWS_SECRET_ACCESS_KEY=bench-secret", "AWS_REGION=us-east-1",
 	"MINIO_ROOT_USER=bench-user", "MINIO_ROOT_PASSWORD=bench-secret", "MINIO_BROWSER=off"}
 

@@ -23,26 +23,28 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// Counts are what the null bucket was asked since it began; GET /counts answers with them as JSON.
+// Counts are the requests to the null bucket since its start. GET /counts answers with them as
+// JSON.
 type Counts struct {
 	Puts     int64 `json:"puts"`
 	Gets     int64 `json:"gets"`
 	Heads    int64 `json:"heads"`
 	Deletes  int64 `json:"deletes"`
 	Lists    int64 `json:"lists"`
-	Refused  int64 `json:"refused"`   // of all of these
+	Refused  int64 `json:"refused"`   // of all requests
 	PutBytes int64 `json:"put_bytes"` // of bodies that were stored
 	GetBytes int64 `json:"get_bytes"`
-	Objects  int64 `json:"objects"` // there now
-	Bytes    int64 `json:"bytes"`   // their sizes
+	Objects  int64 `json:"objects"` // number of objects now
+	Bytes    int64 `json:"bytes"`   // the sum of their sizes
 }
 
-// nullBucket is an S3 endpoint, path style, any bucket, no signatures checked: it reads a body, checks the
-// CRC32C that the client sends, and keeps the body only if it is small. What is too large to be kept has a name and a size and
-// cannot be read. So all that uploading costs here is the sender's CPU and one pass over the bytes.
+// nullBucket is an S3 endpoint for path-style requests to any bucket. It checks no signatures. It
+// reads a body and checks the CRC32C that the client sends, and keeps the body only if it is small.
+// A large object has a name and a size and cannot be read. So all that an upload costs here is the
+// sender's CPU and one pass over the bytes.
 type nullBucket struct {
 	keepBytes int64
-	pageKeys  int // of a listing at most
+	pageKeys  int // the most keys of one page of a listing
 
 	mu      sync.Mutex
 	objects map[string]*kept // by bucket/key
@@ -50,7 +52,7 @@ type nullBucket struct {
 }
 
 type kept struct {
-	body     []byte // nil with a size: discarded
+	body     []byte // nil with a size if the body was discarded
 	size     int64
 	modified time.Time
 }
@@ -60,7 +62,7 @@ func newNullBucket(keepBytes int64, pageKeys int) *nullBucket {
 }
 
 func serveBucket(ctx context.Context, l net.Listener, cfg Config, ready func(net.Addr)) error {
-	b := newNullBucket(cfg.KeepBytes, 1000) // S3's pages
+	b := newNullBucket(cfg.KeepBytes, 1000) // the size of S3's pages
 	srv := &http.Server{Handler: b, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -86,7 +88,8 @@ func (b *nullBucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.answerCounts(w)
 	case r.Method == http.MethodGet && key == "":
 		b.list(w, strings.TrimSuffix(name, "/"), query.Get)
-	case key == "" && (r.Method == http.MethodHead || r.Method == http.MethodPut): // every bucket exists
+	// Every bucket exists.
+	case key == "" && (r.Method == http.MethodHead || r.Method == http.MethodPut):
 	case query.Has("uploads"), query.Has("uploadId"), query.Has("delete"):
 		err = refuse(http.StatusNotImplemented, "NotImplemented", "the null bucket knows no multipart uploads and no batches")
 	case r.Method == http.MethodPut:
@@ -104,7 +107,7 @@ func (b *nullBucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refusal is an answer of S3 that is an error.
+// refusal is an error answer of S3.
 type refusal struct {
 	XMLName xml.Name `xml:"Error"`
 	Status  int      `xml:"-"`
@@ -120,7 +123,7 @@ func refuse(status int, code, message string) error {
 
 func (b *nullBucket) answerError(w http.ResponseWriter, r *http.Request, err error) {
 	var ref *refusal
-	if !errors.As(err, &ref) { // the body broke off: nobody waits for an answer
+	if !errors.As(err, &ref) { // the body broke off, so nobody waits for an answer
 		panic(http.ErrAbortHandler)
 	}
 	b.mu.Lock()
@@ -137,7 +140,7 @@ func answerXML(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, xml.Header)
-	_ = xml.NewEncoder(w).Encode(v) // a client that left needs no answer
+	_ = xml.NewEncoder(w).Encode(v) // a client that has gone needs no answer
 }
 
 func (b *nullBucket) answerCounts(w http.ResponseWriter) {
@@ -148,7 +151,7 @@ func (b *nullBucket) answerCounts(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(counts)
 }
 
-// bodies are read through these.
+// bodies is a pool of buffers for reading bodies.
 var bodies = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
 
 func (b *nullBucket) put(r *http.Request, name string) error {
@@ -247,7 +250,7 @@ func (b *nullBucket) get(w http.ResponseWriter, r *http.Request, name string) er
 	return nil
 }
 
-// countedWriter counts what is read from the bucket.
+// countedWriter counts the bytes that are read from the bucket.
 type countedWriter struct {
 	http.ResponseWriter
 	b *nullBucket
@@ -286,7 +289,7 @@ type listed struct {
 	LastModified string
 }
 
-// list answers ListObjectsV2. A continuation token is the last key of the page before.
+// list answers ListObjectsV2. A continuation token is the last key of the previous page.
 func (b *nullBucket) list(w http.ResponseWriter, bucketName string, param func(string) string) {
 	page := listing{Name: bucketName, Prefix: param("prefix"), MaxKeys: b.pageKeys}
 	if n, err := strconv.Atoi(param("max-keys")); err == nil && n > 0 {

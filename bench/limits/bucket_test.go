@@ -18,7 +18,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/open"
 )
 
-// startBucket serves a null bucket and gives its HTTP address and the URL of a bucket in it.
+// startBucket serves a null bucket. It returns its HTTP address and the URL of a bucket in it.
 func startBucket(t *testing.T, cfg Config) (addr, url string) {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "anybody")
@@ -33,11 +33,11 @@ func openBucket(t *testing.T, url string) bucket.Bucket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.Close() }) // idle connections only
+	t.Cleanup(func() { _ = b.Close() }) // there are only idle connections
 	return b
 }
 
-// While it keeps what it is given it is a bucket as Sluice wants it.
+// With a limit that keeps all bodies it is a bucket in the sense of Sluice.
 func TestBucket_Conformance(t *testing.T) {
 	buckettest.Run(t, func(t *testing.T) bucket.Bucket {
 		server := httptest.NewServer(newNullBucket(16<<20, 50))
@@ -48,7 +48,8 @@ func TestBucket_Conformance(t *testing.T) {
 	}, buckettest.Flags{ListObjects: 120})
 }
 
-// A body that does not match its checksum is refused, kept or not, and is not there.
+// A body that does not match its checksum is refused, whether bodies are kept or not, and no object
+// exists afterwards.
 func TestBucket_WrongCRC(t *testing.T) {
 	addr, url := startBucket(t, Config{})
 	b := openBucket(t, url)
@@ -67,7 +68,7 @@ func TestBucket_WrongCRC(t *testing.T) {
 	}
 }
 
-// What is large has a name and a size, takes part in everything but reading, and is counted.
+// A large object has a name and a size. It takes part in everything except reading, and is counted.
 func TestBucket_Discards(t *testing.T) {
 	addr, url := startBucket(t, Config{})
 	b := openBucket(t, url)
@@ -115,7 +116,7 @@ func counts(t *testing.T, addr string) (c Counts) {
 	return c
 }
 
-// A body that breaks off is stored by no name.
+// A body that breaks off is not stored under any name.
 func TestBucket_BrokenOff(t *testing.T) {
 	addr, url := startBucket(t, Config{})
 	c, err := net.Dial("tcp", addr)
@@ -132,7 +133,7 @@ func TestBucket_BrokenOff(t *testing.T) {
 	}
 }
 
-// A bucket slower than the disk holds producers back, and nothing is lost over it.
+// A bucket that is slower than the disk holds producers back, and nothing is lost.
 func TestUpload_IntoNullBucket(t *testing.T) {
 	bucketAddr, url := startBucket(t, Config{})
 	addr, stop := start(t, WALUpload, Config{BucketURL: url, ObjectBytes: 1 << 20, PendingBytes: 2 << 20, Uploads: 1, FlushInterval: time.Hour})

@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// versions are what is served: topics by name, not by id.
+// versions are the versions that are served. Topics are named by name, not by id.
 var versions = []struct{ key, least, most, flexible int16 }{
 	{produceKey, 3, 12, produceFlexible},
 	{fetchKey, 4, 12, 12},
@@ -20,7 +20,8 @@ var versions = []struct{ key, least, most, flexible int16 }{
 
 const apiVersionsMost = 4
 
-// cold answers everything but records. tooNew: the client asked for versions in a way that we do not know.
+// cold answers every request that is not about records. tooNew says that the client asked for
+// versions with a version of ApiVersions that we do not know.
 func (s *server) cold(req kmsg.Request, tooNew bool) kmsg.Response {
 	resp := req.ResponseKind()
 	switch q := req.(type) {
@@ -83,7 +84,7 @@ func metadataOf(t *topic) kmsg.MetadataResponseTopic {
 	return r
 }
 
-// listOffsets knows the beginning (-2); everything else is the end.
+// listOffsets knows the start (-2). Every other timestamp gives the end.
 func (s *server) listOffsets(q *kmsg.ListOffsetsRequest, resp *kmsg.ListOffsetsResponse) {
 	for _, t := range q.Topics {
 		rt := kmsg.NewListOffsetsResponseTopic()

@@ -13,29 +13,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// conn is one client. Its reader handles requests in turn. What can be answered at once is
-// answered by the reader, several answers in one write if several requests have arrived. What waits
-// for the disk is answered by the WAL's committer, which keeps the order; while anything
-// of a connection waits there, its other answers go the same way.
+// conn is one client. Its reader handles requests in turn. The reader answers what can be answered
+// at once, with one write for several answers if several requests have arrived. What waits for the
+// disk is answered by the WAL's committer, which keeps the order. While an answer of a connection
+// waits there, the connection's other answers go the same way.
 type conn struct {
 	srv *server
 	tcp net.Conn
 	raw syscall.RawConn
 
-	// The reader's.
+	// The fields below belong to the reader.
 	buf      []byte
-	from, to int    // buf[from:to] has arrived and is not handled
+	from, to int    // buf[from:to] has arrived and is not handled yet
 	answers  []byte // not sent yet
 	now      pending
-	wake     chan struct{} // of a long poll; made by the first
+	wake     chan struct{} // wakes a long poll; made by the first one
 
-	waiting atomic.Int64 // answers that are the committer's to send
+	waiting atomic.Int64 // number of answers that the committer is to send
 
 	mu       sync.Mutex
-	late     []byte // answers of the committer that are not sent
-	lateDone int64  // how many
-	draining bool   // a goroutine sends them, since the client did not take them at once
-	wrote    int    // result of try
+	late     []byte // answers of the committer that are not sent yet
+	lateDone int64  // their number
+	draining bool   // a goroutine sends them, since the client did not accept them at once
+	wrote    int    // the result of try
 	try      func(fd uintptr) bool
 }
 
@@ -43,7 +43,8 @@ func newConn(s *server, tcp net.Conn) (*conn, error) {
 	raw, err := tcp.(*net.TCPConn).SyscallConn()
 	c := &conn{srv: s, tcp: tcp, raw: raw, buf: make([]byte, readBytes)}
 	c.try = func(fd uintptr) bool {
-		c.wrote, _ = syscall.Write(int(fd), c.late) // an error shows to the reader, and to drain
+		// The reader notices an error, and so does drain.
+		c.wrote, _ = syscall.Write(int(fd), c.late)
 		return true
 	}
 	return c, err
@@ -67,7 +68,8 @@ func (c *conn) serve() error {
 
 var errMalformed = errors.New("malformed request")
 
-// next returns a request: within the connection's buffer, valid until the next call, or if it is larger in a frame.
+// next returns a request. It is in the connection's buffer and valid until the next call, or, if it
+// is larger, in a frame.
 func (c *conn) next() ([]byte, *frame, error) {
 	if err := c.fill(4); err != nil {
 		return nil, nil, err
@@ -87,7 +89,7 @@ func (c *conn) next() ([]byte, *frame, error) {
 	return b, nil, nil
 }
 
-// nextLarge reads the rest of a request straight into its frame.
+// nextLarge reads the rest of a request directly into its frame.
 func (c *conn) nextLarge(n int) ([]byte, *frame, error) {
 	if err := c.flush(); err != nil {
 		return nil, nil, err
@@ -105,7 +107,7 @@ func (c *conn) nextLarge(n int) ([]byte, *frame, error) {
 	return f.b, f, nil
 }
 
-// fill waits until n bytes are in the buffer; before it waits, it sends what is to be answered.
+// fill waits until n bytes are in the buffer. Before it waits, it sends the answers that are ready.
 func (c *conn) fill(n int) error {
 	for c.to-c.from < n {
 		if err := c.flush(); err != nil {
@@ -136,7 +138,7 @@ func (c *conn) flush() error {
 	return err
 }
 
-// header is what stands before each request's body.
+// header is the part of each request before its body.
 type header struct {
 	key, version int16
 	correlation  uint32
@@ -169,9 +171,10 @@ func (c *conn) handle(b []byte, f *frame) error {
 	return c.answerCold(h, q.b)
 }
 
-// flexible tells whether the header has tags, and whether the request is served at all.
+// flexible reports whether the header has tags, and whether the request is served at all.
 func (h header) flexible() (flexible, known bool) {
-	if h.key == apiVersionsKey { // of any version: the answer says which we know
+	// Any version is known, since the answer lists the versions that we know.
+	if h.key == apiVersionsKey {
 		return h.version >= 3, true
 	}
 	for _, v := range versions {
@@ -182,7 +185,7 @@ func (h header) flexible() (flexible, known bool) {
 	return false, false
 }
 
-// produceNow answers without keeping anything: the null broker.
+// produceNow answers without keeping anything. It is for the null broker.
 func (c *conn) produceNow(h header, q *cursor) error {
 	c.now.answer = c.answers
 	err := c.produce(h, q, &c.now)
@@ -190,9 +193,9 @@ func (c *conn) produceNow(h header, q *cursor) error {
 	return err
 }
 
-// produceKept keeps the request's bytes: for good, or until they are durable.
+// produceKept keeps the request's bytes, for good or until they are durable.
 func (c *conn) produceKept(h header, b []byte, f *frame) error {
-	if f == nil { // it lies in the connection's buffer
+	if f == nil { // the request is in the connection's buffer
 		var err error
 		if f, err = c.srv.frames.get(len(b)); err != nil {
 			return err
@@ -218,7 +221,7 @@ func (c *conn) produceKept(h header, b []byte, f *frame) error {
 	return nil
 }
 
-// reply sends an answer, behind all that wait.
+// reply sends an answer, after all answers that wait.
 func (c *conn) reply(answer []byte) {
 	if c.waiting.Load() == 0 {
 		c.answers = append(c.answers, answer...)
@@ -229,12 +232,12 @@ func (c *conn) reply(answer []byte) {
 	c.srv.wal.append(p)
 }
 
-// answerCold answers what is not on the way of records.
+// answerCold answers requests that are not about records.
 func (c *conn) answerCold(h header, body []byte) error {
 	req := kmsg.RequestForKey(h.key)
 	version := h.version
 	if h.key == apiVersionsKey && version > apiVersionsMost {
-		version = 0 // the answer that every client understands
+		version = 0 // an answer that every client understands
 		body = nil
 	}
 	req.SetVersion(version)
@@ -254,7 +257,8 @@ func (c *conn) answerCold(h header, body []byte) error {
 	return nil
 }
 
-// addLate takes the answer of a request that is durable now; true if there was none to send before.
+// addLate adds the answer to a request that is durable now. It returns true if no other was waiting
+// to be sent.
 func (c *conn) addLate(answer []byte) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,7 +267,8 @@ func (c *conn) addLate(answer []byte) (first bool) {
 	return c.lateDone == 1
 }
 
-// sendLate sends them without waiting. A client that does not take them at once gets a goroutine of its own.
+// sendLate sends the late answers without waiting. A client that does not accept them at once gets
+// a goroutine of its own.
 func (c *conn) sendLate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -273,7 +278,7 @@ func (c *conn) sendLate() {
 	c.wrote = 0
 	if len(c.late) > 0 {
 		if err := c.raw.Write(c.try); err != nil {
-			c.wrote = len(c.late) // closed: nobody wants it
+			c.wrote = len(c.late) // the connection is closed, so nobody wants the answers
 		}
 	}
 	if c.wrote = max(c.wrote, 0); c.wrote < len(c.late) {
@@ -287,7 +292,7 @@ func (c *conn) sendLate() {
 	c.lateDone = 0
 }
 
-// drain sends late answers until there are none.
+// drain sends late answers until there are none left.
 func (c *conn) drain() {
 	for {
 		c.mu.Lock()
@@ -300,7 +305,7 @@ func (c *conn) drain() {
 		c.late, c.lateDone = nil, 0
 		c.mu.Unlock()
 		if _, err := c.tcp.Write(out); err != nil {
-			_ = c.tcp.Close() // the reader ends
+			_ = c.tcp.Close() // ends the reader
 		}
 		c.waiting.Add(-done)
 	}

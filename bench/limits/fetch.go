@@ -13,12 +13,12 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// log is what Fetch keeps of a partition, by reference to the frames that it came in.
+// log is what Fetch keeps of a partition, by reference to the frames in which it came.
 type log struct {
 	mu      sync.Mutex
 	batches []stored // in order, without a gap
 	bytes   int64
-	waiters []chan struct{} // of long polls, each of capacity 1
+	waiters []chan struct{} // for long polls, each of capacity 1
 }
 
 type stored struct {
@@ -26,7 +26,7 @@ type stored struct {
 	b         []byte
 }
 
-// append gives offsets, keeps the batches and wakes who waits.
+// append gives the batches offsets, keeps them, and wakes waiting long polls.
 func (p *partition) append(s *server, records []byte, count int64) (base int64) {
 	p.log.mu.Lock()
 	defer p.log.mu.Unlock()
@@ -62,7 +62,7 @@ func signal(w chan struct{}) {
 	}
 }
 
-// ends are the first offset that is kept and the one after the last.
+// ends returns the first offset that is kept and the offset after the last one.
 func (p *partition) ends() (start, next int64) {
 	p.log.mu.Lock()
 	defer p.log.mu.Unlock()
@@ -86,7 +86,8 @@ func (p *partition) drop() (bytes int64) {
 	return bytes
 }
 
-// read collects whole batches from an offset on: at most so many bytes, but one batch if atLeastOne.
+// read collects whole batches from an offset on, up to bytesMax bytes, or one batch of any size if
+// atLeastOne is set.
 func (p *partition) read(offset int64, bytesMax int, atLeastOne bool, into *protocol.FetchedPartition) {
 	p.log.mu.Lock()
 	defer p.log.mu.Unlock()
@@ -120,15 +121,15 @@ func (p *partition) unwatch(w chan struct{}) {
 	}
 }
 
-// fetched is what one try of a Fetch request gave.
+// fetched is what one attempt at a Fetch request gave.
 type fetched struct {
 	partitions []protocol.FetchedPartition // of all topics, one after another
 	bytes      int
-	failed     bool // an error ends the wait
+	failed     bool // an error that ends the wait
 }
 
-// fetch answers versions 4 to 12, without sessions: when min_bytes are there, or after max_wait.
-// The other kinds keep nothing and answer empty when the time is over.
+// fetch answers versions 4 to 12, without sessions, when min_bytes are there or after max_wait. The
+// other kinds keep nothing, and answer with nothing when the time is over.
 func (c *conn) fetch(h header, body []byte) error {
 	q := kmsg.NewPtrFetchRequest()
 	q.Version = h.version
@@ -156,7 +157,7 @@ func (c *conn) fetch(h header, body []byte) error {
 	return c.sendFetched(buffers, got.bytes)
 }
 
-// sendFetched writes by reference: one writev.
+// sendFetched writes the records by reference, with one writev.
 func (c *conn) sendFetched(buffers net.Buffers, bytes int) error {
 	if bytes == 0 {
 		c.reply(slices.Concat(buffers...))
@@ -199,7 +200,7 @@ func (c *conn) collect(q *kmsg.FetchRequest) (got fetched) {
 	return got
 }
 
-// await is one wait for the whole request: any of its partitions wakes it.
+// await is one wait for the whole request. Any of its partitions ends it.
 func (c *conn) await(q *kmsg.FetchRequest) fetched {
 	if c.wake == nil {
 		c.wake = make(chan struct{}, 1)
@@ -225,7 +226,7 @@ func (c *conn) await(q *kmsg.FetchRequest) fetched {
 	}
 }
 
-// asked are the request's partitions that exist.
+// asked returns the request's partitions that exist.
 func (c *conn) asked(q *kmsg.FetchRequest) (all []*partition) {
 	for _, t := range q.Topics {
 		found := c.srv.topics.find([]byte(t.Topic))

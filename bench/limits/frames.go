@@ -7,7 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// frame is the memory of one request. Who needs its bytes for longer than it is handled holds a reference.
+// frame is the memory of one request. Code that needs the bytes after the request is handled holds
+// a reference.
 type frame struct {
 	b     []byte
 	refs  atomic.Int32
@@ -28,15 +29,16 @@ const (
 	largestClass  = 27 // 128 MiB, above frameBytesMax
 )
 
-// frames hands out frames and takes them back, last used first: what was just written to the disk is
-// still in the processor's cache. It is also the back-pressure: readers wait while too much is out.
+// frames hands out frames and takes them back. The frame that was used last is used first, since
+// what was just written to the disk is still in the processor's cache. frames is also the
+// back-pressure: readers wait while too much memory is in use.
 type frames struct {
 	max   int64
-	exact bool // frames are kept for good: no larger than need be, and not counted
+	exact bool // frames are kept for good: they are no larger than necessary, and are not counted
 
 	mu     sync.Mutex
 	room   sync.Cond
-	out    int64 // bytes of frames in use
+	out    int64 // bytes of the frames in use
 	free   [largestClass + 1][]*frame
 	closed bool
 }
@@ -49,7 +51,7 @@ func newFrames(bytesMax int64, exact bool) *frames {
 
 var errStopped = errors.New("limits: stopped")
 
-// get gives n bytes with one reference; their content is anything.
+// get returns n bytes with one reference. Their content is undefined.
 func (p *frames) get(n int) (*frame, error) {
 	if p.exact {
 		f := &frame{b: make([]byte, n), pool: p}
@@ -69,7 +71,7 @@ func (p *frames) get(n int) (*frame, error) {
 	return f, nil
 }
 
-// take gives a used frame, or nil where a new one is to be made.
+// take returns a used frame, or nil if a new one must be made.
 func (p *frames) take(class int) (*frame, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +92,7 @@ func (p *frames) take(class int) (*frame, error) {
 
 func (p *frames) put(f *frame) {
 	if p.exact {
-		return // the collector's
+		return // the garbage collector takes it
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Kind names a limit; what each does is in the package's doc.
+// Kind names a limit. The package's doc says what each kind does.
 type Kind string
 
 // The kinds.
@@ -24,40 +24,45 @@ const (
 	Bucket        Kind = "bucket"
 )
 
-// Kinds are all of them.
+// Kinds returns all kinds.
 func Kinds() []Kind { return []Kind{Null, WAL, WALOverlapped, WALUpload, WALTwice, Fetch, Bucket} }
 
-// Config says where a limit listens and what it has. Zero means the default.
+// Config says where a limit listens and what it may use. Zero means the default.
 type Config struct {
 	// Listen is a TCP address; default 127.0.0.1:0, which is a free port.
 	Listen string
-	// Dir takes the ring of the WAL kinds, and the files of WALTwice. It must exist.
+	// Dir holds the ring of the WAL kinds, and the files of WALTwice. It must exist.
 	Dir string
-	// BucketURL is where WALUpload puts objects, as storage/bucket/open has it.
+	// BucketURL is where WALUpload puts objects, in the form of storage/bucket/open.
 	BucketURL string
-	// Partitions of a topic that nobody created; default 16.
+	// Partitions is the partition count of a topic that nobody created. The default is 16.
 	Partitions int
-	// RingBytes is the size of the ring; default 1 GiB. All of it is written once before the server listens.
+	// RingBytes is the size of the ring. The default is 1 GiB. All of it is written once before the
+	// server listens.
 	RingBytes int64
-	// PendingBytes bounds the frames that wait for the disk or the bucket; readers wait then. Default 512 MiB.
+	// PendingBytes bounds the frames that wait for the disk or the bucket. Beyond it readers wait.
+	// The default is 512 MiB.
 	PendingBytes int64
-	// ObjectBytes and Uploads are of WALUpload and WALTwice; default 16 MiB and 4, as Sluice's.
+	// ObjectBytes and Uploads are for WALUpload and WALTwice. The defaults are 16 MiB and 4, as in
+	// Sluice.
 	ObjectBytes int64
 	Uploads     int
-	// FlushInterval is the longest that WALUpload and WALTwice gather an object; default 10 s, as Sluice's.
+	// FlushInterval is the longest time for which WALUpload and WALTwice gather an object. The
+	// default is 10 s, as in Sluice.
 	FlushInterval time.Duration
-	// MemoryBytes bounds what Fetch keeps: a partition that grows above it drops its oldest. Default 4 GiB.
+	// MemoryBytes bounds what Fetch keeps: a partition that grows above its share drops its oldest
+	// batches. The default is 4 GiB.
 	MemoryBytes int64
-	// KeepBytes is the size up to which Bucket keeps bodies; default 64 KiB.
+	// KeepBytes is the size up to which Bucket keeps bodies. The default is 64 KiB.
 	KeepBytes int64
-	// Log gets what goes wrong; default slog.Default().
+	// Log gets what goes wrong. The default is slog.Default().
 	Log *slog.Logger
 }
 
 const (
-	// frameBytesMax is the largest request that is taken, Kafka's socket.request.max.bytes.
+	// frameBytesMax is the largest request that is accepted: Kafka's socket.request.max.bytes.
 	frameBytesMax = 100 << 20
-	// readBytes is what one read of a connection may bring beside a large frame.
+	// readBytes is how much one read of a connection may return, except for a large frame.
 	readBytes = 64 << 10
 )
 
@@ -113,10 +118,11 @@ func (c Config) validate(kind Kind) error {
 	return errors.Join(errs...)
 }
 
-// logs tells whether the kind has a WAL.
+// logs reports whether the kind has a WAL.
 func (k Kind) logs() bool { return k == WAL || k == WALOverlapped || k == WALUpload || k == WALTwice }
 
-// Serve runs a limit until ctx ends, which is no error, or until it cannot go on. It calls ready once it listens.
+// Serve runs a limit until ctx ends, which is not an error, or until the limit cannot go on. It
+// calls ready once it listens.
 func Serve(ctx context.Context, kind Kind, cfg Config, ready func(net.Addr)) error {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(kind); err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// patience bounds every wait of these tests; nothing takes nearly so long.
+// patience bounds every wait of these tests. Nothing takes nearly that long.
 const patience = 20 * time.Second
 
-// start serves a limit until the test ends or stop is called, which gives what Serve returned.
+// start serves a limit until the test ends or stop is called. stop returns what Serve returned.
 func start(t testing.TB, kind Kind, cfg Config) (addr string, stop func() error) {
 	t.Helper()
 	cfg.Log = slog.New(slog.DiscardHandler)
@@ -72,7 +72,8 @@ func patient(t testing.TB) context.Context {
 	return ctx
 }
 
-// produce sends records of the given size, partition i%4, and wants the offsets that a log would give.
+// produce sends records of the given size to partition i%4, and requires the offsets that a log
+// would give.
 func produce(t testing.TB, cl *kgo.Client, topic string, recordCount, bytesEach int) {
 	t.Helper()
 	for i := range recordCount {
@@ -91,7 +92,8 @@ func produce(t testing.TB, cl *kgo.Client, topic string, recordCount, bytesEach 
 	}
 }
 
-// Every kind takes what a stock client produces, small and large, in answers of any version that the client picks.
+// Every kind accepts what a stock client produces, small and large, and answers with any version
+// that the client picks.
 func TestProduce(t *testing.T) {
 	url := "file://" + t.TempDir()
 	for _, kind := range []Kind{Null, WAL, WALOverlapped, WALUpload, WALTwice, Fetch} {
@@ -104,7 +106,7 @@ func TestProduce(t *testing.T) {
 	}
 }
 
-// A folder that a killed run has used is used again.
+// A folder that a killed run has used can be used again.
 func TestWAL_SecondRun(t *testing.T) {
 	cfg := Config{Dir: t.TempDir()}
 	for range 2 {
@@ -114,7 +116,7 @@ func TestWAL_SecondRun(t *testing.T) {
 	}
 }
 
-// What Fetch was given is read back, whole, in order and under its offsets.
+// What was produced to Fetch is read back whole, in order and under its offsets.
 func TestFetch_ReadsBack(t *testing.T) {
 	addr, _ := start(t, Fetch, Config{})
 	produce(t, client(t, addr), "topic", 4000, 300)
@@ -144,7 +146,7 @@ func all(topic string, partitionCount int32, at kgo.Offset) map[string]map[int32
 	return map[string]map[int32]kgo.Offset{topic: m}
 }
 
-// A Fetch waits for min_bytes and is woken by any of its partitions, and by nothing but time otherwise.
+// A Fetch waits for min_bytes. Any of its partitions wakes it, and otherwise only time does.
 func TestFetch_LongPoll(t *testing.T) {
 	addr, _ := start(t, Fetch, Config{Partitions: 2})
 	cl := client(t, addr)
@@ -163,7 +165,8 @@ func TestFetch_LongPoll(t *testing.T) {
 	select {
 	case r := <-got:
 		t.Fatalf("an empty topic was answered before anything came: %+v", r)
-	case <-time.After(50 * time.Millisecond): // it may not even have been asked yet: then this proves less
+	// The request may not even have arrived: then this proves less.
+	case <-time.After(50 * time.Millisecond):
 	}
 	if err := client(t, addr).ProduceSync(patient(t), &kgo.Record{Topic: "topic", Partition: 1, Value: []byte("x")}).FirstErr(); err != nil {
 		t.Fatal(err)
@@ -207,18 +210,18 @@ func fetchRequest(topic string, partitions ...int32) *kmsg.FetchRequest {
 	return req
 }
 
-// max_bytes and a partition's share are honoured; one batch comes whatever its size.
+// max_bytes and a partition's share are honoured. One batch is sent whatever its size.
 func TestFetch_Limits(t *testing.T) {
 	addr, _ := start(t, Fetch, Config{Partitions: 2})
 	cl := client(t, addr)
-	for i := range 6 { // a batch each
+	for i := range 6 { // one batch each
 		if err := cl.ProduceSync(patient(t), &kgo.Record{Topic: "topic", Partition: int32(i % 2), Value: make([]byte, 1000)}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, c := range []struct {
 		maxBytes, partitionBytes int32
-		want                     [2]int // batches
+		want                     [2]int // number of batches
 	}{
 		{1 << 30, 1 << 30, [2]int{3, 3}},
 		{1 << 30, 2500, [2]int{2, 2}},
@@ -243,7 +246,7 @@ func TestFetch_Limits(t *testing.T) {
 	}
 }
 
-// Above its memory, Fetch forgets the oldest and says so.
+// Above its memory, Fetch forgets the oldest batches and says so.
 func TestFetch_Memory(t *testing.T) {
 	addr, _ := start(t, Fetch, Config{Partitions: 1, MemoryBytes: 10_000})
 	cl := client(t, addr)

@@ -18,17 +18,19 @@ import (
 )
 
 const (
-	// A probe of the disk ends after so many syncs of each size or so long, whichever comes first.
+	// A probe of the disk ends after this many syncs of each size or after this time, whichever
+	// comes first.
 	syncCountMax = 2000
 	syncTime     = time.Second
-	probeBytes   = 64 << 20 // of the file that is written over and over
+	probeBytes   = 64 << 20 // size of the file, which is written over and over
 
 	objectBytes   = 8 << 20
 	probeParallel = 4
 )
 
-// Fdatasync measures one write and one fdatasync into a preallocated file full of zeros, nothing else going on:
-// fdatasync_p50_ms and fdatasync_p99_ms of 4 KiB, and the same with 64k and 1m before the p.
+// Fdatasync measures one write and one fdatasync into a preallocated file full of zeros, with
+// nothing else going on. The figures are fdatasync_p50_ms and fdatasync_p99_ms for 4 KiB, and the
+// same with 64k or 1m before the p for the other sizes.
 func Fdatasync(dir string) (map[string]float64, error) {
 	path := filepath.Join(dir, "fdatasync-"+rand.Text())
 	r, err := newRing(path, probeBytes)
@@ -53,7 +55,7 @@ func Fdatasync(dir string) (map[string]float64, error) {
 	return figures, nil
 }
 
-// syncTimes writes from the file's front to its end and round again.
+// syncTimes writes from the start of the file to its end, again and again.
 func syncTimes(f vfs.File, bytes int) (times []time.Duration, err error) {
 	p := make([]byte, bytes)
 	_, _ = rand.Read(p) // never fails
@@ -74,7 +76,7 @@ func syncTimes(f vfs.File, bytes int) (times []time.Duration, err error) {
 	return times, nil
 }
 
-// quantile in milliseconds; it sorts.
+// quantile returns a quantile in milliseconds. It sorts its argument.
 func quantile(times []time.Duration, q float64) float64 {
 	if len(times) == 0 {
 		return 0
@@ -83,7 +85,8 @@ func quantile(times []time.Duration, q float64) float64 {
 	return float64(times[min(len(times)-1, int(q*float64(len(times))))]) / float64(time.Millisecond)
 }
 
-// Put uploads so many bytes in objects of 8 MiB, four at a time, and deletes them again: put_mib_per_second, put_p50_ms.
+// Put uploads the given number of bytes in objects of 8 MiB, four at a time, and deletes them
+// again. The figures are put_mib_per_second and put_p50_ms.
 func Put(ctx context.Context, bucketURL string, bytes int64) (map[string]float64, error) {
 	figures, err := probeBucket(ctx, bucketURL, bytes, false)
 	if err != nil {
@@ -92,7 +95,8 @@ func Put(ctx context.Context, bucketURL string, bytes int64) (map[string]float64
 	return figures, nil
 }
 
-// Get is Put, and each object is read once, as ranges of its whole: also get_mib_per_second, get_p50_ms.
+// Get is Put, and also reads each object once, in ranges that cover all of it. The additional
+// figures are get_mib_per_second and get_p50_ms.
 func Get(ctx context.Context, bucketURL string, bytes int64) (map[string]float64, error) {
 	figures, err := probeBucket(ctx, bucketURL, bytes, true)
 	if err != nil {
@@ -113,7 +117,7 @@ func probeBucket(ctx context.Context, bucketURL string, bytes int64, get bool) (
 	prefix := "limits/" + rand.Text() + "/"
 	key := func(i int64) string { return fmt.Sprintf("%s%06d", prefix, i) }
 	count := max(bytes/objectBytes, probeParallel)
-	defer func() { // what a failed probe has stored, too
+	defer func() { // also deletes what a failed probe has stored
 		_, _, derr := inParallel(count, func(i int64) error { return b.Delete(context.WithoutCancel(ctx), key(i)) })
 		err = errors.Join(err, derr)
 	}()
@@ -145,7 +149,8 @@ func mibPerSecond(objects int64, took time.Duration) float64 {
 	return float64(objects*objectBytes) / (1 << 20) / took.Seconds()
 }
 
-// inParallel does each of count things once and returns how long all and each of them took.
+// inParallel calls do for each i below count, and returns how long all calls together and each of
+// them took.
 func inParallel(count int64, do func(i int64) error) (time.Duration, []time.Duration, error) {
 	var next atomic.Int64
 	var working sync.WaitGroup

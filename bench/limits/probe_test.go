@@ -7,7 +7,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/open"
 )
 
-// A probe's figures are those that it promises, and it leaves nothing behind.
+// A probe returns the figures that it promises, and leaves nothing behind.
 func TestProbes(t *testing.T) {
 	dir := t.TempDir()
 	figures, err := Fdatasync(dir)

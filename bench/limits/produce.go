@@ -9,7 +9,7 @@ import (
 // produceFlexible is the first version with compact lengths and tags.
 const produceFlexible = 9
 
-// Codes of Kafka that a limit may have to say.
+// The Kafka codes that a limit may have to answer.
 const (
 	codeCorrupt  = 2
 	codeUnknown  = 3
@@ -17,8 +17,9 @@ const (
 	codeVersions = 35
 )
 
-// produce walks a request (versions 3 to 12) and writes the answer beside it. Without an allocation: at small
-// requests a decoder's would be a good part of all that the null broker does.
+// produce walks a request (versions 3 to 12) and writes the answer at the same time. It does so
+// without an allocation, since for small requests the allocations of a decoder would be a large
+// part of what the null broker does.
 func (c *conn) produce(h header, q *cursor, p *pending) error {
 	flexible := h.version >= produceFlexible
 	q.nullableString(flexible) // transactional id
@@ -77,7 +78,7 @@ func (c *conn) produceTopic(h header, q *cursor, a *answer, t *topic, p *pending
 	a.tags()
 }
 
-// place gives a partition's batches their offsets, and takes what the kind keeps of them.
+// place gives a partition's batches their offsets, and keeps what the kind keeps of them.
 func (s *server) place(t *topic, index int32, records []byte, p *pending) (base int64, code int16) {
 	if t == nil || index < 0 || int(index) >= len(t.partitions) {
 		return -1, codeUnknown
@@ -105,7 +106,7 @@ func (s *server) place(t *topic, index int32, records []byte, p *pending) (base 
 	return base, 0
 }
 
-// inspect counts offsets; with a WAL it checks each batch against its CRC.
+// inspect counts offsets. With a WAL it also checks each batch against its CRC.
 func (s *server) inspect(records []byte) (count int64, ok bool) {
 	if len(records) == 0 {
 		return 0, false
@@ -127,8 +128,9 @@ func (s *server) inspect(records []byte) (count int64, ok bool) {
 	return count, true
 }
 
-// batchBytes is the size of the batch that begins b.
+// batchBytes returns the size of the batch at the start of b.
 func batchBytes(b []byte) int { return int(int32(binary.BigEndian.Uint32(b[8:]))) + 12 }
 
-// offsets is how many the batch that begins b takes: its last offset delta and one.
+// offsets returns how many offsets the batch at the start of b takes: its last offset delta plus
+// one.
 func offsets(b []byte) int64 { return int64(int32(binary.BigEndian.Uint32(b[23:]))) + 1 }

@@ -10,21 +10,21 @@ import (
 	"sync/atomic"
 )
 
-// server speaks Kafka: every kind but Bucket.
+// server speaks Kafka's protocol for every kind except Bucket.
 type server struct {
 	cfg    Config
 	kind   Kind
 	listen net.Listener
 	topics *topics
 	frames *frames
-	wal    *wal         // nil: no WAL, everything is answered at once
-	kept   atomic.Int64 // bytes in memory, of Fetch
-	// producers is the last id that was given.
+	wal    *wal         // nil without a WAL: everything is answered at once
+	kept   atomic.Int64 // bytes in memory, for Fetch
+	// producers is the last producer id that was given.
 	producers atomic.Int64
 
 	working  sync.WaitGroup  // connections
-	draining sync.WaitGroup  // late answers that clients are slow to take
-	failed   chan error      // capacity 1: the first reason not to go on
+	draining sync.WaitGroup  // late answers that clients are slow to accept
+	failed   chan error      // capacity 1: the first reason for not going on
 	ended    <-chan struct{} // wakes long polls
 
 	mu    sync.Mutex
@@ -54,7 +54,7 @@ func newServer(ctx context.Context, kind Kind, cfg Config, l net.Listener) (*ser
 	return s, err
 }
 
-// fail ends the server: a limit that lost what it acknowledged measures nothing.
+// fail ends the server. A limit that has lost acknowledged data measures nothing.
 func (s *server) fail(err error) {
 	select {
 	case s.failed <- err:
@@ -62,7 +62,8 @@ func (s *server) fail(err error) {
 	}
 }
 
-// serve accepts until ctx ends or something fails, then stops: connections first, then the WAL, then the uploads.
+// serve accepts connections until ctx ends or something fails. Then it stops the connections first,
+// then the WAL, then the uploads.
 func (s *server) serve(ctx context.Context, ready func(net.Addr)) error {
 	ended := make(chan struct{})
 	s.ended = ended

@@ -12,13 +12,13 @@ type topic struct {
 	partitions []*partition
 }
 
-// partition counts offsets; of Fetch it also has a log.
+// partition counts offsets. For Fetch it also has a log.
 type partition struct {
 	next atomic.Int64
 	log  log
 }
 
-// topics are made when first asked for.
+// topics are created when they are first used.
 type topics struct {
 	partitionCount int
 	mu             sync.RWMutex
@@ -29,14 +29,14 @@ func newTopics(partitionCount int) *topics {
 	return &topics{partitionCount: partitionCount, byName: make(map[string]*topic)}
 }
 
-// find returns nil for a topic that nobody has created or asked the metadata of.
+// find returns nil for a topic that nobody has created and whose metadata nobody has asked for.
 func (t *topics) find(name []byte) *topic {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.byName[string(name)]
 }
 
-// create makes a topic unless there is one; partitionCount below 1 is the default.
+// create creates a topic unless there is one. A partitionCount below 1 means the default.
 func (t *topics) create(name string, partitionCount int) (made *topic, isNew bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

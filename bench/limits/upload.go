@@ -16,13 +16,14 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// uploader stores durable batches a second time: objects of ObjectBytes made of the batches where they lie, or of
-// what has come within FlushInterval, several at a time. Frames return to the pool when their last object is stored,
-// which is what holds producers back when the store is slower.
+// uploader stores durable batches a second time, several objects at a time. It makes objects of
+// ObjectBytes out of batches without copying them, or of what has come within FlushInterval. Frames
+// return to the pool when their last object is stored. That is what holds producers back when the
+// store is slower.
 type uploader struct {
 	cfg     Config
 	store   func(*object) error
-	release func() error // ends what store uses; nil: nothing to end
+	release func() error // ends what store uses; nil if there is nothing to end
 	fail    func(error)
 	objects chan *object
 	working sync.WaitGroup
@@ -35,14 +36,14 @@ type uploader struct {
 }
 
 type object struct {
-	number int // in the order in which they were cut
+	number int // counts in the order in which objects were cut
 	body   bucket.Body
 	bytes  int64
 	frames []*frame
-	held   int64 // memory of the frames, which may be far more than bytes
+	held   int64 // memory of the frames, which may be much more than bytes
 }
 
-// uploadToBucket puts the objects into the bucket of the configuration.
+// uploadToBucket puts the objects into the configured bucket.
 func uploadToBucket(ctx context.Context, cfg Config, fail func(error)) (*uploader, error) {
 	b, err := open.Open(ctx, cfg.BucketURL, open.Options{Memory: true})
 	if err != nil {
@@ -50,17 +51,17 @@ func uploadToBucket(ctx context.Context, cfg Config, fail func(error)) (*uploade
 	}
 	run := rand.Text()
 	store := func(o *object) error {
-		// What was acknowledged is uploaded, also at the end: each try has its own deadline.
+		// What was acknowledged is uploaded, even at the end. Each attempt has its own deadline.
 		return b.Create(context.Background(), fmt.Sprintf("limits/%s/%08d", run, o.number), o.body)
 	}
 	return newUploader(cfg, store, b.Close, fail), nil
 }
 
-// writeTwice makes each object a file of its own, on the disk that the ring is on. One fdatasync when all of it is
-// written is the least that makes it durable.
+// writeTwice makes each object a file of its own, on the disk that holds the ring. One fdatasync
+// when the whole file is written is the least that makes it durable.
 func writeTwice(cfg Config, fail func(error)) (*uploader, error) {
 	dir := filepath.Join(cfg.Dir, "limits.objects")
-	if err := os.RemoveAll(dir); err != nil { // of a run that was killed
+	if err := os.RemoveAll(dir); err != nil { // left by a run that was killed
 		return nil, fmt.Errorf("limits: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -82,7 +83,7 @@ func writeTwice(cfg Config, fail func(error)) (*uploader, error) {
 func newUploader(cfg Config, store func(*object) error, release func() error, fail func(error)) *uploader {
 	u := &uploader{
 		cfg: cfg, store: store, release: release, fail: fail, current: new(object), stop: make(chan struct{}),
-		objects: make(chan *object, cfg.PendingBytes/cfg.ObjectBytes+1), // frames run out first
+		objects: make(chan *object, cfg.PendingBytes/cfg.ObjectBytes+1), // the frames run out first
 	}
 	for range cfg.Uploads {
 		u.working.Go(u.upload)
@@ -91,19 +92,20 @@ func newUploader(cfg Config, store func(*object) error, release func() error, fa
 	return u
 }
 
-// add takes a durable request with its reference to the frame.
+// add takes a durable request, together with its reference to the frame.
 func (u *uploader) add(p *pending) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	o := u.current
 	o.frames = append(o.frames, p.frame)
 	o.held += int64(cap(p.frame.b))
-	for _, b := range p.vec { // each is one batch that has passed its CRC
+	for _, b := range p.vec { // each is one batch that has passed its CRC check
 		o.body.CRC32C = protocol.ExtendCRC(o.body.CRC32C, b, protocol.WholeCRC(b))
 		o.body.Parts = append(o.body.Parts, b)
 		o.bytes += int64(len(b))
 	}
-	if o.bytes >= u.cfg.ObjectBytes || o.held >= u.cfg.PendingBytes/4 { // else readers might wait for what nobody sends
+	// Otherwise readers might wait for an object that nobody sends.
+	if o.bytes >= u.cfg.ObjectBytes || o.held >= u.cfg.PendingBytes/4 {
 		u.cutLocked()
 	}
 }

@@ -10,44 +10,45 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// A request's way through the WAL:
+// wal takes a request through these steps:
 //
-//  1. append  puts it at the queue's end.
-//  2. take    makes a group of all that has gathered.
-//  3. write   one vectored write of the batches, where they lie in their frames, to the page cache.
-//  4. sync    one fdatasync.
-//  5. answer  one write for each connection; then the frames are free, or the uploader's.
+//  1. append: put the request at the end of the queue.
+//  2. take: make a group of everything that has gathered.
+//  3. write: one vectored write of the batches, directly from their frames, to the page cache.
+//  4. sync: one fdatasync.
+//  5. answer: one write for each connection. Then the frames are free, or belong to the uploader.
 //
-// The committer does 2 to 5 in turn. In the overlapped form the overlapper does 2 and 3 of the next group while
-// the committer is at 4 and 5, if at least overlapBytes have gathered: below, one larger group is cheaper.
+// The committer takes steps 2 to 5 in turn. In the overlapped form, the overlapper takes steps 2
+// and 3 for the next group during steps 4 and 5 of the committer, if at least overlapBytes have
+// gathered. Below that, one larger group is cheaper.
 type wal struct {
 	ring       *ring
 	overlapped bool
-	up         *uploader // nil: nothing is uploaded
+	up         *uploader // nil if nothing is uploaded
 	fail       func(error)
 	running    sync.WaitGroup
-	dirty      []*conn // the committer's: connections with answers to send
+	dirty      []*conn // belongs to the committer: connections with answers to send
 
 	mu           sync.Mutex
 	toCommitter  sync.Cond
 	toOverlapper sync.Cond
 	queue        []*pending
 	queuedBytes  int64
-	idle         [][]*pending // groups to be used again
-	busy         bool         // the committer syncs or answers
-	writing      bool         // somebody writes a group; nobody else may
-	written      []*pending   // by the overlapper, waiting for its sync
+	idle         [][]*pending // groups for reuse
+	busy         bool         // the committer is syncing or answering
+	writing      bool         // a group is being written; no other may be
+	written      []*pending   // written by the overlapper, waiting for its sync
 	broken       bool         // a write failed
 	stopped      bool
 }
 
-// overlapBytes is what must have gathered to be written during a sync.
+// overlapBytes is how much must have gathered to be written during a sync.
 const overlapBytes = 256 << 10
 
 // pending is a request between its arrival and its answer.
 type pending struct {
 	conn   *conn
-	frame  *frame // nil: nothing to make durable
+	frame  *frame // nil if there is nothing to make durable
 	answer []byte
 	vec    [][]byte
 	bytes  int64
@@ -61,7 +62,7 @@ func newPending(c *conn) *pending {
 	return p
 }
 
-// done is called when the answer is on its way and nobody needs the batches.
+// done is called when the answer has been handed over and nobody needs the batches any more.
 func (p *pending) done() {
 	clear(p.vec)
 	*p = pending{answer: p.answer[:0], vec: p.vec[:0]}
@@ -70,7 +71,8 @@ func (p *pending) done() {
 
 func newWAL(cfg Config, overlapped bool, up *uploader, fail func(error)) (*wal, error) {
 	path := filepath.Join(cfg.Dir, ringName)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a run that was killed; it holds nothing of worth
+	// It was left by a run that was killed, and holds nothing of value.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("limits: ring: %w", err)
 	}
 	r, err := newRing(path, cfg.RingBytes)
@@ -130,7 +132,7 @@ func (w *wal) nextWritten() []*pending {
 		switch {
 		case w.broken:
 			return nil
-		case w.writing: // by the overlapper
+		case w.writing: // the overlapper is writing
 		case w.written != nil:
 			group := w.written
 			w.written = nil
@@ -157,7 +159,7 @@ func (w *wal) beBusyLocked() {
 	}
 }
 
-// groupBytesMax bounds a group, so that one answer does not wait for everybody's.
+// groupBytesMax bounds a group, so that an answer does not have to wait for everybody else's data.
 const groupBytesMax = 64 << 20
 
 func (w *wal) takeLocked() []*pending {
@@ -178,7 +180,7 @@ func (w *wal) takeLocked() []*pending {
 	return group
 }
 
-// writeLocked writes with the mutex released; false: it failed.
+// writeLocked writes with the mutex released. It returns false if the write failed.
 func (w *wal) writeLocked(group []*pending) bool {
 	w.writing = true
 	w.mu.Unlock()
@@ -206,7 +208,7 @@ func (w *wal) overlapLoop() {
 	}
 }
 
-// sync makes the group durable. One without batches has nothing to sync.
+// sync makes the group durable. A group without batches needs no sync.
 func (w *wal) sync(group []*pending) error {
 	for _, p := range group {
 		if p.bytes > 0 {
@@ -216,7 +218,7 @@ func (w *wal) sync(group []*pending) error {
 	return nil
 }
 
-// answer sends what the group's requests are answered with, and passes their frames on.
+// answer sends the answers to the group's requests, and passes their frames on.
 func (w *wal) answer(group []*pending) {
 	for _, p := range group {
 		if p.conn.addLate(p.answer) {
@@ -246,7 +248,7 @@ func (w *wal) breakDown(err error) {
 	w.breakLocked(err)
 }
 
-// breakLocked ends the WAL: nothing is answered any more.
+// breakLocked ends the WAL. Nothing is answered after that.
 func (w *wal) breakLocked(err error) {
 	w.broken = true
 	w.toCommitter.Signal()
@@ -269,8 +271,9 @@ func (w *wal) close() error {
 	return errors.Join(err, w.ring.file.Close())
 }
 
-// ring is one file that was filled with zeros before: its blocks are there and written, so that a sync has no
-// journal to wait for. Groups go one behind the other, from the front again when one does not fit.
+// ring is one file that was filled with zeros before. Its blocks are allocated and written, so that
+// a sync does not have to wait for the file system's journal. Groups follow each other, and start
+// again at the front when one does not fit.
 type ring struct {
 	file vfs.File
 	size int64
@@ -298,7 +301,7 @@ func newRing(path string, size int64) (*ring, error) {
 	return &ring{file: f, size: size}, nil
 }
 
-// write is one pwritev, or several where there are more than a thousand batches.
+// write is one pwritev, or several if there are more than a thousand batches.
 func (r *ring) write(group []*pending) error {
 	size := int64(0)
 	r.vec = r.vec[:0]

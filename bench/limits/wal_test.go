@@ -25,7 +25,7 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// batch is a record batch of one record of so many bytes, whose CRC is right.
+// batch is a record batch of one record of the given size, with a correct CRC.
 func batch(bytesOfRecords int) []byte {
 	b := make([]byte, protocol.BatchHeaderBytes+bytesOfRecords)
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
@@ -38,7 +38,7 @@ func batch(bytesOfRecords int) []byte {
 	return b
 }
 
-// raw is a connection that speaks without a client's patience.
+// raw is a connection on which requests are sent without waiting for answers.
 type raw struct {
 	t    testing.TB
 	conn net.Conn
@@ -66,7 +66,7 @@ func frameOf(req kmsg.Request, correlation uint32) []byte {
 	f = binary.BigEndian.AppendUint32(f, correlation)
 	f = append(f, 0, 1, 'x')
 	if req.IsFlexible() {
-		f = append(f, 1, 5, 2, 'a', 'b') // a tag that nobody knows
+		f = append(f, 1, 5, 2, 'a', 'b') // an unknown tag
 	}
 	f = req.AppendTo(f)
 	binary.BigEndian.PutUint32(f, uint32(len(f)-4))
@@ -129,7 +129,7 @@ func metadataOfTopic(name string) *kmsg.MetadataRequest {
 	return req
 }
 
-// codes are a Produce answer's, partition after partition.
+// codes are the codes of a Produce answer, partition after partition.
 func codes(resp kmsg.Response) (all []int16) {
 	for _, t := range resp.(*kmsg.ProduceResponse).Topics {
 		for _, p := range t.Partitions {
@@ -139,7 +139,8 @@ func codes(resp kmsg.Response) (all []int16) {
 	return all
 }
 
-// A batch that does not match its CRC is refused by what writes it, whatever the version; the null broker does not look.
+// A batch that does not match its CRC is refused by the kinds that write it, whatever the version.
+// The null broker does not look.
 func TestDamagedBatch(t *testing.T) {
 	for _, kind := range []Kind{Null, WAL, WALOverlapped} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -177,7 +178,8 @@ func TestDamagedBatch(t *testing.T) {
 	}
 }
 
-// Requests sent without waiting are answered in their order, whatever waits for the disk and what does not.
+// Requests that are sent without waiting are answered in their order, whether they wait for the
+// disk or not.
 func TestAnswersInOrder(t *testing.T) {
 	for _, kind := range []Kind{Null, WAL, WALOverlapped, Fetch} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -200,14 +202,15 @@ func TestAnswersInOrder(t *testing.T) {
 			for i, req := range sent {
 				c.receive(uint32(i+1), req)
 			}
-			c.send(silent) // is not answered
+			c.send(silent) // not answered
 			c.send(metadataOfTopic("topic"))
 			c.receive(c.next, metadataOfTopic("topic"))
 		})
 	}
 }
 
-// A client of the future asks for versions in a way that nobody knows yet, and learns which are known.
+// A client of the future asks for versions in a way that nobody knows yet. It learns which versions
+// are known.
 func TestApiVersions_TooNew(t *testing.T) {
 	addr, _ := start(t, Null, Config{})
 	c := dial(t, addr)
@@ -220,13 +223,13 @@ func TestApiVersions_TooNew(t *testing.T) {
 	}
 }
 
-// gate is a file whose syncs wait to be let through, and fail if told so.
+// gate is a file whose syncs wait until they are let through. They fail if told so.
 type gate struct {
 	vfs.File
 	path    string
 	entered chan struct{}
 	let     chan error
-	open    func() // lets all through from now on
+	open    func() // lets all syncs through from now on
 }
 
 func (g *gate) Datasync() error {
@@ -250,7 +253,8 @@ func await(t *testing.T, entered chan struct{}) {
 	}
 }
 
-// gated runs a WAL kind over such a file, and gives the server, a connection to it and what Serve returns in the end.
+// gated runs a WAL kind on such a file. It returns the server, a connection to it, and a channel
+// for what Serve returns in the end.
 func gated(t *testing.T, kind Kind) (*server, *gate, *raw, chan error) {
 	t.Helper()
 	cfg := Config{Dir: t.TempDir(), RingBytes: 8 << 20, Log: slog.New(slog.DiscardHandler)}.withDefaults()
@@ -279,8 +283,8 @@ func gated(t *testing.T, kind Kind) (*server, *gate, *raw, chan error) {
 	return s, g, c, served
 }
 
-// Nothing is answered before its sync has returned; what gathered meanwhile is one group with one sync; and
-// what was answered lies in the ring as it was sent.
+// Nothing is answered before its sync has returned. What gathered meanwhile is one group with one
+// sync. What was answered is in the ring as it was sent.
 func TestAckAfterSync(t *testing.T) {
 	for _, kind := range []Kind{WAL, WALOverlapped} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -320,7 +324,7 @@ func TestAckAfterSync(t *testing.T) {
 	}
 }
 
-// While a group syncs, enough for another is written beside it, and not answered before.
+// While a group syncs, a large enough next group is written, but it is not answered before.
 func TestOverlap(t *testing.T) {
 	_, g, c, _ := gated(t, WALOverlapped)
 	small, large := produceOf(9, "topic", batch(100)), produceOf(9, "topic", batch(overlapBytes))
@@ -354,7 +358,7 @@ func readAt(t *testing.T, path string, p []byte, pos int64) {
 	}
 }
 
-// A failed sync ends the limit; what waited for it is not answered.
+// A failed sync ends the limit. What waited for it is not answered.
 func TestSyncFails(t *testing.T) {
 	_, g, c, served := gated(t, WALOverlapped)
 	c.send(produceOf(9, "topic", batch(100)))
@@ -368,12 +372,13 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
-// A client that does not read its answers holds up nobody, and gets all of them, in order, when it does.
+// A client that does not read its answers holds up nobody, and gets all of them, in order, when it
+// does.
 func TestSlowReader(t *testing.T) {
 	s, g, slow, _ := gated(t, WAL)
 	g.open()
 	s.mu.Lock()
-	for c := range s.conns { // the slow one's alone: less than its answers take
+	for c := range s.conns { // only the slow one's: less than its answers take
 		must(t, c.(*net.TCPConn).SetWriteBuffer(64<<10))
 	}
 	s.mu.Unlock()
@@ -384,7 +389,7 @@ func TestSlowReader(t *testing.T) {
 	go func() {
 		defer close(sent)
 		for i := range uint32(count) {
-			_, _ = slow.conn.Write(frameOf(req, 2+i)) // the receives below notice
+			_, _ = slow.conn.Write(frameOf(req, 2+i)) // the receives below notice an error
 		}
 		_, _ = slow.conn.Write(frameOf(produceOf(9, "topic", batch(1)), 2+count))
 	}()
@@ -401,7 +406,8 @@ func TestSlowReader(t *testing.T) {
 	slow.receive(2+count, own)
 }
 
-// Groups lie one behind the other, from the front again when the end is near, never beyond it.
+// Groups follow each other, and start again at the front when the end is near. They never go beyond
+// the end.
 func TestRingWraps(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ring")
 	r, err := newRing(path, 1<<20)
@@ -432,8 +438,8 @@ func TestRingWraps(t *testing.T) {
 	}
 }
 
-// What WALUpload acknowledged is in the bucket once, and what WALTwice acknowledged in its files, in objects of the
-// size that was asked for.
+// What WALUpload has acknowledged is in the bucket once, and what WALTwice has acknowledged is in
+// its files, in objects of the requested size.
 func TestUpload(t *testing.T) {
 	dir := t.TempDir()
 	for kind, stored := range map[Kind]string{WALUpload: filepath.Join(dir, "bucket"), WALTwice: filepath.Join(dir, "limits.objects")} {

@@ -2,7 +2,8 @@ package limits
 
 import "encoding/binary"
 
-// cursor reads a request from its front. After a read beyond the end bad is set, and everything read is zero.
+// cursor reads a request from its front. After a read beyond the end, bad is set and everything
+// that is read is zero.
 type cursor struct {
 	b   []byte
 	bad bool
@@ -43,7 +44,7 @@ func (q *cursor) uvarint() int {
 	return int(v)
 }
 
-// length is -1 for null.
+// length reads a length. -1 is null.
 func (q *cursor) length(flexible bool, fixed func() int) int {
 	if flexible {
 		return q.uvarint() - 1
@@ -70,7 +71,7 @@ func (q *cursor) nullableBytes(flexible bool) []byte {
 	return nil
 }
 
-// count of an array's elements, each of which takes a byte at least.
+// count reads the count of an array. Each element takes at least one byte.
 func (q *cursor) count(flexible bool) int {
 	n := q.length(flexible, q.fixed32)
 	if n > len(q.b) {
@@ -119,7 +120,7 @@ func (a *answer) string(s []byte) {
 	a.b = append(a.b, s...)
 }
 
-// null string.
+// null writes a null string.
 func (a *answer) null() {
 	if a.flexible {
 		a.b = append(a.b, 0)
@@ -128,7 +129,7 @@ func (a *answer) null() {
 	}
 }
 
-// tags: none, where there may be some.
+// tags writes an empty section of tags if the version has one.
 func (a *answer) tags() {
 	if a.flexible {
 		a.b = append(a.b, 0)

@@ -19,7 +19,7 @@ const (
 // reworded are the packages whose comments were read line by line and keep to the width. A package
 // that is reworded joins the list.
 var reworded = []string{
-	"bench/load", "broker/group", "cmd/sluice/config", "compat-tests/beside",
+	"bench", "bench/compare", "bench/limits", "bench/load", "broker/group", "cmd/sluice/config", "compat-tests/beside",
 	"compat-tests/harness", "compat-tests/history", "ident", "internal/crc32c", "internal/house",
 	"internal/unzeroed", "metadata/controller", "metadata/raft", "scripts/gotest", "storage/bucket/dir", "storage/cache", "storage/object", "vfs",
 	"vfs/crashfs", "wal",
