@@ -8,30 +8,32 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A claim is a batch whose header says what its records contradict. Each has a topic of its own; what the brokers
-// make of it is asked with Produce, ListOffsets and Fetch.
+// claim is a batch whose header says something that its records contradict. Each has a topic of its
+// own. Produce, ListOffsets and Fetch show what the brokers make of it.
 type claim struct {
 	name  string
 	topic string
 	batch func() claimed
-	apart bool // one broker refuses it and the other does not: their logs need no comparison
+	// One broker refuses the batch and the other does not, so their logs are not compared.
+	apart bool
 }
 
-// claimed is a batch of which every claim can be chosen. Its records are at claimTime, and one millisecond apart.
+// claimed is a batch in which every claim can be chosen. Its records are at claimTime and one
+// millisecond apart.
 type claimed struct {
 	base, largest int64
 	times         []int64 // of the records
-	offsets       []int32 // deltas inside the batch; nil: 0, 1, 2, …
-	count         int32   // 0: as many as there are
+	offsets       []int32 // deltas inside the batch; nil is 0, 1, 2, …
+	count         int32   // 0 is the number of records
 	attributes    int16
 	record        int8 // attributes of each record
 	codec         kgo.CompressionCodec
 }
 
-// claimTime is long ago, as readTime.
+// claimTime is long ago, like readTime.
 const claimTime = readTime
 
-// honest is a batch of five records that is as it says.
+// honest is a batch of five records whose header is true.
 func honest() claimed {
 	c := claimed{base: claimTime, largest: claimTime + 4, codec: kgo.NoCompression()}
 	for i := range int64(5) {
@@ -55,7 +57,8 @@ func (c *claimed) bytes() []byte {
 		if c.offsets != nil {
 			r.OffsetDelta = c.offsets[i]
 		}
-		r.Length = int32(len(r.AppendTo(nil)) - 1) // without the length itself, which takes one byte while it is 0
+		// Without the length itself, which takes one byte while it is 0.
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
 		records = r.AppendTo(records)
 	}
 	compressor, err := kgo.DefaultCompressor(c.codec)
@@ -79,7 +82,7 @@ func (c *claimed) bytes() []byte {
 	return sealed(b)
 }
 
-// ahead is a time that no clock of a test shows.
+// ahead is a time that the clock of no test shows.
 const ahead = 4_102_444_800_000
 
 var claims = []claim{
@@ -113,7 +116,8 @@ var claims = []claim{
 	{name: "times before 1970", topic: "claim-negative", batch: lying(func(c *claimed) { c.base, c.largest, c.times = -9, -5, []int64{-9, -5} })},
 }
 
-// claimSteps are the steps of one API about all claims, or those after which the logs are the same.
+// claimSteps are the steps of one API for all claims, or only for those after which the logs are
+// the same.
 func claimSteps(all bool, of func(claim) []step) (steps []step) {
 	for _, c := range claims {
 		if c.apart && !all {

@@ -9,11 +9,11 @@ import (
 
 var besideConfigs = []script{
 	{32, besideDescribeConfigs}, {33, besideAlterConfigs}, {44, besideIncremental},
-	// What is set while brokers run, and taken away again.
+	// The configs that are set while brokers run, and removed again.
 	{33, besideReplaceRunning}, {44, besideSetRunning}, {32, besideDescribeRunning}, {44, besideUnsetRunning},
 }
 
-// whileRunning are keys that change while brokers run, and allBrokers the name of them all.
+// whileRunning are keys that change while brokers run. allBrokers is the name for all brokers.
 var whileRunning = []string{"message.max.bytes", "log.retention.ms", "log.cleanup.policy", "log.retention.hours"}
 
 const allBrokers = ""
@@ -59,7 +59,7 @@ var besideUnsetRunning = []step{
 		{opDelete, pair{"log.retention.ms", nil}}, {opDelete, pair{"log.cleanup.policy", nil}}}),
 }
 
-// Kinds of resources.
+// The kinds of resources.
 const (
 	topicKind    = kmsg.ConfigResourceType(2)
 	brokerKind   = kmsg.ConfigResourceType(4)
@@ -119,7 +119,7 @@ var besideDescribeConfigs = []step{
 	}),
 }
 
-// pair is a key and its value; nil is null.
+// pair is a key and its value. nil is null.
 type pair struct {
 	key   string
 	value *string
@@ -127,7 +127,7 @@ type pair struct {
 
 func kv(key, value string) pair { return pair{key, &value} }
 
-// altered makes a step that sets all configs of a resource; "" is a topic of its own.
+// altered makes a step that sets all configs of a resource. "" is a topic of the step's own.
 func altered(name string, kind kmsg.ConfigResourceType, resource string, pairs []pair, edits ...func(*kmsg.AlterConfigsRequest)) step {
 	own := "altered-" + strings.ReplaceAll(name, " ", "-")
 	st := step{name: name, ask: func(_ *side, v int16) kmsg.Request {
@@ -151,7 +151,7 @@ func altered(name string, kind kmsg.ConfigResourceType, resource string, pairs [
 	return st
 }
 
-// ownTopic stands for a topic that the step has for itself.
+// ownTopic stands for a topic of the step's own.
 const ownTopic = "(own)"
 
 var besideAlterConfigs = []step{
@@ -168,7 +168,7 @@ var besideAlterConfigs = []step{
 	altered("a key twice", topicKind, ownTopic, []pair{kv("retention.ms", "5000"), kv("retention.ms", "6000")}),
 	muted(only(2, 0, altered("a topic twice", topicKind, "untouched", []pair{kv("retention.ms", "5000")}, func(r *kmsg.AlterConfigsRequest) {
 		r.Resources = append(r.Resources, r.Resources[0])
-	}))), // Apache Kafka never answers: once is enough
+	}))), // Apache Kafka never answers, so once is enough
 	altered("a topic that is none", topicKind, "nowhere", []pair{kv("retention.ms", "5000")}),
 	altered("a topic without a name", topicKind, "", []pair{kv("retention.ms", "5000")}),
 	altered("a bad name", topicKind, "a b", []pair{kv("retention.ms", "5000")}),
@@ -182,7 +182,7 @@ var besideAlterConfigs = []step{
 	altered("no resource", topicKind, "x", nil, func(r *kmsg.AlterConfigsRequest) { r.Resources = nil }),
 }
 
-// Kinds of incremental changes.
+// The kinds of incremental changes.
 const (
 	opSet      = kmsg.IncrementalAlterConfigOp(0)
 	opDelete   = kmsg.IncrementalAlterConfigOp(1)

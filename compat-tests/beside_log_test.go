@@ -9,7 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// besideState are the topics that the scripts share. Those that a script changes belong to it alone.
+// besideState creates the topics that the scripts share. A topic that a script changes belongs to
+// that script alone.
 func besideState(s *side) {
 	s.topics["nowhere"] = topicRef{"nowhere", [16]byte{1, 2, 3}}
 	s.topic("plain", 2)
@@ -26,7 +27,7 @@ func besideState(s *side) {
 	s.topic("empty", 1)
 	s.topic("untouched", 2)
 	for _, c := range claims {
-		s.topic(c.topic, 1, "retention.ms", "-1") // as above
+		s.topic(c.topic, 1, "retention.ms", "-1") // for the same reason
 	}
 	for i := range 4 {
 		b := plain("one", "two", "three")
@@ -40,11 +41,11 @@ func besideState(s *side) {
 		return code != 14 && code != 15 && code != 16 && code != 51
 	})
 	for _, t := range s.do(kmsg.NewPtrMetadataRequest(), 12).(*kmsg.MetadataResponse).Topics {
-		s.names.Topics[t.TopicID] = *t.Topic // the brokers' own ones
+		s.names.Topics[t.TopicID] = *t.Topic // the brokers' own topics
 	}
 }
 
-// readTime is the first timestamp of the topic read: long ago, and so the same for both.
+// readTime is the first timestamp of the topic "read": long ago, and so the same for both brokers.
 const readTime = 1_700_000_000_000
 
 var besideLog = []script{
@@ -79,7 +80,8 @@ func at(ago time.Duration) func() []byte {
 	}
 }
 
-// sequence is a batch of the idempotent producer that every version has for itself. No broker gave its id out: none asks.
+// sequence is a batch of the version's own idempotent producer. No broker gave out the producer's
+// id, and none checks that.
 func sequence(name string, epoch int16, first int32, values ...string) step {
 	return step{name: name, from: 3, ask: func(s *side, v int16) kmsg.Request {
 		return produceOf(s.topics["sequences"], -1, surfaceBatch{Producer: 1_000_000 + int64(v), Epoch: epoch, Sequence: first, Values: values}.bytes())
@@ -130,7 +132,8 @@ var besideProduce = []step{
 	produced("a transactional id, a plain batch", "plain", good, func(r *kmsg.ProduceRequest) { r.TransactionID = kmsg.StringPtr("tx") }),
 	produced("an empty transactional id", "plain", good, func(r *kmsg.ProduceRequest) { r.TransactionID = kmsg.StringPtr("") }),
 	produced("a transactional batch", "bad", damaged(func(b []byte) { b[22] |= 0x10 })),
-	muted(only(13, 0, produced("records null", "bad", raw(nil)))), // Apache Kafka says nothing, which takes its time at every version
+	// Apache Kafka does not answer, which takes a while at every version.
+	muted(only(13, 0, produced("records null", "bad", raw(nil)))),
 	produced("records empty", "bad", raw([]byte{})),
 	produced("records of 5 bytes", "bad", raw([]byte{0, 0, 0, 0, 0})),
 	produced("records of 16 zeros", "bad", raw(make([]byte, 16))),
@@ -279,7 +282,7 @@ var besideFetch = []step{
 	fetched("the LogAppendTime topic", "appended", func(r *kmsg.FetchRequest) {}),
 }
 
-// offsetAt makes a step that looks one offset up.
+// offsetAt makes a step that looks up one offset.
 func offsetAt(name, topic string, from int16, timestamp int64, edits ...func(*kmsg.ListOffsetsRequest)) step {
 	return step{name: name, from: from, ask: func(s *side, _ int16) kmsg.Request {
 		req := kmsg.NewPtrListOffsetsRequest()

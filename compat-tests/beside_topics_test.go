@@ -251,8 +251,8 @@ func more(name string, count int32, edits ...func(*kmsg.CreatePartitionsRequest)
 	}}
 }
 
-// less makes a step like more, with a request that changes nothing, so that the step can use a topic
-// that others use, too.
+// less makes a step like more, with a request that changes nothing, so that the step can use a
+// topic that others use, too.
 func less(name string, count int32, edits ...func(*kmsg.CreatePartitionsRequest)) step {
 	ours := func(r *kmsg.CreatePartitionsRequest) { r.Topics[0].Topic = "untouched" }
 	return unprepared(more(name, count, append([]func(*kmsg.CreatePartitionsRequest){ours}, edits...)...))
@@ -293,7 +293,8 @@ var besideCreatePartitions = []step{
 	unprepared(more("no topic", 4, func(r *kmsg.CreatePartitionsRequest) { r.Topics = nil })),
 }
 
-// deleted makes a step that deletes topics by name, and from version 6 on also those that edit adds.
+// deleted makes a step that deletes topics by name, and from version 6 on also those that edit
+// adds.
 func deleted(name string, edit func(s *side, r *kmsg.DeleteTopicsRequest), topics ...string) step {
 	return step{name: name, ask: func(s *side, v int16) kmsg.Request {
 		req := kmsg.NewPtrDeleteTopicsRequest()

@@ -13,8 +13,8 @@ import (
 	"github.com/sluicemq/sluice/compat-tests/harness"
 )
 
-// The topic and the group of the reset tests. Each of two partitions has resetEach records, a second
-// apart. At first the group has committed nothing.
+// The topic and the group of the reset tests. Each of two partitions has resetEach records, a
+// second apart. At first the group has committed nothing.
 const (
 	resetTopic = "tool-resets"
 	resetGroup = "tool-resets"

@@ -16,7 +16,8 @@ import (
 //	12  4  leaderEpoch      the broker sets it
 //	16  1  magic            2
 //	17  4  crc              CRC-32C of byte 21 to the end
-//	21  2  attributes       0-2 codec, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon
+//	21  2  attributes       0-2 codec, 3 timestamp type, 4 transactional, 5 control,
+//	                        6 delete horizon
 //	23  4  lastOffsetDelta
 //	27  8  baseTimestamp
 //	35  8  maxTimestamp
@@ -28,10 +29,10 @@ import (
 const (
 	BatchHeaderBytes = 61
 	crcFrom          = 21
-	batchLengthEnd   = 12 // batchLength counts from here
+	batchLengthEnd   = 12 // batchLength counts the bytes from here on
 )
 
-// Castagnoli is the CRC-32C table of everything that Sluice checks.
+// Castagnoli is the table for every CRC-32C that Sluice checks.
 var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Attributes are a batch's attribute bits.
@@ -66,14 +67,14 @@ type BatchHeader struct {
 	RecordCount     int32
 }
 
-// End returns the offset after the batch's last.
+// End returns the offset after the batch's last one.
 func (h *BatchHeader) End() int64 { return h.BaseOffset + int64(h.LastOffsetDelta) + 1 }
 
 // ErrCorruptBatch is a batch whose length or checksum is wrong (Kafka's CORRUPT_MESSAGE).
 var ErrCorruptBatch = errors.New("corrupt record batch")
 
-// ParseBatchHeader reads the header of the batch that starts b. b may go on after
-// the batch; it must hold all of it. Only the layout is checked: call VerifyCRC for the content.
+// ParseBatchHeader reads the header of the batch at the start of b. b must contain the whole batch,
+// and may go on after it. Only the layout is checked: call VerifyCRC for the content.
 func ParseBatchHeader(b []byte) (BatchHeader, error) {
 	var h BatchHeader
 	if len(b) < BatchHeaderBytes {
@@ -114,20 +115,20 @@ func VerifyCRC(batch []byte) error {
 	return nil
 }
 
-// SetPlace writes base offset and leader epoch, which lie outside the checksum.
+// SetPlace writes base offset and leader epoch, which the checksum does not cover.
 func SetPlace(batch []byte, baseOffset int64, leaderEpoch int32) {
 	binary.BigEndian.PutUint64(batch, uint64(baseOffset))
 	binary.BigEndian.PutUint32(batch[12:], uint32(leaderEpoch))
 }
 
-// SetLogAppendTime stamps a batch with the broker's time in milliseconds and
-// computes its checksum again. Records and baseTimestamp stay.
+// SetLogAppendTime stamps a batch with the broker's time in milliseconds and recomputes the
+// checksum. Records and baseTimestamp do not change.
 func SetLogAppendTime(batch []byte, now int64) {
 	batch[22] |= 1 << 3
 	SetMaxTimestamp(batch, now)
 }
 
-// SetMaxTimestamp writes maxTimestamp and computes the checksum again.
+// SetMaxTimestamp writes maxTimestamp and recomputes the checksum.
 func SetMaxTimestamp(batch []byte, ms int64) {
 	binary.BigEndian.PutUint64(batch[35:], uint64(ms))
 	binary.BigEndian.PutUint32(batch[17:], crc32.Checksum(batch[crcFrom:], Castagnoli))

@@ -14,7 +14,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// Codecs, as bits 0 to 2 of a batch's attributes.
+// The codecs, as bits 0 to 2 of a batch's attributes.
 const (
 	CodecNone   = 0
 	CodecGzip   = 1
@@ -25,23 +25,23 @@ const (
 
 var codecNames = []string{"none", "gzip", "snappy", "lz4", "zstd"} // for errors
 
-// Errors of compression.
+// The errors of compression.
 var (
 	ErrUnknownCodec = errors.New("unknown compression codec")
 	ErrTooLarge     = errors.New("decompressed size is over the limit")
 )
 
-// xerialMagic begins snappy as Java writes it: magic, version and compatible
-// version (4 bytes each), then blocks of a 4-byte big-endian length and raw snappy.
+// xerialMagic is the start of snappy as Java writes it: magic, version and compatible version (4
+// bytes each), then blocks, each with a 4-byte big-endian length and raw snappy.
 var xerialMagic = []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}
 
 const xerialHeaderBytes = 16
 
-// zstdWindowMax is the largest window that a decoder takes memory for; zstd -19 uses 8 MiB.
+// zstdWindowMax is the largest window for which a decoder allocates memory. zstd -19 uses 8 MiB.
 const zstdWindowMax = 16 << 20
 
-// Decompress returns what src holds, at most limit bytes, else ErrTooLarge: a bomb costs
-// no more than the limit. Codec 0 gives src itself.
+// Decompress returns the decompressed src, or ErrTooLarge if that is more than limit bytes. So a
+// bomb costs no more memory than the limit. For codec 0 it returns src itself.
 func Decompress(codec int, src []byte, limit int) ([]byte, error) {
 	switch codec {
 	case CodecNone:
@@ -60,7 +60,7 @@ func Decompress(codec int, src []byte, limit int) ([]byte, error) {
 	return readLimited(codecNames[codec], r, len(src), limit)
 }
 
-// openStream begins to decompress what is a stream: all codecs but snappy. done frees it.
+// openStream begins to decompress a stream; all codecs except snappy are streams. done frees it.
 func openStream(codec int, src []byte, limit int) (r io.Reader, done func(), err error) {
 	done = func() {}
 	switch codec {
@@ -88,7 +88,7 @@ func corrupt(codec string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrCorruptBatch, codec, err)
 }
 
-// readLimited takes no more memory than the limit, and as much again while it grows.
+// readLimited takes no more memory than the limit, and as much again while the buffer grows.
 func readLimited(codec string, r io.Reader, hint, limit int) ([]byte, error) {
 	out := make([]byte, 0, min(4*hint+bytes.MinRead, limit+1))
 	for {
@@ -137,7 +137,7 @@ func unsnappy(src []byte, limit int) ([]byte, error) {
 	return out, nil
 }
 
-// appendSnappyBlock checks the length that the block declares before taking memory for it.
+// appendSnappyBlock checks the length that the block declares before it allocates memory for it.
 func appendSnappyBlock(dst, block []byte, limit int) ([]byte, error) {
 	n, err := s2.DecodedLen(block)
 	if err != nil {
@@ -146,7 +146,7 @@ func appendSnappyBlock(dst, block []byte, limit int) ([]byte, error) {
 	if n > limit-len(dst) {
 		return nil, ErrTooLarge
 	}
-	// A snappy element of 3 bytes copies 64 at most: a longer claim is a lie.
+	// A snappy element of 3 bytes copies at most 64, so a larger claim is wrong.
 	if n > 32*len(block)+64 {
 		return nil, corrupt("snappy", fmt.Errorf("%d bytes say that they hold %d", len(block), n))
 	}
@@ -160,7 +160,7 @@ func appendSnappyBlock(dst, block []byte, limit int) ([]byte, error) {
 	return append(dst, out...), nil
 }
 
-// zstdEncoders are shared per level: an encoder takes megabytes.
+// zstdEncoders are shared per level, since an encoder takes megabytes.
 var zstdEncoders sync.Map // int → *zstd.Encoder
 
 func zstdEncoder(level int) (*zstd.Encoder, error) {
@@ -175,7 +175,8 @@ func zstdEncoder(level int) (*zstd.Encoder, error) {
 	return kept.(*zstd.Encoder), nil
 }
 
-// Compress appends src, compressed, to dst. level is in the codec's own scale: gzip −1 to 9, lz4 1 to 17, zstd 1 to 22.
+// Compress appends the compressed src to dst. level is in the codec's own scale: gzip −1 to 9, lz4
+// 1 to 17, zstd 1 to 22.
 func Compress(dst []byte, codec, level int, src []byte) ([]byte, error) {
 	switch codec {
 	case CodecNone:
@@ -192,7 +193,7 @@ func Compress(dst []byte, codec, level int, src []byte) ([]byte, error) {
 	case CodecLZ4:
 		out := bytes.NewBuffer(dst)
 		w := lz4.NewWriter(out)
-		// Java reads no frame whose blocks depend on each other: pierrec's default is independent.
+		// Java cannot read frames whose blocks depend on each other. By default pierrec's do not.
 		if err := w.Apply(lz4.CompressionLevelOption(lz4Level(level)), lz4.BlockSizeOption(lz4.Block64Kb)); err != nil {
 			return nil, err
 		}

@@ -12,24 +12,25 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// DecompressedBytesMax is the cap on a batch's records that Records and
-// Recompress hold in memory at once; a batch on the wire has its own limit.
+// DecompressedBytesMax bounds the decompressed records of one batch that Records and Recompress
+// hold in memory. A batch on the wire has its own limit.
 const DecompressedBytesMax = 128 << 20
 
-// DecompressingBytesMax bounds what all calls of Records and Recompress in the process take for decompressed records at once, the
-// largest batch twice: a buffer that grows is copied. Whoever comes later waits, first come first served.
+// DecompressingBytesMax bounds the memory of decompressed records for all calls of Records and
+// Recompress in the process together. It is twice the largest batch, since a growing buffer is
+// copied. Later calls wait, in the order in which they came.
 const DecompressingBytesMax = 2 * DecompressedBytesMax
 
 var decompressing = semaphore.NewWeighted(DecompressingBytesMax)
 
-// Header is a record header. Value nil is null.
+// Header is a record header. A nil Value is null.
 type Header struct {
 	Key   string
 	Value []byte
 }
 
-// Record is one record of a batch. Byte slices alias the batch, or its
-// decompressed copy; nil is null.
+// Record is one record of a batch. Byte slices alias the batch or its decompressed copy. A nil
+// slice is null.
 type Record struct {
 	Offset    int64
 	Timestamp int64 // milliseconds; the batch's for LogAppendTime
@@ -38,9 +39,10 @@ type Record struct {
 	Headers   []Header
 }
 
-// Records yields the records of one whole batch in order, decompressing it if need be. An
-// error ends the sequence: ErrCorruptBatch, ErrTooLarge or ErrUnknownCodec. The checksum is not looked at.
-// The loop's body must not decompress another batch: both are counted against DecompressingBytesMax.
+// Records yields the records of one whole batch in order, and decompresses the batch if necessary.
+// An error ends the sequence: ErrCorruptBatch, ErrTooLarge or ErrUnknownCodec. The checksum is not
+// checked. The loop's body must not decompress another batch, since both count against
+// DecompressingBytesMax.
 func Records(batch []byte) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		h, body, done, err := openBatch(batch, DecompressedBytesMax)
@@ -66,7 +68,8 @@ func Records(batch []byte) iter.Seq2[Record, error] {
 	}
 }
 
-// openBatch returns a batch's header and its records, decompressed. The caller calls done when the records are of no use any more.
+// openBatch returns a batch's header and its decompressed records. The caller calls done when it
+// does not need the records any more.
 func openBatch(batch []byte, limit int) (h BatchHeader, body []byte, done func(), err error) {
 	if h, err = ParseBatchHeader(batch); err != nil {
 		return h, nil, nil, err
@@ -76,7 +79,8 @@ func openBatch(batch []byte, limit int) (h BatchHeader, body []byte, done func()
 		body, err = Decompress(CodecNone, src, limit)
 		return h, body, func() {}, err
 	}
-	usual := min(limit, usualRatio*len(src)+usualBytes) // a bomb alone waits for as much as the limit
+	// Only a bomb waits for as much memory as the limit.
+	usual := min(limit, usualRatio*len(src)+usualBytes)
 	body, done, err = decompressCounted(h.Attributes.Codec(), src, usual)
 	if errors.Is(err, ErrTooLarge) && usual < limit {
 		body, done, err = decompressCounted(h.Attributes.Codec(), src, limit)
@@ -84,7 +88,8 @@ func openBatch(batch []byte, limit int) (h BatchHeader, body []byte, done func()
 	return h, body, done, err
 }
 
-// What records mostly take decompressed: so many times their compressed size, and some bytes.
+// How much decompressed records usually take: their compressed size times usualRatio, plus
+// usualBytes.
 const (
 	usualRatio = 16
 	usualBytes = 64 << 10
@@ -101,7 +106,7 @@ func decompressCounted(codec int, src []byte, limit int) (body []byte, done func
 	return body, done, nil
 }
 
-// Record, all lengths and numbers zig-zag varints:
+// recordReader reads records. In a record all lengths and numbers are zig-zag varints:
 //
 //	length          bytes after this field
 //	attributes      1 byte, unused
@@ -153,7 +158,7 @@ func (r *recordReader) record() (rec Record, err error) {
 
 func (r *recordReader) headers() ([]Header, bool) {
 	n, ok := r.varint()
-	// A header takes two bytes at least: no allocation by a claim alone.
+	// A header takes at least two bytes, so a claim alone does not cause an allocation.
 	if !ok || n < 0 || n > int64(len(r.src)/2) {
 		return nil, false
 	}
@@ -194,8 +199,8 @@ func (r *recordReader) varint() (int64, bool) {
 	return v, true
 }
 
-// Recompress rebuilds a batch with another codec, as compression.type asks
-// for. Producer id, epoch, sequence and timestamps stay; the result is a new slice.
+// Recompress rebuilds a batch with another codec, as compression.type requires. Producer id, epoch,
+// sequence and timestamps do not change. The result is a new slice.
 func Recompress(batch []byte, codec, level, limit int) ([]byte, error) {
 	h, body, done, err := openBatch(batch, limit)
 	if err != nil {
@@ -218,7 +223,7 @@ func sealBatch(b []byte) {
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[crcFrom:], Castagnoli))
 }
 
-// BatchSpec says what BuildBatch puts into a batch's header beside what follows from its records.
+// BatchSpec says what BuildBatch puts into a batch's header, besides what follows from the records.
 type BatchSpec struct {
 	BaseOffset    int64
 	Attributes    Attributes // its codec compresses the records
@@ -230,7 +235,7 @@ type BatchSpec struct {
 // NoProducerSpec is the spec of a plain producer's batch.
 var NoProducerSpec = BatchSpec{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}
 
-// BuildBatch makes a batch of at least one record; offsets follow from their order.
+// BuildBatch makes a batch of at least one record. Offsets follow from the order of the records.
 func BuildBatch(spec BatchSpec, records []Record) ([]byte, error) {
 	base, newest := records[0].Timestamp, int64(math.MinInt64)
 	var body []byte
@@ -241,7 +246,7 @@ func BuildBatch(spec BatchSpec, records []Record) ([]byte, error) {
 	be := binary.BigEndian
 	b := make([]byte, BatchHeaderBytes, BatchHeaderBytes+len(body))
 	be.PutUint64(b, uint64(spec.BaseOffset))
-	be.PutUint32(b[12:], math.MaxUint32) // leader epoch: not known to a producer
+	be.PutUint32(b[12:], math.MaxUint32) // the leader epoch, which a producer does not know
 	b[16] = 2
 	be.PutUint16(b[21:], uint16(spec.Attributes))
 	be.PutUint32(b[23:], uint32(len(records)-1))

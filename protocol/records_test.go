@@ -34,7 +34,8 @@ func collect(t *testing.T, batch []byte) ([]Record, error) {
 	return got, nil
 }
 
-// TestRecordsRoundTrip: what BuildBatch writes, Records and kmsg read, in every codec; Recompress keeps it.
+// TestRecordsRoundTrip: Records and kmsg read what BuildBatch writes, in every codec, and
+// Recompress keeps it.
 func TestRecordsRoundTrip(t *testing.T) {
 	for codec := range 5 {
 		spec := BatchSpec{BaseOffset: 0, Attributes: Attributes(codec), ProducerID: 9, ProducerEpoch: 1, BaseSequence: 5}
@@ -121,7 +122,8 @@ func TestXerialSnappy(t *testing.T) {
 	}
 }
 
-// TestBombs: 4 MiB of zeros in each codec cost no more memory than some times the limit of 256 KiB.
+// TestBombs: 4 MiB of zeros in each codec cost no more memory than a small multiple of the limit of
+// 256 KiB.
 func TestBombs(t *testing.T) {
 	zeros := make([]byte, 4<<20)
 	for codec, level := range map[int]int{CodecGzip: 9, CodecSnappy: 0, CodecLZ4: 1, CodecZstd: 3} {
@@ -151,7 +153,8 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// TestRecordsRefusesDamage: records that do not fit their lengths end the sequence with ErrCorruptBatch, never with a panic.
+// TestRecordsRefusesDamage: records that do not fit their lengths end the sequence with
+// ErrCorruptBatch, never with a panic.
 func TestRecordsRefusesDamage(t *testing.T) {
 	batch, err := BuildBatch(NoProducerSpec, sampleRecords())
 	if err != nil {
@@ -187,8 +190,9 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// Records and Recompress together take no more for decompressed records than DecompressingBytesMax: a bomb waits until it is alone,
-// usual batches go on side by side, and all is given back, whatever happens.
+// Records and Recompress together take no more memory for decompressed records than
+// DecompressingBytesMax. A bomb waits until it is alone, usual batches go on side by side, and all
+// memory is given back, whatever happens.
 func TestDecompressingIsBounded(t *testing.T) {
 	free := func() bool {
 		ok := decompressing.TryAcquire(DecompressingBytesMax)

@@ -239,8 +239,8 @@ func (w *walker) field(f *field) {
 	}
 }
 
-// count reads the count of an array, and adds the memory that its elements take, each bytes for one.
-// At least one byte per element must follow in the request.
+// count reads the count of an array, and adds the memory that its elements take, each bytes for
+// one. At least one byte per element must follow in the request.
 func (w *walker) count(each int) int {
 	n := w.length(4, w.flexible)
 	if n > len(w.src) {

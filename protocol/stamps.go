@@ -12,19 +12,20 @@ import (
 	"math"
 )
 
-// Stamp is what a record says of its place and its time.
+// Stamp is what a record says about its place and its time.
 type Stamp struct {
 	OffsetDelta int64
-	Timestamp   int64 // milliseconds; the record's own, also where the batch has LogAppendTime
+	Timestamp   int64 // milliseconds; the record's own, even if the batch has LogAppendTime
 }
 
-// stampBytesMax is what attributes, timestampDelta and offsetDelta take at most.
+// stampBytesMax is the most that attributes, timestampDelta and offsetDelta take.
 const stampBytesMax = 1 + 2*binary.MaxVarintLen64
 
-// Stamps yields the stamps of a batch's records in order. It takes little memory, whatever the
-// records decompress to: all codecs but snappy are read as streams. An error ends the sequence, as
-// in Records; ErrCorruptBatch if the header counts other records than there are. Stamps does not
-// look at keys, values and the checksum. The loop's body must not decompress another batch.
+// Stamps yields the stamps of a batch's records in order. It takes little memory, whatever size the
+// records decompress to, since all codecs except snappy are read as streams. An error ends the
+// sequence, as in Records; it is ErrCorruptBatch if the header counts a different number of records
+// than there are. Stamps does not read keys, values and the checksum. The loop's body must not
+// decompress another batch.
 func Stamps(batch []byte) iter.Seq2[Stamp, error] {
 	return stampsWithin(batch, DecompressedBytesMax)
 }
@@ -86,7 +87,7 @@ func nextStamp(r *bufio.Reader, baseTimestamp int64) (s Stamp, err error) {
 	return Stamp{OffsetDelta: offset, Timestamp: baseTimestamp + delta}, nil
 }
 
-// unreadable is ErrCorruptBatch but for records that are larger than the limit.
+// unreadable returns ErrCorruptBatch, except if the records are larger than the limit.
 func unreadable(err error) error {
 	if errors.Is(err, ErrTooLarge) {
 		return err
@@ -94,8 +95,8 @@ func unreadable(err error) error {
 	return fmt.Errorf("%w: %w", ErrCorruptBatch, err)
 }
 
-// LargestTimestamp returns the largest time of a batch's records, as Stamps reads them, or -1 if
-// none has one.
+// LargestTimestamp returns the largest time of a batch's records, as Stamps reads them, or -1 if no
+// record has a time.
 func LargestTimestamp(batch []byte) (int64, error) {
 	largest := int64(-1)
 	for s, err := range Stamps(batch) {
@@ -107,8 +108,8 @@ func LargestTimestamp(batch []byte) (int64, error) {
 	return largest, nil
 }
 
-// decompressor reads what src holds, at most limit bytes, and then fails with ErrTooLarge. done frees
-// what it took, which counts against DecompressingBytesMax.
+// decompressor reads the decompressed src, at most limit bytes, and then fails with ErrTooLarge.
+// done frees its memory, which counts against DecompressingBytesMax.
 func decompressor(codec int, src []byte, limit int) (r io.Reader, done func(), err error) {
 	if codec == CodecNone {
 		return bytes.NewReader(src), func() {}, nil
@@ -130,8 +131,9 @@ func decompressor(codec int, src []byte, limit int) (r io.Reader, done func(), e
 	return r, func() { closed(); decompressing.Release(taken) }, nil
 }
 
-// streamBytes is the memory that reading srcBytes takes at most. Snappy has no streams, and nothing
-// decompresses to more than 32 times its length; it counts twice, since it may be copied as it grows.
+// streamBytes is the most memory that reading srcBytes takes. Snappy has no streams, and cannot
+// decompress to more than 32 times its length; that counts twice, since it may be copied as it
+// grows.
 func streamBytes(codec, srcBytes, limit int) int64 {
 	switch codec {
 	case CodecGzip:
@@ -139,10 +141,10 @@ func streamBytes(codec, srcBytes, limit int) int64 {
 	case CodecSnappy:
 		return min(2*int64(min(limit, 32*srcBytes+64)), DecompressingBytesMax)
 	}
-	return zstdWindowMax // a block of lz4 has 4 MiB at most
+	return zstdWindowMax // a block of lz4 has at most 4 MiB
 }
 
-// limitedReader is an io.LimitedReader that tells its limit from the end.
+// limitedReader is an io.LimitedReader that distinguishes its limit from the end.
 type limitedReader struct {
 	r    io.Reader
 	left int
@@ -150,7 +152,7 @@ type limitedReader struct {
 
 func (l *limitedReader) Read(p []byte) (int, error) {
 	if l.left < len(p) {
-		p = p[:l.left+1] // one more, to know
+		p = p[:l.left+1] // reads one byte more, to find out
 	}
 	n, err := l.r.Read(p)
 	if l.left -= n; l.left < 0 {

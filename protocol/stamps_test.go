@@ -118,7 +118,7 @@ func TestStampsOfABomb(t *testing.T) {
 	}
 }
 
-// FuzzStamps: whatever Records can read, Stamps reads the same.
+// FuzzStamps: Stamps reads the same as Records, from every batch that Records can read.
 func FuzzStamps(f *testing.F) {
 	for codec := range 5 {
 		f.Add(sampleBatch(f, codec))

@@ -9,18 +9,20 @@ import (
 	"github.com/sluicemq/sluice/internal/crc32c"
 )
 
-// Body is what an object shall hold: the parts one after another. Nobody may
-// write to them while a Create has the body.
+// Body is the content of an object: the parts one after another. Nobody may write to them while a
+// Create has the body.
 type Body struct {
 	Parts  [][]byte
-	CRC32C uint32 // of all parts together; the store, or its implementation here, checks it
-	// PartCRCs has the checksum of every part, or is nil. With it a part is checked at the moment when it leaves memory,
-	// whatever the store does: *DamagedPartError. Who composes CRC32C from checksums that were taken long ago, without a
-	// look at the bytes, gives them here.
+	CRC32C uint32 // of all parts together; the store checks it, or its implementation here
+	// PartCRCs has the checksum of every part, or is nil. With it each part is checked at the
+	// moment when it leaves memory, whatever the store checks; the error is a *DamagedPartError. A
+	// caller that composes CRC32C from checksums that were taken long ago, without reading the
+	// bytes, must set PartCRCs.
 	PartCRCs []uint32
 }
 
-// DamagedPartError says that a part's bytes are not what its maker took the checksum of. It is ErrCorrupt.
+// DamagedPartError says that the bytes of a part do not have the checksum that was taken of them.
+// errors.Is(err, ErrCorrupt) holds for it.
 type DamagedPartError struct {
 	Part      int // index in Body.Parts
 	Got, Want uint32
@@ -33,14 +35,14 @@ func (e *DamagedPartError) Error() string {
 // Is makes it ErrCorrupt.
 func (e *DamagedPartError) Is(target error) bool { return target == ErrCorrupt }
 
-// NewBody computes the checksum. Who has it already fills a Body by hand.
+// NewBody computes the checksum. A caller that knows the checksum already fills a Body itself.
 func NewBody(parts ...[]byte) Body {
 	b := Body{Parts: parts}
 	b.CRC32C = b.sum()
 	return b
 }
 
-// Size is the number of bytes in all parts.
+// Size returns the number of bytes in all parts.
 func (b Body) Size() int64 {
 	var bytes int64
 	for _, p := range b.Parts {
@@ -49,7 +51,7 @@ func (b Body) Size() int64 {
 	return bytes
 }
 
-// Verify answers ErrCorrupt if the parts do not have the checksums that the body claims.
+// Verify returns ErrCorrupt if the parts do not have the checksums that the body claims.
 func (b Body) Verify() error {
 	for i := range b.PartCRCs {
 		if err := b.verifyPart(i); err != nil {
@@ -72,7 +74,8 @@ func (b Body) verifyPart(i int) error {
 	return nil
 }
 
-// Slice is the body of bytes [pos, pos+bytes) with its own checksum; it shares the parts' memory.
+// Slice returns the body of the bytes [pos, pos+bytes) with its own checksum. It shares the parts'
+// memory.
 func (b Body) Slice(pos, bytes int64) Body {
 	var parts [][]byte
 	for _, p := range b.Parts {
@@ -98,19 +101,22 @@ func (b Body) sum() uint32 {
 	return crc
 }
 
-// errReleased is what a reader says to a sender that outlived its Create.
+// errReleased is the error for a sender that outlived its Create.
 var errReleased = errors.New("bucket: body was released")
 
-// sendBytes is about how much Send takes at once: enough that a call costs little beside the copying, and
-// little enough that it is still in the processor's cache when it is copied after it was checked. Into a new file on ext4
-// (6.18) a vector of 4 MiB and more costs twice the CPU time as well: 1.1 s per GiB in the kernel, against 0.4 in pieces of this size.
+// sendBytes is about how much Send hands over at once. It is enough to make the cost of a call
+// small compared with the copying, and little enough for the bytes to be still in the processor's
+// cache when they are copied after the check. In addition, on ext4 (6.18) writing vectors of 4 MiB
+// and more into a new file costs more than twice the CPU time: 1.1 s per GiB in the kernel, and 0.4
+// in pieces of this size.
 const sendBytes = 256 << 10
 
-// BodyReader reads a body's parts without joining them. Each part is checked against Body.PartCRCs right before its bytes go out.
+// BodyReader reads a body's parts without joining them. It checks each part against Body.PartCRCs
+// right before the part's bytes go out.
 //
-// An HTTP transport may go on reading after the call that it belongs to has
-// returned. Reads happen under a lock and fail after Release: once that returns,
-// nobody looks at the parts any more, whatever the transport does.
+// An HTTP transport may go on reading after the call to which it belongs has returned. So reads
+// happen under a lock and fail after Release. Once Release has returned, nobody reads the parts any
+// more, whatever the transport does.
 type BodyReader struct {
 	mu       sync.Mutex
 	body     Body
@@ -118,7 +124,7 @@ type BodyReader struct {
 	pos      int64
 	part     int // the part that holds pos, and where it begins
 	partFrom int64
-	checked  int // parts below were checked, since the last step back
+	checked  int // parts below were checked since the last step back
 	damage   error
 	vec      [][]byte // scratch of Send
 	released bool
@@ -150,7 +156,7 @@ func (r *BodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// pieceLocked returns the rest of the part that holds pos, checked; nil at the end.
+// pieceLocked returns the rest of the part that holds pos, checked, or nil at the end.
 func (r *BodyReader) pieceLocked() ([]byte, error) {
 	if r.released {
 		return nil, errReleased
@@ -175,9 +181,10 @@ func (r *BodyReader) pieceLocked() ([]byte, error) {
 	return nil, nil
 }
 
-// Send hands up to bytesMax of the following bytes to write, some at a time, where they lie. write may change the
-// slice of buffers that it gets and returns how many bytes it took; with an error it may be fewer than all.
-// A Release waits for it: who closes a connection must not wait for a Release.
+// Send hands up to bytesMax of the following bytes to write, piece by piece and without copying
+// them. write may change the slice of buffers that it gets. It returns how many bytes it took; with
+// an error that may be fewer than all. A Release waits for Send, so code that closes a connection
+// must not wait for a Release.
 func (r *BodyReader) Send(bytesMax int64, write func([][]byte) (int64, error)) (sent int64, err error) {
 	for sent < bytesMax && err == nil {
 		var n int64
@@ -216,7 +223,8 @@ func (r *BodyReader) sendSome(bytesMax int64, write func([][]byte) (int64, error
 	return n, err
 }
 
-// Damage returns the *DamagedPartError that reading met, nil if none: then the body never left whole.
+// Damage returns the *DamagedPartError that reading met, or nil. If there is one, the body never
+// left whole.
 func (r *BodyReader) Damage() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -247,7 +255,7 @@ func (r *BodyReader) seekLocked(offset int64) {
 	r.pos = offset
 }
 
-// Release ends all reading; when it returns the parts are the caller's again.
+// Release ends all reading. When it returns, the parts belong to the caller again.
 func (r *BodyReader) Release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -47,7 +47,8 @@ func withPartCRCs(b Body) Body {
 	return b
 }
 
-// TestBodyReaderMixed: whatever mix of Read, Send with short writes and Seek reads a body, the bytes are those of the parts.
+// TestBodyReaderMixed: whatever mix of Read, Send with short writes and Seek reads a body, the
+// bytes are those of the parts.
 func TestBodyReaderMixed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := withPartCRCs(NewBody(rapid.SliceOf(rapid.SliceOfN(rapid.Byte(), 0, 9)).Draw(t, "parts")...))
@@ -98,8 +99,8 @@ func TestBodyReaderMixed(t *testing.T) {
 	})
 }
 
-// TestDamagedPart: a part whose memory changed after its checksum was taken is named and never leaves,
-// whichever way it is read (docs/lessons.md).
+// TestDamagedPart: a part whose memory changed after its checksum was taken is named and never
+// leaves, whichever way it is read (docs/lessons.md).
 func TestDamagedPart(t *testing.T) {
 	b := withPartCRCs(NewBody([]byte("head"), bytes.Repeat([]byte{1}, 1000), bytes.Repeat([]byte{2}, 1000), []byte("tail")))
 	b.Parts[2][999] ^= 1

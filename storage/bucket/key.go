@@ -8,13 +8,13 @@ import (
 const (
 	// KeyBytesMax leaves room for a prefix below S3's limit of 1,024 bytes.
 	KeyBytesMax = 512
-	// keySegmentBytesMax is what file systems take as a name.
+	// keySegmentBytesMax is the longest name that file systems accept.
 	keySegmentBytesMax = 255
 )
 
-// ValidateKey answers ErrDenied unless the key is safe as an object key and as a
-// path below a folder: segments of [A-Za-z0-9._-] joined by single slashes, none
-// of them "." or "..", at most KeyBytesMax bytes.
+// ValidateKey returns ErrDenied unless the key is safe as an object key and as a path below a
+// folder: segments of [A-Za-z0-9._-] joined by single slashes, none of them "." or "..", at most
+// KeyBytesMax bytes.
 func ValidateKey(key string) error {
 	if key == "" || len(key) > KeyBytesMax {
 		return fmt.Errorf("%w: a key has 1 to %d bytes, this one %d", ErrDenied, KeyBytesMax, len(key))
@@ -27,7 +27,8 @@ func ValidateKey(key string) error {
 	return validateBytes(key)
 }
 
-// ValidatePrefix answers ErrDenied unless some key could begin with the prefix; the empty one is fine.
+// ValidatePrefix returns ErrDenied unless some key could begin with the prefix. An empty prefix is
+// valid.
 func ValidatePrefix(prefix string) error {
 	if prefix == "" {
 		return nil
@@ -35,7 +36,7 @@ func ValidatePrefix(prefix string) error {
 	if strings.HasSuffix(prefix, "/") {
 		return ValidateKey(prefix[:len(prefix)-1])
 	}
-	return ValidateKey(prefix + "x") // what follows may complete a dot name
+	return ValidateKey(prefix + "x") // what follows may complete a name that begins with a dot
 }
 
 func validateBytes(key string) error {
@@ -47,7 +48,7 @@ func validateBytes(key string) error {
 	return nil
 }
 
-// KeyByte tells whether keys may hold the byte.
+// KeyByte reports whether keys may contain the byte.
 func KeyByte(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':

@@ -8,7 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// meter measures every try of every request: what the store is asked and how it answers, retries included.
+// meter measures every attempt of every request, retries included: what the store is asked, and how
+// it answers.
 type meter struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -16,7 +17,7 @@ type meter struct {
 	times    [OpCount]prometheus.Observer
 }
 
-// requestSecondsBuckets reach from a local folder to a store about to time out.
+// requestSecondsBuckets range from a local folder to a store that is about to time out.
 var requestSecondsBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30}
 
 func newMeter() *meter {
@@ -47,8 +48,9 @@ func (m *meter) observe(op Op, began time.Time, err error) {
 	m.results[op][resultOf(err)].Inc()
 }
 
-// results are how a request ends, in the order in which they are told apart: who gave up is not the store's fault, and
-// an outcome in doubt is that whatever else it says.
+// results are the ways in which a request ends, in the order in which they are tested. A caller
+// that gave up is not the store's fault, and an outcome in doubt is in doubt whatever else the
+// error says.
 var results = []struct {
 	name string
 	err  error
@@ -77,7 +79,7 @@ func resultOf(err error) string {
 	return "other"
 }
 
-// Metrics returns what Prometheus may collect.
+// Metrics returns the collectors that Prometheus may register.
 func (r *Retrying) Metrics() []prometheus.Collector {
 	out := []prometheus.Collector{r.meter.requests, r.meter.seconds}
 	for op := range r.counters {

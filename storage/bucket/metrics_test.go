@@ -12,7 +12,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 )
 
-// Every try is counted under its own result, whatever the call as a whole ended with.
+// Every attempt is counted under its own result, however the call as a whole ended.
 func TestMetricsCountTries(t *testing.T) {
 	r, faulty, _ := harness(t, bucket.RetryConfig{DelayMax: 1})
 	reg := prometheus.NewRegistry()
@@ -51,7 +51,8 @@ func TestMetricsCountTries(t *testing.T) {
 	}
 }
 
-// gather returns every series' value, or a histogram's count, under its name without prefix and its labels.
+// gather returns the value of every series, or a histogram's count, under its name without prefix
+// and its labels.
 func gather(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 	t.Helper()
 	families, err := g.Gather()

@@ -9,15 +9,18 @@ import (
 	"fmt"
 )
 
-// Capabilities are what a store was seen to do, as opposed to what it says.
+// Capabilities are what a store was seen to do, as opposed to what it claims.
 type Capabilities struct {
-	ConditionalCreate bool // a second Create of a key is refused; else only unique ids keep objects apart (I3)
+	// A second Create of a key is refused; else only unique ids keep objects apart (I3).
+	ConditionalCreate bool
 	RangedRead        bool // the asked-for bytes come, and only these
-	ChecksumRefused   bool // a body that does not match its CRC32C is refused; else damage shows on reading
-	ListAfterWrite    bool // a listing shows what was just created; tools and restore need it, the log does not
+	// A body that does not match its CRC32C is refused; else damage shows on reading.
+	ChecksumRefused bool
+	// A listing shows what was just created; tools and restore need it, the log does not.
+	ListAfterWrite bool
 }
 
-// String says it in one line for the log.
+// String returns one line for the log.
 func (c Capabilities) String() string {
 	yes := func(b bool) string {
 		if b {
@@ -29,10 +32,10 @@ func (c Capabilities) String() string {
 		yes(c.ConditionalCreate), yes(c.RangedRead), yes(c.ChecksumRefused), yes(c.ListAfterWrite))
 }
 
-// Probe tries out what the store really does, with small objects under
-// <prefix>probe/<directory UUID>-<random>, which it deletes again, together with what an
-// earlier probe of the same directory left. An error means that the store could not be
-// asked or does not give back what was put; capabilities are then not to be trusted.
+// Probe tries out what the store really does, with small objects under <prefix>probe/<directory
+// UUID>-<random>. It deletes them again, together with what an earlier probe of the same directory
+// left. An error means that the store could not be asked, or does not give back what was put. The
+// capabilities are then not to be trusted.
 func Probe(ctx context.Context, b Bucket, prefix, dirUUID string) (Capabilities, error) {
 	p := probe{b: b, own: prefix + "probe/" + dirUUID}
 	var random [8]byte
@@ -64,7 +67,8 @@ func (p *probe) run(ctx context.Context) (caps Capabilities, err error) {
 	}{
 		{&caps.RangedRead, p.rangedRead},
 		{&caps.ListAfterWrite, p.listed},
-		{&caps.ConditionalCreate, p.conditional}, // after the reads: it may replace the object
+		// After the reads, since it may replace the object.
+		{&caps.ConditionalCreate, p.conditional},
 		{&caps.ChecksumRefused, p.checksum},
 	} {
 		if *step.result, err = step.ask(ctx); err != nil {
@@ -120,9 +124,9 @@ func (p *probe) checksum(ctx context.Context) (bool, error) {
 	return false, err
 }
 
-// clean deletes this directory's probe objects, of this and of earlier probes.
+// clean deletes this directory's probe objects, of this probe and of earlier ones.
 func (p *probe) clean(ctx context.Context) error {
-	keys := []string{p.key, p.key + "-bad"} // whether or not the listing shows them
+	keys := []string{p.key, p.key + "-bad"} // whether the listing shows them or not
 	for info, err := range p.b.List(ctx, p.own+"-", "") {
 		if err != nil {
 			return err

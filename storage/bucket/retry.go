@@ -11,14 +11,15 @@ import (
 	"time"
 )
 
-// RetryConfig says how often and how fast a failed request is tried again. The zero value is right.
+// RetryConfig says how often and how fast a failed request is tried again. The zero value is a good
+// choice.
 type RetryConfig struct {
-	// Attempts is the highest number of tries of one call; default 4. One switches retries off.
+	// Attempts is the most attempts of one call. The default is 4. One switches retries off.
 	Attempts int
-	// DelayMin bounds the first pause from above (full jitter: a pause is anything
-	// from nothing to its bound); each next bound doubles. Default 50 ms.
+	// DelayMin is the upper bound of the first pause (with full jitter, a pause is anything from
+	// nothing to its bound). Each further bound is twice as long. The default is 50 ms.
 	DelayMin time.Duration
-	// DelayMax bounds every pause from above; default 2 s.
+	// DelayMax is the upper bound of every pause. The default is 2 s.
 	DelayMax time.Duration
 }
 
@@ -35,7 +36,7 @@ func (c RetryConfig) withDefaults() RetryConfig {
 	return c
 }
 
-// Validate reports every problem.
+// Validate reports every problem at once.
 func (c RetryConfig) Validate() error {
 	var errs []error
 	if c.Attempts < 0 {
@@ -47,26 +48,26 @@ func (c RetryConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// The retry budget of one bucket: each call that succeeds pays in a tenth of a
-// retry, up to budgetMax; each retry takes a whole one. An outage is thus met with
-// at most budgetMax extra requests, after which calls fail at the first try;
-// a store that fails now and then is retried as often as ten calls succeed for one.
+// The retry budget of one bucket. Each call that succeeds pays in a tenth of a retry, up to
+// budgetMax, and each retry takes a whole one. So an outage causes at most budgetMax additional
+// requests, after which calls fail at the first attempt. A store that fails now and then gets one
+// retry for every ten calls that succeed.
 const (
 	budgetMax     = 64.0
 	budgetPerCall = 0.1
 )
 
-// Op is one of the kinds of request.
+// Op is a kind of request.
 type Op int
 
-// Kinds of request, in the order of Stats.
+// The kinds of request, in the order of Stats.
 const (
 	OpCreate Op = iota
 	OpReadAt
 	OpStat
 	OpList
 	OpDelete
-	OpCount // how many there are
+	OpCount // how many kinds there are
 )
 
 func (o Op) String() string {
@@ -78,10 +79,10 @@ func (o Op) String() string {
 
 // OpStats counts what one kind of request did since the bucket was opened.
 type OpStats struct {
-	Requests int64 // tries; a listing is one, however many pages it has
-	Retries  int64 // of these: after a failure
-	Failures int64 // of these: failed by the store or on the way to it
-	Bytes    int64 // of bodies that were stored, or read
+	Requests int64 // attempts; a listing is one, however many pages it has
+	Retries  int64 // attempts after a failure
+	Failures int64 // attempts that failed because of the store or on the way to it
+	Bytes    int64 // of bodies that were stored or read
 }
 
 // Stats counts requests by Op.
@@ -89,11 +90,12 @@ type Stats [OpCount]OpStats
 
 type opCounters struct{ requests, retries, failures, bytes atomic.Int64 }
 
-// Retrying tries requests again that failed for a passing reason, counts all requests, and is itself a Bucket.
+// Retrying repeats requests that failed for a passing reason, counts all requests, and is itself a
+// Bucket.
 //
-// A Create that ended in doubt is sent again, since the bytes are the same; but if the
-// key turns out to be taken then, it may be by ourselves or by a stranger: that is
-// ErrUnknown again, and the caller abandons the object id (E28).
+// A Create that ended in doubt is sent again, since the bytes are the same. If the key turns out to
+// be taken then, we may have taken it ourselves, or a stranger. That is ErrUnknown again, and the
+// caller abandons the object id (E28).
 type Retrying struct {
 	inner    Bucket
 	cfg      RetryConfig
@@ -104,7 +106,7 @@ type Retrying struct {
 	budget float64
 }
 
-// WithRetry puts retries in front of a bucket, which Close closes too.
+// WithRetry puts retries in front of a bucket. Close closes both.
 func WithRetry(inner Bucket, cfg RetryConfig) (*Retrying, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -128,11 +130,12 @@ func (r *Retrying) Create(ctx context.Context, key string, body Body) error {
 	return r.try(ctx, OpCreate, body.Size(), func() error {
 		err := r.inner.Create(ctx, key, body)
 		if err == nil {
-			return nil // by this very try: the whole object is ours and in place
+			return nil // this very attempt stored the whole object
 		}
 		if inDoubt && !errors.Is(err, ErrUnknown) {
-			// Whatever refused this try, the one in doubt may have been applied, or may yet be. // E28
-			// Not %w: nobody may take the later try's error for the call's.
+			// Whatever refused this attempt, the one in doubt may have been applied, or may be
+			// applied later (E28). The error is not wrapped with %w, so that nobody takes the later
+			// attempt's error for that of the call.
 			return fmt.Errorf("%w (an earlier try ended in doubt, then: %v)", doubt(err), err)
 		}
 		inDoubt = errors.Is(err, ErrUnknown)
@@ -140,7 +143,8 @@ func (r *Retrying) Create(ctx context.Context, key string, body Body) error {
 	})
 }
 
-// doubt turns a later try's error into the call's: unknown, and retried only if that try would have been.
+// doubt turns the error of a later attempt into that of the call: unknown, and retried only if that
+// attempt would have been.
 func doubt(err error) error {
 	if errors.Is(err, ErrUnavailable) {
 		return ErrUnknown
@@ -148,7 +152,7 @@ func doubt(err error) error {
 	return errSettledInDoubt
 }
 
-// errSettledInDoubt is ErrUnknown that no retry can improve.
+// errSettledInDoubt is an ErrUnknown that no retry can improve.
 var errSettledInDoubt = fmt.Errorf("%w", ErrUnknown)
 
 // ReadAt implements Bucket.
@@ -170,7 +174,7 @@ func (r *Retrying) Delete(ctx context.Context, key string) error {
 	return r.try(ctx, OpDelete, 0, func() error { return r.inner.Delete(ctx, key) })
 }
 
-// List implements Bucket; a listing that fails goes on after the last key that it yielded.
+// List implements Bucket. A listing that fails continues after the last key that it has yielded.
 func (r *Retrying) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		stopped := false
@@ -210,7 +214,7 @@ func (r *Retrying) try(ctx context.Context, op Op, bytes int64, request func() e
 			return nil
 		}
 		if !failed(err) {
-			r.payIn() // an answer, if not the wanted one
+			r.payIn() // an answer, although not the wanted one
 			return err
 		}
 		c.failures.Add(1)
@@ -246,7 +250,7 @@ func (r *Retrying) takeOut() bool {
 	return true
 }
 
-// pause waits with full jitter; false if the context ends first.
+// pause waits with full jitter. It returns false if the context ends first.
 func (r *Retrying) pause(ctx context.Context, attempt int) bool {
 	bound := r.cfg.DelayMax
 	if shifted := r.cfg.DelayMin << min(attempt-1, 16); shifted < bound {

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
-// harness is a retrying bucket over a faulty one over memory.
+// harness is a retrying bucket on top of a faulty one on top of memory.
 func harness(t *testing.T, cfg bucket.RetryConfig) (*bucket.Retrying, *fault.Bucket, *mem.Bucket) {
 	t.Helper()
 	inner := mem.New()
@@ -26,7 +26,7 @@ func harness(t *testing.T, cfg bucket.RetryConfig) (*bucket.Retrying, *fault.Buc
 	return r, faulty, inner
 }
 
-// TestRetryByFault tells, for each operation and fault, the outcome and the number of tries.
+// TestRetryByFault lists, for each operation and fault, the outcome and the number of attempts.
 func TestRetryByFault(t *testing.T) {
 	cases := []struct {
 		op     bucket.Op
@@ -93,7 +93,8 @@ func do(ctx context.Context, b bucket.Bucket, op bucket.Op) error {
 	return b.Delete(ctx, "old")
 }
 
-// only: an error is one of the sentinels, so that no caller can mistake it for another.
+// only requires that an error is exactly one of the sentinels, so that no caller can mistake it for
+// another.
 func only(t *testing.T, err error) {
 	t.Helper()
 	n := 0
@@ -107,8 +108,8 @@ func only(t *testing.T, err error) {
 	}
 }
 
-// TestE28_TakenKeyAfterDoubt: an upload's answer is lost; the retry finds the key taken. That
-// may be by ourselves, may be by a stranger: it is neither success nor ErrExists.
+// TestE28_TakenKeyAfterDoubt: the answer of an upload is lost, and the retry finds the key taken.
+// We may have taken it ourselves, or a stranger. So the outcome is neither success nor ErrExists.
 func TestE28_TakenKeyAfterDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, faulty, inner := harness(t, bucket.RetryConfig{})
@@ -121,7 +122,8 @@ func TestE28_TakenKeyAfterDoubt(t *testing.T) {
 		if err := inner.Create(t.Context(), "other", bucket.NewBody([]byte("theirs"))); err != nil {
 			t.Fatal(err)
 		}
-		faulty.Script(bucket.OpCreate, fault.Reset) // nothing applied, and the key is a stranger's
+		// Nothing was applied, and the key belongs to a stranger.
+		faulty.Script(bucket.OpCreate, fault.Reset)
 		err = r.Create(t.Context(), "other", bucket.NewBody([]byte("mine")))
 		if !errors.Is(err, bucket.ErrUnknown) {
 			t.Fatalf("stranger's object: %v", err)
@@ -137,7 +139,8 @@ func TestE28_TakenKeyAfterDoubt(t *testing.T) {
 	})
 }
 
-// TestDelayedCreate: the try in doubt takes effect after the retry did; the object stays as it is.
+// TestDelayedCreate: the attempt in doubt takes effect after the retry did. The object stays as it
+// is.
 func TestDelayedCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, faulty, inner := harness(t, bucket.RetryConfig{})
@@ -157,7 +160,7 @@ func TestDelayedCreate(t *testing.T) {
 	})
 }
 
-// TestListGoesOn: a listing that breaks off goes on where it was, without repeating a key.
+// TestListGoesOn: a listing that breaks off continues where it was, without repeating a key.
 func TestListGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, faulty, inner := harness(t, bucket.RetryConfig{})
@@ -190,7 +193,8 @@ func TestListGoesOn(t *testing.T) {
 	})
 }
 
-// TestBudget: an outage is met with a bounded number of extra requests, and the budget comes back with successes.
+// TestBudget: an outage causes a bounded number of additional requests, and the budget comes back
+// with successes.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, faulty, inner := harness(t, bucket.RetryConfig{})
@@ -225,7 +229,7 @@ func TestBudget(t *testing.T) {
 	})
 }
 
-// TestPauses: they stay below their doubling bounds, and end with the context.
+// TestPauses: pauses stay below their doubling bounds, and end with the context.
 func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, faulty, _ := harness(t, bucket.RetryConfig{Attempts: 10, DelayMin: time.Second, DelayMax: 4 * time.Second})

@@ -64,7 +64,7 @@ const (
 	producerBytes = 20
 	batchBytes    = 24
 
-	// BlockBytesMax bounds a block; about 115,000 full producers.
+	// BlockBytesMax bounds a block: about 115,000 full producers.
 	BlockBytesMax = 16 << 20
 	epochsMax     = 1 << 16
 	producersMax  = 1 << 18
@@ -79,13 +79,13 @@ const (
 	KindDelta Kind = 2
 )
 
-// ErrCorrupt is a block that is damaged or does not fit its base.
+// ErrCorrupt is a block that is damaged, or that does not fit its base.
 var ErrCorrupt = errors.New("damaged partition state")
 
 // ErrVersion is a block of a format that this release does not know.
 var ErrVersion = errors.New("partition state of an unknown version")
 
-// State is all that a block, or a base with a delta, holds of a partition.
+// State is everything that a block, or a base with a delta, holds about a partition.
 type State struct {
 	End       ident.Offset // every batch below it is reflected, and none above
 	LogStart  ident.Offset
@@ -100,9 +100,9 @@ func EncodeBase(dst []byte, s *State) []byte {
 	return encode(dst, s, KindBase, noTime, slices.SortedFunc(s.Producers.all(), byID))
 }
 
-// EncodeDelta appends what changed since the table's last MarkBase. The block
-// may be laid over that base or over a newer one, up to its own end: it sets
-// values and never adds to them.
+// EncodeDelta appends what changed since the table's last MarkBase. The block may be applied to
+// that base, or to a newer base up to the block's own end, since it sets values and never adds to
+// them.
 func EncodeDelta(dst []byte, s *State) []byte {
 	var changed []*producer
 	for p := range s.Producers.all() {
@@ -116,7 +116,8 @@ func EncodeDelta(dst []byte, s *State) []byte {
 
 func byID(a, b *producer) int { return cmp.Compare(a.id, b.id) }
 
-// blockBytes is how long a block of these producers becomes: it is made in one piece.
+// blockBytes returns the length of a block with these producers, so that it can be allocated at
+// once.
 func blockBytes(s *State, producers []*producer) int {
 	n := headerBytes + len(s.Epochs)*epochBytes + len(producers)*producerBytes
 	for _, p := range producers {
@@ -174,7 +175,7 @@ func checksum(block []byte) uint32 {
 	return crc32.Update(crc32.Checksum(block[:12], castagnoli), castagnoli, block[16:])
 }
 
-// BlockKind tells what a block is from its first bytes; only Decode verifies it.
+// BlockKind reads the kind of a block from its first bytes. Only Decode verifies the block.
 func BlockKind(block []byte) (Kind, error) {
 	if len(block) < headerBytes {
 		return 0, fmt.Errorf("%w: %d bytes", ErrCorrupt, len(block))
@@ -191,14 +192,13 @@ func BlockKind(block []byte) (Kind, error) {
 	return 0, fmt.Errorf("%w: kind %d", ErrCorrupt, block[6])
 }
 
-// Decode reads a base and, if delta is not empty, lays the delta over it. The
-// table's changes are then those of the delta, so that further deltas on the
-// same base are right. Two empty blocks give the state of an empty partition.
-// The result shares nothing with its input.
+// Decode reads a base and, if delta is not empty, applies the delta to it. The table's changes are
+// then those of the delta, so that further deltas on the same base are right. Two empty blocks give
+// the state of an empty partition. The result shares no memory with its input.
 //
-// Version 1 kept the timestamps that producers had sent. They say nothing about when a batch came, so
-// a producer of such a block counts as placed now (milliseconds). A delta of version 2 never builds
-// on a base of version 1: whoever opens a partition begins with a base.
+// Version 1 kept the timestamps that producers had sent. They do not say when a batch came, so a
+// producer of such a block counts as placed now (milliseconds). A delta of version 2 never builds
+// on a base of version 1, since everybody that opens a partition begins with a base.
 func Decode(base, delta []byte, now int64) (*State, error) {
 	if len(base) == 0 && len(delta) == 0 {
 		return &State{Producers: NewTable()}, nil
@@ -213,7 +213,7 @@ func Decode(base, delta []byte, now int64) (*State, error) {
 	return s, nil
 }
 
-// join reads a base and lays a delta over it, if there is one.
+// join reads a base and applies a delta to it, if there is one.
 func join(base, delta []byte) (*State, error) {
 	s, _, err := decode(base, KindBase)
 	if err != nil {
@@ -237,7 +237,7 @@ func join(base, delta []byte) (*State, error) {
 	return s, nil
 }
 
-// placedAt gives all producers the same time, and with it a floor below all of them.
+// placedAt gives all producers the same time, and sets a floor below all of them.
 func (t *Table) placedAt(ms int64) {
 	for p := range t.all() {
 		p.placed = ms
@@ -245,7 +245,7 @@ func (t *Table) placedAt(ms int64) {
 	t.floor = noTime
 }
 
-// overlay lays a delta's producers over t, which a base gave. They are t's from then on.
+// overlay applies a delta's producers to t, which comes from a base. They belong to t from then on.
 func (t *Table) overlay(delta *Table, floor int64) {
 	t.Expire(floor)
 	t.floor = floor
@@ -287,7 +287,7 @@ func decode(block []byte, want Kind) (*State, int64, error) {
 	return s, floor, nil
 }
 
-// decodeEpochs reads count epochs and returns what follows them.
+// decodeEpochs reads count epochs and returns the bytes after them.
 func (s *State) decodeEpochs(b []byte, count uint32) ([]byte, error) {
 	if count > epochsMax || int(count)*epochBytes > len(b) {
 		return nil, fmt.Errorf("%w: %d epochs in %d bytes", ErrCorrupt, count, len(b))

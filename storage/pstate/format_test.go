@@ -21,8 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// sample is a base with one epoch too many for luck, and a delta on it: one
-// producer went on, one is new, one has expired.
+// sample is a base with one epoch more than necessary, and a delta on it: one producer went on, one
+// is new, one has expired.
 func sample() (base, delta []byte, want *State) {
 	t := NewTable()
 	t.Apply(Batch{Producer: 4000, Epoch: 0, FirstSequence: 0, Start: 100, End: 103, Placed: 1700000000000, AppendTime: -1})
@@ -48,8 +48,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// What version 1 wrote keeps opening. Its times are those that clients sent, so all its producers count as placed now; who had
-// expired by them stays so.
+// What version 1 wrote keeps opening. Its times are those that clients sent, so all its producers
+// count as placed now. Producers that had expired by those times stay expired.
 func TestOpensVersion1(t *testing.T) {
 	base, delta := oldBlock(t, "base-v1.txt"), oldBlock(t, "delta-v1.txt")
 	const now = 1800000000000
@@ -172,7 +172,7 @@ func unannotate(t *testing.T, text string) []byte {
 	return b
 }
 
-// Every damaged byte and every cut is seen.
+// Every damaged byte and every cut is noticed.
 func TestDamageIsRefused(t *testing.T) {
 	base, delta, _ := sample()
 	for i := range base {
@@ -222,7 +222,8 @@ func TestEmptyState(t *testing.T) {
 	}
 }
 
-// E11: with 5,000 producers known, a flush of one writes one; opening takes the base and that delta.
+// E11: with 5,000 known producers, a flush of one producer's batch writes one producer. Opening
+// reads the base and that delta.
 func TestE11_DeltaIsWhatChanged(t *testing.T) {
 	table := NewTable()
 	for id := range 5000 {
@@ -239,7 +240,7 @@ func TestE11_DeltaIsWhatChanged(t *testing.T) {
 	if err != nil || s.End != 5001 || !reflect.DeepEqual(s.Producers, table) {
 		t.Errorf("opened up to %d with %d producers: %v", s.End, s.Producers.Len(), err)
 	}
-	// The topic goes idle, its ranges expire: the state still knows the sequence.
+	// The topic goes idle and its ranges expire. The state still knows the sequence.
 	if dup, err := s.Producers.Check(batchOf(17, 0, 1, 9000, 1)); err != nil || dup == nil || dup.Start != 5000 {
 		t.Errorf("the last batch again: %v, %v", dup, err)
 	}
@@ -288,7 +289,8 @@ func (m model) expire(before int64) {
 	}
 }
 
-// Table against the model, with blocks taken and put together again on the way: I11 and I12 in every state that random traffic reaches.
+// The table is compared with the model, with blocks taken and put together again on the way: I11
+// and I12 hold in every state that random traffic reaches.
 func TestI11_I12_TableIsTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		table, naive := NewTable(), model{}
@@ -335,7 +337,7 @@ func TestI11_I12_TableIsTheModel(t *testing.T) {
 				}
 				table = s.Producers
 			},
-			"newer base": func(t *rapid.T) { // of another stream of blocks: the WAL's
+			"newer base": func(t *rapid.T) { // from another stream of blocks: the WAL's
 				newer := EncodeBase(nil, &State{End: end, Producers: table})
 				s, err := Decode(newer, EncodeDelta(nil, &State{End: end, Producers: table}), 0)
 				if err != nil || !reflect.DeepEqual(s.Producers, table) {
@@ -345,7 +347,7 @@ func TestI11_I12_TableIsTheModel(t *testing.T) {
 			"clone": func(t *rapid.T) {
 				old := table
 				table = table.Clone()
-				old.Apply(batchOf(2, 9, 0, end, 1)) // nobody sees it
+				old.Apply(batchOf(2, 9, 0, end, 1)) // nobody sees this batch
 			},
 			"": func(t *rapid.T) {
 				var ids []ident.ProducerID
@@ -364,13 +366,14 @@ func TestI11_I12_TableIsTheModel(t *testing.T) {
 	})
 }
 
-// Whatever is decoded can be encoded to the same bytes, and nothing panics.
+// A block that can be decoded can be encoded to the same bytes, and nothing panics.
 func FuzzDecode(f *testing.F) {
 	base, delta, _ := sample()
 	f.Add(base, delta)
 	f.Add(base, []byte{})
 	f.Fuzz(func(t *testing.T, base, delta []byte) {
-		for _, b := range [][]byte{base, delta} { // let content through, not only checksums
+		// Checksums are fixed up, so that the content is tested too.
+		for _, b := range [][]byte{base, delta} {
 			if len(b) >= headerBytes {
 				le.PutUint32(b[8:], uint32(len(b)))
 				le.PutUint32(b[12:], checksum(b))

@@ -14,7 +14,8 @@ func batchOf(id ident.ProducerID, epoch int16, first int32, start ident.Offset, 
 	return Batch{Producer: id, Epoch: epoch, FirstSequence: first, Start: start, End: start + ident.Offset(count), Placed: 1000, AppendTime: -1}
 }
 
-// step is a batch with what Check must say of it; what is neither refused nor a duplicate is applied.
+// step is a batch and what Check must say about it. A batch that is neither refused nor a duplicate
+// is applied.
 type step struct {
 	b    Batch
 	want error
@@ -42,7 +43,7 @@ func play(t *testing.T, steps []step) *Table {
 	return table
 }
 
-// I11: (producer, epoch, sequence) once; a duplicate's answer is the original's.
+// I11: a (producer, epoch, sequence) is accepted once. A duplicate gets the answer of the original.
 func TestI11_Sequences(t *testing.T) {
 	ok := func(b Batch) step { return step{b, nil, -1} }
 	for name, steps := range map[string][]step{
@@ -82,7 +83,8 @@ func TestI11_Sequences(t *testing.T) {
 	}
 }
 
-// Every batch of an idempotent producer is checked: that allocates nothing unless it is a duplicate.
+// Every batch of an idempotent producer is checked. That allocates nothing unless the batch is a
+// duplicate.
 func TestCheckAllocatesNothing(t *testing.T) {
 	table := NewTable()
 	next := int32(0)

@@ -10,60 +10,60 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Refusals of a batch. Both are definite: nothing was changed.
+// The refusals of a batch. Both are definite: nothing was changed.
 var (
 	ErrOutOfOrder = errors.New("out of order sequence number")            // Kafka's 45
 	ErrStaleEpoch = errors.New("producer epoch is older than the newest") // Kafka's 47
 )
 
-// RecentMax is how many batches per producer are remembered for duplicates. A
-// client has at most that many requests in flight (KIP-98).
+// RecentMax is how many batches per producer are remembered to recognise duplicates. A client has
+// at most that many requests in flight (KIP-98).
 const RecentMax = 5
 
-// sequenceMask keeps sequences within 0 to 2147483647: after the last comes 0.
+// sequenceMask keeps sequences within 0 to 2147483647. After the last one comes 0.
 const sequenceMask = math.MaxInt32
 
 // noTime is below every timestamp.
 const noTime = math.MinInt64
 
-// Batch is one batch as producer state sees it. A batch without a producer
+// Batch is what producer state needs to know about a batch. A batch without a producer
 // (ident.NoProducer) passes every check and changes nothing.
 type Batch struct {
 	Producer      ident.ProducerID
 	Epoch         int16
 	FirstSequence int32
-	Start, End    ident.Offset // half-open; a sequence per offset
+	Start, End    ident.Offset // half-open; one sequence per offset
 	Placed        int64        // milliseconds, by the broker's clock: never a client's timestamp
-	AppendTime    int64        // milliseconds if the topic stamps LogAppendTime, else -1
+	AppendTime    int64        // milliseconds if the topic stamps LogAppendTime, otherwise -1
 }
 
 // BatchMeta is what is remembered of a batch: enough to answer its repetition.
 type BatchMeta struct {
 	FirstSequence int32
 	Start, End    ident.Offset
-	AppendTime    int64 // -1: the client's timestamps stand
+	AppendTime    int64 // -1 if the client's timestamps count
 }
 
-// LastSequence returns the sequence of the record lastOffsetDelta after first,
-// with the step from 2147483647 to 0.
+// LastSequence returns the sequence of the record lastOffsetDelta after first. After 2147483647
+// comes 0.
 func LastSequence(first, lastOffsetDelta int32) int32 {
 	return int32((int64(first) + int64(lastOffsetDelta)) & sequenceMask)
 }
 
-// producer is one producer id on one partition, in 144 bytes: a partition that was written to holds at
-// least two of them (as placed, as committed), and there may be many such partitions.
+// producer is one producer id on one partition, in 144 bytes. A partition that was written to holds
+// at least two of them (as placed and as committed), and there may be many such partitions.
 type producer struct {
 	id ident.ProducerID
-	// placed is when the newest of its batches was placed. It never goes back, whatever the clock does:
-	// the expiry floor of a delta relies on that.
+	// placed is when the newest of its batches was placed. It never goes back, whatever the clock
+	// does, since the expiry floor of a delta relies on that.
 	placed  int64
 	epoch   int16
 	changed bool                  // since the last MarkBase
-	count   uint8                 // of recent in use
+	count   uint8                 // number of entries of recent in use
 	recent  [RecentMax]remembered // oldest first; all of this epoch; never empty in a table
 }
 
-// remembered is a BatchMeta without what can be computed.
+// remembered is a BatchMeta without the fields that can be computed.
 type remembered struct {
 	start           ident.Offset
 	appendTime      int64
@@ -83,7 +83,8 @@ func (r *remembered) lastSequence() int32 { return LastSequence(r.firstSequence,
 
 func (p *producer) last() *remembered { return &p.recent[p.count-1] }
 
-// find returns where in recent the batch with exactly these sequences is, -1 if it is not remembered.
+// find returns the index in recent of the batch with exactly these sequences, or -1 if it is not
+// remembered.
 func (p *producer) find(first, last int32) int {
 	for i := range p.recent[:p.count] {
 		if r := &p.recent[i]; r.firstSequence == first && r.lastSequence() == last {
@@ -102,21 +103,22 @@ func (p *producer) push(m BatchMeta) {
 	p.count++
 }
 
-// Table is the producers of one partition. Not safe for concurrent use. It may be
-// moved by assignment; only Clone makes a second one.
+// Table is the producers of one partition. It is not safe for concurrent use. It may be moved by
+// assignment; only Clone makes a second one.
 type Table struct {
-	// only is the one producer that most partitions have: a map of one took 640 bytes. more holds two and above; then only is nil.
+	// only is the one producer that most partitions have; a map of one took 640 bytes. If there are
+	// two or more, they are in more, and only is nil.
 	only *producer
 	more map[ident.ProducerID]*producer
-	// floor is the highest time given to Expire since the last MarkBase: what the
-	// base holds below it, and no delta repeats, is gone.
+	// floor is the highest time that was given to Expire since the last MarkBase. A producer that
+	// the base holds below it, and no delta repeats, is gone.
 	floor int64
 }
 
 // NewTable returns a table without producers.
 func NewTable() *Table { return &Table{floor: noTime} }
 
-// Len returns how many producers are remembered. The caller holds its cap against it (E11).
+// Len returns how many producers are remembered. The caller compares that with its cap (E11).
 func (t *Table) Len() int {
 	if t.only != nil {
 		return 1
@@ -127,7 +129,7 @@ func (t *Table) Len() int {
 // Has reports whether the producer is remembered.
 func (t *Table) Has(id ident.ProducerID) bool { return t.get(id) != nil }
 
-// get returns a producer, nil if it is not remembered.
+// get returns a producer, or nil if it is not remembered.
 func (t *Table) get(id ident.ProducerID) *producer {
 	if t.only != nil {
 		if t.only.id == id {
@@ -138,7 +140,7 @@ func (t *Table) get(id ident.ProducerID) *producer {
 	return t.more[id]
 }
 
-// put adds a producer, or takes the place of the one with its id.
+// put adds a producer, or replaces the one with its id.
 func (t *Table) put(p *producer) {
 	switch {
 	case t.more != nil:
@@ -151,7 +153,7 @@ func (t *Table) put(p *producer) {
 	}
 }
 
-// all yields the producers in no order.
+// all yields the producers in no particular order.
 func (t *Table) all() iter.Seq[*producer] {
 	if t.only == nil {
 		return maps.Values(t.more)
@@ -159,11 +161,11 @@ func (t *Table) all() iter.Seq[*producer] {
 	return func(yield func(*producer) bool) { yield(t.only) }
 }
 
-// Check judges a batch that a client sent, in Kafka's order: duplicate, epoch,
-// sequence. A batch whose first and last sequence equal one of the last five of
-// the same epoch is a duplicate and dup is its original (I11). A producer that is
-// not remembered may begin anywhere; a new epoch begins at sequence 0, whether a
-// coordinator gave it or the client raised it itself (KIP-360).
+// Check judges a batch that a client sent, in Kafka's order: duplicate, epoch, sequence. A batch
+// whose first and last sequence equal those of one of the last five batches of the same epoch is a
+// duplicate, and dup is its original (I11). A producer that is not remembered may begin at any
+// sequence. A new epoch begins at sequence 0, whether a coordinator gave it out or the client
+// raised it itself (KIP-360).
 func (t *Table) Check(b Batch) (dup *BatchMeta, err error) {
 	if b.Producer < 0 {
 		return nil, nil
@@ -175,7 +177,8 @@ func (t *Table) Check(b Batch) (dup *BatchMeta, err error) {
 	last := LastSequence(b.FirstSequence, int32(b.End-b.Start-1))
 	switch {
 	case b.Epoch < p.epoch:
-		return nil, fmt.Errorf("%w: producer %d has epoch %d, the batch %d", ErrStaleEpoch, b.Producer, p.epoch, b.Epoch) // I12
+		// I12
+		return nil, fmt.Errorf("%w: producer %d has epoch %d, the batch %d", ErrStaleEpoch, b.Producer, p.epoch, b.Epoch)
 	case b.Epoch > p.epoch && b.FirstSequence != 0:
 		return nil, fmt.Errorf("%w: producer %d begins epoch %d at sequence %d, want 0", ErrOutOfOrder, b.Producer, b.Epoch, b.FirstSequence)
 	case b.Epoch > p.epoch:
@@ -191,9 +194,9 @@ func (t *Table) Check(b Batch) (dup *BatchMeta, err error) {
 	return nil, nil
 }
 
-// Apply takes a batch into the table: after Check when it is placed, without it
-// when it is read back from the log, which was checked when it was written. A
-// batch of an older epoch changes nothing, so that the newest stands (I12).
+// Apply adds a batch to the table: after Check when the batch is placed, and without Check when it
+// is read back from the log, since it was checked when it was written. A batch of an older epoch
+// changes nothing, so that the newest epoch stays (I12).
 func (t *Table) Apply(b Batch) {
 	if b.Producer < 0 {
 		return
@@ -213,8 +216,8 @@ func (t *Table) Apply(b Batch) {
 	p.changed = true
 }
 
-// Expire forgets the producers whose newest batch was placed below before
-// (milliseconds) and returns how many they were.
+// Expire forgets the producers whose newest batch was placed before the given time (milliseconds),
+// and returns their number.
 func (t *Table) Expire(before int64) int {
 	n := t.Len()
 	if t.only != nil && t.only.placed < before {
@@ -233,8 +236,8 @@ func (t *Table) Expire(before int64) int {
 	return n - t.Len()
 }
 
-// MarkBase says that the table as it is now stands in a base block: deltas
-// from here on list what changes after it.
+// MarkBase says that the table as it is now is in a base block. Deltas from here on list what
+// changes after it.
 func (t *Table) MarkBase() {
 	for p := range t.all() {
 		p.changed = false
@@ -242,7 +245,7 @@ func (t *Table) MarkBase() {
 	t.floor = noTime
 }
 
-// Clone returns a copy that shares nothing.
+// Clone returns a copy that shares no memory.
 func (t *Table) Clone() *Table {
 	c := &Table{floor: t.floor}
 	if t.more != nil {

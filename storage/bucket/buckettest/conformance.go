@@ -14,20 +14,22 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// Flags say what a store lacks, and which of the suite's parts need a number.
+// Flags say what a store lacks, and give numbers that parts of the suite need.
 type Flags struct {
-	// NoChecksum: the store takes a body that does not match its CRC32C.
+	// NoChecksum: the store accepts a body that does not match its CRC32C.
 	NoChecksum bool
 	// NoConditionalMultipart: an upload in parts may replace an object.
 	NoConditionalMultipart bool
-	// MultipartBytes is a body size that goes up in several parts; 0 where there is no such thing.
+	// MultipartBytes is the size of a body that is uploaded in several parts, or 0 if the store has
+	// no such uploads.
 	MultipartBytes int
-	// ListObjects is how many objects the listing test makes; default 2,500, which is three pages.
+	// ListObjects is how many objects the listing test creates. The default is 2,500, which is
+	// three pages.
 	ListObjects int
 }
 
-// Run holds a bucket to its interface. open is called once per part and gives an empty bucket,
-// which open's own cleanup closes.
+// Run checks that a bucket keeps the promises of its interface. open is called once per part of the
+// suite and returns an empty bucket, which open's own cleanup closes.
 func Run(t *testing.T, open func(t *testing.T) bucket.Bucket, f Flags) {
 	if f.ListObjects == 0 {
 		f.ListObjects = 2500
@@ -68,7 +70,8 @@ func createOnce(t *testing.T, b bucket.Bucket, _ Flags) {
 	ctx := t.Context()
 	must(t, b.Create(ctx, "a/one", bucket.NewBody([]byte("first"))))
 	want(t, b.Create(ctx, "a/one", bucket.NewBody([]byte("second"))), bucket.ErrExists)
-	want(t, b.Create(ctx, "a/one", bucket.NewBody([]byte("first"))), bucket.ErrExists) // equal bytes are no excuse
+	// Equal bytes make no difference.
+	want(t, b.Create(ctx, "a/one", bucket.NewBody([]byte("first"))), bucket.ErrExists)
 	same(t, read(t, b, "a/one", 5), []byte("first"))
 }
 
@@ -94,7 +97,8 @@ func createRace(t *testing.T, b bucket.Bucket, _ Flags) {
 				t.Fatalf("writers %d and %d both created %s", winner, w, key)
 			case err == nil:
 				winner = w
-			case !errors.Is(err, bucket.ErrExists) && !errors.Is(err, bucket.ErrUnavailable): // a conflict may be refused as such
+			// A conflict may be refused as such.
+			case !errors.Is(err, bucket.ErrExists) && !errors.Is(err, bucket.ErrUnavailable):
 				t.Fatalf("writer %d: %v", w, err)
 			}
 		}
@@ -202,15 +206,18 @@ func listPages(t *testing.T, b bucket.Bucket, f Flags) {
 	for _, at := range []int{0, len(three) - 2, len(three) - 1} {
 		sameKeys(t, list(t, b, "list/03/", three[at]), three[at+1:])
 	}
-	sameKeys(t, list(t, b, "list/03/", "list/03"), three)                // not a key
-	sameKeys(t, list(t, b, "list/03/", "a"), three)                      // before the prefix
-	sameKeys(t, list(t, b, "list/03/", all[0]), three)                   // in another folder before it
-	sameKeys(t, list(t, b, "list/03/", "z"), nil)                        // behind it
-	sameKeys(t, list(t, b, "none", ""), nil)                             // an empty listing is no error
+	sameKeys(t, list(t, b, "list/03/", "list/03"), three) // not a key
+	sameKeys(t, list(t, b, "list/03/", "a"), three)       // before the prefix
+	// In another folder before it.
+	sameKeys(t, list(t, b, "list/03/", all[0]), three)
+	sameKeys(t, list(t, b, "list/03/", "z"), nil) // behind it
+	// An empty listing is no error.
+	sameKeys(t, list(t, b, "none", ""), nil)
 	sameKeys(t, list(t, b, "none/such/", ""), nil)                       // nor is an absent folder
 	sameKeys(t, list(t, b, "", "list/zz"), []string{"listen", "m"})      // '/' < 'e'
 	sameKeys(t, list(t, b, "lis", "list/06/999999"), []string{"listen"}) // a prefix within a name
-	sameKeys(t, list(t, b, "list-", ""), []string{"list-"})              // a whole key as the prefix
+	// A whole key as the prefix.
+	sameKeys(t, list(t, b, "list-", ""), []string{"list-"})
 	whole := append([]string{"list-"}, append(slices.Clone(all), "listen")...)
 	sameKeys(t, list(t, b, "list", "lis"), whole) // all of it in byte order
 }
@@ -261,7 +268,7 @@ func deleteTwice(t *testing.T, b bucket.Bucket, _ Flags) {
 	}
 	must(t, b.Delete(ctx, "d/never"))
 	must(t, b.Delete(ctx, "no/such/folder"))
-	must(t, b.Delete(ctx, "d")) // a folder is no object
+	must(t, b.Delete(ctx, "d")) // a folder is not an object
 	sameKeys(t, list(t, b, "d/", ""), []string{"d/2"})
 	must(t, b.Delete(ctx, "d/2"))
 	sameKeys(t, list(t, b, "", ""), nil)
@@ -272,7 +279,7 @@ func checksum(t *testing.T, b bucket.Bucket, f Flags) {
 	bad.CRC32C ^= 0x8000_0000
 	err := b.Create(t.Context(), "bad", bad)
 	if f.NoChecksum {
-		must(t, err) // the flag is a claim, too: a store that learns it loses the flag
+		must(t, err) // the flag is a claim, too: a store that learns this loses the flag
 		return
 	}
 	want(t, err, bucket.ErrCorrupt)
@@ -281,8 +288,9 @@ func checksum(t *testing.T, b bucket.Bucket, f Flags) {
 	must(t, b.Create(t.Context(), "bad", bucket.NewBody([]byte("some bytes"))))
 }
 
-// damagedPart: a part that changed in memory after its checksum was taken is named, and nothing is stored, whatever
-// the store checks. Repaired, the same body is stored under the same key.
+// damagedPart: a part that changed in memory after its checksum was taken is named, and nothing is
+// stored, whatever the store checks. Once the part is repaired, the same body is stored under the
+// same key.
 func damagedPart(t *testing.T, b bucket.Bucket, f Flags) {
 	sizes := []int{1, 700_000, 0, 300_000, 4}
 	if f.MultipartBytes > 0 {
@@ -361,14 +369,14 @@ func canceled(t *testing.T, b bucket.Bucket, _ Flags) {
 		lerr = err
 	}
 	for _, err := range []error{b.Create(ctx, "new", bucket.NewBody([]byte("x"))), b.ReadAt(ctx, "c", make([]byte, 1), 0), serr, lerr, b.Delete(ctx, "c")} {
-		want(t, err, bucket.ErrUnavailable) // not begun, hence not in doubt
+		want(t, err, bucket.ErrUnavailable) // not begun, and so not in doubt
 		want(t, err, context.Canceled)
 	}
 	sameKeys(t, list(t, b, "", ""), []string{"c"})
 }
 
-// partsAreReturned writes over the parts as soon as Create is back, however it
-// ended: with -race, whoever still reads them is caught; and what was stored is what was handed over.
+// partsAreReturned writes over the parts as soon as Create has returned, however it ended. With
+// -race, code that still reads them is caught. What was stored is what was handed over.
 func partsAreReturned(t *testing.T, b bucket.Bucket, _ Flags) {
 	for i := range 10 {
 		key := fmt.Sprintf("ret/%d", i)
@@ -376,7 +384,7 @@ func partsAreReturned(t *testing.T, b bucket.Bucket, _ Flags) {
 		kept := slices.Clone(part)
 		ctx, cancel := context.WithCancel(t.Context())
 		var canceling sync.WaitGroup
-		canceling.Go(cancel) // at some moment of the call
+		canceling.Go(cancel) // at some moment during the call
 		err := b.Create(ctx, key, bucket.NewBody(part))
 		for j := range part {
 			part[j] = 0xEE
@@ -388,7 +396,7 @@ func partsAreReturned(t *testing.T, b bucket.Bucket, _ Flags) {
 		got := make([]byte, len(kept))
 		rerr := b.ReadAt(t.Context(), key, got, 0)
 		switch {
-		case err == nil || rerr == nil: // there, hence whole
+		case err == nil || rerr == nil: // it exists, so it is whole
 			must(t, rerr)
 			same(t, got, kept)
 		case errors.Is(rerr, bucket.ErrNotFound):
@@ -400,7 +408,7 @@ func partsAreReturned(t *testing.T, b bucket.Bucket, _ Flags) {
 
 func multipart(t *testing.T, b bucket.Bucket, f Flags) {
 	if f.MultipartBytes == 0 {
-		return // this bucket has one way to store objects, and the other parts have tried it
+		return // this bucket has one way to store objects, which the other parts have tested
 	}
 	ctx := t.Context()
 	object := noise(4, f.MultipartBytes)
@@ -490,11 +498,11 @@ func probe(t *testing.T, b bucket.Bucket, f Flags) {
 	if got != wanted {
 		t.Fatalf("probe: %v, want %v", got, wanted)
 	}
-	// Its own leftovers are gone, nobody else's.
+	// The probe's own leftovers are gone. Those of others are not.
 	sameKeys(t, list(t, b, "", ""), []string{"cluster/probe/other-0123456789abcdef", "cluster/probed"})
 }
 
-// createAll stores objects that hold their own keys, a few at a time.
+// createAll stores objects that contain their own keys, a few at a time.
 func createAll(t *testing.T, b bucket.Bucket, keys []string) {
 	t.Helper()
 	var creating sync.WaitGroup
@@ -540,7 +548,7 @@ func read(t *testing.T, b bucket.Bucket, key string, size int) []byte {
 	return p
 }
 
-// noise is bytes that repeat nowhere and do not compress.
+// noise is bytes that do not repeat or compress.
 func noise(seed uint64, size int) []byte {
 	var key [32]byte
 	key[0], key[1] = byte(seed), byte(seed>>8)

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Server is an S3 server that a test has started; it stops when the test ends.
+// Server is an S3 server that a test has started. It stops when the test ends.
 type Server struct {
 	Name     string
 	Endpoint string // http://127.0.0.1:port
@@ -23,18 +23,18 @@ type Server struct {
 	Region   string
 
 	AccessKey, SecretKey string
-	// Log is the file that the server's output goes to.
+	// Log is the file with the server's output.
 	Log string
 }
 
-// URL names a prefix of the server's bucket, "" for all of it.
+// URL names a prefix of the server's bucket. "" is all of it.
 func (s Server) URL(prefix string) string {
 	q := url.Values{"region": {s.Region}, "endpoint": {s.Endpoint}, "path_style": {"true"}}
 	u := url.URL{Scheme: "s3", Host: s.Bucket, Path: "/" + prefix, RawQuery: q.Encode()}
 	return u.String()
 }
 
-// Env is what a child process needs in its environment to be let in.
+// Env is what a child process needs in its environment to be accepted by the server.
 func (s Server) Env() []string {
 	return []string{
 		"AWS_ACCESS_KEY_ID=" + s.AccessKey,
@@ -62,8 +62,8 @@ const (
 	startTimeout = 60 * time.Second
 )
 
-// StartMinIO starts MinIO on a free loopback port and sets the credentials in this
-// process's environment. Where the program is missing the test is skipped, but fails with CI=true.
+// StartMinIO starts MinIO on a free loopback port and sets the credentials in the environment of
+// this process. If the program is missing the test is skipped; with CI=true it fails.
 func StartMinIO(t testing.TB) Server {
 	t.Helper()
 	program := find(t, "minio")
@@ -104,16 +104,16 @@ func find(t testing.TB, program string) string {
 	return ""
 }
 
-// start runs the server. The free port that was found may be taken by someone else
-// before the server has it: then another is tried.
+// start runs the server. If the free port that was found is taken by another program before the
+// server has it, start tries another.
 //
-// The server serves when a GET of path has that status. MinIO's own health page says ready
-// while requests are still answered 503, so it is asked for the bucket: a stranger is
-// refused once there is something to refuse.
+// The server serves when a GET of path has the given status. MinIO's own health page says ready
+// while requests are still answered with 503. So MinIO is asked for the bucket: a request without
+// credentials is refused once the bucket can be served.
 func start(t testing.TB, name, path string, status int, command func(address, data string) *exec.Cmd) Server {
 	t.Helper()
 	data := t.TempDir()
-	// Both servers take a folder that is there for a bucket.
+	// Both servers treat an existing folder as a bucket.
 	if err := os.Mkdir(filepath.Join(data, bucketName), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -146,20 +146,21 @@ func freeAddress(t testing.TB) string {
 	return address
 }
 
-// run starts the process, waits until it serves, and has it stopped when the test ends.
+// run starts the process, waits until it serves, and stops it when the test ends.
 func (s Server) run(t testing.TB, cmd *exec.Cmd, path string, status int) error {
 	output, err := os.Create(s.Log)
 	if err != nil {
 		return err
 	}
 	cmd.Stdout, cmd.Stderr = output, output
-	if err := errors.Join(cmd.Start(), output.Close()); err != nil { // the child has its own descriptor
+	// The child has its own descriptor.
+	if err := errors.Join(cmd.Start(), output.Close()); err != nil {
 		return err
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // killed by us, or its log tells
+		_ = cmd.Wait() // killed by us, or its log says why
 	}()
 	stop := func() {
 		_ = cmd.Process.Kill() // an error means that it has ended
@@ -180,7 +181,7 @@ func (s Server) run(t testing.TB, cmd *exec.Cmd, path string, status int) error 
 	return nil
 }
 
-// await polls the page until the server answers as it should, ends, or takes too long.
+// await polls the page until the server answers as expected, ends, or takes too long.
 func (s Server) await(path string, status int, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

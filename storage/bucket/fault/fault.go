@@ -16,25 +16,25 @@ import (
 // Fault is what happens to one call.
 type Fault int
 
-// What can go wrong. Where a fault has no meaning for an operation (Truncate of
-// a Create) the call is carried out.
+// What can go wrong. If a fault has no meaning for an operation (Truncate for a Create), the call
+// is carried out.
 const (
 	None     Fault = iota
-	Busy           // 503, nothing done: Create is ErrUnknown, since a 503 does not prove that
-	Refused        // connection refused: ErrUnavailable, nothing done
-	Reset          // connection reset after sending, nothing done: Create is ErrUnknown
+	Busy           // 503 and nothing done; Create is ErrUnknown, since a 503 does not prove that
+	Refused        // connection refused and nothing done: ErrUnavailable
+	Reset          // connection reset after sending and nothing done; Create is ErrUnknown
 	Hang           // nothing done and no answer until the context ends
 	Denied         // 403, nothing done
-	Lost           // done, but the answer is lost: Create is ErrUnknown and the object is there
-	Delayed        // as Lost, but a Create takes effect only with Release
-	Slow           // done, after SetSlow's time
-	Broken         // a read's or listing's body breaks off in the middle: ErrUnavailable
+	Lost           // done, but the answer is lost; Create is ErrUnknown, and the object exists
+	Delayed        // like Lost, but a Create takes effect only with Release
+	Slow           // done, after the time of SetSlow
+	Broken         // the body of a read or listing breaks off in the middle: ErrUnavailable
 	Truncate       // a read finds the object shorter than it was: ErrShort
 	Flip           // a read succeeds with one bit changed
-	Missing        // a read or Stat says ErrNotFound although the object is there
+	Missing        // a read or Stat returns ErrNotFound although the object exists
 )
 
-// The errors that stand for a cause; they come wrapped together with one of bucket's.
+// The errors that stand for a cause. They are wrapped together with one of bucket's.
 var (
 	ErrBusy    = errors.New("fault: 503 SlowDown")
 	ErrRefused = errors.New("fault: connection refused")
@@ -49,8 +49,8 @@ type Bucket struct {
 
 	mu      sync.Mutex
 	random  *rand.Rand
-	scripts [bucket.OpCount][]Fault       // next calls' faults
-	at      [bucket.OpCount]map[int]Fault // by number of the call, from 1
+	scripts [bucket.OpCount][]Fault       // the faults of the next calls
+	at      [bucket.OpCount]map[int]Fault // by the number of the call, from 1
 	chances [bucket.OpCount][]chance
 	away    Fault
 	slow    time.Duration
@@ -63,13 +63,13 @@ type chance struct {
 	probability float64
 }
 
-// create is an upload that the store has received and not yet carried out.
+// create is an upload that the store has received and not carried out yet.
 type create struct {
 	key  string
 	body bucket.Body
 }
 
-// New returns a bucket in which nothing is wrong yet; seed decides what Chance and Flip do.
+// New returns a bucket in which nothing goes wrong yet. seed decides what Chance and Flip do.
 func New(inner bucket.Bucket, seed uint64) *Bucket {
 	b := &Bucket{inner: inner, random: rand.New(rand.NewPCG(seed, 0)), slow: time.Second}
 	for op := range b.at {
@@ -78,8 +78,8 @@ func New(inner bucket.Bucket, seed uint64) *Bucket {
 	return b
 }
 
-// Script gives faults to the next calls of op, in turn; calls after them go well.
-// It appends to what an earlier Script left.
+// Script gives faults to the next calls of op, in turn. Calls after them go well. Script appends to
+// what an earlier Script left.
 func (b *Bucket) Script(op bucket.Op, faults ...Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,23 +93,23 @@ func (b *Bucket) FailAt(op bucket.Op, n int, f Fault) {
 	b.at[op][n] = f
 }
 
-// Chance gives a fault to each call of op with that probability, from now on.
-// Several chances are tried in the order in which they were given.
+// Chance gives a fault to each call of op with the given probability, from now on. Several chances
+// are tried in the order in which they were set.
 func (b *Bucket) Chance(op bucket.Op, f Fault, probability float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.chances[op] = append(b.chances[op], chance{f, probability})
 }
 
-// Away gives one fault to every call of every kind, until Away(None). Refused, Hang and Busy are what outages look like.
-// Calls that hang stay so until their contexts end.
+// Away gives one fault to every call of every kind, until Away(None). Outages look like Refused,
+// Hang and Busy. Calls that hang do so until their contexts end.
 func (b *Bucket) Away(f Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.away = f
 }
 
-// SetSlow sets how long Slow takes; one second at first.
+// SetSlow sets how long Slow takes. At first it is one second.
 func (b *Bucket) SetSlow(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -127,7 +127,7 @@ func (b *Bucket) Heal() {
 	}
 }
 
-// Calls counts the calls of op so far, also those that failed.
+// Calls returns the number of calls of op so far, including those that failed.
 func (b *Bucket) Calls(op bucket.Op) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -145,8 +145,8 @@ func (b *Bucket) Delayed() []string {
 	return keys
 }
 
-// Release carries out the delayed creates, in order. A key that was taken meanwhile
-// stays as it is (I3); other errors are returned joined.
+// Release carries out the delayed creates, in order. A key that was taken meanwhile stays as it is
+// (I3). Other errors are returned, joined.
 func (b *Bucket) Release(ctx context.Context) error {
 	b.mu.Lock()
 	delayed := b.delayed
@@ -161,7 +161,7 @@ func (b *Bucket) Release(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// next counts a call and decides its fault: away, else number, else script, else chance.
+// next counts a call and decides its fault: by Away, otherwise by number, by script, or by chance.
 func (b *Bucket) next(op bucket.Op) Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -184,7 +184,8 @@ func (b *Bucket) next(op bucket.Op) Fault {
 	return None
 }
 
-// before answers for the faults that keep a call from the inner bucket; nil lets it through.
+// before returns the error of faults that keep a call from the inner bucket, or nil to let the call
+// through.
 func (b *Bucket) before(ctx context.Context, op bucket.Op, f Fault) error {
 	inDoubt := bucket.ErrUnavailable
 	if op == bucket.OpCreate {
@@ -248,7 +249,7 @@ func (b *Bucket) create(ctx context.Context, key string, body bucket.Body) error
 	return err
 }
 
-// delay keeps a copy: the parts are the caller's when Create returns.
+// delay keeps a copy, since the parts belong to the caller when Create returns.
 func (b *Bucket) delay(key string, body bucket.Body) {
 	copied := bucket.Body{CRC32C: body.CRC32C, PartCRCs: slices.Clone(body.PartCRCs)}
 	for _, part := range body.Parts {
@@ -291,7 +292,7 @@ func (b *Bucket) readAt(ctx context.Context, key string, p []byte, pos int64) er
 	return nil
 }
 
-// garble overwrites the second half, as a buffer whose read broke off may look.
+// garble overwrites the second half, as a read that broke off may have done.
 func (b *Bucket) garble(p []byte) {
 	for i := len(p) / 2; i < len(p); i++ {
 		p[i] = 0xDB
@@ -326,7 +327,7 @@ func (b *Bucket) Stat(ctx context.Context, key string) (bucket.Info, error) {
 	return info, nil
 }
 
-// List implements bucket.Bucket. Broken and Lost end it after half of what there is.
+// List implements bucket.Bucket. Broken and Lost end it after half of the objects.
 func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
 	return func(yield func(bucket.Info, error) bool) {
 		f := b.next(bucket.OpList)

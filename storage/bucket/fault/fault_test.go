@@ -31,7 +31,7 @@ func scene(t *testing.T) (*Bucket, *mem.Bucket) {
 	return New(inner, 1), inner
 }
 
-// TestFaults tells for each fault what each operation answers, and whether a Create was applied.
+// TestFaults lists for each fault what each operation returns, and whether a Create was applied.
 func TestFaults(t *testing.T) {
 	unknown, away := bucket.ErrUnknown, bucket.ErrUnavailable
 	for _, c := range []struct {
@@ -102,7 +102,7 @@ func TestFlip(t *testing.T) {
 	}
 }
 
-// TestPlanOrder: number before script before chance; and Heal ends them.
+// TestPlanOrder: number comes before script, and script before chance. Heal ends all of them.
 func TestPlanOrder(t *testing.T) {
 	b, _ := scene(t)
 	b.Chance(bucket.OpStat, Missing, 1)
@@ -122,7 +122,7 @@ func TestPlanOrder(t *testing.T) {
 	}
 }
 
-// TestDelayed: what comes late finds the key free, or taken; its bytes are those of the call.
+// TestDelayed: a late Create finds the key free, or taken. Its bytes are those of the call.
 func TestDelayed(t *testing.T) {
 	b, inner := scene(t)
 	b.Script(bucket.OpCreate, Delayed, Delayed)

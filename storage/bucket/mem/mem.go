@@ -97,7 +97,7 @@ func (b *Bucket) Stat(ctx context.Context, key string) (bucket.Info, error) {
 	return bucket.Info{}, fmt.Errorf("mem: stat %s: %w", key, err)
 }
 
-// List implements bucket.Bucket; it shows the bucket as it was when the listing began.
+// List implements bucket.Bucket. It shows the bucket as it was when the listing began.
 func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
 	return func(yield func(bucket.Info, error) bool) {
 		err := bucket.ValidatePrefix(prefix)
@@ -140,7 +140,7 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// Close implements bucket.Bucket; the objects stay until the bucket is garbage.
+// Close implements bucket.Bucket. The objects stay until the bucket is garbage.
 func (b *Bucket) Close() error { return nil }
 
 func check(ctx context.Context, key string) error {
