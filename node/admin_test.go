@@ -22,7 +22,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
-// startAdmin is start with an admin listener, whose address it returns.
+// startAdmin is start with an admin listener. It also returns the listener's address.
 func startAdmin(t testing.TB, dir string, b bucket.Bucket, change ...func(*Config)) (*rig, string) {
 	t.Helper()
 	l := listen(t)
@@ -49,7 +49,7 @@ func startAdmin(t testing.TB, dir string, b bucket.Bucket, change ...func(*Confi
 	return r, "http://" + l.Addr().String()
 }
 
-// get returns an answer's code and body.
+// get returns the code and body of an answer.
 func get(t testing.TB, url string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(within(t), http.MethodGet, url, nil)
@@ -107,7 +107,7 @@ func TestAdminAnswers(t *testing.T) {
 	}
 }
 
-// The disk fails: from then on /healthz is bad and says why, and so is /readyz, until the process has ended.
+// The disk fails. From then on /healthz and /readyz fail and say why, until the process has ended.
 func TestHealthTurnsBadWithTheWAL(t *testing.T) {
 	dir := t.TempDir()
 	r, url := startAdmin(t, dir, mem.New())
@@ -130,13 +130,14 @@ func TestHealthTurnsBadWithTheWAL(t *testing.T) {
 		t.Error("a record was acknowledged although the disk failed")
 	}
 	r.over = true
-	_ = r.Close() // closing files that are broken fails
+	_ = r.Close() // fails, since the files are broken
 	if _, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
 		t.Error("the admin port is still open after Close")
 	}
 }
 
-// While the log is not open yet, and while it is being closed, the process is healthy and not ready.
+// While the log is not open yet, and while it is being closed, the process is healthy and not
+// ready.
 func TestReadiness(t *testing.T) {
 	n := newNode(t.Context(), Config{}, Deps{Log: slog.New(newLogs())})
 	l := listen(t)
@@ -157,7 +158,8 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
-// Connections beyond the bound wait until one is closed; one that says nothing is closed.
+// Connections beyond the bound wait until one is closed. A connection on which nothing is sent is
+// closed.
 func TestAdminConnectionsAreBounded(t *testing.T) {
 	n := newNode(t.Context(), Config{}, Deps{Log: slog.New(newLogs())})
 	n.admin.server.ReadHeaderTimeout = 100 * time.Millisecond
@@ -180,7 +182,8 @@ func TestAdminConnectionsAreBounded(t *testing.T) {
 	if err := last.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(last).ReadString('\n') // answered once the silent ones are closed
+	// Answered once the silent connections are closed.
+	line, err := bufio.NewReader(last).ReadString('\n')
 	if err != nil || !strings.Contains(line, "200") {
 		t.Fatalf("%q, %v", line, err)
 	}
@@ -189,7 +192,7 @@ func TestAdminConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// A profile of a minute, and a client that does not read, do not hold a stop up.
+// A profile of a minute, and a client that does not read, do not hold up a stop.
 func TestCloseEndsAProfile(t *testing.T) {
 	n := newNode(t.Context(), Config{}, Deps{Log: slog.New(newLogs())})
 	l := listen(t)
@@ -202,7 +205,7 @@ func TestCloseEndsAProfile(t *testing.T) {
 	if _, err := fmt.Fprint(c, "GET /debug/pprof/profile?seconds=60 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	for n.admin.answering.TryLock() { // until the profile runs
+	for n.admin.answering.TryLock() { // until the profile is running
 		n.admin.answering.Unlock()
 		runtime.Gosched()
 	}

@@ -30,12 +30,12 @@ type Catalog struct {
 	producers metadata.ProducerBlock
 }
 
-// NewCatalog joins one broker to the quorum. directory is the UUID of its data directory.
+// NewCatalog connects one broker to the quorum. directory is the UUID of its data directory.
 func NewCatalog(q controller.Quorum, self broker.Node, directory string, now func() time.Time) *Catalog {
 	return &Catalog{quorum: q, broker: self.ID, directory: directory, now: now, self: self}
 }
 
-// propose returns a command's answer; a refusal is an error.
+// propose returns a command's answer. A refusal is an error.
 func (c *Catalog) propose(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
 	res, err := c.quorum.Propose(ctx, cmd)
 	if err == nil {
@@ -47,12 +47,12 @@ func (c *Catalog) propose(ctx context.Context, cmd *pb.Command) (metadata.Result
 	return res, nil
 }
 
-// decidePause keeps a quorum that refuses at once, because it is closing, from being asked in a
-// tight loop.
+// decidePause keeps decide from asking a quorum in a tight loop that refuses at once because it is
+// closing.
 const decidePause = 20 * time.Millisecond
 
-// decide proposes an administrative command, and again under the same request id while its
-// outcome is unknown, so that a client gets the answer of the first (I13).
+// decide proposes an administrative command. While the outcome is unknown, it proposes the command
+// again under the same request id, so that a client gets the answer of the first application (I13).
 func (c *Catalog) decide(ctx context.Context, cmd *pb.Command) (metadata.Result, error) {
 	cmd.RequestId = make([]byte, 16)
 	_, _ = rand.Read(cmd.RequestId) // never fails
@@ -104,19 +104,19 @@ func (c *Catalog) Topics() (topics []*catalog.Topic) {
 	return topics
 }
 
-// Topic finds a topic by id.
+// Topic returns the topic with this id.
 func (c *Catalog) Topic(id ident.TopicID) (t *catalog.Topic, ok bool) {
 	c.quorum.View(func(s *metadata.State) { t, ok = s.Topic(id) })
 	return t, ok
 }
 
-// Head returns what the quorum knows of a partition.
+// Head returns what the quorum knows about a partition.
 func (c *Catalog) Head(tp ident.TopicPartition) (h catalog.Head, ok bool) {
 	c.quorum.View(func(s *metadata.State) { h, ok = s.Head(tp) })
 	return h, ok
 }
 
-// Barrier returns when everything committed before the call is applied here.
+// Barrier returns when everything that was committed before the call is applied here.
 func (c *Catalog) Barrier(ctx context.Context) error { return c.quorum.Barrier(ctx) }
 
 // ReserveObjects prepares object ids (E7).
@@ -159,8 +159,8 @@ func (c *Catalog) AdvanceLogStart(ctx context.Context, inc ident.Incarnation, tp
 	return err
 }
 
-// DeadKeys lists the keys that may stand for a dead object: one key where a commit said what the
-// object is, and the key of every kind where the object was prepared and never committed.
+// DeadKeys lists the keys that a dead object may have: one key if a commit said what the object is,
+// and the key of every kind if the object was prepared and never committed.
 func DeadKeys(clusterID string, o *metadata.DeadObject) []string {
 	switch o.Kind {
 	case metadata.KindBundle:
@@ -171,19 +171,19 @@ func DeadKeys(clusterID string, o *metadata.DeadObject) []string {
 	return object.Keys(clusterID, o.ID, o.Writer)
 }
 
-// TopicByName finds a topic by name.
+// TopicByName returns the topic with this name.
 func (c *Catalog) TopicByName(name string) (t *catalog.Topic, ok bool) {
 	c.quorum.View(func(s *metadata.State) { t, ok = s.TopicByName(name) })
 	return t, ok
 }
 
-// TopicByID finds a topic by id.
+// TopicByID returns the topic with this id.
 func (c *Catalog) TopicByID(id ident.TopicID) (*catalog.Topic, bool) { return c.Topic(id) }
 
 // AllTopics returns every topic, sorted by name.
 func (c *Catalog) AllTopics() []*catalog.Topic { return c.Topics() }
 
-// CreateTopic makes a topic under a fresh id.
+// CreateTopic creates a topic under a new id.
 func (c *Catalog) CreateTopic(ctx context.Context, spec broker.TopicSpec) (*catalog.Topic, error) {
 	res, err := c.decide(ctx, metadata.NewCreateTopic(metadata.TopicSpec{
 		ID: newTopicID(), Name: spec.Name, Partitions: spec.Partitions, ReplicationFactor: spec.ReplicationFactor, Configs: spec.Configs,
@@ -199,7 +199,7 @@ func newTopicID() (id ident.TopicID) {
 	return id
 }
 
-// DeleteTopic ends one life of a topic.
+// DeleteTopic deletes the topic with this id.
 func (c *Catalog) DeleteTopic(ctx context.Context, id ident.TopicID) error {
 	_, err := c.decide(ctx, metadata.NewDeleteTopic(id))
 	return err
@@ -211,27 +211,28 @@ func (c *Catalog) CreatePartitions(ctx context.Context, id ident.TopicID, count 
 	return err
 }
 
-// SetConfigs replaces all that is set on a topic; catalog.ErrConflict if previous is not what is
-// set.
+// SetConfigs replaces everything that is set on a topic. The error is catalog.ErrConflict if
+// previous is not what is set now.
 func (c *Catalog) SetConfigs(ctx context.Context, id ident.TopicID, previous, configs map[string]string) error {
 	_, err := c.decide(ctx, metadata.NewSetConfigs(id, previous, configs))
 	return err
 }
 
-// BrokerConfigs returns what is set on a broker, or on catalog.AllBrokers. Read-only.
+// BrokerConfigs returns what is set on a broker, or on catalog.AllBrokers. The map is read-only.
 func (c *Catalog) BrokerConfigs(id int32) (set map[string]string) {
 	c.quorum.View(func(s *metadata.State) { set = s.BrokerConfigs(id) })
 	return set
 }
 
-// SetBrokerConfigs replaces all that is set on a broker, or on catalog.AllBrokers;
-// catalog.ErrConflict if previous is not what is set.
+// SetBrokerConfigs replaces everything that is set on a broker, or on catalog.AllBrokers. The error
+// is catalog.ErrConflict if previous is not what is set now.
 func (c *Catalog) SetBrokerConfigs(ctx context.Context, id int32, previous, configs map[string]string) error {
 	_, err := c.decide(ctx, metadata.NewSetBrokerConfigs(id, previous, configs))
 	return err
 }
 
-// AllocateProducerID gives an id that nobody else gets, from a block of the quorum's.
+// AllocateProducerID returns an id that nobody else gets, from a block that the quorum gave to this
+// broker.
 func (c *Catalog) AllocateProducerID(ctx context.Context) (ident.ProducerID, error) {
 	if id, ok := c.takeProducer(); ok {
 		return id, nil
@@ -242,7 +243,8 @@ func (c *Catalog) AllocateProducerID(ctx context.Context) (ident.ProducerID, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	block := res.Producers // ids left of a block that another caller fetched meanwhile are given up
+	// If another caller fetched a block meanwhile, the ids that are left of it are given up.
+	block := res.Producers
 	c.producers = metadata.ProducerBlock{First: block.First + 1, Count: block.Count - 1}
 	return block.First, nil
 }

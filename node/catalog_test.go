@@ -12,7 +12,8 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// doubtful is a quorum that applies every command and says of the first few that nobody knows.
+// doubtful is a quorum that applies every command, and says for the first few that the outcome is
+// unknown.
 type doubtful struct {
 	state *metadata.State
 	index uint64
@@ -38,7 +39,7 @@ func (d *doubtful) must(t *testing.T, cmd *pb.Command) {
 	}
 }
 
-// An administrative command whose outcome was unknown is answered as its first application was.
+// An administrative command whose outcome was unknown gets the answer of its first application.
 func TestI13_RepeatedCommandAnswersAsItsFirst(t *testing.T) {
 	q := &doubtful{state: metadata.New()}
 	q.must(t, metadata.NewBootstrap("AAAAAAAAAAAAAAAAAAAAAA", "dir"))

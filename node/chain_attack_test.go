@@ -13,9 +13,10 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
-// TestE22_SlowRestoreBesideALivingBroker: while a restore gathers, the broker that was thought lost stores so many
-// snapshots that it prunes the very link that the restore wants to make. The number is free, yet the chain
-// was continued: the restore must not say that the cluster is its own now.
+// TestE22_SlowRestoreBesideALivingBroker: while a restore gathers, the broker that was thought lost
+// stores so many snapshots that it prunes the very link that the restore wants to make. The number
+// is free, but the chain was continued. The restore must not claim that the cluster belongs to it
+// now.
 func TestE22_SlowRestoreBesideALivingBroker(t *testing.T) {
 	b := mem.New()
 	old := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -44,9 +45,9 @@ func TestE22_SlowRestoreBesideALivingBroker(t *testing.T) {
 		t.Errorf("what the refused restore left: %v, want %v", err, ErrUnfinishedRestore)
 	}
 	old.create("after", 1, nil)
-	old.snapshot() // it is not disturbed
+	old.snapshot() // the old broker is not disturbed
 	old.end()
-	again, _ := restore(t, b) // nor is the next restore
+	again, _ := restore(t, b) // neither is the next restore
 	r := start(t, again, b)
 	if _, ok := r.cat.TopicByName("after"); !ok {
 		t.Error("topic after is not back")

@@ -20,8 +20,9 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// E22: a directory that was thought lost comes back after the restore. It stops by itself, and has neither
-// written nor deleted anything in the bucket, although it has something to flush and something to delete.
+// E22: a directory that was thought lost comes back after the restore. It stops by itself, and has
+// neither written nor deleted anything in the bucket, although it has something to flush and
+// something to delete.
 func TestE22_RevivedDirectoryStopsAtItsStart(t *testing.T) {
 	b := &changes{Bucket: mem.New()}
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -50,8 +51,9 @@ func TestE22_RevivedDirectoryStopsAtItsStart(t *testing.T) {
 	start(t, dir, b).end()
 }
 
-// TestE22_PrunedChain: a process leaves a few of its own links; what was there before it stays. A directory that is given up after
-// that still meets the link at which restore went on, however many links the restored cluster has pruned.
+// TestE22_PrunedChain: a process leaves a few of its own links, and links that existed before it
+// stay. A directory that is given up after that still meets the link from which the restore
+// continued, however many links the restored cluster has pruned.
 func TestE22_PrunedChain(t *testing.T) {
 	b := &changes{Bucket: mem.New()}
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -97,7 +99,7 @@ func TestE22_PrunedChain(t *testing.T) {
 	r.end()
 }
 
-// TestE22_LeftoverLinks: a list of links that another life of the directory has left is not believed.
+// TestE22_LeftoverLinks: a list of links that belongs to another life of the directory is ignored.
 func TestE22_LeftoverLinks(t *testing.T) {
 	for _, left := range []string{`[1,2,3,4,5,6,7,8]`, `{"directory_uuid":"another","links":[1,2,3,4,5,6,7,8]}`} {
 		b := &changes{Bucket: mem.New()}
@@ -119,7 +121,8 @@ func TestE22_LeftoverLinks(t *testing.T) {
 	}
 }
 
-// TestE22_PrunedAcrossStarts: the chain does not grow with each start either, nor does a damaged list of links stop one.
+// TestE22_PrunedAcrossStarts: the chain does not grow with each start, and a damaged list of links
+// does not stop a start.
 func TestE22_PrunedAcrossStarts(t *testing.T) {
 	b := &changes{Bucket: mem.New()}
 	dir := filepath.Join(t.TempDir(), "first")
@@ -161,7 +164,8 @@ func (r *rig) links() []string {
 	return keys
 }
 
-// dropAll moves the log start over all that is committed, so that its objects become garbage.
+// dropAll moves the log start over everything that is committed, so that its objects become
+// garbage.
 func (r *rig) dropAll(topic string) {
 	r.t.Helper()
 	h := r.head(topic, 0)
@@ -170,8 +174,8 @@ func (r *rig) dropAll(topic string) {
 	}
 }
 
-// E22: a broker that was thought lost has run on during the restore. It stops at its next snapshot; the restored
-// cluster is not disturbed by what it still flushed.
+// E22: a broker that was thought lost has gone on during the restore. It stops at its next
+// snapshot, and what it still flushed does not disturb the restored cluster.
 func TestE22_RunningBrokerStopsAtItsNextSnapshot(t *testing.T) {
 	b := mem.New()
 	old := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -206,7 +210,7 @@ func TestE22_RunningBrokerStopsAtItsNextSnapshot(t *testing.T) {
 	if l.Generation != report.Generation || l.Directory != report.Directory {
 		t.Errorf("newest link is %d of generation %d by %s, want the restored cluster's", l.Number, l.Generation, l.Directory)
 	}
-	// And another restore: nothing that the old broker wrote after the first comes back.
+	// After another restore, nothing comes back that the old broker wrote after the first one.
 	r.kill()
 	again, second := restore(t, b)
 	if second.Generation != 2 || second.Offsets != 0 {
@@ -218,7 +222,8 @@ func TestE22_RunningBrokerStopsAtItsNextSnapshot(t *testing.T) {
 	}
 }
 
-// E22: the old broker continues the chain while the restore runs: the restore refuses, the old cluster goes on.
+// E22: the old broker continues the chain while the restore runs. The restore refuses, and the old
+// cluster goes on.
 func TestE22_RestoreRefusesWhereTheChainGoesOn(t *testing.T) {
 	inner := mem.New()
 	old := start(t, filepath.Join(t.TempDir(), "first"), inner)
@@ -245,7 +250,7 @@ func TestE22_RestoreRefusesWhereTheChainGoesOn(t *testing.T) {
 	old.end()
 }
 
-// E22: two restores at once begin from one link, in one new generation. One of them wins.
+// E22: two restores at the same time begin from one link, in one new generation. One of them wins.
 func TestE22_OfTwoRestoresOneWins(t *testing.T) {
 	inner := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), inner)
@@ -269,7 +274,8 @@ func TestE22_OfTwoRestoresOneWins(t *testing.T) {
 	start(t, winner, inner).consume("t", 0, 0, 10)
 }
 
-// E22: an object that was listed is gone when it is to be read. Somebody deletes, so somebody lives: the restore refuses.
+// E22: an object that was listed is gone when it is to be read. Somebody deletes, so somebody is
+// alive, and the restore refuses.
 func TestE22_RestoreRefusesWhereObjectsGo(t *testing.T) {
 	inner := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), inner)
@@ -292,7 +298,7 @@ func TestE22_RestoreRefusesWhereObjectsGo(t *testing.T) {
 	}
 }
 
-// E22: garbage goes only after a stored snapshot says that it is garbage.
+// E22: garbage is deleted only after a stored snapshot says that it is garbage.
 func TestE22_NothingIsDeletedBeforeASnapshot(t *testing.T) {
 	b := &changes{Bucket: mem.New()}
 	r := start(t, t.TempDir(), b)
@@ -300,7 +306,7 @@ func TestE22_NothingIsDeletedBeforeASnapshot(t *testing.T) {
 	r.produce("t", 0, values("a", 10)...)
 	r.flush()
 	r.snapshot()
-	r.produce("t", 0, "new base") // the state of the first bundle is still referred to by the head
+	r.produce("t", 0, "new base") // the head still refers to the state in the first bundle
 	r.dropAll("t")
 	if err := r.cat.DeleteTopic(within(t), r.head("t", 0).Partition.Topic); err != nil {
 		t.Fatal(err)
@@ -329,8 +335,9 @@ func TestE22_NothingIsDeletedBeforeASnapshot(t *testing.T) {
 	}
 }
 
-// TestGate: as long as the bucket's owner and chain are not checked nothing is put into it and nothing deleted; clients
-// are served all the while. Once the check has passed all of it happens (E22).
+// TestGate: until the bucket's owner and chain are checked, nothing is put into the bucket or
+// deleted from it, and clients are served all the while. Once the check has passed, all of that
+// happens (E22).
 func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	inner, dir := mem.New(), t.TempDir()
 	r := start(t, dir, inner)
@@ -341,7 +348,7 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	if err := r.cat.DeleteTopic(within(t), r.head("gone", 0).Partition.Topic); err != nil {
 		t.Fatal(err)
 	}
-	r.snapshot() // the bundle of the deleted topic may be deleted from here on
+	r.snapshot() // from here on the bundle of the deleted topic may be deleted
 	r.produce("t", 0, values("a", 10)...)
 	r.kill()
 
@@ -357,7 +364,7 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	r.consume("t", 0, 0, 20)
 	waiting := make(chan error, 1)
 	go func() { waiting <- r.gate.ReadAt(within(t), metadata.ClusterKey, make([]byte, 1), 0) }()
-	// Both would get through by now if the gate were open: they fail because it is shut.
+	// Both would get through by now if the gate were open. They fail because it is shut.
 	ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
 	defer cancel()
 	if err := r.engine.Flush(ctx); err == nil {
@@ -391,9 +398,9 @@ func TestGate_NothingIsWrittenBeforeTheCheck(t *testing.T) {
 	}
 }
 
-// asked is what a bucket answers to each kind of read.
+// asked returns what a bucket answers to each kind of read.
 func asked(t *testing.T, b bucket.Bucket) map[string]error {
-	ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond) // they wait for the check
+	ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond) // reads wait for the check
 	defer cancel()
 	got := map[string]error{"read": b.ReadAt(ctx, metadata.ClusterKey, make([]byte, 1), 0), "list": nil}
 	_, got["stat"] = b.Stat(ctx, metadata.ClusterKey)
@@ -403,7 +410,8 @@ func asked(t *testing.T, b bucket.Bucket) map[string]error {
 	return got
 }
 
-// The bucket of another cluster stops a start, and what it should have written stays in the write-ahead log.
+// The bucket of another cluster stops a start. What should have been written to it stays in the
+// write-ahead log.
 func TestForeignBucketStopsTheNode(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir, mem.New())
@@ -431,8 +439,8 @@ func TestForeignBucketStopsTheNode(t *testing.T) {
 	}
 }
 
-// E22: a restore that dies at any of its calls of the bucket leaves a directory that is never served, and a bucket from
-// which the next restore brings everything back.
+// E22: a restore that dies at any of its calls to the bucket leaves a directory that is never
+// served, and a bucket from which the next restore brings everything back.
 func TestE22_RestoreInterruptedAnywhere(t *testing.T) {
 	inner := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), inner)
@@ -493,11 +501,13 @@ func TestE22_RestoreInterruptedAnywhere(t *testing.T) {
 	}
 }
 
-// errKilled is what a call answers that a dead process never sees; it is not tried again.
+// errKilled is the answer to a call of a dead process, which never sees it. The call is not tried
+// again.
 var errKilled = errors.Join(errors.New("the process is dead"), bucket.ErrDenied)
 
-// E26: a damaged bundle, and objects that are nobody's: reported, left where they are, and what does not need them comes
-// back. As sound records lie behind the damage, that has to be accepted.
+// E26: a damaged bundle and objects that belong to nobody are reported and left where they are, and
+// everything that does not need them comes back. Since sound records lie behind the damage, the
+// loss must be accepted.
 func TestE26_DamagedAndForeignObjects(t *testing.T) {
 	b := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -550,7 +560,8 @@ func TestE26_DamagedAndForeignObjects(t *testing.T) {
 	}
 }
 
-// restoreAccepting restores although damage keeps sound records away, after it was refused.
+// restoreAccepting restores although damage keeps sound records away, after the restore was
+// refused.
 func restoreAccepting(t testing.TB, b bucket.Bucket) (string, Report) {
 	t.Helper()
 	dir, before := filepath.Join(t.TempDir(), "accepting"), keys(t, b)
@@ -560,14 +571,16 @@ func restoreAccepting(t testing.TB, b bucket.Bucket) (string, Report) {
 	if !slices.Equal(before, keys(t, b)) {
 		t.Error("a refused restore has changed the bucket")
 	}
-	report, err := restoreWith(t, RestoreConfig{Dir: dir, NodeID: 1, AcceptLoss: true}, b) // the directory is as empty as before
+	// The directory is as empty as before.
+	report, err := restoreWith(t, RestoreConfig{Dir: dir, NodeID: 1, AcceptLoss: true}, b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir, report
 }
 
-// damageOne has a cluster with ten records in two bundles that no snapshot knows, and cuts the first bundle off.
+// damageOne has a cluster with ten records in two bundles that no snapshot knows, and truncates the
+// first bundle.
 func damageOne(t *testing.T) (b bucket.Bucket, damaged, behind string, whole []byte) {
 	b = mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -588,7 +601,8 @@ func damageOne(t *testing.T) (b bucket.Bucket, damaged, behind string, whole []b
 	return b, damaged, behind, whole
 }
 
-// E26: beside damage, a bundle that holds nothing but what was left out is kept; without damage it would go.
+// E26: beside damage, a bundle that holds only data that was left out is kept. Without damage it
+// would be deleted.
 func TestE26_LeftOutBesideDamageIsKept(t *testing.T) {
 	b, _, behind, _ := damageOne(t)
 	dir, report := restoreAccepting(t, b)
@@ -605,7 +619,8 @@ func TestE26_LeftOutBesideDamageIsKept(t *testing.T) {
 	}
 }
 
-// E26: refused because of damage, repaired, and restored anew: everything is there.
+// E26: a restore is refused because of damage, the damage is repaired, and the next restore brings
+// everything back.
 func TestE26_RepairedDamage(t *testing.T) {
 	b, damaged, _, whole := damageOne(t)
 	dir := filepath.Join(t.TempDir(), "restored")
@@ -619,7 +634,8 @@ func TestE26_RepairedDamage(t *testing.T) {
 	start(t, dir, b).consume("t", 0, 0, 10)
 }
 
-// E26: damage with nothing sound behind it does not stop a restore: nothing more can be had.
+// E26: damage without anything sound behind it does not stop a restore, since nothing more can be
+// recovered.
 func TestE26_DamageAtTheEnd(t *testing.T) {
 	b, _, behind, _ := damageOne(t)
 	replace(t, b, behind, []byte("not a bundle"))
@@ -649,8 +665,8 @@ func replace(t testing.TB, b bucket.Bucket, key string, body []byte) {
 	}
 }
 
-// E26: an upload whose commit never came. Its records were sent under these offsets, so they may appear after a
-// restore; and then they count.
+// E26: an upload whose commit never came. Its records were sent under these offsets, so they may
+// appear after a restore, and then they count.
 func TestE26_UncommittedBundleMayAppear(t *testing.T) {
 	ctx, cancel := context.WithCancel(within(t))
 	inner := mem.New()
@@ -659,7 +675,7 @@ func TestE26_UncommittedBundleMayAppear(t *testing.T) {
 	r.create("t", 1, nil)
 	r.snapshot()
 	r.produce("t", 0, values("a", 10)...)
-	b.after = func(op bucket.Op, key string) error { // stored, and the process never hears of it
+	b.after = func(op bucket.Op, key string) error { // stored, but the process never learns that
 		if op == bucket.OpCreate && strings.HasSuffix(key, ".bundle") {
 			cancel()
 			return bucket.ErrUnknown
@@ -688,8 +704,8 @@ func TestE26_UncommittedBundleMayAppear(t *testing.T) {
 	}
 }
 
-// E26: a topic is deleted after the snapshot and made again under its name. The later life comes back, under its id;
-// no record of the earlier one does.
+// E26: a topic is deleted after the snapshot and created again under its name. The later topic
+// comes back under its id, and no record of the earlier one does.
 func TestE26_TopicMadeAgainAroundTheSnapshot(t *testing.T) {
 	b := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -704,7 +720,7 @@ func TestE26_TopicMadeAgainAroundTheSnapshot(t *testing.T) {
 	}
 	second := r.create("t", 1, nil)
 	r.client.Close()
-	r.connect() // a client keeps to the life of a topic that it has met
+	r.connect() // a client stays with the topic id that it has met
 	r.produce("t", 0, values("second", 5)...)
 	r.flush()
 	r.kill()
@@ -724,7 +740,8 @@ func TestE26_TopicMadeAgainAroundTheSnapshot(t *testing.T) {
 	}
 }
 
-// E26: records that were never flushed lie between two sections, and the log start had passed them: that gap is legal.
+// E26: records that were never flushed lie between two sections, and the log start had passed them.
+// That gap is legal.
 func TestE26_GapBelowTheLogStart(t *testing.T) {
 	b := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), b)
@@ -752,7 +769,8 @@ func TestE26_GapBelowTheLogStart(t *testing.T) {
 	}
 }
 
-// E26: deleted after the snapshot, and nothing in its place: restore goes back to before the deletion.
+// E26: a topic is deleted after the snapshot, and nothing takes its place. A restore goes back to
+// before the deletion.
 func TestE26_DeletionAfterTheSnapshotIsForgotten(t *testing.T) {
 	b := mem.New()
 	r := start(t, filepath.Join(t.TempDir(), "first"), b, func(c *Config) { c.Storage = storage.Config{FlushInterval: time.Hour} })

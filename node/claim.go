@@ -10,12 +10,12 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// ErrForeignPrefix says that a bucket prefix belongs to another cluster, or to this
-// one under another directory: starting here would overwrite what is there (E1).
+// ErrForeignPrefix says that a bucket prefix belongs to another cluster, or to another directory of
+// this cluster. A start here would overwrite its data (E1).
 var ErrForeignPrefix = errors.New("the bucket prefix is in use")
 
-// claim makes an unused prefix this cluster's, or finds that it has done so before
-// (E27). The identity is on disk already, so that a crash on either side can be continued.
+// claim makes an unused prefix this cluster's, or finds that it has done so before (E27). The
+// identity is on disk already, so a crash on either side of the claim can be continued.
 func claim(ctx context.Context, b bucket.Bucket, id *Identity) error {
 	there, found, err := metadata.ReadClusterFile(ctx, objects{b})
 	if err != nil {
@@ -34,7 +34,7 @@ func claim(ctx context.Context, b bucket.Bucket, id *Identity) error {
 	return err
 }
 
-// unused checks that a prefix holds nothing but, perhaps, cluster.json and probes.
+// unused checks that a prefix holds nothing except, perhaps, cluster.json and probes.
 func unused(ctx context.Context, b bucket.Bucket) error {
 	for info, err := range b.List(ctx, "", "") {
 		if err != nil {
@@ -47,7 +47,7 @@ func unused(ctx context.Context, b bucket.Bucket) error {
 	return nil
 }
 
-// check verifies that a prefix is still this cluster's and that nobody else has continued its
+// check verifies that a prefix still belongs to this cluster and that nobody else has continued its
 // snapshot chain. Only then may anything be written or deleted (E22).
 func check(ctx context.Context, b bucket.Bucket, state *metadata.State, directory string) error {
 	there, found, err := metadata.ReadClusterFile(ctx, objects{b})
@@ -62,12 +62,13 @@ func check(ctx context.Context, b bucket.Bucket, state *metadata.State, director
 	return metadata.CheckChain(ctx, objects{b}, state, directory)
 }
 
-// fatalIdentity reports that a check has found another owner, as opposed to a bucket that does not answer.
+// fatalIdentity reports that a check has found another owner, as opposed to a bucket that does not
+// answer.
 func fatalIdentity(err error) bool {
 	return errors.Is(err, metadata.ErrForeignLink) || errors.Is(err, metadata.ErrBrokenChain) || errors.Is(err, metadata.ErrWrongCluster)
 }
 
-// objects is a bucket as metadata wants it.
+// objects adapts a bucket to the interface of metadata.
 type objects struct{ b bucket.Bucket }
 
 func (o objects) Delete(ctx context.Context, key string) error { return o.b.Delete(ctx, key) }

@@ -15,7 +15,7 @@ import (
 )
 
 // setOnBroker changes one key of a broker, or of all brokers if the name is empty, as a client
-// does. A nil value takes it away.
+// does. A nil value removes it.
 func (r *rig) setOnBroker(name, key string, value *string) {
 	r.t.Helper()
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
@@ -34,7 +34,7 @@ func (r *rig) setOnBroker(name, key string, value *string) {
 	}
 }
 
-// shown is one key's value and source as DescribeConfigs shows them.
+// shown returns one key's value and source as DescribeConfigs shows them.
 func (r *rig) shown(kind kmsg.ConfigResourceType, name, key string) string {
 	r.t.Helper()
 	req := kmsg.NewPtrDescribeConfigsRequest()
@@ -47,14 +47,14 @@ func (r *rig) shown(kind kmsg.ConfigResourceType, name, key string) string {
 	return fmt.Sprintf("%s/%d", *c.Value, c.Source)
 }
 
-// noise does not become smaller by compression.
+// noise is a text that compression does not make smaller.
 func noise(bytes int) string {
 	b := make([]byte, bytes)
 	_, _ = rand.Read(b) // never fails
 	return string(b)
 }
 
-// retained applies retention and returns where a partition begins then.
+// retained applies retention, and returns where a partition begins after that.
 func (r *rig) retained(topic string) int64 {
 	r.t.Helper()
 	if err := r.engine.Retain(within(r.t)); err != nil {
@@ -63,8 +63,8 @@ func (r *rig) retained(topic string) int64 {
 	return int64(r.head(topic, 0).LogStart)
 }
 
-// What is set on running brokers is in force in the broker and in storage when it is answered, after
-// a restart and after a restore; retention shows that storage follows.
+// What is set on running brokers is in force in the broker and in storage when the request is
+// answered, and after a restart and a restore. Retention shows that storage follows.
 func TestConfigsOfRunningBrokers(t *testing.T) {
 	static, err := catalog.ParseTopicDefaults(map[string]string{"log.retention.bytes": "100000", "log.segment.bytes": "1048576"})
 	if err != nil {

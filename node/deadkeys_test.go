@@ -8,7 +8,8 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// TestDeadKeys: what a commit made live is deleted with one request; of what nobody committed any kind may be there.
+// TestDeadKeys: an object that a commit made live is deleted with one request. An object that
+// nobody committed may be of any kind.
 func TestDeadKeys(t *testing.T) {
 	dead := metadata.DeadObject{ID: 7, Writer: 3}
 	for kind, want := range map[int32][]string{

@@ -1,18 +1,19 @@
 // Package node joins metadata, storage, bucket and broker to one running broker.
 //
-// The parts do not know each other; this package is where storage's Catalog and
-// the broker's Topics are answered from the metadata quorum ([Catalog]), where the
-// order of opening and closing stands ([Open], [Node.Close]), and where the bucket is kept
-// shut until it is known to be this cluster's ([gate]). It holds no rules of its own
-// beyond that order (E27), and the order in which a
-// lost directory is made anew from the bucket ([Restore], E26).
+// The parts do not know each other. In this package storage's Catalog and the broker's Topics are
+// answered from the metadata quorum ([Catalog]), the order of opening and closing is fixed ([Open],
+// [Node.Close]), and the bucket is kept shut until it is known to be this cluster's ([gate]). The
+// package has no rules of its own beyond that order (E27), and the order in which a lost directory
+// is made anew from the bucket ([Restore], E26).
 //
-// node.json says whose a directory is ([Identity]): "new" is continued by the next start, "ready" is
-// served, "restoring" never is.
+// node.json says what a directory is ([Identity]): a directory in state "new" is continued by the
+// next start, "ready" is served, "restoring" is never served.
 //
-// It also answers health, metrics and profiles over HTTP (admin.go); each package names what is measured of it in
-// its metrics.go, and docs/metrics.md lists it all.
+// The package also answers requests for health, metrics and profiles over HTTP (admin.go). Each
+// package declares its metrics in its metrics.go, and docs/metrics.md lists them all.
 //
-// Goroutines: the bucket's check and after it the controller (while this node leads the quorum), the watch that logs what is not in the bucket
-// (metrics.go), the admin server's, all ended by Close; Restore's readers, ended when it returns. Imports: everything but cmd.
+// Goroutines: the check of the bucket, and after it the controller (while this node leads the
+// quorum); the watch that logs what is not in the bucket (metrics.go); those of the admin server.
+// Close ends all of them. Restore's readers end when Restore returns. Imports: everything except
+// cmd.
 package node

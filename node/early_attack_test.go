@@ -20,9 +20,9 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// A broker that answers while its log opens: what a review tried on it.
+// These tests attack a broker that answers while its log opens.
 
-// heldLogs holds the start where it tells of a torn log: in the middle of the recovery.
+// heldLogs holds the start when it logs a torn log, which is in the middle of the recovery.
 type heldLogs struct {
 	*logs
 	held, goOn chan struct{}
@@ -41,7 +41,7 @@ func (h *heldLogs) Handle(ctx context.Context, r slog.Record) error {
 	return h.logs.Handle(ctx, r)
 }
 
-// startingNode is one whose Open stands in the middle of the recovery.
+// startingNode is a node whose Open is held in the middle of the recovery.
 type startingNode struct {
 	t      *testing.T
 	dir    string
@@ -100,7 +100,7 @@ func tearLog(t *testing.T, dir string) {
 	for end > 0 && slices.Max(p[end-4096:end]) == 0 {
 		end -= 4096
 	}
-	copy(p[end:], p[4096:4096+100]) // the head of a group, at another place
+	copy(p[end:], p[4096:4096+100]) // the head of a group, but at another place
 	if err := os.WriteFile(names[0], p, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -128,8 +128,8 @@ func (s *startingNode) wait() error {
 	}
 }
 
-// In the middle of the recovery Metadata names topic and leader, nobody learns an offset, and what came too early is
-// answered when the log is open, once, behind what was recovered.
+// In the middle of the recovery Metadata names topic and leader, and nobody learns an offset.
+// Requests that came too early are answered when the log is open, once, after what was recovered.
 func TestE13_AnswersInTheMiddleOfARecovery(t *testing.T) {
 	s := startOverTornLog(t)
 	client := s.client()
@@ -183,8 +183,8 @@ func TestE13_AnswersInTheMiddleOfARecovery(t *testing.T) {
 	}
 }
 
-// A stop in the middle of a recovery, with clients that wait: they see the end of their connections, Open says why it ended, port
-// and folder are free, and the next start has everything.
+// A stop in the middle of a recovery, with clients that wait: they see the end of their
+// connections, Open says why it ended, port and folder are free, and the next start has everything.
 func TestE27_StoppedInTheMiddleOfARecovery(t *testing.T) {
 	s := startOverTornLog(t)
 	nc, err := net.Dial("tcp", s.listen.Addr().String())
@@ -217,7 +217,8 @@ func TestE27_StoppedInTheMiddleOfARecovery(t *testing.T) {
 	r.end()
 }
 
-// The listener dies in the middle of a recovery: the start goes on, Serve says what happened, and the end is clean.
+// The listener dies in the middle of a recovery. The start goes on, Serve says what happened, and
+// the end is clean.
 func TestListenerDiesInTheMiddleOfARecovery(t *testing.T) {
 	s := startOverTornLog(t)
 	s.listen.Close()

@@ -14,8 +14,8 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
-// The disk fails under the write-ahead log: the producer gets no acknowledgement, Serve ends with the error, and
-// the next start has what was acknowledged before.
+// The disk fails under the write-ahead log. The producer gets no acknowledgement, Serve ends with
+// the error, and the next start has what was acknowledged before.
 func TestWALFailureEndsServe(t *testing.T) {
 	dir, b := t.TempDir(), mem.New()
 	r := start(t, dir, b)
@@ -33,7 +33,7 @@ func TestWALFailureEndsServe(t *testing.T) {
 		t.Error("a record was acknowledged although the disk failed")
 	}
 	r.over = true
-	_ = r.Close() // closing files that are broken fails
+	_ = r.Close() // fails, since the files are broken
 
 	r = start(t, dir, b)
 	r.consume("t", 0, 0, 10)
@@ -43,7 +43,8 @@ func TestWALFailureEndsServe(t *testing.T) {
 	r.end()
 }
 
-// breakFiles makes every further write and fsync of this process below a folder fail, as a broken disk does.
+// breakFiles makes every further write and fsync of this process below a folder fail, as on a
+// broken disk.
 func breakFiles(t *testing.T, folder string) {
 	t.Helper()
 	full, err := unix.Open("/dev/full", unix.O_RDWR|unix.O_CLOEXEC, 0)

@@ -22,8 +22,9 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// E27: a first start dies between any two of its steps: identity, cluster.json, bootstrap, the identity's "ready",
-// registration, the folder of the incarnation, its opening. The next start goes on and works.
+// E27: a first start dies between any two of its steps: identity, cluster.json, bootstrap, the
+// identity's "ready", registration, the folder of the incarnation, the opening of the incarnation.
+// The next start goes on and works.
 func TestE27_FirstStartDiesBetweenAnyTwoSteps(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -85,7 +86,7 @@ func TestE27_FirstStartDiesBetweenAnyTwoSteps(t *testing.T) {
 	}
 }
 
-// works starts a node, writes, and finds it all again in the next life.
+// works starts a node, writes, and finds everything again in the next life.
 func works(t *testing.T, dir string, b bucket.Bucket) {
 	t.Helper()
 	r := start(t, dir, b)
@@ -112,7 +113,7 @@ func dieOpening(t *testing.T, dir string, b bucket.Bucket) {
 	}
 }
 
-// dieAfter does the first steps of a start as Open does, then one more, and lets go of everything.
+// dieAfter takes the first steps of a start as Open does, then one more, and lets go of everything.
 func dieAfter(t *testing.T, dir string, b bucket.Bucket, step func(n *Node) error) {
 	t.Helper()
 	n := unopened(t, dir, b)
@@ -138,7 +139,8 @@ func unopened(t *testing.T, dir string, b bucket.Bucket) *Node {
 	return n
 }
 
-// dieInStorage opens storage on a quorum that ends it, and wants a number of incarnations' folders.
+// dieInStorage opens storage on a quorum that ends it, and requires a number of folders of
+// incarnations.
 func dieInStorage(t *testing.T, dir string, b bucket.Bucket, dying *dyingCatalog, folders int) {
 	t.Helper()
 	dieAfter(t, dir, b, func(n *Node) error {
@@ -161,7 +163,7 @@ func dieInStorage(t *testing.T, dir string, b bucket.Bucket, dying *dyingCatalog
 	}
 }
 
-// dyingCatalog is the real one, which ends its caller at one of storage's steps.
+// dyingCatalog is the real catalog, which ends its caller at one of storage's steps.
 type dyingCatalog struct {
 	*Catalog
 	afterRegister, beforeOpen, afterOpen bool
@@ -185,7 +187,7 @@ func (c *dyingCatalog) OpenIncarnation(ctx context.Context, inc ident.Incarnatio
 	return errKilled
 }
 
-// E27: a directory in state "new" takes no prefix but its own.
+// E27: a directory in state "new" accepts no prefix but its own.
 func TestE27_NewDirectoryTakesOnlyItsOwnPrefix(t *testing.T) {
 	dir, b := t.TempDir(), mem.New()
 	dieOpening(t, dir, &changes{Bucket: b, before: atClusterFile})
@@ -198,8 +200,9 @@ func TestE27_NewDirectoryTakesOnlyItsOwnPrefix(t *testing.T) {
 	}
 }
 
-// E1, E27: a prefix that holds anything but one's own cluster.json is used: the directory that made cluster.json and died
-// finds that a restore has gone on from there; and a prefix whose cluster.json is lost is not taken for a free one.
+// E1, E27: a prefix that holds anything except the directory's own cluster.json is in use. A
+// directory that made cluster.json and died finds that a restore has continued from there. A prefix
+// whose cluster.json is lost does not count as free.
 func TestE27_UsedPrefixIsNotClaimed(t *testing.T) {
 	dir, b := t.TempDir(), mem.New()
 	dieOpening(t, dir, &changes{Bucket: b, after: atClusterFile})
@@ -216,7 +219,8 @@ func TestE27_UsedPrefixIsNotClaimed(t *testing.T) {
 	}
 }
 
-// A first start needs the bucket: refused it ends at once, unreachable after its wait, and a later start goes on.
+// A first start needs the bucket. If the bucket refuses, it ends at once; if the bucket is
+// unreachable, it ends after its wait. A later start goes on.
 func TestFirstStartNeedsTheBucket(t *testing.T) {
 	dir, inner := t.TempDir(), mem.New()
 	away := &changes{Bucket: inner, before: func(bucket.Op, string) error { return bucket.ErrUnavailable }}
@@ -227,7 +231,8 @@ func TestFirstStartNeedsTheBucket(t *testing.T) {
 	works(t, dir, inner)
 }
 
-// A first start asks a bucket that is away ever more rarely, and no more once its wait is over.
+// A first start asks a bucket that is away less and less often, and not any more once its wait is
+// over.
 func TestFirstStartsPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()

@@ -11,10 +11,11 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// gate lets nothing be read from, written to or deleted from a bucket before it is known
-// that the prefix is this cluster's and that no other directory has taken it over (E22).
-// Reads too, since in another's bucket each object that this directory refers to would look like damage; they wait
-// for the bucket's first answer to the check, so that a healthy start refuses none.
+// gate lets nothing be read from, written to or deleted from a bucket before it is known that the
+// prefix belongs to this cluster and that no other directory has taken it over (E22). That includes
+// reads, since in another cluster's bucket each object to which this directory refers would look
+// damaged. Reads wait for the bucket's first answer to the check, so that a healthy start refuses
+// none.
 type gate struct {
 	bucket.Bucket
 	open     atomic.Bool // the check has passed
@@ -28,7 +29,8 @@ func newGate(b bucket.Bucket) *gate { return &gate{Bucket: b, answered: make(cha
 // checked ends the wait of reads.
 func (g *gate) checked() { g.once.Do(func() { close(g.answered) }) }
 
-// errBarred is what a node's own writers hear once the bucket is somebody else's; the process ends because of it.
+// errBarred is what a node's own writers hear once the bucket is somebody else's; the process ends
+// because of it.
 var errBarred = errors.New("the bucket belongs to another directory by now")
 
 // bar shuts the gate for good.

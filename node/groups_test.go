@@ -16,14 +16,16 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// groupRig is a node that dies and comes back at another address, and members that find it wherever it is.
+// groupRig is a node that dies and comes back at another address, and members that find it wherever
+// it is.
 type groupRig struct {
 	*rig
 	place atomic.Pointer[place]
 }
 
-// place is where the node is, as soon as it is there. Members wait for that, since stock clients take a refused connection for a
-// reason to join anew: their patience with one is shorter than a start may take on a busy machine.
+// place is where the node is, as soon as it is there. Members wait for that, since stock clients
+// take a refused connection as a reason to join anew: they wait less for one than a start may take
+// on a busy machine.
 type place struct {
 	there chan struct{}
 	addr  string
@@ -54,7 +56,7 @@ func (g *groupRig) restart(change ...func(*Config)) {
 	next.found(g.rig)
 }
 
-// member is one of group "g" that consumes "orders" and commits what it has seen.
+// member is a member of group "g" that consumes "orders" and commits what it has seen.
 type member struct {
 	client *kgo.Client
 
@@ -115,7 +117,7 @@ func (m *member) consume() {
 	}
 }
 
-// await waits until the member has seen and committed that many records, and not more than once each.
+// await waits until the member has seen and committed that many records, each once.
 func (m *member) await(t *testing.T, n int) {
 	t.Helper()
 	over := time.After(patience)
@@ -137,8 +139,9 @@ func (m *member) await(t *testing.T, n int) {
 	}
 }
 
-// TestGroupOverRestarts: the broker is killed and started again while a member consumes: it goes on in the same generation, as
-// the same member, with what it has committed; nothing is seen twice and nothing is left out.
+// TestGroupOverRestarts: the broker is killed and started again while a member consumes. The member
+// goes on in the same generation, under the same id, with what it has committed. Nothing is seen
+// twice and nothing is left out.
 func TestGroupOverRestarts(t *testing.T) {
 	g := startGroups(t)
 	g.create("orders", 3, nil)
@@ -170,8 +173,8 @@ func TestGroupOverRestarts(t *testing.T) {
 	}
 }
 
-// TestGroupLogIsShortened: with the real quorum and write-ahead log behind it, the log of a busy group keeps to its bound, over
-// kills as well, and what was acknowledged stays.
+// TestGroupLogIsShortened: with the real quorum and write-ahead log, the log of a busy group keeps
+// to its bound, also across kills, and what was acknowledged stays.
 func TestGroupLogIsShortened(t *testing.T) {
 	short := func(c *Config) { c.Broker.Groups.ShortenBytes = 8 << 10 }
 	g := startGroups(t, short)
@@ -187,7 +190,7 @@ func TestGroupLogIsShortened(t *testing.T) {
 			g.commit("g", id, offset)
 		}
 		if life > 0 {
-			continue // killed in the middle of whatever goes on
+			continue // killed in the middle of something
 		}
 		g.flush()
 		for start := ident.Offset(0); start == 0; start = g.head(coordinator.OffsetsTopic, partition).LogStart {
@@ -206,7 +209,7 @@ func TestGroupLogIsShortened(t *testing.T) {
 			t.Fatal(err)
 		}
 		if resp.Groups != nil && resp.Groups[0].ErrorCode == 14 || resp.ErrorCode == 14 {
-			continue // still loading
+			continue // the group is still loading
 		}
 		got := int64(-1)
 		if resp.Groups != nil {
@@ -220,7 +223,8 @@ func TestGroupLogIsShortened(t *testing.T) {
 	t.Fatal("the groups were not loaded")
 }
 
-// commit commits an offset of orders-0 as a simple consumer, and again while the group is being loaded.
+// commit commits an offset of orders-0 as a simple consumer, and tries again while the group is
+// being loaded.
 func (g *groupRig) commit(name string, topic ident.TopicID, offset int64) {
 	g.t.Helper()
 	req := kmsg.NewPtrOffsetCommitRequest()

@@ -28,10 +28,11 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/open"
 )
 
-// patience bounds every wait of these tests; nothing takes nearly so long.
+// patience bounds every wait of these tests. Nothing takes nearly that long.
 const patience = 20 * time.Second
 
-// rig is one node in this process, with real Raft and write-ahead log in a folder, and a client over TCP.
+// rig is one node in this process, with real Raft and write-ahead log in a folder, and a client
+// over TCP.
 type rig struct {
 	*Node
 	t      testing.TB
@@ -44,7 +45,8 @@ type rig struct {
 	over   bool
 }
 
-// testConfig does nothing by itself: flushes, snapshots and deletions happen when a test says so.
+// testConfig does nothing by itself: flushes, snapshots and deletions happen when a test asks for
+// them.
 func testConfig(dir string) Config {
 	return Config{
 		Dir: dir, NodeID: 1,
@@ -130,7 +132,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// end stops the node as SIGTERM does and wants it to end well.
+// end stops the node as SIGTERM does, and requires it to end well.
 func (r *rig) end() {
 	r.t.Helper()
 	r.stop()
@@ -155,7 +157,8 @@ func (r *rig) servedWith() error {
 	}
 }
 
-// kill ends the node as a death of its process does for everybody else: no flush, no snapshot, no word to clients.
+// kill ends the node in the way in which the death of its process looks to everybody else: no
+// flush, no snapshot, no word to clients.
 func (r *rig) kill() {
 	if r.over {
 		return
@@ -177,8 +180,8 @@ func (r *rig) kill() {
 	}
 }
 
-// image copies the directory while the node runs: what a disk would show after the process was killed
-// now. Nothing may be going on meanwhile.
+// image copies the directory while the node runs: it is what a disk would show if the process were
+// killed now. Nothing may be going on meanwhile.
 func (r *rig) image() string {
 	r.t.Helper()
 	to := filepath.Join(r.t.TempDir(), "image")
@@ -244,7 +247,7 @@ func (r *rig) flush() {
 	}
 }
 
-// collect deletes what nothing refers to, without a delay.
+// collect deletes objects to which nothing refers, without a delay.
 func (r *rig) collect() error {
 	return controller.NewGarbage(0, r.controllerDeps()).Collect(within(r.t))
 }
@@ -269,7 +272,7 @@ func (r *rig) head(topic string, partition int32) catalog.Head {
 	return h
 }
 
-// restore restores into a fresh directory.
+// restore restores into a new directory.
 func restore(t testing.TB, b bucket.Bucket) (string, Report) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "restored")
@@ -329,14 +332,16 @@ func newestLink(t testing.TB, b bucket.Bucket) *metadata.Link {
 	return l
 }
 
-// changes is a bucket that notes what is created and deleted in it, and shows each call to a hook first.
+// changes is a bucket that notes what is created and deleted in it. It passes each call to a hook
+// first.
 type changes struct {
 	bucket.Bucket
-	// before sees every call before it is made; an error is the call's answer. after sees the calls that were made.
+	// before sees every call before it is made, and its error is the call's answer. after sees the
+	// calls that were made.
 	before, after func(op bucket.Op, key string) error
 
 	mu   sync.Mutex
-	list []string // "create KEY", "delete KEY", as they came in
+	list []string // "create KEY", "delete KEY", in the order in which they came
 }
 
 func (c *changes) call(op bucket.Op, key string, do func() error) error {
@@ -391,7 +396,7 @@ func (c *changes) made() (made []string) {
 type logs struct {
 	mu    sync.Mutex
 	lines []string
-	seen  map[string]chan struct{} // closed when the message has come
+	seen  map[string]chan struct{} // closed when the message has been logged
 }
 
 func newLogs() *logs { return &logs{seen: make(map[string]chan struct{})} }
@@ -440,7 +445,7 @@ func (l *logs) await(t testing.TB, message string) {
 	}
 }
 
-// rmdir takes a directory away, as a lost disk does.
+// rmdir removes a directory, as if the disk were lost.
 func rmdir(t testing.TB, dir string) {
 	t.Helper()
 	if err := os.RemoveAll(dir); err != nil {

@@ -14,32 +14,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// identityFormat is the newest data directory layout that this binary opens.
+// identityFormat is the newest layout of a data directory that this binary opens.
 const identityFormat = 1
 
-// States of a data directory (E27).
+// The states of a data directory (E27).
 const (
-	stateNew       = "new"       // cluster.json may or may not exist yet; the metadata is not bootstrapped for certain
-	stateRestoring = "restoring" // a restore was begun here and did not end: never served (E22)
-	stateReady     = "ready"     // bootstrapped or restored
+	// stateNew: cluster.json may or may not exist, and it is not certain that the metadata is
+	// bootstrapped.
+	stateNew = "new"
+	// A restore began here and did not end: the directory is never served (E22).
+	stateRestoring = "restoring"
+	stateReady     = "ready" // bootstrapped or restored
 )
 
-// ErrUnfinishedRestore says that a directory is what an interrupted restore has left.
+// ErrUnfinishedRestore says that an interrupted restore left the directory.
 var ErrUnfinishedRestore = errors.New("a restore into this directory was interrupted")
 
-// Identity is node.json: who this directory is. It is fsynced before the bucket
-// hears of the cluster, so that a crash between the two can be continued (E27).
+// Identity is node.json: it says who this directory is. It is fsynced before anything about the
+// cluster is written to the bucket, so that a crash between the two can be continued (E27).
 type Identity struct {
 	Format    int    `json:"format"`
 	ClusterID string `json:"cluster_id"` // Kafka's 22-character UUID
 	NodeID    int32  `json:"node_id"`
-	Directory string `json:"directory_uuid"` // Raft's ServerID; a copied or new disk is another one
+	// Raft's ServerID; a copied or new disk has another one.
+	Directory string `json:"directory_uuid"`
 	State     string `json:"state"`
 }
 
 func (n *Identity) path(dir string) string { return filepath.Join(dir, "node.json") }
 
-// readIdentity returns nil without error if the directory has no node.json.
+// readIdentity returns nil without an error if the directory has no node.json.
 func readIdentity(dir string) (*Identity, error) {
 	n := new(Identity)
 	b, err := os.ReadFile(n.path(dir))
@@ -93,7 +97,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// newIdentity makes a directory's identity: a fresh cluster unless clusterID is given (restore).
+// newIdentity makes a directory's identity. The cluster is a new one, unless clusterID is given (by
+// a restore).
 func newIdentity(clusterID string, nodeID int32) *Identity {
 	if clusterID == "" {
 		clusterID = newClusterID()
@@ -110,7 +115,8 @@ func newUUID() (u [16]byte) {
 	return u
 }
 
-// newClusterID returns an id that does not begin with a dash, which tools would take for a flag.
+// newClusterID returns an id that does not begin with a dash, since tools would take that for a
+// flag.
 func newClusterID() string {
 	for {
 		u := newUUID()
@@ -120,7 +126,7 @@ func newClusterID() string {
 	}
 }
 
-// lockDir makes sure that one process uses the directory.
+// lockDir makes sure that only one process uses the directory.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

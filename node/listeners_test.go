@@ -11,7 +11,8 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
-// A client is told of the endpoint of the listener that it came by, in every answer that names brokers.
+// A client is told the endpoint of the listener through which it came, in every answer that names
+// brokers.
 func TestListenersTellTheirOwnEndpoints(t *testing.T) {
 	inside, outside := listen(t), listen(t)
 	n, err := Open(t.Context(), testConfig(t.TempDir()), Deps{Bucket: mem.New(), Log: slog.New(newLogs()), Listeners: []Listener{
@@ -59,7 +60,7 @@ func TestListenersTellTheirOwnEndpoints(t *testing.T) {
 	}
 }
 
-// A directory belongs to a node: another node.id does not change it in silence.
+// A directory belongs to a node. Another node.id does not change that silently.
 func TestNodeIDOfTheDirectoryCounts(t *testing.T) {
 	dir, b := t.TempDir(), mem.New()
 	start(t, dir, b).end()

@@ -8,20 +8,21 @@ import (
 )
 
 const (
-	// memoryInterval lies between two looks at the heap.
+	// memoryInterval is the time between two looks at the heap.
 	memoryInterval = 10 * time.Second
-	// idleBytesMax is what may be allocated between two looks by a broker that counts as idle.
+	// idleBytesMax is how much a broker may allocate between two looks and still count as idle.
 	idleBytesMax = 1 << 20
-	// spareBytesMin is how much there must be to give back, and spareOfLive how large a part of what is in use: a collection has its price.
+	// spareBytesMin is how much memory must be spare to be given back, and spareOfLive how large a
+	// part of the memory in use that must be, since a collection has its price.
 	spareBytesMin = 8 << 20
 	spareOfLive   = 4
 )
 
-// heapFigures is what is known of the heap without stopping anybody.
+// heapFigures is what is known about the heap without stopping any goroutine.
 type heapFigures struct {
 	allocated uint64 // since the process began
 	live      uint64 // after the last collection
-	spare     uint64 // garbage since then, and free memory that the system has not got back
+	spare     uint64 // garbage since then, and free memory that was not given back to the system
 }
 
 func readHeap() heapFigures {
@@ -39,14 +40,14 @@ func readHeap() heapFigures {
 	return f
 }
 
-// returns reports whether it is time to give memory back: before is the last look.
+// returns reports whether it is time to give memory back. before is the last look.
 func (f heapFigures) returns(before heapFigures) bool {
 	return f.allocated-before.allocated <= idleBytesMax && f.spare >= max(spareBytesMin, f.live/spareOfLive)
 }
 
-// memoryWatch gives memory back to the system when the broker has become idle. The collector lets as much garbage gather as
-// there is in use, and with nothing allocated any more it stays: 10,000 partitions that were written to once
-// held 60 MB above the 30 in use.
+// memoryWatch gives memory back to the system when the broker has become idle. The collector lets
+// as much garbage gather as there is memory in use, and without further allocations the garbage
+// stays. 10,000 partitions that were written to once held 60 MB in addition to the 30 in use.
 type memoryWatch struct {
 	read    func() heapFigures
 	release func()

@@ -13,14 +13,14 @@ func TestMemoryGoesBackWhenIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looks := []struct {
 			allocated, live, spare uint64
-			released               int // by then
+			released               int // number of releases by then
 		}{
 			{0, 10 * mib, 0, 0},
-			{100 * mib, 10 * mib, 50 * mib, 0},  // works
+			{100 * mib, 10 * mib, 50 * mib, 0},  // the broker works
 			{101 * mib, 10 * mib, 50 * mib, 1},  // idle
-			{101 * mib, 10 * mib, 1 * mib, 1},   // read after it
+			{101 * mib, 10 * mib, 1 * mib, 1},   // read after the release
 			{102 * mib, 10 * mib, 7 * mib, 1},   // not worth it
-			{103 * mib, 100 * mib, 20 * mib, 1}, // nor this, beside 100 MiB
+			{103 * mib, 100 * mib, 20 * mib, 1}, // not worth it either, compared with 100 MiB
 			{104 * mib, 100 * mib, 25 * mib, 2},
 			{104 * mib, 100 * mib, 0, 2},
 		}
@@ -52,7 +52,7 @@ func TestMemoryGoesBackWhenIdle(t *testing.T) {
 
 var ballast []byte
 
-// What is read of the real heap: garbage is spare until it is given back.
+// The figures of the real heap: garbage is spare until it is given back.
 func TestReadHeap(t *testing.T) {
 	w := newMemoryWatch()
 	w.release()

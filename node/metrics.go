@@ -15,18 +15,20 @@ import (
 )
 
 const (
-	// partitionsShown is how many series of each kind /metrics has where nothing else is said; five kinds for each partition.
+	// partitionsShown is how many series of each kind /metrics shows by default. There are five
+	// kinds for each partition.
 	partitionsShown = 2000
 	// groupsWait bounds how long a scrape waits for the groups.
 	groupsWait = 5 * time.Second
 )
 
-// measure has a part's metrics collected from now on.
+// measure registers the metrics of a part.
 func (n *Node) measure(collectors []prometheus.Collector) {
 	n.admin.registry.MustRegister(collectors...)
 }
 
-// measureBuild has the program's version collected, and what was opened before the node: the bucket, if it counts its requests.
+// measureBuild registers the program's version, and the metrics of what was opened before the node:
+// the bucket, if it counts its requests.
 func (n *Node) measureBuild() {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sluice_build_info", Help: "Always 1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": n.cfg.Version},
@@ -38,7 +40,7 @@ func (n *Node) measureBuild() {
 	}
 }
 
-// measureLog has everything collected that the open log knows, and its users.
+// measureLog registers everything that the open log knows, and its users.
 func (n *Node) measureLog() {
 	seriesMax := n.cfg.MetricsPartitionsMax
 	if seriesMax == 0 {
@@ -56,7 +58,8 @@ func (n *Node) measureLog() {
 	n.admin.details.Store(&details{n.partitionRegistry(seriesMax), n.partitionRegistry(0)})
 }
 
-// partitionRegistry has the metrics whose number grows with partitions and groups; 0: without a bound.
+// partitionRegistry has the metrics whose number grows with partitions and groups. 0 means no
+// bound.
 func (n *Node) partitionRegistry(seriesMax int) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(n.engine.PartitionMetrics(seriesMax), &groupsCollector{
@@ -70,7 +73,8 @@ func (n *Node) partitionRegistry(seriesMax int) *prometheus.Registry {
 	return r
 }
 
-// lag says how far a group is behind on a partition; false if the partition is not here.
+// lag says how far a group is behind on a partition. It returns false if the partition is not on
+// this broker.
 func (n *Node) lag(topic string, partition int32, offset ident.Offset) (records int64, age time.Duration, ok bool) {
 	t, ok := n.cat.TopicByName(topic)
 	if !ok {
@@ -79,11 +83,12 @@ func (n *Node) lag(topic string, partition int32, offset ident.Offset) (records 
 	return n.engine.Lag(ident.TopicPartition{Topic: t.ID, Index: partition}, offset)
 }
 
-// groupsCollector shows how far consumer groups are behind. A scrape reads no record: see storage.Engine.Lag.
+// groupsCollector shows how far consumer groups are behind. A scrape reads no records: see
+// storage.Engine.Lag.
 type groupsCollector struct {
 	groups    func() []coordinator.Status
 	lag       func(topic string, partition int32, offset ident.Offset) (records int64, age time.Duration, ok bool)
-	seriesMax int // 0: no bound
+	seriesMax int // 0 for no bound
 }
 
 func groupDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -134,9 +139,10 @@ func (g *groupsCollector) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// collectGroup shows the sums of one group and, if wanted, its partitions.
+// collectGroup shows the sums of one group and, if requested, its partitions.
 func (g *groupsCollector) collectGroup(c chan<- prometheus.Metric, s *coordinator.Status, partitions bool) {
-	name := strings.ToValidUTF8(s.Group, "\uFFFD") // clients choose it; a label has to be UTF-8
+	// Clients choose the name, and a label must be UTF-8.
+	name := strings.ToValidUTF8(s.Group, "\uFFFD")
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{name}, labels...)...)
 	}
@@ -160,16 +166,18 @@ func (g *groupsCollector) collectGroup(c chan<- prometheus.Metric, s *coordinato
 }
 
 const (
-	// flushWatchInterval is how often it is looked whether the bucket is behind.
+	// flushWatchInterval is the time between two looks whether the bucket is behind.
 	flushWatchInterval = time.Minute
-	// flushBehind is the age of a batch outside of the bucket from which the flush counts as behind; at least three of its intervals.
+	// flushBehind is the age of a batch outside of the bucket from which on the flush counts as
+	// behind. It is at least three flush intervals.
 	flushBehind = time.Minute
 )
 
-// flushWatch says in the log, once a minute and with one number, what is not in the bucket while that is more than it should be.
+// flushWatch logs once a minute how much is not in the bucket, while that is more than it should
+// be.
 type flushWatch struct {
 	totals func() storage.Totals
-	isOpen func() bool // the bucket has answered since the start
+	isOpen func() bool // reports that the bucket has answered since the start
 	behind time.Duration
 	log    *slog.Logger
 }

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// BenchmarkScrape is what /metrics costs with 10,000 partitions: their sums only, and each of them.
+// BenchmarkScrape measures what /metrics costs with 10,000 partitions: only their sums, and each of
+// them.
 func BenchmarkScrape(b *testing.B) {
 	r, url := startAdmin(b, b.TempDir(), fileBucket(b))
 	for i := range 10 {

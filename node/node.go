@@ -27,37 +27,43 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// Config says where a node lives and how it runs. Storage.WALDir is set by Open.
+// Config says where a node's data is and how the node runs. Open sets Storage.WALDir.
 type Config struct {
 	Dir     string
-	NodeID  int32  // of a new directory; another than an old one's is refused
-	Rack    string // the broker's, as clients see it; "": none
+	NodeID  int32  // of a new directory; an existing directory with another id is refused
+	Rack    string // the broker's rack, as clients see it; "" if there is none
 	Storage storage.Config
 	Broker  broker.Config
 
-	DeleteDelay      time.Duration // how long an object stays after nothing refers to it; default 60 s (file.delete.delay.ms)
-	SnapshotInterval time.Duration // longest time between links of the snapshot chain
-	SnapshotSoon     time.Duration // from an administrative change to its link
+	// DeleteDelay is how long an object stays after the last reference to it is gone
+	// (file.delete.delay.ms). The default is 60 s.
+	DeleteDelay      time.Duration
+	SnapshotInterval time.Duration // the longest time between two links of the snapshot chain
+	SnapshotSoon     time.Duration // the time from an administrative change to its link
 	BucketWait       time.Duration // how long a first start waits for an unreachable bucket
-	StopTimeout      time.Duration // for a stop: at most half of it for requests in flight, the rest for the last flush and snapshot
+	// StopTimeout is the time for a stop. At most half of it is for requests in flight, the rest
+	// for the last flush and snapshot.
+	StopTimeout time.Duration
 
-	// MetricsPartitionsMax is up to how many partitions /metrics shows each one; above only sums, unless it is asked
-	// for ?partitions=all. Default 2,000: a page of about 2 MB.
+	// MetricsPartitionsMax is the number of partitions up to which /metrics shows each of them.
+	// Above it only sums are shown, unless ?partitions=all is requested. The default is 2,000,
+	// which is a page of about 2 MB.
 	MetricsPartitionsMax int
-	// Version of the program, for sluice_build_info.
+	// Version is the program's version, for sluice_build_info.
 	Version string
 }
 
 // Listener is where clients connect, and what they are told about it.
 type Listener struct {
 	net.Listener
-	Name string // such as PLAINTEXT
-	// Host and Port are what Metadata names to clients of this listener; empty and 0: where it listens.
+	Name string // for example PLAINTEXT
+	// Host and Port are what Metadata tells clients of this listener. If they are empty and 0, it
+	// tells them where it listens.
 	Host string
 	Port int32
 }
 
-// Endpoint is what clients are told.
+// Endpoint returns what clients are told.
 func (l *Listener) Endpoint() broker.Endpoint {
 	at := l.Addr().(*net.TCPAddr)
 	e := broker.Endpoint{Host: l.Host, Port: l.Port}
@@ -73,9 +79,10 @@ func (l *Listener) Endpoint() broker.Endpoint {
 // Deps are the parts that a node works with.
 type Deps struct {
 	Bucket bucket.Bucket
-	// Listeners are where clients connect, at least one. The broker closes them.
+	// Listeners are where clients connect. There is at least one. The broker closes them.
 	Listeners []Listener
-	// Admin is where health, metrics and profiles are answered; nil: nowhere. Open takes it over, Close closes it.
+	// Admin is the listener for health, metrics and profiles. If it is nil, nothing answers them.
+	// Open takes it over and Close closes it.
 	Admin net.Listener
 	Log   *slog.Logger
 }
@@ -96,32 +103,38 @@ type Node struct {
 	admin      *admin
 	probed     *prometheus.GaugeVec // what the store was seen to do; empty before the probe
 
-	stopBroker  func() error  // ends it and returns how it ended; nil before it answers
+	// Ends the broker and returns how it ended; nil before the broker answers.
+	stopBroker  func() error
 	brokerEnded chan struct{} // closed when the broker has ended
 
-	opened atomic.Pointer[storage.Engine] // for changes that the quorum applies
-	// configuring is held while broker and storage take into use what is set on running brokers.
+	opened atomic.Pointer[storage.Engine] // the log, for changes that the quorum applies
+	// configuring is held while broker and storage adopt what is set on running brokers.
 	configuring sync.Mutex
-	fatal       chan error             // capacity 1: why this process must end
-	failed      atomic.Pointer[error]  // the same, for /healthz
-	phase       atomic.Pointer[string] // why clients should not be sent here; empty while they are served
-	loaded      atomic.Bool            // /readyz has found everything loaded, and asks no more
-	stopBy      time.Time              // when a stop's time is over; written by Serve, read by Close after it
-	ctx         context.Context        // of background work
-	cancel      context.CancelFunc
-	work        sync.WaitGroup
-	closing     sync.Once
-	closed      error
+	fatal       chan error            // capacity 1: why this process must end
+	failed      atomic.Pointer[error] // the same, for /healthz
+	// Why clients should not be sent here; empty while they are served.
+	phase  atomic.Pointer[string]
+	loaded atomic.Bool // /readyz has found everything loaded, and does not check any more
+	// When the time of a stop is over; written by Serve and read by Close after it.
+	stopBy  time.Time
+	ctx     context.Context // of background work
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	closing sync.Once
+	closed  error
 }
 
-// Open starts a node in this order; a death between any two steps is continued by the next start (E27):
+// Open starts a node in this order. If the process dies between any two steps, the next start
+// continues (E27).
 //
-//  1. the folder's lock and identity, fsynced before the bucket hears of the cluster
-//  2. on a first start: the bucket's prefix is claimed
-//  3. metadata; on a first start: bootstrap, then the identity says "ready"
-//  4. the broker: who and where we are is answered, all else waits for the log
-//  5. storage: recover, register, open (storage/recover.go); needs no bucket; then the broker serves
-//  6. beside it the bucket is checked, and only then written to
+//  1. Lock the folder and write its identity, fsynced before anything about the cluster is written
+//     to the bucket.
+//  2. On a first start: claim the bucket's prefix.
+//  3. Open the metadata. On a first start: bootstrap, and then set the identity to "ready".
+//  4. Open the broker. It answers who and where it is; every other request waits for the log.
+//  5. Open storage: recover, register, open (storage/recover.go). That does not need the bucket.
+//     Then the broker serves.
+//  6. Check the bucket in the background, and only then write to it.
 func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 	n = newNode(ctx, cfg, deps)
 	defer func() {
@@ -154,7 +167,8 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 	return n, nil
 }
 
-// openBroker answers clients from now on: what needs the log waits until it is open, instead of being refused a connection.
+// openBroker answers clients from now on. Requests that need the log wait until it is open, so that
+// no connection is refused.
 func (n *Node) openBroker() (err error) {
 	n.cfg.Broker.TopicDefaults = n.cfg.Storage.TopicDefaults // what the broker was started with
 	if n.cfg.Broker.LogDir, err = filepath.Abs(n.cfg.Dir); err != nil {
@@ -199,7 +213,7 @@ func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
 
 func (n *Node) walDir() string { return filepath.Join(n.cfg.Dir, "wal") }
 
-// identify takes the folder and, on a first start, the bucket's prefix.
+// identify locks the folder and, on a first start, claims the bucket's prefix.
 func (n *Node) identify(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -231,13 +245,14 @@ func (n *Node) identify(ctx context.Context) (err error) {
 	return nil
 }
 
-// A first start's pauses between two questions to a bucket that does not answer, doubling.
+// The pauses of a first start between two questions to a bucket that does not answer. They double.
 const (
 	firstPause    = 500 * time.Millisecond
 	firstPauseMax = 5 * time.Second
 )
 
-// firstClaim waits a while for a bucket that does not answer, asking ever more rarely; one that refuses ends the start at once.
+// firstClaim waits a while for a bucket that does not answer, and asks it less and less often. A
+// bucket that refuses ends the start at once.
 func (n *Node) firstClaim(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.BucketWait)
 	defer cancel()
@@ -253,7 +268,7 @@ func (n *Node) firstClaim(ctx context.Context) error {
 	}
 }
 
-// openMetadata opens the quorum and makes the cluster on a first start.
+// openMetadata opens the quorum and, on a first start, creates the cluster.
 func (n *Node) openMetadata(ctx context.Context) (err error) {
 	n.raft, err = raft.Open(ctx, raft.Config{Dir: n.cfg.Dir, DirUUID: n.id.Directory}, raft.Deps{
 		Log: n.deps.Log, OnFatal: n.fail, OnApply: n.applied,
@@ -275,7 +290,7 @@ func (n *Node) openMetadata(ctx context.Context) (err error) {
 	return n.checkState()
 }
 
-// checkState refuses metadata that is not this directory's, or half restored.
+// checkState refuses metadata that does not belong to this directory, or is half restored.
 func (n *Node) checkState() (err error) {
 	n.raft.View(func(s *metadata.State) {
 		switch {
@@ -288,7 +303,7 @@ func (n *Node) checkState() (err error) {
 	return err
 }
 
-// joinCatalog puts the quorum to storage's and the broker's use.
+// joinCatalog lets storage and the broker use the quorum.
 func (n *Node) joinCatalog() {
 	first := n.deps.Listeners[0].Endpoint()
 	self := broker.Node{ID: n.id.NodeID, Host: first.Host, Port: first.Port, Endpoints: map[string]broker.Endpoint{}}
@@ -314,11 +329,12 @@ func (n *Node) controllerDeps() controller.Deps {
 	}
 }
 
-// openStorage opens the log over what the disk holds.
+// openStorage opens the log over what is on the disk.
 func (n *Node) openStorage(ctx context.Context) (err error) {
 	cfg := n.cfg.Storage
 	cfg.WALDir = n.walDir()
-	cfg.TopicDefaults, cfg.ProducerExpiry = n.inForce() // the first retention turn must know
+	// The first turn of retention must know these.
+	cfg.TopicDefaults, cfg.ProducerExpiry = n.inForce()
 	n.engine, err = storage.Open(ctx, cfg, storage.Deps{
 		FS: vfs.OS(), Bucket: n.gate, Catalog: n.cat, Log: n.deps.Log, Now: time.Now, Fatal: n.fail,
 	})
@@ -326,31 +342,31 @@ func (n *Node) openStorage(ctx context.Context) (err error) {
 		return err
 	}
 	n.opened.Store(n.engine)
-	n.configsChanged(n.engine) // what was set while storage opened
+	n.configsChanged(n.engine) // adopts what was set while storage opened
 	return nil
 }
 
-// inForce takes what is set on running brokers into use in the broker, and returns what storage
-// has to follow.
+// inForce lets the broker adopt what is set on running brokers, and returns what storage must
+// adopt.
 func (n *Node) inForce() (*catalog.TopicDefaults, time.Duration) {
 	f := n.broker.Reconfigure()
 	return f.TopicDefaults, cmp.Or(f.ProducerExpiry, n.cfg.Storage.ProducerExpiry)
 }
 
-// configsChanged takes what is set on running brokers into use, in the broker and in storage. It may
-// be called at any time: the last call is the one that looked last.
+// configsChanged lets the broker and storage adopt what is set on running brokers. It may be called
+// at any time: the last call is the one that has looked last.
 func (n *Node) configsChanged(e *storage.Engine) {
 	n.configuring.Lock()
 	defer n.configuring.Unlock()
 	e.Reconfigure(n.inForce())
 }
 
-// applied tells storage and the controller what a command changed. The
-// quorum calls it in its own order, after the state shows it.
+// applied tells storage and the controller what a command changed. The quorum calls it in its own
+// order, after the state shows the change.
 func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 	e := n.opened.Load()
 	if e == nil {
-		return // opening: storage reads the state itself
+		return // while it opens, storage reads the state itself
 	}
 	if slices.ContainsFunc(res.Changes, func(c metadata.Change) bool { return c.Kind == metadata.BrokerConfigsSet }) {
 		n.configsChanged(e)
@@ -366,7 +382,7 @@ func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
 	}
 }
 
-// Notify passes changes on to storage and reports whether any was administrative.
+// Notify passes changes on to storage, and reports whether any of them was administrative.
 func Notify(e *storage.Engine, c *Catalog, changes []metadata.Change) (administrative bool) {
 	for _, ch := range changes {
 		switch ch.Kind {
@@ -390,8 +406,8 @@ func Notify(e *storage.Engine, c *Catalog, changes []metadata.Change) (administr
 	return administrative
 }
 
-// fail remembers why the process must end; Serve returns it. A directory that
-// is not the cluster's any more writes nothing to the bucket from here on.
+// fail remembers why the process must end, and Serve returns that. A directory that does not belong
+// to the cluster any more writes nothing to the bucket after that.
 func (n *Node) fail(err error) {
 	if fatalIdentity(err) {
 		n.gate.bar()
@@ -403,7 +419,8 @@ func (n *Node) fail(err error) {
 	}
 }
 
-// unhealthy tells why the process should be restarted: what fail was told (I1: nothing is acknowledged after it).
+// unhealthy says why the process should be restarted: what fail was told (I1: nothing is
+// acknowledged after it).
 func (n *Node) unhealthy() []string {
 	if err := n.failed.Load(); err != nil {
 		return []string{(*err).Error()}
@@ -411,8 +428,8 @@ func (n *Node) unhealthy() []string {
 	return nil
 }
 
-// unready tells why clients should not be sent here. A bucket that is away is no reason where the
-// write-ahead log can serve; it is one for partitions that have their state in the bucket only.
+// unready says why clients should not be sent here. A bucket that is away is no reason if the
+// write-ahead log can serve. It is a reason for partitions whose state is only in the bucket.
 func (n *Node) unready() (why []string) {
 	if phase := *n.phase.Load(); phase != "" {
 		return []string{phase}
@@ -432,7 +449,8 @@ func (n *Node) unready() (why []string) {
 
 func (n *Node) setPhase(why string) { n.phase.Store(&why) }
 
-// checkBucket verifies in the background that the prefix is still this node's, then lets writes through.
+// checkBucket verifies in the background that the prefix still belongs to this node, and then lets
+// writes through.
 func (n *Node) checkBucket() {
 	if err := n.openGate(n.ctx); err != nil {
 		if fatalIdentity(err) {
@@ -448,8 +466,8 @@ func (n *Node) checkBucket() {
 	n.raft.WhileLeading(n.ctx, n.controller.Run)
 }
 
-// openGate opens the gate as soon as the bucket answers that the prefix is still this
-// node's. It gives up when ctx ends, or when it is somebody else's by now.
+// openGate opens the gate as soon as the bucket has answered that the prefix still belongs to this
+// node. It gives up when ctx ends, or when the prefix belongs to somebody else.
 func (n *Node) openGate(ctx context.Context) error {
 	for away := false; ; away = true {
 		err := check(ctx, n.deps.Bucket, n.raft.Freeze(), n.id.Directory)
@@ -474,10 +492,10 @@ func (n *Node) openGate(ctx context.Context) error {
 	}
 }
 
-// bucketPause lies between two questions to a bucket that is away.
+// bucketPause is the time between two questions to a bucket that is away.
 const bucketPause = time.Second
 
-// Serve answers clients until ctx ends or the node fails, which is then the error.
+// Serve answers clients until ctx ends, or until the node fails. It returns the failure.
 func (n *Node) Serve(ctx context.Context) error {
 	var failed error
 	select {
@@ -490,8 +508,9 @@ func (n *Node) Serve(ctx context.Context) error {
 	return errors.Join(failed, n.stopBroker())
 }
 
-// Close stops in reverse order. Called after Serve has returned without a failure, it first moves what it can to
-// the bucket and stores a snapshot, until StopTimeout; it says how much stays in the WAL. It may be called twice.
+// Close stops the parts in reverse order. If it is called after Serve has returned without a
+// failure, it first moves what it can to the bucket and stores a snapshot, until StopTimeout, and
+// logs how much stays in the WAL. It may be called twice.
 func (n *Node) Close() error {
 	n.closing.Do(func() { n.closed = n.close() })
 	return n.closed
@@ -500,7 +519,8 @@ func (n *Node) Close() error {
 func (n *Node) close() error {
 	n.cancel()
 	if n.stopBroker != nil {
-		_ = n.stopBroker() // still answering if the start failed; else Serve has returned its error
+		// The broker still answers if the start failed. Otherwise Serve has returned its error.
+		_ = n.stopBroker()
 	}
 	n.work.Wait()
 	var errs []error
@@ -508,7 +528,7 @@ func (n *Node) close() error {
 		n.lastFlush()
 		n.opened.Store(nil)
 	}
-	errs = append(errs, n.admin.close()) // before what it shows
+	errs = append(errs, n.admin.close()) // before the parts that it shows
 	if n.engine != nil {
 		errs = append(errs, n.engine.Close())
 	}
@@ -521,8 +541,9 @@ func (n *Node) close() error {
 	return errors.Join(errs...)
 }
 
-// lastFlush empties the WAL into the bucket and stores a snapshot, as far as the time allows. A bucket that was
-// away so far may be back just now: it is asked again, since only through an open gate does anything reach it.
+// lastFlush moves what is in the WAL to the bucket and stores a snapshot, as far as time allows. A
+// bucket that was away so far may have just come back. So it is asked again, since everything
+// reaches it only through an open gate.
 func (n *Node) lastFlush() {
 	ctx, cancel := context.WithDeadline(context.Background(), n.stopDeadline())
 	defer cancel()
@@ -538,8 +559,8 @@ func (n *Node) lastFlush() {
 	}
 }
 
-// flushAndStore waits long for a bucket that does not answer only if records have to go there, and not at all for
-// one that is another's.
+// flushAndStore waits long for a bucket that does not answer only if there are records to move, and
+// not at all for a bucket that belongs to somebody else.
 func (n *Node) flushAndStore(ctx context.Context) error {
 	if err := n.gate.barred(); err != nil {
 		return err
@@ -557,7 +578,8 @@ func (n *Node) flushAndStore(ctx context.Context) error {
 	return errors.Join(n.engine.Flush(ctx), n.controller.Chain.Store(ctx))
 }
 
-// stopDeadline is where Serve put it, or begins now for a node that never served.
+// stopDeadline is the deadline that Serve has set. For a node that never served, it counts from
+// now.
 func (n *Node) stopDeadline() time.Time {
 	if n.stopBy.IsZero() {
 		return time.Now().Add(n.cfg.StopTimeout)
@@ -568,7 +590,7 @@ func (n *Node) stopDeadline() time.Time {
 // ClusterID returns the cluster's id.
 func (n *Node) ClusterID() string { return n.id.ClusterID }
 
-// pause waits for d; false if ctx ended first.
+// pause waits for d. It returns false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -8,11 +8,12 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// ErrBucketUnfit says that the object store lacks what a cluster of several brokers cannot do without.
+// ErrBucketUnfit says that the object store lacks what a cluster of several brokers needs.
 var ErrBucketUnfit = errors.New("the object store ignores If-None-Match: several brokers would replace each other's objects and not notice; use a store that refuses to create an object twice, such as S3, MinIO or a current versitygw")
 
-// refuseBucket says whether a cluster of so many brokers must not run on a store. With one
-// broker, a store that replaces objects is a risk, and is warned of; with several it loses records.
+// refuseBucket returns an error if a cluster of that many brokers must not run on the store. With
+// one broker, a store that replaces objects is a risk, and leads to a warning. With several brokers
+// it loses records.
 func refuseBucket(caps bucket.Capabilities, brokers int) error {
 	if !caps.ConditionalCreate && brokers > 1 {
 		return ErrBucketUnfit
@@ -20,7 +21,7 @@ func refuseBucket(caps bucket.Capabilities, brokers int) error {
 	return nil
 }
 
-// risks says what is at stake with a store that lacks a capability, the gravest first.
+// risks says what can go wrong with a store that lacks a capability. The worst comes first.
 func risks(caps bucket.Capabilities) (out []string) {
 	for _, c := range []struct {
 		there bool
@@ -40,8 +41,8 @@ func risks(caps bucket.Capabilities) (out []string) {
 	return out
 }
 
-// probeBucket tries out at every start what the store does, and tells the log and the metrics.
-// An error is why this node must not run on it.
+// probeBucket tries out at every start what the store does, and reports that in the log and the
+// metrics. An error means that this node must not run on the store.
 func (n *Node) probeBucket() error {
 	caps, err := bucket.Probe(n.ctx, n.deps.Bucket, "", n.id.Directory)
 	if err != nil {

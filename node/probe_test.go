@@ -20,7 +20,8 @@ func (o overwriting) Create(ctx context.Context, key string, body bucket.Body) e
 	return o.Bucket.Create(ctx, key, body)
 }
 
-// TestStoreThatOverwrites: every start says what is at stake, and the metrics say so as long as it runs.
+// TestStoreThatOverwrites: every start logs the risk, and the metrics show it as long as the broker
+// runs.
 func TestStoreThatOverwrites(t *testing.T) {
 	dir, store := t.TempDir(), overwriting{mem.New()}
 	for range 2 {
@@ -45,7 +46,7 @@ func TestStoreThatOverwrites(t *testing.T) {
 	}
 }
 
-// TestRefuseBucket: one broker runs on a store that overwrites, several do not.
+// TestRefuseBucket: one broker runs on a store that overwrites objects, several do not.
 func TestRefuseBucket(t *testing.T) {
 	good := bucket.Capabilities{ConditionalCreate: true, RangedRead: true}
 	bad := bucket.Capabilities{RangedRead: true, ChecksumRefused: true, ListAfterWrite: true}

@@ -13,7 +13,8 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
-// restoredWithGroup restores a cluster that had two partitions and a group, and returns its directory.
+// restoredWithGroup restores a cluster that had two partitions and a group, and returns its
+// directory.
 func restoredWithGroup(t *testing.T, b bucket.Bucket) string {
 	t.Helper()
 	r := start(t, t.TempDir(), b)
@@ -36,12 +37,13 @@ func restoredWithGroup(t *testing.T, b bucket.Bucket) string {
 	return dir
 }
 
-// isData reports that a key is an object of the log, not of the metadata.
+// isData reports that a key belongs to an object of the log, not of the metadata.
 func isData(key string) bool {
 	return !strings.HasPrefix(key, "snap/") && !strings.HasPrefix(key, "probe/") && key != "cluster.json"
 }
 
-// openRestored opens a node on a restored directory and returns it with the address of its admin server.
+// openRestored opens a node on a restored directory and returns it with the address of its admin
+// server.
 func openRestored(t *testing.T, dir string, b bucket.Bucket) (*rig, string) {
 	t.Helper()
 	r := &rig{t: t, dir: dir, bucket: b, logs: newLogs(), served: make(chan error, 1)}
@@ -59,7 +61,8 @@ func openRestored(t *testing.T, dir string, b bucket.Bucket) (*rig, string) {
 	return r, "http://" + l.Addr().String()
 }
 
-// TestReadyAfterRestore: as long as the state of partitions is on its way from the bucket, clients are not served, and /readyz says so.
+// TestReadyAfterRestore: as long as the state of partitions is on its way from the bucket, clients
+// are not served, and /readyz says so.
 func TestReadyAfterRestore(t *testing.T) {
 	store := mem.New()
 	dir := restoredWithGroup(t, store)
@@ -87,7 +90,7 @@ func TestReadyAfterRestore(t *testing.T) {
 	}
 }
 
-// TestReadyBesideDamage: a partition whose state is damaged hurts itself only.
+// TestReadyBesideDamage: damage to a partition's state affects only that partition.
 func TestReadyBesideDamage(t *testing.T) {
 	store := mem.New()
 	dir := restoredWithGroup(t, store)

@@ -7,13 +7,15 @@ import (
 	"github.com/sluicemq/sluice/metadata"
 )
 
-// Report says how far a restore went back, what it brought and what it did not. Its JSON names are for scripts and stay.
+// Report says how far a restore went back, what it brought back and what it did not. Scripts use
+// its JSON names, so they stay.
 type Report struct {
 	Cluster   string         `json:"cluster"`
 	Dir       string         `json:"dir"`
-	Directory string         `json:"directory"` // the new directory's UUID
-	Snapshot  SnapshotReport `json:"snapshot"`  // where it began
-	Link      uint64         `json:"link"`      // the snapshot that it stored; 0: it did not come so far
+	Directory string         `json:"directory"` // the UUID of the new directory
+	Snapshot  SnapshotReport `json:"snapshot"`  // where the restore began
+	// Number of the snapshot that the restore stored; 0 if it did not get that far.
+	Link uint64 `json:"link"`
 	// Generation is that of the restored cluster.
 	Generation ident.Generation `json:"generation"`
 	Topics     int              `json:"topics"`
@@ -22,29 +24,31 @@ type Report struct {
 	// Offsets counts the offsets above the snapshot's ends that came back.
 	Offsets   int64           `json:"offsets"`
 	LeftOut   []LeftOutReport `json:"leftOut,omitempty"`
-	EpochSeen ident.Epoch     `json:"epochSeen"` // the highest leader epoch of before
-	Epoch     ident.Epoch     `json:"epoch"`     // above which all leader epochs are now
+	EpochSeen ident.Epoch     `json:"epochSeen"` // the highest leader epoch before the restore
+	Epoch     ident.Epoch     `json:"epoch"`     // all leader epochs are above this one now
 }
 
-// SnapshotReport is the link that a restore began from. Number 0: there was none.
+// SnapshotReport is the link from which a restore began. Its number is 0 if there was none.
 type SnapshotReport struct {
 	Number     uint64           `json:"number"`
 	Index      uint64           `json:"index"`
-	Time       time.Time        `json:"time"` // of the last command in it
+	Time       time.Time        `json:"time"` // the time of the last command in it
 	Generation ident.Generation `json:"generation"`
 	Directory  string           `json:"directory"`
 }
 
 // ObjectsReport counts objects of the cluster in the bucket.
 type ObjectsReport struct {
-	Listed    int         `json:"listed"`
-	Unsettled int         `json:"unsettled"` // the snapshot does not say what became of them
-	Read      int         `json:"read"`      // of these, bundles: their footers were read
-	Applied   int         `json:"applied"`   // of these, hold something that came back
-	Unused    int         `json:"unused"`    // of these, hold nothing that came back: will be deleted
-	Kept      []string    `json:"kept,omitempty"`
-	Damaged   []BadObject `json:"damaged,omitempty"` // stay in the bucket
-	Foreign   []BadObject `json:"foreign,omitempty"` // stay in the bucket
+	Listed int `json:"listed"`
+	// Objects about which the snapshot does not say what became of them.
+	Unsettled int `json:"unsettled"`
+	Read      int `json:"read"`    // unsettled bundles, whose footers were read
+	Applied   int `json:"applied"` // unsettled objects from which something came back
+	// Unsettled objects from which nothing came back; they will be deleted.
+	Unused  int         `json:"unused"`
+	Kept    []string    `json:"kept,omitempty"`
+	Damaged []BadObject `json:"damaged,omitempty"` // they stay in the bucket
+	Foreign []BadObject `json:"foreign,omitempty"` // they stay in the bucket
 }
 
 // BadObject is an object that a restore could not use.
@@ -53,7 +57,7 @@ type BadObject struct {
 	Reason string `json:"reason"`
 }
 
-// LeftOutReport is a run of records that lies in the bucket and did not come back.
+// LeftOutReport is a run of records that is in the bucket and did not come back.
 type LeftOutReport struct {
 	Topic     string       `json:"topic"`
 	TopicID   string       `json:"topicId"`
@@ -65,7 +69,7 @@ type LeftOutReport struct {
 	Reason    string       `json:"reason"`
 }
 
-// tell fills the report in from the plan and the state that it leads to.
+// tell fills in the report from the plan and from the state to which the plan leads.
 func (r *restorer) tell(after *metadata.State) {
 	for i := range r.plan.LeftOut {
 		f := &r.plan.LeftOut[i].Section

@@ -19,46 +19,51 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// Restore, in this order (E1, E22, E26):
+// Restore takes these steps (E1, E22, E26).
 //
-//  1. look    cluster.json and the newest link of the snapshot chain; none: the state of a cluster just made
-//  2. gather  list the objects, and read what those say of themselves that the snapshot had not settled
-//  3. plan    metadata.PlanRestore, tried on a copy of the state
-//  4. seed    the empty directory: a new identity that says "restoring", metadata that starts from the snapshot
-//  5. decide  the plan's commands, through the new quorum: a new generation
-//  6. link    the next link of the chain, of the new generation, and a look that it is the newest: from here on every older directory stops
-//  7. ready   the quorum is told of the link, the identity says "ready"
+//  1. Look: read cluster.json and the newest link of the snapshot chain. Without a link, begin with
+//     the state of a newly created cluster.
+//  2. Gather: list the objects, and read the headers of those that the snapshot had not settled.
+//  3. Plan: call metadata.PlanRestore, and try the plan on a copy of the state.
+//  4. Seed: fill the empty directory with a new identity in state "restoring", and with metadata
+//     that starts from the snapshot.
+//  5. Decide: propose the plan's commands to the new quorum, in a new generation.
+//  6. Link: store the next link of the chain, in the new generation, and look that it is the
+//     newest. From here on every older directory stops.
+//  7. Ready: tell the quorum about the link, and set the identity to "ready".
 //
-// Before 6 the bucket is only read, so a restore that is interrupted changes nothing. Between 6 and 7 the
-// chain has a link without a cluster that serves: the next restore begins there, one generation on. In
-// either case the directory says "restoring" and is never served.
+// Before step 6 the bucket is only read, so an interrupted restore changes nothing. Between steps 6
+// and 7 the chain has a link without a cluster that serves. The next restore begins at that link,
+// one generation later. In either case the directory is in state "restoring" and is never served.
 //
-// A broker that is thought lost may still run. Up to 6 it may go on with the chain, and then the restore
-// refuses, since its link is taken, or is not the newest if the broker has pruned that number; after 6 it stops at its next snapshot or start, and what it has
-// taken since step 2 is not in the restored cluster.
+// A broker that is thought lost may still be running. Up to step 6 it may continue the chain. The
+// restore then refuses, since its link is taken, or since its link is not the newest if the broker
+// has pruned that number. After step 6 the broker stops at its next snapshot or start. What it has
+// accepted since step 2 is not in the restored cluster.
 
-// restoreReads is how many objects are read at once: enough to hide a store's latency, little beside its limits.
+// restoreReads is how many objects are read at once. It is enough to hide the latency of a store,
+// and little compared with the store's limits.
 const restoreReads = 16
 
-// Errors of a restore.
+// The errors of a restore.
 var (
 	// ErrNotEmpty is a directory that already holds something.
 	ErrNotEmpty = errors.New("restore needs an empty directory")
 	// ErrNoCluster is a bucket prefix without a cluster.
 	ErrNoCluster = errors.New("there is no cluster to restore")
-	// ErrNotAlone says that somebody else works on the prefix.
+	// ErrNotAlone says that somebody else is working on the prefix.
 	ErrNotAlone = errors.New("a broker or another restore works on this bucket: stop it, then restore again into an empty directory")
 )
 
-// ErrLoss is damage behind which sound records lie, which would not come back.
+// ErrLoss says that sound records behind damage would not come back.
 var ErrLoss = errors.New("because of damaged objects, sound records behind them would not come back")
 
-// RestoreConfig says what to restore into.
+// RestoreConfig says into what to restore.
 type RestoreConfig struct {
 	Dir    string // empty or absent
 	NodeID int32
-	// AcceptLoss goes on where damage keeps sound records from coming back. Without it nothing is written
-	// then, so that the damage can be repaired first.
+	// AcceptLoss lets the restore go on even if damage keeps sound records from coming back.
+	// Without it nothing is written in that case, so that the damage can be repaired first.
 	AcceptLoss bool
 }
 
@@ -69,8 +74,8 @@ type RestoreDeps struct {
 	Out    io.Writer // lines of progress for a person
 }
 
-// Restore makes the empty directory cfg.Dir that of broker cfg.NodeID of the cluster that the bucket holds.
-// The report is filled in as far as the restore came.
+// Restore makes the empty directory cfg.Dir the directory of broker cfg.NodeID, in the cluster that
+// the bucket holds. The report is filled in as far as the restore came.
 func Restore(ctx context.Context, cfg RestoreConfig, deps RestoreDeps) (Report, error) {
 	r := &restorer{cfg: cfg, deps: deps, report: Report{Dir: cfg.Dir}}
 	err := r.restore(ctx)
@@ -87,8 +92,8 @@ type restorer struct {
 	id     *Identity
 	state  *metadata.State // of the newest link
 	found  []metadata.FoundSection
-	seen   []metadata.FoundObject    // sound, whatever is in them
-	keys   map[ident.ObjectID]string // of all that the snapshot has not settled
+	seen   []metadata.FoundObject    // sound objects, whatever is in them
+	keys   map[ident.ObjectID]string // of all objects that the snapshot has not settled
 	plan   metadata.RestorePlan
 	report Report
 }
@@ -115,7 +120,7 @@ func (r *restorer) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.deps.Out, format+"\n", args...)
 }
 
-// emptyDir makes the directory if need be, takes its lock and finds it empty.
+// emptyDir creates the directory if there is none, takes its lock, and checks that it is empty.
 func emptyDir(dir string) (*os.File, error) {
 	empty := func() error {
 		entries, err := os.ReadDir(dir)
@@ -123,7 +128,7 @@ func emptyDir(dir string) (*os.File, error) {
 			return nil
 		}
 		for _, e := range entries {
-			if e.Name() != "LOCK" { // of a restore that ended before it wrote anything
+			if e.Name() != "LOCK" { // left by a restore that ended before it wrote anything
 				return fmt.Errorf("%w: %s holds %s", ErrNotEmpty, dir, e.Name())
 			}
 		}
@@ -145,8 +150,9 @@ func emptyDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// look reads whose prefix it is and the newest state that is stored there. A newest link that is damaged is an
-// error: from an older one restore would refer to objects that may have been deleted since (E22).
+// look reads which cluster owns the prefix, and the newest state that is stored there. If the
+// newest link is damaged, that is an error: with an older link the restore would refer to objects
+// that may have been deleted since (E22).
 func (r *restorer) look(ctx context.Context) error {
 	b := objects{r.deps.Bucket}
 	cluster, found, err := metadata.ReadClusterFile(ctx, b)
@@ -179,14 +185,14 @@ func (r *restorer) look(ctx context.Context) error {
 	return nil
 }
 
-// madeState is what a cluster that never stored a snapshot began with.
+// madeState is the first state of a cluster that never stored a snapshot.
 func madeState(c metadata.ClusterFile) (*metadata.State, error) {
 	s := metadata.New()
 	res, err := s.Apply(1, metadata.NewBootstrap(c.ClusterID, c.Directory))
 	return s, errors.Join(err, res.Err)
 }
 
-// gather lists what the bucket holds and reads what the snapshot has not settled.
+// gather lists what is in the bucket, and reads what the snapshot has not settled.
 func (r *restorer) gather(ctx context.Context) error {
 	unread, err := r.list(ctx)
 	if err != nil {
@@ -208,15 +214,16 @@ func (r *restorer) gather(ctx context.Context) error {
 	return nil
 }
 
-// listed is an object whose key was found, and that has to be read.
+// listed is an object whose key was found and that must be read.
 type listed struct {
 	key   string
 	parts object.KeyParts
 	found metadata.FoundObject
 }
 
-// list walks over all keys of the cluster and returns the bundles that have to be read. What cannot be an object of
-// the cluster is reported and left alone: nothing is deleted because a listing did not expect it.
+// list goes over all keys of the cluster and returns the bundles that must be read. Anything that
+// cannot be an object of the cluster is reported and left alone: nothing is deleted only because a
+// listing did not expect it.
 func (r *restorer) list(ctx context.Context) (unread []listed, err error) {
 	r.keys = make(map[ident.ObjectID]string)
 	o := &r.report.Objects
@@ -237,13 +244,14 @@ func (r *restorer) list(ctx context.Context) (unread []listed, err error) {
 		}
 		o.Unsettled++
 		if other := r.keys[parts.Object]; other != "" {
-			return nil, fmt.Errorf("%w: %s and %s have one id, which no broker does: move away the one that is not the cluster's", object.ErrCorrupt, other, info.Key) // I3
+			// I3
+			return nil, fmt.Errorf("%w: %s and %s have one id, which no broker does: move away the one that is not the cluster's", object.ErrCorrupt, other, info.Key)
 		}
 		r.keys[parts.Object] = info.Key
 		l := listed{info.Key, parts, metadata.FoundObject{
 			ID: parts.Object, Writer: parts.Writer, Bytes: info.Bytes, Manifest: parts.Kind == object.KindManifest,
 		}}
-		if l.found.Manifest { // says nothing that the bundles do not say
+		if l.found.Manifest { // a manifest says nothing that the bundles do not say
 			r.seen = append(r.seen, l.found)
 			continue
 		}
@@ -252,14 +260,14 @@ func (r *restorer) list(ctx context.Context) (unread []listed, err error) {
 	return unread, nil
 }
 
-// readResult is what an object says of itself, or why it is not to be believed.
+// readResult is what an object says about itself, or why it cannot be trusted.
 type readResult struct {
 	sections []metadata.FoundSection
 	bad      string
 	err      error
 }
 
-// read reads the footers of all, several at once.
+// read reads the footers of all objects, several at once.
 func (r *restorer) read(ctx context.Context, all []listed) ([]readResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -270,7 +278,7 @@ func (r *restorer) read(ctx context.Context, all []listed) ([]readResult, error)
 		wg.Go(func() {
 			for i := range next {
 				if results[i] = r.readOne(ctx, &all[i]); results[i].err != nil {
-					cancel() // one is enough
+					cancel() // one error is enough
 				}
 			}
 		})
@@ -292,7 +300,7 @@ func (r *restorer) read(ctx context.Context, all []listed) ([]readResult, error)
 	return results, firstError(ctx, results)
 }
 
-// firstError prefers the error that ended the reading to those that followed from it.
+// firstError prefers the error that ended the reading to the errors that it caused.
 func firstError(ctx context.Context, results []readResult) error {
 	err := ctx.Err()
 	for i := range results {
@@ -303,8 +311,9 @@ func firstError(ctx context.Context, results []readResult) error {
 	return err
 }
 
-// readOne reads a bundle's header and footer. Damage is a result: one bundle must not keep the rest from coming
-// back. What another release could read, and what could not be read now, ends the restore.
+// readOne reads a bundle's header and footer. Damage is a result, since one bundle must not keep
+// the others from coming back. If another release could read the bundle, or if it cannot be read
+// now, the restore ends.
 func (r *restorer) readOne(ctx context.Context, l *listed) (res readResult) {
 	read := func(ctx context.Context, p []byte, pos int64) error { return r.deps.Bucket.ReadAt(ctx, l.key, p, pos) }
 	sections, err := r.readBundle(ctx, read, l)
@@ -347,7 +356,8 @@ func (r *restorer) readBundle(ctx context.Context, read object.ReadFunc, l *list
 	return found, nil
 }
 
-// makePlan decides what goes in and tries it on a copy, so that a plan that is refused writes nothing.
+// makePlan decides what is put back, and tries the plan on a copy, so that nothing is written for a
+// plan that is refused.
 func (r *restorer) makePlan(context.Context) error {
 	r.id = newIdentity(r.state.ClusterID(), r.cfg.NodeID)
 	r.id.State = stateRestoring
@@ -386,9 +396,9 @@ func (r *restorer) try() (*metadata.State, error) {
 	return trial, nil
 }
 
-// keepLeftOut takes objects out of the plan that nothing uses and that hold data which was left out: beside a
-// damaged bundle that may be because of the damage, and they may be all that is left of these records. So they are
-// not given up for deletion. It reports whether there were any.
+// keepLeftOut takes objects out of the plan that nothing uses and whose data was left out. Beside a
+// damaged bundle the data may have been left out because of the damage, and may be all that is left
+// of these records. So these objects are not deleted. keepLeftOut reports whether there were any.
 func (r *restorer) keepLeftOut() bool {
 	keep := make(map[ident.ObjectID]bool)
 	for i := range r.plan.LeftOut {
@@ -409,7 +419,8 @@ func (r *restorer) keepLeftOut() bool {
 	return len(r.seen) < before
 }
 
-// seed makes the directory this node's, not to be served yet. The identity is durable before anything else is there.
+// seed makes the directory this node's, not to be served yet. The identity is durable before
+// anything else is there.
 func (r *restorer) seed(context.Context) error {
 	r.report.Directory = r.id.Directory
 	if err := r.id.write(r.cfg.Dir); err != nil {
@@ -418,10 +429,12 @@ func (r *restorer) seed(context.Context) error {
 	return raft.Seed(raft.Config{Dir: r.cfg.Dir, DirUUID: r.id.Directory}, raft.Deps{Log: r.deps.Log, OnFatal: func(error) {}}, r.state)
 }
 
-// decide makes the plan the cluster's new state and puts it into the bucket as the next link.
+// decide makes the plan the cluster's new state, and puts that state into the bucket as the next
+// link.
 func (r *restorer) decide(ctx context.Context) (err error) {
 	quorum, err := raft.Open(ctx, raft.Config{Dir: r.cfg.Dir, DirUUID: r.id.Directory}, raft.Deps{
-		Log: r.deps.Log, OnFatal: func(err error) { r.deps.Log.Error("metadata failed", "err", err) }, // Propose fails after it
+		// Propose fails after a fatal error.
+		Log: r.deps.Log, OnFatal: func(err error) { r.deps.Log.Error("metadata failed", "err", err) },
 	})
 	if err != nil {
 		return fmt.Errorf("metadata: %w", err)
@@ -446,11 +459,12 @@ func (r *restorer) decide(ctx context.Context) (err error) {
 	return nil
 }
 
-// linkTries is how often an outcome in doubt is asked for; the bucket has retries of its own below.
+// linkTries is how often an outcome in doubt is asked for. The bucket has its own retries below
+// that.
 const linkTries = 5
 
-// link adds the next link to the chain (E22). If somebody has continued the chain since it was read, they
-// are alive and hold data that this restore has not seen.
+// link adds the next link to the chain (E22). If somebody has continued the chain since it was
+// read, they are alive and have data that this restore has not seen.
 func (r *restorer) link(ctx context.Context, state *metadata.State) (stored metadata.StoredSnapshot, err error) {
 	for range linkTries {
 		stored, err = metadata.StoreSnapshot(ctx, objects{r.deps.Bucket}, state, r.id.Directory)
@@ -470,8 +484,9 @@ func (r *restorer) link(ctx context.Context, state *metadata.State) (stored meta
 	return stored, err
 }
 
-// isNewest finds nothing above the link that this restore has made. A broker that lives may have continued the chain and
-// pruned just that number meanwhile; its newest links are there, since those are never pruned.
+// isNewest checks that there is nothing above the link that this restore has made. A living broker
+// may have continued the chain and pruned exactly that number meanwhile. Its newest links are never
+// pruned, so they are there.
 func (r *restorer) isNewest(ctx context.Context, number uint64) error {
 	keys, err := objects{r.deps.Bucket}.List(ctx, metadata.LinkPrefix)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// script does random things to a cluster and remembers what it sent and what it was given.
+// script does random things to a cluster, and remembers what it sent and what it was given.
 type script struct {
 	*rig
 	random *rand.Rand
@@ -26,8 +26,8 @@ type script struct {
 	sent   map[ident.TopicPartition]map[ident.Offset]string
 	number int // of the last value
 
-	producer    ident.ProducerID  // highest given
-	incarnation ident.Incarnation // the last
+	producer    ident.ProducerID  // the highest that was given
+	incarnation ident.Incarnation // the last one
 }
 
 func newScript(r *rig, seed uint64) *script {
@@ -61,7 +61,7 @@ func (s *script) produce(topic string, partition int32, count int) {
 	}
 }
 
-// advance moves a log start to anywhere that a reader can see.
+// advance moves a log start to any offset that a reader can see.
 func (s *script) advance(topic string, partition int32) {
 	s.t.Helper()
 	h := s.head(topic, partition)
@@ -102,15 +102,16 @@ func (s *script) step() {
 	}
 }
 
-// restart kills the node and goes on in the next incarnation, over a sealed tail.
+// restart kills the node and continues in the next incarnation, over a sealed tail.
 func (s *script) restart() {
 	s.kill()
 	s.rig = start(s.t, s.dir, s.bucket)
 }
 
-// E1, E22: the disk is lost after a clean stop, or after a kill, in the middle of anything. All committed data at or
-// above the true log start is back; every record that came back was sent, under its offset; the log start lies between
-// the snapshot's and the true one; no object id, incarnation, producer id or epoch is given twice.
+// E1, E22: the disk is lost after a clean stop, or after a kill, in the middle of anything. All
+// committed data at or above the true log start is back. Every record that came back was sent,
+// under its offset. The log start lies between the snapshot's and the true one. No object id,
+// incarnation, producer id or epoch is given twice.
 func TestE1_E22_RestoreAfterLossOfTheDisk(t *testing.T) {
 	seeds := 4
 	if os.Getenv("SLUICE_LONG") != "" {
@@ -127,7 +128,7 @@ func TestE1_E22_RestoreAfterLossOfTheDisk(t *testing.T) {
 				s.step()
 			}
 			s.lose(seed%2 == 0)
-			for range 10 { // and the restored cluster is as good as the first
+			for range 10 { // the restored cluster is as good as the first one
 				s.step()
 			}
 			s.lose(seed%3 == 0)
@@ -135,7 +136,7 @@ func TestE1_E22_RestoreAfterLossOfTheDisk(t *testing.T) {
 	}
 }
 
-// lose ends the node, takes its disk away, restores and compares.
+// lose ends the node, removes its disk, restores and compares.
 func (s *script) lose(clean bool) {
 	t := s.t
 	t.Helper()
@@ -221,7 +222,8 @@ func (s *script) compareRecords(topic string, h *catalog.Head) {
 	}
 }
 
-// idsAreNew wants every id that the restored cluster gives to be above all that were given before.
+// idsAreNew requires every id that the restored cluster gives to be above all that were given
+// before.
 func (s *script) idsAreNew(newest ident.ObjectID) {
 	t := s.t
 	t.Helper()
@@ -248,7 +250,8 @@ func (s *script) idsAreNew(newest ident.ObjectID) {
 	}
 }
 
-// epochsAreRaised wants every leader epoch above the true one of before, and far above what the restore could see of it.
+// epochsAreRaised requires every leader epoch to be above the true one before the restore, and far
+// above what the restore could see of it.
 func (s *script) epochsAreRaised(truth, floor *metadata.State) {
 	s.t.Helper()
 	for _, topic := range s.cat.Topics() {
@@ -290,7 +293,7 @@ func TestE1_RestoreWithoutSnapshot(t *testing.T) {
 	s.compare(truth, metadata.New())
 }
 
-// E1: restore goes into an empty directory only, and says what stands there.
+// E1: a restore needs an empty directory. The error says what is in it.
 func TestE1_RestoreWantsAnEmptyDirectory(t *testing.T) {
 	b, dir := mem.New(), t.TempDir()
 	r := start(t, dir, b)
@@ -307,15 +310,16 @@ func TestE1_RestoreWantsAnEmptyDirectory(t *testing.T) {
 	}
 }
 
-// E12, E24: log start has passed all that was committed, so the state in the bucket ends below it. The partition
-// still opens after a restore: what its producers did in between is below the log start.
+// E12, E24: the log start has passed everything that was committed, so the state in the bucket ends
+// below it. The partition opens after a restore nevertheless: what its producers did in between is
+// below the log start.
 func TestE12_RestoreBelowLogStart(t *testing.T) {
 	b := mem.New()
 	s := newScript(start(t, filepath.Join(t.TempDir(), "first"), b), 3)
 	s.produce("topic0", 0, 10)
 	s.flush()
 	s.produce("topic0", 0, 10) // never flushed
-	s.produce("topic0", 1, 20) // nothing of this one ever is
+	s.produce("topic0", 1, 20) // nothing of this one is ever flushed
 	for partition := range int32(2) {
 		h := s.head("topic0", partition)
 		if err := s.cat.AdvanceLogStart(within(t), s.engine.Incarnation(), h.Partition, 20); err != nil {

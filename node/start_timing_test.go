@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// BenchmarkOpen starts a node on a directory that has been used, and tells what each part takes. The disk is that
-// of the test's temporary folder, so most of it is fsyncs: 12 of Raft's, 7 of the write-ahead log's.
+// BenchmarkOpen starts a node on a directory that has been used, and reports how long each part
+// takes. The disk is that of the test's temporary folder, so most of the time is fsyncs: 12 of Raft
+// and 7 of the write-ahead log.
 func BenchmarkOpen(b *testing.B) {
 	bucket, dir := fileBucket(b), b.TempDir()
 	r := start(b, dir, bucket)

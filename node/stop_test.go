@@ -71,7 +71,8 @@ func startAway(t *testing.T, o *outage, change func(*Config)) *rig {
 	return r
 }
 
-// E13: a bucket that comes back just before the stop, between two questions of the background, gets everything.
+// E13: a bucket that comes back just before the stop, between two questions of the background
+// check, gets everything.
 func TestE13_StopFlushesToABucketThatIsJustBack(t *testing.T) {
 	o := &outage{Bucket: fileBucket(t)}
 	r := startAway(t, o, func(*Config) {})
@@ -90,8 +91,8 @@ func TestE13_StopFlushesToABucketThatIsJustBack(t *testing.T) {
 	start(t, dir, o).consume("t", 0, 0, 10)
 }
 
-// A stop while the bucket is away, refusing or hanging, ends when its time is over, says how much is
-// not in the bucket, and the next start has it.
+// A stop while the bucket is away, refuses or hangs, ends when its time is over and says how much
+// is not in the bucket. The next start has it.
 func TestStop_BucketAway(t *testing.T) {
 	for _, hang := range []bool{false, true} {
 		t.Run(fmt.Sprintf("hang=%t", hang), func(t *testing.T) {
@@ -109,7 +110,8 @@ func TestStop_BucketAway(t *testing.T) {
 	}
 }
 
-// A bucket that was found to be another's gets no last flush, whatever it answers by then (E22).
+// A bucket that was found to belong to somebody else gets no last flush, whatever it answers by
+// then (E22).
 func TestE22_ForeignBucketGetsNoLastFlush(t *testing.T) {
 	o := &outage{Bucket: fileBucket(t)}
 	r := start(t, t.TempDir(), o)
