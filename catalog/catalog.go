@@ -38,11 +38,13 @@ type Topic struct {
 // AllBrokers stands for all brokers where one is named whose configuration is set.
 const AllBrokers int32 = -1
 
-// Leadership says who leads a partition: (broker, incarnation, leader epoch).
+// Leadership says who leads a partition, (broker, incarnation, leader epoch), and which class is in
+// force under it. The class is the topic's when the partition is made, and stays what it is.
 type Leadership struct {
 	Broker      int32
 	Incarnation ident.Incarnation
 	Epoch       ident.Epoch
+	Class       Class
 }
 
 // Range is a run of one partition's batches in one object: offsets [Start, End).

@@ -90,7 +90,8 @@ func (s *State) raiseLed(b *broker, sealed catalog.Tail, res *Result) {
 				next.Past = append(slices.Clip(h.Past), h.Leader)
 			}
 			// I4
-			next.Leader = catalog.Leadership{Broker: b.node, Incarnation: b.incarnation, Epoch: h.Leader.Epoch + 1}
+			next.Leader.Incarnation = b.incarnation
+			next.Leader.Epoch++
 			t.heads[i] = &next
 			n++
 		}

@@ -111,14 +111,14 @@ func (s *State) commitRange(b *broker, bundle ident.ObjectID, raw *pb.CommitRang
 // It may if it leads the partition under them, or if it holds the sealed tail whose incarnation led
 // the partition under them and the range lies within that tail (E4, E21, I4).
 func mayCommit(b *broker, h *catalog.Head, c *catalog.CommitRange) catalog.Reason {
-	under := catalog.Leadership{Broker: b.node, Incarnation: c.Range.Incarnation, Epoch: c.Range.Epoch}
-	if under == h.Leader && under.Incarnation == b.incarnation {
+	under := func(l catalog.Leadership) bool {
+		return l.Incarnation == c.Range.Incarnation && l.Epoch == c.Range.Epoch
+	}
+	if under(h.Leader) && h.Leader.Broker == b.node && h.Leader.Incarnation == b.incarnation {
 		return 0
 	}
-	tail, held := b.tail(under.Incarnation)
-	past := slices.ContainsFunc(h.Past, func(l catalog.Leadership) bool {
-		return l.Incarnation == under.Incarnation && l.Epoch == under.Epoch
-	})
+	tail, held := b.tail(c.Range.Incarnation)
+	past := slices.ContainsFunc(h.Past, under)
 	switch {
 	case !held || !past:
 		return catalog.ReasonFenced

@@ -33,7 +33,7 @@ func (s *State) applyRestore(c *pb.Restore) Result {
 		t := s.topics[info.ID]
 		for i, h := range t.heads {
 			next := *h
-			next.Leader = catalog.Leadership{Broker: c.Broker, Epoch: h.Leader.Epoch}
+			next.Leader = catalog.Leadership{Broker: c.Broker, Epoch: h.Leader.Epoch, Class: h.Leader.Class}
 			next.Past = nil
 			t.heads[i] = &next
 		}

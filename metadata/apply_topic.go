@@ -65,6 +65,7 @@ func (s *State) addTopic(info *catalog.Topic) *topic {
 func (s *State) addPartitions(t *topic, count int, leaders []catalog.Leadership) {
 	for i := len(t.heads); i < count; i++ {
 		leader := leaders[(t.info.Creation+uint64(i))%uint64(len(leaders))]
+		leader.Class = catalog.ClassOf(t.info.Configs)
 		t.heads = append(t.heads, &catalog.Head{
 			Partition: ident.TopicPartition{Topic: t.info.ID, Index: int32(i)},
 			Leader:    leader,
@@ -126,8 +127,10 @@ func (s *State) dropHead(h *catalog.Head) {
 	if h.Manifest.Object == 0 {
 		return
 	}
+	leader := h.Leader
+	leader.Class = catalog.ClassUnset // nothing is acknowledged any more
 	s.released[h.Partition] = &catalog.Head{
-		Partition: h.Partition, Leader: h.Leader, Manifest: h.Manifest,
+		Partition: h.Partition, Leader: leader, Manifest: h.Manifest,
 		LogStart: h.CommittedEnd, CommittedEnd: h.CommittedEnd,
 	}
 }

@@ -104,12 +104,25 @@ func manifestTo(m catalog.Manifest) *pb.Manifest {
 	}
 }
 
-func leadershipFrom(l *pb.Leadership) catalog.Leadership {
-	return catalog.Leadership{Broker: l.GetBroker(), Incarnation: ident.Incarnation(l.GetIncarnation()), Epoch: ident.Epoch(l.GetEpoch())}
+// leadershipFrom reads a leadership. Its class is written down only where it is not the configured
+// one, so that builds which know no classes read what has none of another kind.
+func leadershipFrom(l *pb.Leadership, configured catalog.Class) catalog.Leadership {
+	out := catalog.Leadership{
+		Broker: l.GetBroker(), Incarnation: ident.Incarnation(l.GetIncarnation()),
+		Epoch: ident.Epoch(l.GetEpoch()), Class: configured,
+	}
+	if class := l.GetClass(); class != pb.Class_CLASS_AS_CONFIGURED {
+		out.Class = catalog.Class(class)
+	}
+	return out
 }
 
-func leadershipTo(l catalog.Leadership) *pb.Leadership {
-	return &pb.Leadership{Broker: l.Broker, Incarnation: uint64(l.Incarnation), Epoch: int32(l.Epoch)}
+func leadershipTo(l catalog.Leadership, configured catalog.Class) *pb.Leadership {
+	out := &pb.Leadership{Broker: l.Broker, Incarnation: uint64(l.Incarnation), Epoch: int32(l.Epoch)}
+	if l.Class != configured {
+		out.Class = pb.Class(l.Class)
+	}
+	return out
 }
 
 func commitRangeFrom(c *pb.CommitRange) (catalog.CommitRange, bool) {

@@ -26,7 +26,7 @@ const (
 	commandMagic    = "SLMC"
 	snapshotMagic   = "SLMS"
 	commandVersion  = 2 // the newest: 2 has SetBrokerConfigs, and SetConfigs that compares
-	snapshotVersion = 2 // the newest: 2 has broker_configs
+	snapshotVersion = 3 // the newest: 2 has broker_configs, 3 classes that differ from the configs
 
 	snapshotBytesMax = 1 << 30
 )

@@ -27,10 +27,22 @@ func (s *State) EncodeSnapshot() ([]byte, error) {
 // snapshotVersionOf returns the lowest version that has all of the snapshot. It depends on the
 // state alone, as every byte does (I15).
 func snapshotVersionOf(p *pb.Snapshot) uint16 {
-	if len(p.BrokerConfigs) > 0 {
+	switch {
+	case slices.ContainsFunc(p.Topics, hasOwnClass):
+		return 3
+	case len(p.BrokerConfigs) > 0:
 		return 2
 	}
 	return 1
+}
+
+// hasOwnClass reports that a leadership of the topic has another class than the topic's configs
+// say.
+func hasOwnClass(t *pb.Topic) bool {
+	own := func(l *pb.Leadership) bool { return l.GetClass() != pb.Class_CLASS_AS_CONFIGURED }
+	return slices.ContainsFunc(t.Heads, func(h *pb.Head) bool {
+		return own(h.Leader) || slices.ContainsFunc(h.Past, own)
+	})
 }
 
 // Hash returns a digest of the state, for comparison across voters at one index.
@@ -80,7 +92,7 @@ func (s *State) snapshot() *pb.Snapshot {
 		p.Topics = append(p.Topics, topicTo(s.topics[info.ID]))
 	}
 	for _, tp := range slices.SortedFunc(maps.Keys(s.released), ident.TopicPartition.Compare) {
-		h := headTo(s.released[tp])
+		h := headTo(s.released[tp], catalog.ClassUnset)
 		h.Partition = partitionTo(tp)
 		p.Released = append(p.Released, h)
 	}
@@ -122,18 +134,20 @@ func answerTo(a answer) *pb.Answer {
 }
 
 func topicTo(t *topic) *pb.Topic {
+	configured := catalog.ClassOf(t.info.Configs)
 	return &pb.Topic{
 		Id: t.info.ID[:], Name: t.info.Name, Creation: t.info.Creation,
 		ReplicationFactor: int32(t.info.ReplicationFactor), Configs: configsTo(t.info.Configs),
-		Heads: convertAll(t.heads, headTo),
+		Heads: convertAll(t.heads, func(h *catalog.Head) *pb.Head { return headTo(h, configured) }),
 	}
 }
 
-func headTo(h *catalog.Head) *pb.Head {
+func headTo(h *catalog.Head, configured catalog.Class) *pb.Head {
 	return &pb.Head{
-		Leader: leadershipTo(h.Leader), LogStart: int64(h.LogStart), CommittedEnd: int64(h.CommittedEnd),
+		Leader: leadershipTo(h.Leader, configured), LogStart: int64(h.LogStart), CommittedEnd: int64(h.CommittedEnd),
 		State: stateRefTo(h.State), Base: stateRefTo(h.Base), Manifest: manifestTo(h.Manifest),
-		Ranges: convertAll(h.Ranges, rangeTo), Past: convertAll(h.Past, leadershipTo),
+		Ranges: convertAll(h.Ranges, rangeTo),
+		Past:   convertAll(h.Past, func(l catalog.Leadership) *pb.Leadership { return leadershipTo(l, configured) }),
 	}
 }
 
@@ -163,7 +177,7 @@ func stateFrom(p *pb.Snapshot) (*State, error) {
 		if !ok {
 			return nil, fmt.Errorf("%w: released head without a partition", ErrCorrupt)
 		}
-		s.released[tp] = headFrom(tp, h)
+		s.released[tp] = headFrom(tp, h, catalog.ClassUnset)
 	}
 	for _, o := range p.Objects {
 		s.objects[ident.ObjectID(o.Id)] = object{
@@ -221,7 +235,7 @@ func (s *State) loadTopic(p *pb.Topic) error {
 		Partitions: make([]catalog.Leadership, len(p.Heads)),
 	}}
 	for i, h := range p.Heads {
-		head := headFrom(ident.TopicPartition{Topic: id, Index: int32(i)}, h)
+		head := headFrom(ident.TopicPartition{Topic: id, Index: int32(i)}, h, catalog.ClassOf(t.info.Configs))
 		t.heads = append(t.heads, head)
 		t.info.Partitions[i] = head.Leader
 	}
@@ -230,12 +244,13 @@ func (s *State) loadTopic(p *pb.Topic) error {
 	return nil
 }
 
-func headFrom(tp ident.TopicPartition, p *pb.Head) *catalog.Head {
+func headFrom(tp ident.TopicPartition, p *pb.Head, configured catalog.Class) *catalog.Head {
 	return &catalog.Head{
-		Partition: tp, Leader: leadershipFrom(p.Leader),
+		Partition: tp, Leader: leadershipFrom(p.Leader, configured),
 		LogStart: ident.Offset(p.LogStart), CommittedEnd: ident.Offset(p.CommittedEnd),
 		State: stateRefFrom(p.State), Base: stateRefFrom(p.Base), Manifest: manifestFrom(p.Manifest),
-		Ranges: convertAll(p.Ranges, rangeFrom), Past: convertAll(p.Past, leadershipFrom),
+		Ranges: convertAll(p.Ranges, rangeFrom),
+		Past:   convertAll(p.Past, func(l *pb.Leadership) catalog.Leadership { return leadershipFrom(l, configured) }),
 	}
 }
 
@@ -263,6 +278,9 @@ func (s *State) Check() error {
 }
 
 func checkHead(h *catalog.Head) error {
+	if c := h.Leader.Class; c < catalog.ClassLocal || c > catalog.ClassObject {
+		return fmt.Errorf("%w: partition %s: class %d", ErrCorrupt, h.Partition, c)
+	}
 	if h.LogStart < 0 || h.CommittedEnd < h.LogStart {
 		return fmt.Errorf("%w: partition %s: log start %d, committed end %d", ErrCorrupt, h.Partition, h.LogStart, h.CommittedEnd)
 	}

@@ -28,6 +28,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Class int32
+
+const (
+	Class_CLASS_AS_CONFIGURED Class = 0
+	Class_CLASS_LOCAL         Class = 1
+	Class_CLASS_REPLICATED    Class = 2
+	Class_CLASS_OBJECT        Class = 3
+)
+
+// Enum value maps for Class.
+var (
+	Class_name = map[int32]string{
+		0: "CLASS_AS_CONFIGURED",
+		1: "CLASS_LOCAL",
+		2: "CLASS_REPLICATED",
+		3: "CLASS_OBJECT",
+	}
+	Class_value = map[string]int32{
+		"CLASS_AS_CONFIGURED": 0,
+		"CLASS_LOCAL":         1,
+		"CLASS_REPLICATED":    2,
+		"CLASS_OBJECT":        3,
+	}
+)
+
+func (x Class) Enum() *Class {
+	p := new(Class)
+	*p = x
+	return p
+}
+
+func (x Class) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Class) Descriptor() protoreflect.EnumDescriptor {
+	return file_metadata_proto_enumTypes[0].Descriptor()
+}
+
+func (Class) Type() protoreflect.EnumType {
+	return &file_metadata_proto_enumTypes[0]
+}
+
+func (x Class) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Class.Descriptor instead.
+func (Class) EnumDescriptor() ([]byte, []int) {
+	return file_metadata_proto_rawDescGZIP(), []int{0}
+}
+
 type ObjectState int32
 
 const (
@@ -64,11 +116,11 @@ func (x ObjectState) String() string {
 }
 
 func (ObjectState) Descriptor() protoreflect.EnumDescriptor {
-	return file_metadata_proto_enumTypes[0].Descriptor()
+	return file_metadata_proto_enumTypes[1].Descriptor()
 }
 
 func (ObjectState) Type() protoreflect.EnumType {
-	return &file_metadata_proto_enumTypes[0]
+	return &file_metadata_proto_enumTypes[1]
 }
 
 func (x ObjectState) Number() protoreflect.EnumNumber {
@@ -77,7 +129,7 @@ func (x ObjectState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ObjectState.Descriptor instead.
 func (ObjectState) EnumDescriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{0}
+	return file_metadata_proto_rawDescGZIP(), []int{1}
 }
 
 type Command struct {
@@ -3073,6 +3125,7 @@ type Leadership struct {
 	Broker        int32                  `protobuf:"varint,1,opt,name=broker,proto3" json:"broker,omitempty"`
 	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Epoch         int32                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Class         Class                  `protobuf:"varint,4,opt,name=class,proto3,enum=sluice.metadata.Class" json:"class,omitempty"` // only where it differs from what the topic's configs say
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3126,6 +3179,13 @@ func (x *Leadership) GetEpoch() int32 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *Leadership) GetClass() Class {
+	if x != nil {
+		return x.Class
+	}
+	return Class_CLASS_AS_CONFIGURED
 }
 
 type Head struct {
@@ -3659,12 +3719,13 @@ const file_metadata_proto_rawDesc = "" +
 	"\bcreation\x18\x03 \x01(\x04R\bcreation\x12-\n" +
 	"\x12replication_factor\x18\x04 \x01(\x05R\x11replicationFactor\x121\n" +
 	"\aconfigs\x18\x05 \x03(\v2\x17.sluice.metadata.ConfigR\aconfigs\x12+\n" +
-	"\x05heads\x18\x06 \x03(\v2\x15.sluice.metadata.HeadR\x05heads\"\\\n" +
+	"\x05heads\x18\x06 \x03(\v2\x15.sluice.metadata.HeadR\x05heads\"\x8a\x01\n" +
 	"\n" +
 	"Leadership\x12\x16\n" +
 	"\x06broker\x18\x01 \x01(\x05R\x06broker\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x05R\x05epoch\"\xaf\x03\n" +
+	"\x05epoch\x18\x03 \x01(\x05R\x05epoch\x12,\n" +
+	"\x05class\x18\x04 \x01(\x0e2\x16.sluice.metadata.ClassR\x05class\"\xaf\x03\n" +
 	"\x04Head\x128\n" +
 	"\tpartition\x18\x01 \x01(\v2\x1a.sluice.metadata.PartitionR\tpartition\x123\n" +
 	"\x06leader\x18\x02 \x01(\v2\x1b.sluice.metadata.LeadershipR\x06leader\x12\x1b\n" +
@@ -3691,7 +3752,12 @@ const file_metadata_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\rR\arefusal\x12\x14\n" +
 	"\x05topic\x18\x03 \x01(\fR\x05topic\x12 \n" +
-	"\vincarnation\x18\x04 \x01(\x04R\vincarnation*U\n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation*Y\n" +
+	"\x05Class\x12\x17\n" +
+	"\x13CLASS_AS_CONFIGURED\x10\x00\x12\x0f\n" +
+	"\vCLASS_LOCAL\x10\x01\x12\x14\n" +
+	"\x10CLASS_REPLICATED\x10\x02\x12\x10\n" +
+	"\fCLASS_OBJECT\x10\x03*U\n" +
 	"\vObjectState\x12\x1c\n" +
 	"\x18OBJECT_STATE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bPREPARED\x10\x01\x12\b\n" +
@@ -3710,126 +3776,128 @@ func file_metadata_proto_rawDescGZIP() []byte {
 	return file_metadata_proto_rawDescData
 }
 
-var file_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_metadata_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_metadata_proto_goTypes = []any{
-	(ObjectState)(0),            // 0: sluice.metadata.ObjectState
-	(*Command)(nil),             // 1: sluice.metadata.Command
-	(*Bootstrap)(nil),           // 2: sluice.metadata.Bootstrap
-	(*RegisterIncarnation)(nil), // 3: sluice.metadata.RegisterIncarnation
-	(*OpenIncarnation)(nil),     // 4: sluice.metadata.OpenIncarnation
-	(*RetireTail)(nil),          // 5: sluice.metadata.RetireTail
-	(*CreateTopic)(nil),         // 6: sluice.metadata.CreateTopic
-	(*Config)(nil),              // 7: sluice.metadata.Config
-	(*DeleteTopic)(nil),         // 8: sluice.metadata.DeleteTopic
-	(*CreatePartitions)(nil),    // 9: sluice.metadata.CreatePartitions
-	(*SetConfigs)(nil),          // 10: sluice.metadata.SetConfigs
-	(*SetBrokerConfigs)(nil),    // 11: sluice.metadata.SetBrokerConfigs
-	(*AllocateProducerIds)(nil), // 12: sluice.metadata.AllocateProducerIds
-	(*ReserveObjects)(nil),      // 13: sluice.metadata.ReserveObjects
-	(*CommitFlush)(nil),         // 14: sluice.metadata.CommitFlush
-	(*CommitBundle)(nil),        // 15: sluice.metadata.CommitBundle
-	(*CommitRange)(nil),         // 16: sluice.metadata.CommitRange
-	(*Partition)(nil),           // 17: sluice.metadata.Partition
-	(*Range)(nil),               // 18: sluice.metadata.Range
-	(*StateRef)(nil),            // 19: sluice.metadata.StateRef
-	(*Manifest)(nil),            // 20: sluice.metadata.Manifest
-	(*SwapManifest)(nil),        // 21: sluice.metadata.SwapManifest
-	(*ReleaseRanges)(nil),       // 22: sluice.metadata.ReleaseRanges
-	(*ExpireObjects)(nil),       // 23: sluice.metadata.ExpireObjects
-	(*AdvanceLogStart)(nil),     // 24: sluice.metadata.AdvanceLogStart
-	(*SnapshotStored)(nil),      // 25: sluice.metadata.SnapshotStored
-	(*ConfirmDeleted)(nil),      // 26: sluice.metadata.ConfirmDeleted
-	(*Restore)(nil),             // 27: sluice.metadata.Restore
-	(*RestoreSections)(nil),     // 28: sluice.metadata.RestoreSections
-	(*FoundObject)(nil),         // 29: sluice.metadata.FoundObject
-	(*FoundSection)(nil),        // 30: sluice.metadata.FoundSection
-	(*RestoreDone)(nil),         // 31: sluice.metadata.RestoreDone
-	(*Snapshot)(nil),            // 32: sluice.metadata.Snapshot
-	(*StoredSnapshot)(nil),      // 33: sluice.metadata.StoredSnapshot
-	(*Broker)(nil),              // 34: sluice.metadata.Broker
-	(*BrokerConfigs)(nil),       // 35: sluice.metadata.BrokerConfigs
-	(*Tail)(nil),                // 36: sluice.metadata.Tail
-	(*LastCommit)(nil),          // 37: sluice.metadata.LastCommit
-	(*BundleVerdicts)(nil),      // 38: sluice.metadata.BundleVerdicts
-	(*Topic)(nil),               // 39: sluice.metadata.Topic
-	(*Leadership)(nil),          // 40: sluice.metadata.Leadership
-	(*Head)(nil),                // 41: sluice.metadata.Head
-	(*Object)(nil),              // 42: sluice.metadata.Object
-	(*Answer)(nil),              // 43: sluice.metadata.Answer
+	(Class)(0),                  // 0: sluice.metadata.Class
+	(ObjectState)(0),            // 1: sluice.metadata.ObjectState
+	(*Command)(nil),             // 2: sluice.metadata.Command
+	(*Bootstrap)(nil),           // 3: sluice.metadata.Bootstrap
+	(*RegisterIncarnation)(nil), // 4: sluice.metadata.RegisterIncarnation
+	(*OpenIncarnation)(nil),     // 5: sluice.metadata.OpenIncarnation
+	(*RetireTail)(nil),          // 6: sluice.metadata.RetireTail
+	(*CreateTopic)(nil),         // 7: sluice.metadata.CreateTopic
+	(*Config)(nil),              // 8: sluice.metadata.Config
+	(*DeleteTopic)(nil),         // 9: sluice.metadata.DeleteTopic
+	(*CreatePartitions)(nil),    // 10: sluice.metadata.CreatePartitions
+	(*SetConfigs)(nil),          // 11: sluice.metadata.SetConfigs
+	(*SetBrokerConfigs)(nil),    // 12: sluice.metadata.SetBrokerConfigs
+	(*AllocateProducerIds)(nil), // 13: sluice.metadata.AllocateProducerIds
+	(*ReserveObjects)(nil),      // 14: sluice.metadata.ReserveObjects
+	(*CommitFlush)(nil),         // 15: sluice.metadata.CommitFlush
+	(*CommitBundle)(nil),        // 16: sluice.metadata.CommitBundle
+	(*CommitRange)(nil),         // 17: sluice.metadata.CommitRange
+	(*Partition)(nil),           // 18: sluice.metadata.Partition
+	(*Range)(nil),               // 19: sluice.metadata.Range
+	(*StateRef)(nil),            // 20: sluice.metadata.StateRef
+	(*Manifest)(nil),            // 21: sluice.metadata.Manifest
+	(*SwapManifest)(nil),        // 22: sluice.metadata.SwapManifest
+	(*ReleaseRanges)(nil),       // 23: sluice.metadata.ReleaseRanges
+	(*ExpireObjects)(nil),       // 24: sluice.metadata.ExpireObjects
+	(*AdvanceLogStart)(nil),     // 25: sluice.metadata.AdvanceLogStart
+	(*SnapshotStored)(nil),      // 26: sluice.metadata.SnapshotStored
+	(*ConfirmDeleted)(nil),      // 27: sluice.metadata.ConfirmDeleted
+	(*Restore)(nil),             // 28: sluice.metadata.Restore
+	(*RestoreSections)(nil),     // 29: sluice.metadata.RestoreSections
+	(*FoundObject)(nil),         // 30: sluice.metadata.FoundObject
+	(*FoundSection)(nil),        // 31: sluice.metadata.FoundSection
+	(*RestoreDone)(nil),         // 32: sluice.metadata.RestoreDone
+	(*Snapshot)(nil),            // 33: sluice.metadata.Snapshot
+	(*StoredSnapshot)(nil),      // 34: sluice.metadata.StoredSnapshot
+	(*Broker)(nil),              // 35: sluice.metadata.Broker
+	(*BrokerConfigs)(nil),       // 36: sluice.metadata.BrokerConfigs
+	(*Tail)(nil),                // 37: sluice.metadata.Tail
+	(*LastCommit)(nil),          // 38: sluice.metadata.LastCommit
+	(*BundleVerdicts)(nil),      // 39: sluice.metadata.BundleVerdicts
+	(*Topic)(nil),               // 40: sluice.metadata.Topic
+	(*Leadership)(nil),          // 41: sluice.metadata.Leadership
+	(*Head)(nil),                // 42: sluice.metadata.Head
+	(*Object)(nil),              // 43: sluice.metadata.Object
+	(*Answer)(nil),              // 44: sluice.metadata.Answer
 }
 var file_metadata_proto_depIdxs = []int32{
-	2,  // 0: sluice.metadata.Command.bootstrap:type_name -> sluice.metadata.Bootstrap
-	3,  // 1: sluice.metadata.Command.register_incarnation:type_name -> sluice.metadata.RegisterIncarnation
-	4,  // 2: sluice.metadata.Command.open_incarnation:type_name -> sluice.metadata.OpenIncarnation
-	5,  // 3: sluice.metadata.Command.retire_tail:type_name -> sluice.metadata.RetireTail
-	6,  // 4: sluice.metadata.Command.create_topic:type_name -> sluice.metadata.CreateTopic
-	8,  // 5: sluice.metadata.Command.delete_topic:type_name -> sluice.metadata.DeleteTopic
-	9,  // 6: sluice.metadata.Command.create_partitions:type_name -> sluice.metadata.CreatePartitions
-	10, // 7: sluice.metadata.Command.set_configs:type_name -> sluice.metadata.SetConfigs
-	12, // 8: sluice.metadata.Command.allocate_producer_ids:type_name -> sluice.metadata.AllocateProducerIds
-	13, // 9: sluice.metadata.Command.reserve_objects:type_name -> sluice.metadata.ReserveObjects
-	14, // 10: sluice.metadata.Command.commit_flush:type_name -> sluice.metadata.CommitFlush
-	21, // 11: sluice.metadata.Command.swap_manifest:type_name -> sluice.metadata.SwapManifest
-	22, // 12: sluice.metadata.Command.release_ranges:type_name -> sluice.metadata.ReleaseRanges
-	23, // 13: sluice.metadata.Command.expire_objects:type_name -> sluice.metadata.ExpireObjects
-	24, // 14: sluice.metadata.Command.advance_log_start:type_name -> sluice.metadata.AdvanceLogStart
-	25, // 15: sluice.metadata.Command.snapshot_stored:type_name -> sluice.metadata.SnapshotStored
-	26, // 16: sluice.metadata.Command.confirm_deleted:type_name -> sluice.metadata.ConfirmDeleted
-	27, // 17: sluice.metadata.Command.restore:type_name -> sluice.metadata.Restore
-	28, // 18: sluice.metadata.Command.restore_sections:type_name -> sluice.metadata.RestoreSections
-	31, // 19: sluice.metadata.Command.restore_done:type_name -> sluice.metadata.RestoreDone
-	11, // 20: sluice.metadata.Command.set_broker_configs:type_name -> sluice.metadata.SetBrokerConfigs
-	7,  // 21: sluice.metadata.CreateTopic.configs:type_name -> sluice.metadata.Config
-	7,  // 22: sluice.metadata.SetConfigs.configs:type_name -> sluice.metadata.Config
-	7,  // 23: sluice.metadata.SetConfigs.previous:type_name -> sluice.metadata.Config
-	7,  // 24: sluice.metadata.SetBrokerConfigs.configs:type_name -> sluice.metadata.Config
-	7,  // 25: sluice.metadata.SetBrokerConfigs.previous:type_name -> sluice.metadata.Config
-	15, // 26: sluice.metadata.CommitFlush.bundles:type_name -> sluice.metadata.CommitBundle
-	16, // 27: sluice.metadata.CommitBundle.ranges:type_name -> sluice.metadata.CommitRange
-	17, // 28: sluice.metadata.CommitRange.partition:type_name -> sluice.metadata.Partition
-	18, // 29: sluice.metadata.CommitRange.range:type_name -> sluice.metadata.Range
-	19, // 30: sluice.metadata.CommitRange.state:type_name -> sluice.metadata.StateRef
-	19, // 31: sluice.metadata.CommitRange.base:type_name -> sluice.metadata.StateRef
-	17, // 32: sluice.metadata.SwapManifest.partition:type_name -> sluice.metadata.Partition
-	20, // 33: sluice.metadata.SwapManifest.manifest:type_name -> sluice.metadata.Manifest
-	18, // 34: sluice.metadata.SwapManifest.absorbed:type_name -> sluice.metadata.Range
-	17, // 35: sluice.metadata.ReleaseRanges.partition:type_name -> sluice.metadata.Partition
-	20, // 36: sluice.metadata.ReleaseRanges.manifest:type_name -> sluice.metadata.Manifest
-	17, // 37: sluice.metadata.AdvanceLogStart.partition:type_name -> sluice.metadata.Partition
-	33, // 38: sluice.metadata.SnapshotStored.snapshot:type_name -> sluice.metadata.StoredSnapshot
-	30, // 39: sluice.metadata.RestoreSections.sections:type_name -> sluice.metadata.FoundSection
-	29, // 40: sluice.metadata.RestoreSections.unused:type_name -> sluice.metadata.FoundObject
-	7,  // 41: sluice.metadata.FoundSection.configs:type_name -> sluice.metadata.Config
-	18, // 42: sluice.metadata.FoundSection.range:type_name -> sluice.metadata.Range
-	19, // 43: sluice.metadata.FoundSection.state:type_name -> sluice.metadata.StateRef
-	19, // 44: sluice.metadata.FoundSection.base:type_name -> sluice.metadata.StateRef
-	33, // 45: sluice.metadata.Snapshot.stored:type_name -> sluice.metadata.StoredSnapshot
-	34, // 46: sluice.metadata.Snapshot.brokers:type_name -> sluice.metadata.Broker
-	39, // 47: sluice.metadata.Snapshot.topics:type_name -> sluice.metadata.Topic
-	41, // 48: sluice.metadata.Snapshot.released:type_name -> sluice.metadata.Head
-	42, // 49: sluice.metadata.Snapshot.objects:type_name -> sluice.metadata.Object
-	43, // 50: sluice.metadata.Snapshot.answers:type_name -> sluice.metadata.Answer
-	35, // 51: sluice.metadata.Snapshot.broker_configs:type_name -> sluice.metadata.BrokerConfigs
-	36, // 52: sluice.metadata.Broker.tails:type_name -> sluice.metadata.Tail
-	37, // 53: sluice.metadata.Broker.last:type_name -> sluice.metadata.LastCommit
-	7,  // 54: sluice.metadata.BrokerConfigs.configs:type_name -> sluice.metadata.Config
-	38, // 55: sluice.metadata.LastCommit.bundles:type_name -> sluice.metadata.BundleVerdicts
-	7,  // 56: sluice.metadata.Topic.configs:type_name -> sluice.metadata.Config
-	41, // 57: sluice.metadata.Topic.heads:type_name -> sluice.metadata.Head
-	17, // 58: sluice.metadata.Head.partition:type_name -> sluice.metadata.Partition
-	40, // 59: sluice.metadata.Head.leader:type_name -> sluice.metadata.Leadership
-	19, // 60: sluice.metadata.Head.state:type_name -> sluice.metadata.StateRef
-	19, // 61: sluice.metadata.Head.base:type_name -> sluice.metadata.StateRef
-	20, // 62: sluice.metadata.Head.manifest:type_name -> sluice.metadata.Manifest
-	18, // 63: sluice.metadata.Head.ranges:type_name -> sluice.metadata.Range
-	40, // 64: sluice.metadata.Head.past:type_name -> sluice.metadata.Leadership
-	0,  // 65: sluice.metadata.Object.state:type_name -> sluice.metadata.ObjectState
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	3,  // 0: sluice.metadata.Command.bootstrap:type_name -> sluice.metadata.Bootstrap
+	4,  // 1: sluice.metadata.Command.register_incarnation:type_name -> sluice.metadata.RegisterIncarnation
+	5,  // 2: sluice.metadata.Command.open_incarnation:type_name -> sluice.metadata.OpenIncarnation
+	6,  // 3: sluice.metadata.Command.retire_tail:type_name -> sluice.metadata.RetireTail
+	7,  // 4: sluice.metadata.Command.create_topic:type_name -> sluice.metadata.CreateTopic
+	9,  // 5: sluice.metadata.Command.delete_topic:type_name -> sluice.metadata.DeleteTopic
+	10, // 6: sluice.metadata.Command.create_partitions:type_name -> sluice.metadata.CreatePartitions
+	11, // 7: sluice.metadata.Command.set_configs:type_name -> sluice.metadata.SetConfigs
+	13, // 8: sluice.metadata.Command.allocate_producer_ids:type_name -> sluice.metadata.AllocateProducerIds
+	14, // 9: sluice.metadata.Command.reserve_objects:type_name -> sluice.metadata.ReserveObjects
+	15, // 10: sluice.metadata.Command.commit_flush:type_name -> sluice.metadata.CommitFlush
+	22, // 11: sluice.metadata.Command.swap_manifest:type_name -> sluice.metadata.SwapManifest
+	23, // 12: sluice.metadata.Command.release_ranges:type_name -> sluice.metadata.ReleaseRanges
+	24, // 13: sluice.metadata.Command.expire_objects:type_name -> sluice.metadata.ExpireObjects
+	25, // 14: sluice.metadata.Command.advance_log_start:type_name -> sluice.metadata.AdvanceLogStart
+	26, // 15: sluice.metadata.Command.snapshot_stored:type_name -> sluice.metadata.SnapshotStored
+	27, // 16: sluice.metadata.Command.confirm_deleted:type_name -> sluice.metadata.ConfirmDeleted
+	28, // 17: sluice.metadata.Command.restore:type_name -> sluice.metadata.Restore
+	29, // 18: sluice.metadata.Command.restore_sections:type_name -> sluice.metadata.RestoreSections
+	32, // 19: sluice.metadata.Command.restore_done:type_name -> sluice.metadata.RestoreDone
+	12, // 20: sluice.metadata.Command.set_broker_configs:type_name -> sluice.metadata.SetBrokerConfigs
+	8,  // 21: sluice.metadata.CreateTopic.configs:type_name -> sluice.metadata.Config
+	8,  // 22: sluice.metadata.SetConfigs.configs:type_name -> sluice.metadata.Config
+	8,  // 23: sluice.metadata.SetConfigs.previous:type_name -> sluice.metadata.Config
+	8,  // 24: sluice.metadata.SetBrokerConfigs.configs:type_name -> sluice.metadata.Config
+	8,  // 25: sluice.metadata.SetBrokerConfigs.previous:type_name -> sluice.metadata.Config
+	16, // 26: sluice.metadata.CommitFlush.bundles:type_name -> sluice.metadata.CommitBundle
+	17, // 27: sluice.metadata.CommitBundle.ranges:type_name -> sluice.metadata.CommitRange
+	18, // 28: sluice.metadata.CommitRange.partition:type_name -> sluice.metadata.Partition
+	19, // 29: sluice.metadata.CommitRange.range:type_name -> sluice.metadata.Range
+	20, // 30: sluice.metadata.CommitRange.state:type_name -> sluice.metadata.StateRef
+	20, // 31: sluice.metadata.CommitRange.base:type_name -> sluice.metadata.StateRef
+	18, // 32: sluice.metadata.SwapManifest.partition:type_name -> sluice.metadata.Partition
+	21, // 33: sluice.metadata.SwapManifest.manifest:type_name -> sluice.metadata.Manifest
+	19, // 34: sluice.metadata.SwapManifest.absorbed:type_name -> sluice.metadata.Range
+	18, // 35: sluice.metadata.ReleaseRanges.partition:type_name -> sluice.metadata.Partition
+	21, // 36: sluice.metadata.ReleaseRanges.manifest:type_name -> sluice.metadata.Manifest
+	18, // 37: sluice.metadata.AdvanceLogStart.partition:type_name -> sluice.metadata.Partition
+	34, // 38: sluice.metadata.SnapshotStored.snapshot:type_name -> sluice.metadata.StoredSnapshot
+	31, // 39: sluice.metadata.RestoreSections.sections:type_name -> sluice.metadata.FoundSection
+	30, // 40: sluice.metadata.RestoreSections.unused:type_name -> sluice.metadata.FoundObject
+	8,  // 41: sluice.metadata.FoundSection.configs:type_name -> sluice.metadata.Config
+	19, // 42: sluice.metadata.FoundSection.range:type_name -> sluice.metadata.Range
+	20, // 43: sluice.metadata.FoundSection.state:type_name -> sluice.metadata.StateRef
+	20, // 44: sluice.metadata.FoundSection.base:type_name -> sluice.metadata.StateRef
+	34, // 45: sluice.metadata.Snapshot.stored:type_name -> sluice.metadata.StoredSnapshot
+	35, // 46: sluice.metadata.Snapshot.brokers:type_name -> sluice.metadata.Broker
+	40, // 47: sluice.metadata.Snapshot.topics:type_name -> sluice.metadata.Topic
+	42, // 48: sluice.metadata.Snapshot.released:type_name -> sluice.metadata.Head
+	43, // 49: sluice.metadata.Snapshot.objects:type_name -> sluice.metadata.Object
+	44, // 50: sluice.metadata.Snapshot.answers:type_name -> sluice.metadata.Answer
+	36, // 51: sluice.metadata.Snapshot.broker_configs:type_name -> sluice.metadata.BrokerConfigs
+	37, // 52: sluice.metadata.Broker.tails:type_name -> sluice.metadata.Tail
+	38, // 53: sluice.metadata.Broker.last:type_name -> sluice.metadata.LastCommit
+	8,  // 54: sluice.metadata.BrokerConfigs.configs:type_name -> sluice.metadata.Config
+	39, // 55: sluice.metadata.LastCommit.bundles:type_name -> sluice.metadata.BundleVerdicts
+	8,  // 56: sluice.metadata.Topic.configs:type_name -> sluice.metadata.Config
+	42, // 57: sluice.metadata.Topic.heads:type_name -> sluice.metadata.Head
+	0,  // 58: sluice.metadata.Leadership.class:type_name -> sluice.metadata.Class
+	18, // 59: sluice.metadata.Head.partition:type_name -> sluice.metadata.Partition
+	41, // 60: sluice.metadata.Head.leader:type_name -> sluice.metadata.Leadership
+	20, // 61: sluice.metadata.Head.state:type_name -> sluice.metadata.StateRef
+	20, // 62: sluice.metadata.Head.base:type_name -> sluice.metadata.StateRef
+	21, // 63: sluice.metadata.Head.manifest:type_name -> sluice.metadata.Manifest
+	19, // 64: sluice.metadata.Head.ranges:type_name -> sluice.metadata.Range
+	41, // 65: sluice.metadata.Head.past:type_name -> sluice.metadata.Leadership
+	1,  // 66: sluice.metadata.Object.state:type_name -> sluice.metadata.ObjectState
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_metadata_proto_init() }
@@ -3865,7 +3933,7 @@ func file_metadata_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_proto_rawDesc), len(file_metadata_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   0,
