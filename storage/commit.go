@@ -109,10 +109,7 @@ func (e *Engine) reconcile(p *partition) []ack {
 	if !p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
 		return nil
 	}
-	if p.facts.Load().afterCommit {
-		return p.showLocked(nil, max(p.hw, p.committed))
-	}
-	return nil
+	return p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
 }
 
 // committed takes note of a range that is live, and shows what waited for it.
@@ -133,10 +130,7 @@ func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
 	default: // log start was faster (E12): a delta on this base would miss what lies between
 		p.forgetBaseLocked()
 	}
-	if p.facts.Load().afterCommit {
-		return p.showLocked(nil, max(p.hw, p.committed))
-	}
-	return nil
+	return p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
 }
 
 // forgetBaseLocked makes the next section and the next record write bases.

@@ -11,7 +11,7 @@
 // acknowledge. The path to the bucket is in flush.go: plan, upload, commit,
 // record, trim. Reading is in read.go (hot tail, WAL file) and cold.go (objects).
 //
-// Goroutines: the WAL's own call [Engine.durable] in WAL order; one flusher for
+// Goroutines: the WAL's own call [Engine.persisted] in WAL order; one flusher for
 // all partitions and one for those of class object; one for retention, manifests and trim; one
 // that deletes (it may take long, and nothing waits for it); one per reader of the bucket while it is read ahead of (ahead.go). A partition's mutex guards memory only; several are taken in
 // id order (E8); the catalog is never called under one.

@@ -44,15 +44,16 @@ type Engine struct {
 	mu    sync.Mutex // guards the list, nothing else
 	tails []*source  // sealed, oldest first
 
-	unflushed atomic.Int64 // bytes persisted since the last flush began
-	woken     wakers       // by the group that is being published
-	published atomic.Int64 // ident.Position: end of the last batch published
-	trimmedTo atomic.Int64 // ident.Position: everything below is committed or void
-	trimTurn  turn         // one trim at a time; guards boundary
-	boundary  ident.Position
-	recordMu  sync.Mutex // order of state records: held while they are encoded and queued, before a partition's
-	failed    atomic.Pointer[error]
-	awaited   atomic.Int64 // see Awaited
+	unflushed   atomic.Int64 // bytes persisted since the last flush began
+	replication replication
+	woken       wakers       // by the group that is being published
+	persistedTo atomic.Int64 // ident.Position: end of the last batch whose partition knows where it is
+	trimmedTo   atomic.Int64 // ident.Position: everything below is committed or void
+	trimTurn    turn         // one trim at a time; guards boundary
+	boundary    ident.Position
+	recordMu    sync.Mutex // order of state records: held while they are encoded and queued, before a partition's
+	failed      atomic.Pointer[error]
+	awaited     atomic.Int64 // see Awaited
 
 	meter    *meter
 	openedAt time.Time
@@ -281,9 +282,5 @@ func leaderOf(l catalog.Leadership) Leader { return Leader{Broker: l.Broker, Epo
 
 // newFacts reads a topic's configs. They were validated before they were stored.
 func newFacts(t *catalog.Topic, defaults *catalog.TopicDefaults) *topicFacts {
-	config := defaults.Effective(t.Configs)
-	return &topicFacts{
-		topic: t, config: config,
-		afterCommit: config.Durability == "object" || config.Durability == "replicated",
-	}
+	return &topicFacts{topic: t, config: defaults.Effective(t.Configs)}
 }

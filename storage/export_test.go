@@ -61,3 +61,12 @@ func (e *Engine) HoldTrim() func() {
 	_ = e.trimTurn.take(e.ctx)
 	return e.trimTurn.give
 }
+
+// SetPeers makes a replica set of n peers, which hold what Replicated says.
+func (e *Engine) SetPeers(n int) { e.replication.peers.Store(int32(n)) }
+
+// Replicated says that every peer holds the stream up to a position.
+func (e *Engine) Replicated(to ident.Position) { e.replicated(to) }
+
+// Persisted is the end of what this disk holds.
+func (e *Engine) Persisted() ident.Position { return e.wal.Durable() }

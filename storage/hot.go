@@ -22,7 +22,7 @@ type hotTail struct {
 	queue []hotBatch // oldest first
 	head  int
 
-	spare []hotBatch // what group returns; only Engine.durable uses it
+	spare []hotBatch // what group returns; only Engine.persisted uses it
 }
 
 type hotBatch struct {

@@ -14,9 +14,6 @@ import (
 type topicFacts struct {
 	topic  *catalog.Topic
 	config catalog.TopicConfig
-	// afterCommit: published and answered once it is in the bucket (class object,
-	// and an explicit replicated while there is no peer).
-	afterCommit bool
 }
 
 // keeps reports that no retention ever deletes from the topic.
@@ -43,7 +40,8 @@ type partition struct {
 	// and logStart ≤ hw ≤ persisted (I5).
 	leader    Leader
 	status    status
-	noted     ident.Epoch // the newest in epochs; NoEpoch: it is empty
+	class     catalog.Class // of the leadership: the same for all of this life
+	noted     ident.Epoch   // the newest in epochs; NoEpoch: it is empty
 	logStart  ident.Offset
 	persisted ident.Offset // end of what is durable in the WAL
 	hw        ident.Offset // end of what is shown
@@ -100,7 +98,7 @@ func (p *partition) readEndLocked(Isolation) ident.Offset { return p.hw }
 // watcher is somebody who waits for partitions to move.
 type watcher struct {
 	c     chan<- struct{}
-	group uint64 // the last one that gathered it; only Engine.durable uses it
+	group uint64 // the last one that gathered it; only Engine.persisted uses it
 }
 
 // wakeLocked signals everyone who waits for the partition to move.

@@ -130,7 +130,7 @@ func (e *Engine) walRecoverDeps() wal.RecoverDeps { return wal.RecoverDeps{FS: e
 func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
 	e.incarnation = inc // before the WAL's goroutines, which name it when it fails
 	w, err := wal.Create(e.walConfig(), wal.Deps{
-		FS: e.deps.FS, Log: e.log, Durable: e.durable, Failed: e.walFailed,
+		FS: e.deps.FS, Log: e.log, Durable: e.persisted, Failed: e.walFailed,
 	}, inc)
 	if err != nil {
 		return fmt.Errorf("create incarnation %s: %w", inc, err)
@@ -282,7 +282,7 @@ func (e *Engine) openPartitions(scan *scan) error {
 
 // openPartition sets a partition up from its head and what the tails hold of it.
 func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error {
-	p.leader = leaderOf(head.Leader)
+	p.leader, p.class = leaderOf(head.Leader), head.Leader.Class
 	p.logStart, p.committed = head.LogStart, head.CommittedEnd
 	p.end = head.CommittedEnd
 	if n := f.dropVoid(head); n > 0 {
@@ -305,7 +305,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 		e.budget.batches.Add(1)
 	}
 	p.persisted, p.hw = p.end, p.end
-	if p.facts.Load().afterCommit {
+	if p.class != catalog.ClassLocal {
 		p.hw = p.committed
 	}
 	p.flush.baseAt, p.flush.deltaAt = f.baseAt, f.deltaAt
@@ -350,7 +350,7 @@ func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) 
 	p.epochs = pstate.TrimEpochs(p.epochs, p.logStart)
 	p.flush.needRecord = p.committed > 0
 	p.status = leading
-	if p.facts.Load().afterCommit && p.committed < p.persisted {
+	if p.class != catalog.ClassLocal && p.committed < p.persisted {
 		e.wakeUrgent(p)
 	}
 	return nil

@@ -104,7 +104,7 @@ func (r *rig) writeEntries(entries ...wal.Entry) {
 		r.t.Fatal(err)
 	}
 	next := r.quorum.apply(metadata.NewRegisterIncarnation(nodeID, directory, current, sealed.End())).Registration.Incarnation
-	w, err := wal.Create(r.walConfig(), wal.Deps{FS: r.disk, Log: logger(), Durable: func([]*wal.Append) {}, Failed: func(err error, _ []*wal.Append) { r.t.Error(err) }}, next)
+	w, err := wal.Create(r.walConfig(), wal.Deps{FS: r.disk, Log: logger(), Durable: func(*wal.Group) {}, Failed: func(err error, _ []*wal.Append) { r.t.Error(err) }}, next)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func (e *Engine) worthFlushing() bool {
 // flushAll repeats pass and trim as long as a pass leaves something that was there when it began.
 func (e *Engine) flushAll(ctx context.Context) error {
 	for {
-		_, more, err := e.pass(ctx, unhurried(e.partitions.all()))
+		_, more, err := e.pass(ctx, e.unhurried(e.partitions.all()))
 		// What one partition lacks does not keep the others' segments from going.
 		if err = errors.Join(err, e.trim(ctx)); err != nil || !more {
 			return err
@@ -96,8 +96,8 @@ func (e *Engine) flushAll(ctx context.Context) error {
 
 // unhurried leaves out the partitions of class object: urgentLoop flushes them at once, and the
 // many bundles of a regular pass must not hold them up (E18).
-func unhurried(parts []*partition) []*partition {
-	return slices.DeleteFunc(parts, func(p *partition) bool { return p.facts.Load().afterCommit })
+func (e *Engine) unhurried(parts []*partition) []*partition {
+	return slices.DeleteFunc(parts, func(p *partition) bool { return e.replication.asks(p.class) == askBucket })
 }
 
 // urgentSet gathers partitions of class object that have something to flush at once.

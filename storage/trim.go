@@ -22,7 +22,7 @@ func (e *Engine) trim(ctx context.Context) error {
 	}
 	defer e.trimTurn.give()
 	// Read before the partitions are listed: of one that is opened meanwhile, everything lies above (I9).
-	published := ident.Position(e.published.Load())
+	published := ident.Position(e.persistedTo.Load())
 	parts := e.partitions.all()
 	low := e.lowestUncommitted(parts, published)
 	e.trimmedTo.Store(int64(low))

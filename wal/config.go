@@ -43,8 +43,8 @@ type Deps struct {
 	FS  vfs.FS
 	Log *slog.Logger
 	// Durable is called once per durable group, in WAL order, by one goroutine at a time and
-	// outside all locks. The slice is valid during the call.
-	Durable func(group []*Append)
+	// outside all locks. The group is valid during the call, and longer if it is retained.
+	Durable func(*Group)
 	// Failed is called at most once, after the last Durable, with every append that was accepted
 	// and never reported durable. The outcome of those appends is unknown.
 	Failed func(err error, appends []*Append)

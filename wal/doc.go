@@ -22,7 +22,7 @@
 // picks as many appends as fit the segment and placeLocked gives the group its position;
 // writeLocked lets go of the mutex, lays the group out (group.build) and writes it with one
 // WriteVec. Then commit calls Datasync, moves the durable position and calls [Deps].Durable with
-// the group's appends. What is appended during that sync waits in the queue and becomes the next
+// the group. What is appended during that sync waits in the queue and becomes the next
 // group, so groups grow with the load and no timer is needed.
 //
 // Two shortcuts keep that order. When much gathers during a sync, the overlapper (overlapLoop)

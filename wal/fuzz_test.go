@@ -9,7 +9,7 @@ import (
 
 // sampleGroup builds a good group at a position.
 func sampleGroup(pos ident.Position) []byte {
-	g := new(group)
+	g := new(Group)
 	g.reset()
 	g.position, g.previous, g.durable = pos, pos, pos
 	a := &Append{Entries: []Entry{{Kind: KindBatch, Start: 1, End: 4, Payload: []byte("payload")}, {Kind: KindState, End: 4, Payload: make([]byte, 5000)}}}
@@ -97,7 +97,7 @@ func FuzzSegmentHeader(f *testing.F) {
 
 // More payloads than the platform takes in one call still make one write.
 func TestVectorStaysWithinOneCall(t *testing.T) {
-	g := new(group)
+	g := new(Group)
 	g.reset()
 	a := &Append{}
 	for i := range 3000 {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/sluicemq/sluice/ident"
 )
@@ -45,8 +46,12 @@ type Append struct {
 	bytes int64 // payloads and table rows
 }
 
-// group is what one write and one sync make durable.
-type group struct {
+// Group is what one write and one sync make durable. Its bytes and appends stay as they are as long
+// as somebody holds a reference: the writer does until Durable has returned. Nobody changes them.
+type Group struct {
+	writer *Writer
+	refs   atomic.Int32
+
 	appends  []*Append
 	segment  *segment
 	position ident.Position
@@ -59,16 +64,40 @@ type group struct {
 	vec  [][]byte // what is written
 }
 
-func (g *group) end() ident.Position { return g.position + ident.Position(padded(g.bytes)) }
+func (g *Group) end() ident.Position { return g.position + ident.Position(padded(g.bytes)) }
 
-// reset lets go of everything that the group referenced.
-func (g *group) reset() {
-	clear(g.appends)
-	clear(g.vec)
-	*g = group{appends: g.appends[:0], vec: g.vec[:0], head: g.head[:0], bytes: headerBytes}
+// Appends are what the group makes durable, in WAL order.
+func (g *Group) Appends() []*Append { return g.appends }
+
+// Position is where the group begins in the incarnation's stream.
+func (g *Group) Position() ident.Position { return g.position }
+
+// End is where the next group may begin.
+func (g *Group) End() ident.Position { return g.end() }
+
+// Bytes are what was written at Position, byte for byte, as a vector of buffers.
+func (g *Group) Bytes() [][]byte { return g.vec }
+
+// Retain adds a reference. The caller must hold one.
+func (g *Group) Retain() { g.refs.Add(1) }
+
+// Release gives a reference up. With the last one the writer takes the group for what comes next.
+func (g *Group) Release() {
+	if g.refs.Add(-1) == 0 {
+		g.writer.recycle(g)
+	}
 }
 
-func (g *group) add(a *Append) {
+// reset lets go of everything that the group referenced.
+func (g *Group) reset() {
+	clear(g.appends)
+	clear(g.vec)
+	g.segment, g.position, g.previous, g.durable = nil, 0, 0, 0
+	g.appends, g.vec, g.head = g.appends[:0], g.vec[:0], g.head[:0]
+	g.bytes, g.entries = headerBytes, 0
+}
+
+func (g *Group) add(a *Append) {
 	g.appends = append(g.appends, a)
 	g.bytes += a.bytes
 	g.entries += len(a.Entries)
@@ -76,7 +105,7 @@ func (g *group) add(a *Append) {
 
 // build lays the group out: it sets the entries' positions and fills head and vec, which are then
 // ready to be written.
-func (g *group) build(inc ident.Incarnation, flags uint16) {
+func (g *Group) build(inc ident.Incarnation, flags uint16) {
 	table := tableEnd(g.entries)
 	g.head = slices.Grow(g.head[:0], int(table+g.copiedBytes()))[:table]
 	at, row, run, refs := table, int64(headerBytes), int64(0), 0
@@ -113,7 +142,7 @@ func (g *group) build(inc ident.Incarnation, flags uint16) {
 }
 
 // copiedBytes returns how many payload bytes build will copy.
-func (g *group) copiedBytes() int64 {
+func (g *Group) copiedBytes() int64 {
 	n, refs := 0, 0
 	for _, a := range g.appends {
 		for i := range a.Entries {

@@ -108,7 +108,7 @@ func TestE29_TrimLiftsAFullDisk(t *testing.T) {
 func TestTrimmedSegmentsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newDisk(t, 1)
-		w, err := wal.Create(small, wal.Deps{FS: disk, Log: discard, Durable: func([]*wal.Append) {}, Failed: func(error, []*wal.Append) {}}, inc)
+		w, err := wal.Create(small, wal.Deps{FS: disk, Log: discard, Durable: func(*wal.Group) {}, Failed: func(error, []*wal.Append) {}}, inc)
 		must(t, err)
 		appended := 0
 		write := func(count int) { // writes count segments
@@ -225,11 +225,11 @@ func writeUntilKilled(cfg wal.Config) {
 	durable := make(chan struct{}, 64)
 	var err error
 	w, err = wal.Create(cfg, wal.Deps{FS: vfs.OS(), Log: discard, Failed: func(err error, _ []*wal.Append) { panic(err) },
-		Durable: func(group []*wal.Append) {
+		Durable: func(g *wal.Group) {
 			<-created
-			reported += len(group)
+			reported += len(g.Appends())
 			fmt.Println(reported, w.Stats().Allocated)
-			for range group {
+			for range g.Appends() {
 				durable <- struct{}{}
 			}
 		}}, inc)

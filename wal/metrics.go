@@ -34,7 +34,7 @@ func newMeter() meter {
 	}
 }
 
-func (m *meter) observe(g *group, sync time.Duration) {
+func (m *meter) observe(g *Group, sync time.Duration) {
 	m.syncSeconds.Observe(sync.Seconds())
 	m.groupBytes.Observe(float64(padded(g.bytes)))
 	m.entries.Observe(float64(g.entries))

@@ -144,7 +144,7 @@ func (s *scanner) rewriteFrom() ident.Position {
 }
 
 func (s *scanner) encodeSeal() []byte {
-	g := new(group)
+	g := new(Group)
 	g.reset()
 	g.position, g.previous, g.durable = after(s.end, s.segs.segmentBytes), s.end, s.end
 	g.build(s.inc, flagSeal)

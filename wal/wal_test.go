@@ -55,10 +55,10 @@ func (c *client) deps(disk vfs.FS) wal.Deps {
 	return wal.Deps{FS: disk, Log: discard, Durable: c.onDurable, Failed: c.onFailed}
 }
 
-func (c *client) onDurable(group []*wal.Append) {
+func (c *client) onDurable(g *wal.Group) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, a := range group {
+	for _, a := range g.Appends() {
 		id := a.Owner.(int)
 		if c.failure != nil {
 			c.broken = append(c.broken, fmt.Sprintf("%d reported durable after the failure", id))
@@ -302,7 +302,7 @@ func TestOnRealFiles(t *testing.T) {
 	cfg := wal.Config{Dir: t.TempDir(), SegmentBytes: 1 << 20}
 	done := make(chan struct{}, 1)
 	w, err := wal.Create(cfg, wal.Deps{FS: vfs.OS(), Log: discard, Failed: func(err error, _ []*wal.Append) { t.Error(err) },
-		Durable: func(group []*wal.Append) { done <- struct{}{} }}, inc)
+		Durable: func(*wal.Group) { done <- struct{}{} }}, inc)
 	must(t, err)
 	for id := range 150 {
 		must(t, w.Append(&wal.Append{Entries: entries(id), Owner: id}))

@@ -18,8 +18,8 @@ import (
 )
 
 // durableSignal tells each writer of a benchmark that its append is durable.
-func durableSignal(group []*wal.Append) {
-	for _, a := range group {
+func durableSignal(g *wal.Group) {
+	for _, a := range g.Appends() {
 		a.Owner.(chan struct{}) <- struct{}{}
 	}
 }

@@ -71,9 +71,9 @@ type Writer struct {
 	durable ident.Position // moved only by a sync that succeeded (I5, I7)
 	busy    bool           // the committer or a caller of Commit is syncing or reporting
 	writing bool           // a group is being written; no other may be
-	written *group         // written by the overlapper, waiting for its sync
-	lost    []*group       // groups that were unsynced, or written in part, when the log failed
-	idle    []*group       // groups for reuse
+	written *Group         // written by the overlapper, waiting for its sync
+	lost    []*Group       // groups that were unsynced, or written in part, when the log failed
+	idle    []*Group       // groups for reuse
 	spare   *segment       // the next segment, durable and empty
 	free    []*segment     // trimmed segments, under temporary names
 	noSpace bool           // the last try to prepare a spare met a full disk
@@ -144,7 +144,7 @@ func (w *Writer) Commit() {
 
 // takeInline returns a group that it has written and that its caller must commit. It returns nil if
 // the committer is to do that, or already does.
-func (w *Writer) takeInline() *group {
+func (w *Writer) takeInline() *Group {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.busy || w.writing || w.written != nil || w.poison != nil || w.stopped || w.queuedBytes > inlineBytes {
@@ -224,7 +224,7 @@ func (w *Writer) commitLoop() {
 
 // nextWritten returns the next group that is written but not synced. Unless the overlapper has
 // written it, nextWritten does. It returns nil when the log is poisoned, or closed and drained.
-func (w *Writer) nextWritten() *group {
+func (w *Writer) nextWritten() *Group {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
@@ -263,7 +263,7 @@ func (w *Writer) beBusyLocked() {
 
 // takeLocked makes a group of the appends at the head of the queue and gives it its place. It
 // returns nil if the queue is empty, or has to wait for the next segment.
-func (w *Writer) takeLocked() *group {
+func (w *Writer) takeLocked() *Group {
 	if len(w.queue) == 0 || !w.makeRoomLocked(padded(headerBytes+w.queue[0].bytes)) {
 		return nil
 	}
@@ -282,19 +282,33 @@ func (w *Writer) takeLocked() *group {
 	return g
 }
 
-func (w *Writer) newGroupLocked() *group {
+// newGroupLocked returns an empty group. The writer holds its only reference.
+func (w *Writer) newGroupLocked() (g *Group) {
 	if n := len(w.idle); n > 0 {
-		g := w.idle[n-1]
+		g = w.idle[n-1]
 		w.idle = w.idle[:n-1]
-		return g
+	} else {
+		g = &Group{writer: w}
+		g.reset()
 	}
-	g := new(group)
-	g.reset()
+	g.refs.Store(1)
 	return g
 }
 
+// recycle keeps a group that nobody refers to any more, to be used again.
+func (w *Writer) recycle(g *Group) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.recycleLocked(g)
+}
+
+func (w *Writer) recycleLocked(g *Group) {
+	g.reset()
+	w.idle = append(w.idle, g)
+}
+
 // placeLocked gives g the next place in the stream.
-func (w *Writer) placeLocked(g *group) {
+func (w *Writer) placeLocked(g *Group) {
 	g.segment, g.position, g.previous, g.durable = w.current, w.place, w.previous, w.durable // E25
 	w.place, w.previous = g.end(), g.end()
 }
@@ -325,7 +339,7 @@ func (w *Writer) signalFill() {
 
 // writeLocked writes g and lets go of the mutex meanwhile. It returns false if the log is poisoned,
 // by this write or by something else.
-func (w *Writer) writeLocked(g *group) bool {
+func (w *Writer) writeLocked(g *Group) bool {
 	w.writing = true
 	w.mu.Unlock()
 	err := w.write(g)
@@ -342,7 +356,7 @@ func (w *Writer) writeLocked(g *group) bool {
 	return true
 }
 
-func (w *Writer) write(g *group) error {
+func (w *Writer) write(g *Group) error {
 	g.build(w.inc, flagArrival)
 	n, calls, err := g.segment.file.WriteVec(g.vec, int64(g.position-w.segs.base(g.segment)))
 	w.stats.groups.Add(1)
@@ -359,7 +373,7 @@ func (w *Writer) write(g *group) error {
 }
 
 // commit makes a written group durable and reports it, unless anything has failed.
-func (w *Writer) commit(g *group) {
+func (w *Writer) commit(g *Group) {
 	w.stats.groupSyncs.Add(1)
 	began := time.Now()
 	err := g.segment.file.Datasync()
@@ -378,10 +392,11 @@ func (w *Writer) commit(g *group) {
 	}
 	w.durable = g.end() // I7
 	w.mu.Unlock()
-	w.deps.Durable(g.appends) // I1: the sync above covers the appends
+	w.deps.Durable(g) // I1: the sync above covers the group
 	w.mu.Lock()
-	g.reset()
-	w.idle = append(w.idle, g)
+	if g.refs.Add(-1) == 0 { // or the caller has kept it
+		w.recycleLocked(g)
+	}
 	w.restLocked()
 	w.mu.Unlock()
 }
@@ -523,7 +538,7 @@ func (w *Writer) seal() error {
 	if w.poison != nil {
 		return fmt.Errorf("%w: %w", ErrPoisoned, w.poison)
 	}
-	g := new(group)
+	g := new(Group)
 	g.reset()
 	w.placeLocked(g)
 	g.build(w.inc, flagSeal)
