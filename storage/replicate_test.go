@@ -28,7 +28,7 @@ func TestI5_EachClassShowsAtItsPosition(t *testing.T) {
 		var ends []ident.Position
 		var all [groups][]*sent
 		for i := range all {
-			all[i] = []*sent{r.plain(local, 1), r.plain(replicated, 1), r.plain(object, 1)}
+			all[i] = []*sent{r.plain(local, 1), r.plain(object, 1), r.plain(replicated, 1)}
 			for _, s := range all[i] {
 				r.start(s)
 			}
@@ -41,9 +41,9 @@ func TestI5_EachClassShowsAtItsPosition(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			for i := range all {
-				for j, shown := range []bool{true, i < atPeers, committed} {
+				for j, shown := range []bool{true, committed, i < atPeers} {
 					if got := r.history.outcome(all[i][j]) == acked; got != shown {
-						t.Errorf("%s: group %d, %s: acknowledged: %v", when, i, []string{"local", "replicated", "object"}[j], got)
+						t.Errorf("%s: group %d, %s: acknowledged: %v", when, i, []string{"local", "object", "replicated"}[j], got)
 					}
 				}
 			}
