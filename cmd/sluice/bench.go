@@ -76,7 +76,7 @@ func benchLsCommand() *cobra.Command {
 	}
 }
 
-// benchFlags are changes to a workload. A flag that is not given leaves the workload's own value.
+// benchFlags are changes to a workload. If a flag is not given, the workload keeps its own value.
 type benchFlags struct {
 	w       load.Workload
 	o       load.Options
@@ -91,7 +91,7 @@ type benchFlags struct {
 	batch, retention, fill, backlog, recordSize string
 }
 
-// brokersEnv is where the commands of package client look as well.
+// brokersEnv is the variable that the commands of package client read, too.
 const brokersEnv = "SLUICE_BROKERS"
 
 func (f *benchFlags) add(cmd *cobra.Command) {
@@ -163,7 +163,7 @@ func (f *benchFlags) run(cmd *cobra.Command, name string) error {
 	return r.Verdict()
 }
 
-// target is whom to ask and what to watch.
+// target returns the brokers to use and the processes to watch.
 func (f *benchFlags) target() (load.Target, error) {
 	t := load.Target{Seeds: f.brokers}
 	if len(t.Seeds) == 0 {
@@ -183,8 +183,8 @@ func (f *benchFlags) target() (load.Target, error) {
 	return t, nil
 }
 
-// change puts the flags that were given into the workload. Rates and sizes that are named are meant as they are:
-// --scale is for the workload's own.
+// change applies the given flags to the workload. Rates and sizes that are given are used as they
+// are; --scale is for the workload's own.
 func (f *benchFlags) change(s *pflag.FlagSet, w *load.Workload) error {
 	if f.o.Scale <= 0 {
 		return fmt.Errorf("--scale %v: want a number above 0", f.o.Scale)
@@ -256,7 +256,7 @@ func (f *benchFlags) changeNumbers(s *pflag.FlagSet, w *load.Workload) {
 	}
 }
 
-// parseRate takes records per second, or bytes per second with a unit.
+// parseRate reads records per second, or bytes per second with a unit.
 func parseRate(text string, recordBytes int) (float64, error) {
 	if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 0 {
 		return n, nil
@@ -289,7 +289,8 @@ func printBench(out io.Writer, r *load.Result, format string) error {
 // latencyColumns are the quantiles in the order of a table.
 var latencyColumns = []string{"p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max"}
 
-// printLatencies puts figures of the form X_p99_ms into a table of their own and returns the other names.
+// printLatencies prints figures of the form X_p99_ms as a table of their own, and returns the other
+// names.
 func printLatencies(out io.Writer, figures map[string]float64) (rest []string) {
 	rows := make(map[string]map[string]float64)
 	for name, v := range figures {
@@ -322,7 +323,7 @@ func printLatencies(out io.Writer, figures map[string]float64) (rest []string) {
 	return rest
 }
 
-// latencyName takes publish_p99_ms apart.
+// latencyName splits a name such as publish_p99_ms.
 func latencyName(name string) (prefix, column string) {
 	stem, ok := strings.CutSuffix(name, "_ms")
 	if !ok {
@@ -336,7 +337,7 @@ func latencyName(name string) (prefix, column string) {
 	return "", ""
 }
 
-// figure has three digits that say something, and no exponent.
+// figure prints three significant digits, without an exponent.
 func figure(v float64) string {
 	digits := 0
 	switch {

@@ -72,7 +72,7 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// What a run shows decides the exit code: here a rate that nobody can reach.
+// What a run shows decides the exit code. Here that is a rate that nobody can reach.
 func TestBenchNotSustained(t *testing.T) {
 	_, _, err := sluice(t, "bench", "omb-throughput", "-b", benched(t), "--rate", "100GiB", "--warmup", "-1s", "--duration", "200ms", "--partitions", "1", "--subscriptions", "0", "-q")
 	if err == nil || exitCode(err) != 1 || !strings.Contains(err.Error(), "not sustained") {

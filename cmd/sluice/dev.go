@@ -10,10 +10,10 @@ import (
 	"github.com/sluicemq/sluice/cmd/sluice/config"
 )
 
-// devPlace is where a problem of dev's own configuration would be.
+// devPlace is the place that problems of dev's own configuration name.
 const devPlace = "sluice dev"
 
-// devConfig is what makes dev of serve. Everything in it can be said otherwise.
+// devConfig makes dev out of serve. Each of its values can be overridden.
 var devConfig = []config.Entry{
 	{Key: "listeners", Value: "PLAINTEXT://127.0.0.1:9092", At: devPlace},
 	{Key: "sluice.admin.listener", Value: "127.0.0.1:9644", At: devPlace},
@@ -57,7 +57,7 @@ any (sluice serve --help). If port 9092 or 9644 is in use it takes the next free
 	return cmd
 }
 
-// devFlags are shorter names for keys.
+// devFlags are short names for keys.
 type devFlags struct {
 	dir, listen, bucket string
 	memory              bool
@@ -109,8 +109,9 @@ func (f *devFlags) read(cmd *cobra.Command) (*config.Config, error) {
 	return f.src.read()
 }
 
-// hello is what a developer pastes into another terminal. program is how this process was called, as sluice may not be on
-// the PATH; each line has a group of its own, as members of one group must have an assignor in common.
+// hello is what a developer pastes into another terminal. program is how this process was called,
+// since sluice may not be on the PATH. Each line has a group of its own, since the members of a
+// group must have an assignor in common.
 func hello(program, address string) string {
 	return fmt.Sprintf(`
 Sluice %[2]s serves Kafka clients at %[1]s. In another terminal:

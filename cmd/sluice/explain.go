@@ -11,7 +11,8 @@ import (
 	"github.com/sluicemq/sluice/node"
 )
 
-// explain adds what to do to what the operating system says, and to a directory that is started with another's bucket.
+// explain adds what to do to an error of the operating system, and to the error of a directory that
+// is started with another directory's bucket.
 func (s *settings) explain(err error) error {
 	path := s.dir
 	var pathError *fs.PathError

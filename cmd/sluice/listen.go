@@ -12,7 +12,7 @@ import (
 	"github.com/sluicemq/sluice/node"
 )
 
-// portsTried is how many ports a start looks at that may take the next free one.
+// portsTried is how many ports a start tries if it may take the next free one.
 const portsTried = 100
 
 func joined(items []string) string { return strings.Join(items, ",") }
@@ -47,7 +47,7 @@ func closeListeners(clients []node.Listener, admin net.Listener) {
 	}
 }
 
-// listenAt opens an address, or the next free port of its host if it may.
+// listenAt opens an address, or the next free port of its host if that is allowed.
 func listenAt(address, key, place string, mayMove bool, log *slog.Logger) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -66,7 +66,7 @@ func listenAt(address, key, place string, mayMove bool, log *slog.Logger) (net.L
 	return l, nil
 }
 
-// whyNotListening says what to do about it.
+// whyNotListening says what to do about the error.
 func whyNotListening(err error, host, port string) string {
 	var dns *net.DNSError
 	switch {

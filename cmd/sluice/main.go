@@ -1,9 +1,10 @@
 // Command sluice is a Kafka-compatible broker whose log lives in object storage.
 //
-// One file per command: flags → config → open in order → serve → close in
-// reverse. Package config knows the keys, settings.go makes the parts' configurations of their values, run.go
-// opens and serves. Package node joins the parts to a broker; the tools (restore, object, wal) use the parts directly;
-// package client has the commands that speak to any cluster, and bench.go runs package bench/load.
+// There is one file per command: flags → config → open in order → serve → close in reverse. Package
+// config knows the keys, settings.go makes the parts' configurations from their values, and run.go
+// opens and serves. Package node joins the parts to a broker. The tools (restore, object, wal) use
+// the parts directly. Package client has the commands that talk to any cluster, and bench.go runs
+// package bench/load.
 package main
 
 import (
@@ -21,7 +22,7 @@ import (
 
 func main() { os.Exit(execute(os.Args[1:])) }
 
-// execute runs one command and returns the process's exit code.
+// execute runs one command and returns the exit code of the process.
 func execute(args []string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -38,7 +39,8 @@ func execute(args []string) int {
 	return exitCode(err)
 }
 
-// stopBySignals lets the first signal end the command in order, and the second one the process at once.
+// stopBySignals lets the first signal end the command in order, and the second one end the process
+// at once.
 func stopBySignals(cancel context.CancelFunc) {
 	signals := make(chan os.Signal, 2) // room for both, however fast they come
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -46,7 +48,8 @@ func stopBySignals(cancel context.CancelFunc) {
 	cancel()
 	second := <-signals
 	signal.Reset()
-	_ = syscall.Kill(os.Getpid(), second.(syscall.Signal)) // ends us as a signal does that nobody handles
+	// Ends the process as an unhandled signal does.
+	_ = syscall.Kill(os.Getpid(), second.(syscall.Signal))
 }
 
 // usageError is a command line that does not say what to do.
@@ -65,7 +68,7 @@ func exitCode(err error) int {
 	return client.ExitCode(err)
 }
 
-// Groups of commands in the help.
+// The groups of commands in the help.
 const (
 	groupBroker = "broker"
 	groupClient = "client"
@@ -110,8 +113,8 @@ func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
 	}
 }
 
-// checkArgs makes a wrong number of arguments an error of usage, in a command and those below it. A command
-// that only holds others prints its help if none is named.
+// checkArgs makes a wrong number of arguments an error of usage, in a command and those below it. A
+// command that only holds other commands prints its help if none of them is named.
 func checkArgs(c *cobra.Command) {
 	if c.HasSubCommands() && !c.Runnable() {
 		c.Args, c.DisableFlagsInUseLine = cobra.NoArgs, true
@@ -121,7 +124,7 @@ func checkArgs(c *cobra.Command) {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			err := check(cmd, args)
 			if err == nil || exitCode(err) == exitUsage {
-				return err // the client's commands say it themselves
+				return err // the client's commands do this themselves
 			}
 			return usage(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
 		}

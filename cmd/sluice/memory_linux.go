@@ -2,7 +2,8 @@ package main
 
 import "golang.org/x/sys/unix"
 
-// memoryFolder is where files are in memory, and how much there may be; else "" for the system's temporary folder.
+// memoryFolder returns a folder whose files are in memory, and how much room it has. If there is
+// none, it returns "", which stands for the system's temporary folder.
 func memoryFolder() (folder string, freeBytes int64) {
 	const shared = "/dev/shm"
 	var s unix.Statfs_t

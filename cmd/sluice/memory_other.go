@@ -2,5 +2,6 @@
 
 package main
 
-// memoryFolder is where files are in memory: nowhere that is known, so the system's temporary folder.
+// memoryFolder returns "", which stands for the system's temporary folder: no folder is known whose
+// files are in memory.
 func memoryFolder() (folder string, freeBytes int64) { return "", 0 }

@@ -28,7 +28,7 @@ The bucket is --bucket, or the folder bucket/ in --dir.`,
 	return cmd
 }
 
-// bucketFlags are where a tool finds its bucket.
+// bucketFlags say where a tool finds its bucket.
 type bucketFlags struct{ url, dir string }
 
 func addBucketFlags(cmd *cobra.Command) *bucketFlags {
@@ -46,10 +46,11 @@ func (f *bucketFlags) open(ctx context.Context) (bucket.Bucket, error) {
 	return open.Open(ctx, url, open.Options{ReadOnly: true})
 }
 
-// listedObject is a line of object ls. Its JSON names are for scripts and stay.
+// listedObject is a line of object ls. Scripts use its JSON names, so they stay.
 type listedObject struct {
-	Key        string `json:"key"`
-	Kind       string `json:"kind"` // bundle, manifest, segment, snapshot, cluster, probe or unknown
+	Key string `json:"key"`
+	// Bundle, manifest, segment, snapshot, cluster, probe or unknown.
+	Kind       string `json:"kind"`
 	Bytes      int64  `json:"bytes"`
 	Object     string `json:"object,omitempty"`
 	Generation uint16 `json:"generation"`
@@ -57,7 +58,7 @@ type listedObject struct {
 	Number     uint64 `json:"number,omitempty"` // of a snapshot
 }
 
-// describe says what a key tells.
+// describe returns what a key tells about its object.
 func describe(info bucket.Info) listedObject {
 	l := listedObject{Key: info.Key, Kind: "unknown", Bytes: info.Bytes}
 	if p, err := object.ParseKey(info.Key); err == nil {
@@ -145,13 +146,13 @@ one of object ls; the name of a file is tried first.`,
 	return cmd
 }
 
-// linkMagic begins a link of the snapshot chain (docs/formats/metadata.md).
+// linkMagic is the start of a link of the snapshot chain (docs/formats/metadata.md).
 const linkMagic = "SLSN"
 
-// probePrefix begins the keys with which a start tries out what the store does.
+// probePrefix is the start of the keys with which a broker's start tries out what the store does.
 const probePrefix = "probe/"
 
-// source is the object that is looked at, in a bucket or copied to a file.
+// source is the object to look at, in a bucket or copied to a file.
 type source struct {
 	name  string
 	bytes int64
@@ -187,7 +188,7 @@ func (s *source) all(ctx context.Context) ([]byte, error) {
 	return b, s.read(ctx, b, 0)
 }
 
-// inspect prints an object by what it begins with.
+// inspect prints an object. The object's first bytes say what it is.
 func inspect(ctx context.Context, w io.Writer, s *source, opts object.InspectOptions) error {
 	var magic [4]byte
 	if s.bytes >= int64(len(magic)) {
@@ -210,11 +211,11 @@ func inspect(ctx context.Context, w io.Writer, s *source, opts object.InspectOpt
 	return rightPlace(ctx, s)
 }
 
-// rightPlace compares a bundle that lies under an object's key with that key.
+// rightPlace compares a bundle that was found under an object's key with that key.
 func rightPlace(ctx context.Context, s *source) error {
 	parts, err := object.ParseKey(s.name)
 	if err != nil || parts.Kind == object.KindManifest {
-		return nil // a file, or an object that does not repeat all of its key
+		return nil // a file, or an object that does not repeat all parts of its key
 	}
 	head := make([]byte, object.HeaderBytes)
 	if err := s.read(ctx, head, 0); err != nil {

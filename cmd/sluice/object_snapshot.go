@@ -12,7 +12,8 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// linkReport is what object inspect prints of a snapshot. Its JSON names are for scripts and stay.
+// linkReport is what object inspect prints for a snapshot. Scripts use its JSON names, so they
+// stay.
 type linkReport struct {
 	Kind        string                `json:"kind"`
 	Number      uint64                `json:"number"`
@@ -65,7 +66,8 @@ type headReport struct {
 	StateEnd     ident.Offset `json:"stateEnd,omitempty"`
 }
 
-// inspectLink prints a snapshot. Decoding verifies its checksums, and that commands can have made the state.
+// inspectLink prints a snapshot. Decoding verifies its checksums, and that commands can have made
+// the state.
 func inspectLink(ctx context.Context, w io.Writer, s *source, opts object.InspectOptions) error {
 	b, err := s.all(ctx)
 	if err != nil {

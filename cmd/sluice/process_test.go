@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// asSluice makes the test's binary behave as sluice itself: processes that are started, killed and limited are real ones.
+// asSluice makes the test's binary behave as sluice itself, so that the processes that are started,
+// killed and limited are real.
 const asSluice = "TEST_AS_SLUICE"
 
 func TestMain(m *testing.M) {
@@ -25,10 +26,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// patience is how long anything that has to happen may take.
+// patience is how long anything may take that must happen.
 const patience = 60 * time.Second
 
-// process is a sluice that runs.
+// process is a running sluice.
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
@@ -64,7 +65,7 @@ func (p *printed) String() string {
 	return strings.Join(p.lines, "\n")
 }
 
-// line returns the first line that holds a text, or "".
+// line returns the first line that contains a text, or "".
 func (p *printed) line(text string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,7 +75,7 @@ func (p *printed) line(text string) string {
 	return ""
 }
 
-// cleanEnviron is this process's environment without anything that configures a broker.
+// cleanEnviron is the environment of this process without variables that configure a broker.
 func cleanEnviron() []string {
 	list := slices.DeleteFunc(os.Environ(), func(s string) bool {
 		return strings.HasPrefix(s, "SLUICE_") || strings.HasPrefix(s, "KAFKA_") || strings.HasPrefix(s, "AWS_")
@@ -82,7 +83,7 @@ func cleanEnviron() []string {
 	return append(list, asSluice+"=1", "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
 }
 
-// launch starts a sluice with further variables. The test kills what is left of it.
+// launch starts a sluice with additional variables. The test kills it at its end if it still runs.
 func launch(t *testing.T, environ []string, args ...string) *process {
 	t.Helper()
 	return launchCommand(t, environ, exec.Command("/proc/self/exe", args...))
@@ -106,11 +107,11 @@ func launchCommand(t *testing.T, environ []string, cmd *exec.Cmd) *process {
 	go func() {
 		<-p.out.ended
 		<-p.errs.ended
-		_ = p.cmd.Wait() // its state says it
+		_ = p.cmd.Wait() // its state says how it ended
 		close(p.over)
 	}()
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill() // it may be over
+		_ = p.cmd.Process.Kill() // it may have ended
 		<-p.over
 		if t.Failed() {
 			t.Logf("sluice %s printed:\n%s\n%s", strings.Join(args(cmd), " "), &p.out, &p.errs)
@@ -121,7 +122,7 @@ func launchCommand(t *testing.T, environ []string, cmd *exec.Cmd) *process {
 
 func args(cmd *exec.Cmd) []string { return cmd.Args[1:] }
 
-// await returns the line of the log that holds a text, once it is there.
+// await returns the line of the log that contains a text, once it is there.
 func (p *process) await(text string) string {
 	p.t.Helper()
 	limit := time.After(patience)
@@ -153,7 +154,7 @@ func (p *process) code() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// stop is SIGTERM; the exit code has to be 0.
+// stop sends SIGTERM. The exit code must be 0.
 func (p *process) stop() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -164,7 +165,7 @@ func (p *process) stop() {
 	}
 }
 
-// field returns the value of a key of a log line.
+// field returns the value of a key in a log line.
 func field(t *testing.T, line, key string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(line, " "+key+"=")
@@ -179,7 +180,7 @@ func field(t *testing.T, line, key string) string {
 	return value
 }
 
-// devArgs are those of a dev on free ports.
+// devArgs are the arguments of a dev on free ports.
 func devArgs(dir string, more ...string) []string {
 	return append([]string{"dev", "--dir", dir, "--listen", "127.0.0.1:0", "--set", "sluice.admin.listener=127.0.0.1:0"}, more...)
 }
@@ -191,7 +192,8 @@ func dev(t *testing.T, dir string, environ []string, more ...string) (p *process
 	return p, field(t, p.await("msg=listening"), "address")
 }
 
-// ends runs a sluice that has to end with a code, and returns what it printed to standard error.
+// ends runs a sluice that must end with the given code, and returns what it printed to standard
+// error.
 func ends(t *testing.T, want int, environ []string, args ...string) string {
 	t.Helper()
 	p := launch(t, environ, args...)
@@ -201,7 +203,7 @@ func ends(t *testing.T, want int, environ []string, args ...string) string {
 	return p.errs.String()
 }
 
-// says checks that lines of "sluice: ", which are for a person, hold all of the texts.
+// says checks that the lines with "sluice: ", which are for a person, contain all of the texts.
 func says(t *testing.T, what, printed string, texts ...string) {
 	t.Helper()
 	var told []string

@@ -46,7 +46,7 @@ Start the restored broker with the same --dir and --bucket.`,
 		cfg := node.RestoreConfig{Dir: *dir, NodeID: *nodeID, AcceptLoss: *acceptLoss}
 		report, err := restore(cmd.Context(), *bucketURL, cfg, cmd.ErrOrStderr())
 		if err != nil && report.Cluster == "" {
-			return err // it did not come so far as to know something
+			return err // it did not get far enough to know anything
 		}
 		if *asJSON {
 			err = errors.Join(err, printJSON(cmd.OutOrStdout(), report))
@@ -71,7 +71,8 @@ func restore(ctx context.Context, url string, cfg node.RestoreConfig, progress i
 	})
 }
 
-// openExisting opens a bucket for writing, without making the folder of a file:// URL that was mistyped.
+// openExisting opens a bucket for writing. Unlike open.Open it does not create the folder of a
+// mistyped file:// URL.
 func openExisting(ctx context.Context, url string) (bucket.Bucket, error) {
 	look, err := open.Open(ctx, url, open.Options{ReadOnly: true})
 	if err != nil {
@@ -89,7 +90,8 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// printReport says in words what a restore did. The URL is shown as given: one with credentials in it does not open.
+// printReport says in words what a restore did. The URL is shown as it was given: a URL with
+// credentials in it does not open.
 func printReport(w io.Writer, r *node.Report, bucketURL string) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	if s := r.Snapshot; s.Number > 0 {
@@ -109,7 +111,7 @@ func printReport(w io.Writer, r *node.Report, bucketURL string) {
 	line("Start it:  sluice dev --dir %s --bucket %s", quoted(r.Dir), quoted(bucketURL))
 }
 
-// quoted is an argument as a shell wants it: a URL's ? and & mean something there.
+// quoted quotes an argument for a shell, where the ? and & of a URL have a meaning.
 func quoted(arg string) string { return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'" }
 
 // printTrouble names what a restore found and could not use.

@@ -53,7 +53,7 @@ what stays in the write-ahead log. A second signal ends it at once, which is alw
 	return cmd
 }
 
-// addConfigFlags adds what serve and dev have in common.
+// addConfigFlags adds the flags that serve and dev have in common.
 func addConfigFlags(cmd *cobra.Command, src *sources) (printOnly *bool) {
 	cmd.Flags().StringArrayVar(&src.set, "set", nil, "`KEY=VALUE` of any key, over all else; may be repeated")
 	err := cmd.RegisterFlagCompletionFunc("set", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -35,8 +35,9 @@ func kafka(t *testing.T, address string, opts ...kgo.Opt) *kgo.Client {
 	return c
 }
 
-// A broker started as a user does: it says in one line what it is, answers health and metrics, shows its configuration, and ends
-// with an idle client connected; what was acknowledged is there after the next start.
+// A broker is started as a user does. It says in one line what it is, answers health and metrics,
+// shows its configuration, and ends with an idle client connected. What was acknowledged is there
+// after the next start.
 func TestDevProcess(t *testing.T) {
 	dir := t.TempDir()
 	p, address := dev(t, dir, []string{"SLUICE_NUM_PARTITIONS=3", "KAFKA_LOG_RETENTION_HOURS=5"}, "--set", "broker.rack=r1", "--set", "num.io.threads=9")
@@ -130,7 +131,8 @@ func get(t *testing.T, url string) string {
 	return text.String()
 }
 
-// serve takes a Kafka configuration, listens where it says, and tells clients of each listener their own endpoint.
+// serve reads a Kafka configuration, listens where it says, and tells clients of each listener
+// their own endpoint.
 func TestServeProcess(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "server.properties")
@@ -162,7 +164,7 @@ sluice.admin.listener=
 	p.stop()
 }
 
-// With --memory nothing is left, and it says so.
+// With --memory nothing is left behind, and the broker says so.
 func TestMemoryProcess(t *testing.T) {
 	p := launch(t, nil, "dev", "--memory", "--listen", "127.0.0.1:0", "--set", "sluice.admin.listener=")
 	started := p.await("msg=listening")
@@ -191,13 +193,14 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// What is wrong with folder, port or configuration is told in a line that says what to do, and ends the start with code 1.
+// A problem with folder, port or configuration is reported in a line that says what to do, and ends
+// the start with code 1.
 func TestStartRefused(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { taken.Close() }) // after the parallel ones
+	t.Cleanup(func() { taken.Close() }) // runs after the parallel tests
 	port := fmt.Sprint(taken.Addr().(*net.TCPAddr).Port)
 	config := filepath.Join(t.TempDir(), "broker.yaml")
 	write(t, config, "num.partition: 3\nssl.keystore.location: /k\nlisteners: PLAINTEXT://0.0.0.0:9092\n")
@@ -280,7 +283,7 @@ func TestFolderNotWritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe", devArgs(dir)...)
-	if os.Getuid() == 0 { // who may write anywhere
+	if os.Getuid() == 0 { // root may write anywhere
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	p := launchCommand(t, nil, cmd)
@@ -290,7 +293,8 @@ func TestFolderNotWritable(t *testing.T) {
 	says(t, "not writable", p.errs.String(), "may not write to "+dir, "give the folder to that user, or choose another one (--dir, log.dirs)")
 }
 
-// A second process on a folder, and a second broker on a bucket's prefix, refuse; the first serves on.
+// A second process on a folder, and a second broker on a bucket's prefix, refuse to start. The
+// first one goes on.
 func TestTwoBrokers(t *testing.T) {
 	dir, bucket := t.TempDir(), "file://"+t.TempDir()
 	p, _ := dev(t, dir, nil, "--bucket", bucket)
@@ -305,7 +309,8 @@ func storeAnswering(t *testing.T, status int, code string) (url string) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(status)
-		_ = xml.NewEncoder(w).Encode(struct { // to a client that may be gone
+		// The client may have gone.
+		_ = xml.NewEncoder(w).Encode(struct {
 			XMLName xml.Name `xml:"Error"`
 			Code    string
 		}{Code: code})
@@ -342,7 +347,7 @@ func TestFirstStartWithoutBucket(t *testing.T) {
 	}
 }
 
-// A directory started with another bucket than its own ends with words about that.
+// A directory that is started with another bucket than its own ends with a message about that.
 func TestAnotherBucket(t *testing.T) {
 	dir, empty := t.TempDir(), t.TempDir()
 	p, address := dev(t, dir, nil)
@@ -380,7 +385,7 @@ func TestLaterStartWithoutBucket(t *testing.T) {
 	p.await("stopped with data that is not in the bucket")
 }
 
-// Few file descriptors are told before they run out.
+// Too few file descriptors are reported before they run out.
 func TestFewFileDescriptors(t *testing.T) {
 	cmd := exec.Command("sh", append([]string{"-c", `ulimit -n 300 && exec "$0" "$@"`, "/proc/self/exe"}, devArgs(t.TempDir())...)...)
 	self, err := os.Executable()
@@ -397,12 +402,13 @@ func TestFewFileDescriptors(t *testing.T) {
 	p.stop()
 }
 
-// A second signal ends a process that still tries to reach the bucket.
+// A second signal ends a process that is still trying to reach the bucket.
 func TestSecondSignal(t *testing.T) {
 	dir := t.TempDir()
 	p, _ := dev(t, dir, nil)
 	p.stop()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts nothing, so that requests hang
+	// It accepts nothing, so that requests hang.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +424,8 @@ func TestSecondSignal(t *testing.T) {
 		}
 	}
 	signal()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); { // it stops listening first
+	// The broker stops listening first.
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		c, err := net.DialTimeout("tcp", address, time.Second)
 		if err != nil {
 			break

@@ -20,19 +20,20 @@ import (
 // settings are what a broker runs with: its configuration, and what follows from it.
 type settings struct {
 	config    *config.Config
-	dir       string // data directory; empty: in memory
+	dir       string // data directory; empty for memory
 	bucket    string // URL
 	listeners []config.Listener
-	admin     string // HOST:PORT; empty: nowhere
+	admin     string // HOST:PORT; empty if there is none
 	walBudget int64  // bytes of the write-ahead log
 
-	// clientsMayMove and adminMayMove let a start take the next free port: nobody has asked for this one.
+	// clientsMayMove and adminMayMove let a start take the next free port, since nobody has asked
+	// for this one.
 	clientsMayMove, adminMayMove bool
 }
 
 func newSettings(c *config.Config) (*settings, error) {
 	s := &settings{config: c, admin: c.Value("sluice.admin.listener"), walBudget: c.Size("sluice.wal.budget.bytes")}
-	s.listeners, _ = c.Listeners() // Resolve has reported what is wrong with them
+	s.listeners, _ = c.Listeners() // Resolve has reported the problems with them
 	if c.Bool("sluice.memory.only") {
 		s.bucket = "mem://"
 		return s, nil
@@ -45,7 +46,7 @@ func newSettings(c *config.Config) (*settings, error) {
 	return s, err
 }
 
-// bucketURL is what was given, or the folder in the data directory.
+// bucketURL returns the URL that was given, or that of the folder in the data directory.
 func bucketURL(given, dir string) (string, error) {
 	if given != "" {
 		return given, nil
@@ -57,7 +58,7 @@ func bucketURL(given, dir string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: path}).String(), nil
 }
 
-// bucketName is the bucket's URL without its query, for the log.
+// bucketName returns the bucket's URL without its query, for the log.
 func (s *settings) bucketName() string {
 	u, err := url.Parse(s.bucket)
 	if err != nil {
@@ -66,7 +67,7 @@ func (s *settings) bucketName() string {
 	return u.Scheme + "://" + u.Host + u.Path
 }
 
-// nodeConfig is the configuration of the parts.
+// nodeConfig returns the configuration of the parts.
 func (s *settings) nodeConfig(listeners []node.Listener, admin net.Listener) (node.Config, error) {
 	c := s.config
 	topics, err := c.TopicDefaults()
@@ -118,7 +119,7 @@ func (s *settings) groupConfig() coordinator.Config {
 		Partitions:             int32(c.Int("offsets.topic.num.partitions")), ReplicationFactor: int16(c.Int("offsets.topic.replication.factor")),
 	}
 	if g.InitialRebalanceDelay == 0 {
-		g.InitialRebalanceDelay = -1 // 0 would be its default
+		g.InitialRebalanceDelay = -1 // 0 would mean the default
 	}
 	return g
 }
@@ -130,7 +131,8 @@ var settingTypes = map[config.Type]catalog.ConfigType{
 	config.Password: catalog.ConfigSecret, config.Size: catalog.ConfigLong, config.Duration: catalog.ConfigString,
 }
 
-// shown is the configuration as DescribeConfigs shows it: what is in force, such as a port that was free.
+// shown is the configuration as DescribeConfigs shows it: the values in force, such as the free
+// port that was taken.
 func (s *settings) shown(listeners []node.Listener, admin net.Listener) []broker.Setting {
 	inForce := map[string]string{"log.dirs": s.dir, "sluice.bucket": s.bucketName()}
 	var at, told []string
@@ -164,7 +166,7 @@ func (s *settings) shown(listeners []node.Listener, admin net.Listener) []broker
 	return append(out, older(out)...)
 }
 
-// older shows Kafka's two older names beside the keys that took their place, since tools ask for them.
+// older adds Kafka's two older names to the keys that replaced them, since tools ask for them.
 func older(settings []broker.Setting) (out []broker.Setting) {
 	for _, s := range settings {
 		switch s.Name {
@@ -183,7 +185,7 @@ func older(settings []broker.Setting) (out []broker.Setting) {
 
 func text(s string) *string { return &s }
 
-// inNumbers shows a size in bytes, as clients read numbers.
+// inNumbers shows a size in bytes, since clients read it as a number.
 func inNumbers(k *config.Key, value string) *string {
 	if k.Type == config.Size {
 		if n, err := config.ParseSize(value); err == nil {
@@ -193,7 +195,7 @@ func inNumbers(k *config.Key, value string) *string {
 	return &value
 }
 
-// descriptorsNeeded is how many files and sockets this configuration may have open.
+// descriptorsNeeded returns how many files and sockets this configuration may have open.
 func (s *settings) descriptorsNeeded() uint64 {
 	c := s.config
 	const rest = 256 // requests to the bucket, metadata, the admin listener
@@ -201,15 +203,15 @@ func (s *settings) descriptorsNeeded() uint64 {
 	return uint64(min(c.Int("max.connections")+segments+rest, math.MaxInt32))
 }
 
-// sources are where a configuration comes from, beside the defaults.
+// sources are where a configuration comes from, besides the defaults.
 type sources struct {
-	file  string // name; "" for none
+	file  string // name of the file; "" if there is none
 	below []config.Entry
 	flags []config.Entry
 	set   []string // --set
 }
 
-// read resolves the sources: below < file < environment < flags.
+// read resolves the sources: defaults < file < environment < flags.
 func (src *sources) read() (*config.Config, error) {
 	set, err := config.FromFlags(src.set)
 	if err != nil {

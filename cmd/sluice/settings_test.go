@@ -36,7 +36,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// used is all that a configuration changes of a broker, beside what DescribeConfigs shows.
+// used is everything that a configuration changes in a broker, besides what DescribeConfigs shows.
 type used struct {
 	Settings settings
 	Node     node.Config
@@ -61,19 +61,20 @@ func usedOf(t *testing.T, set ...string) used {
 	return used{*s, cfg}
 }
 
-// otherValues are legal and no key's default, by type.
+// otherValues are legal values by type, which no key has as its default.
 var otherValues = map[config.Type][]string{
 	config.Boolean: {"true", "false"}, config.Int: {"2", "7000000"}, config.Short: {"2"}, config.Long: {"2", "7000000"}, config.Double: {"0.25"},
 	config.Size: {"512KiB", "700MiB"}, config.Duration: {"77s"}, config.String: {"x", "LogAppendTime", "zstd", "127.0.0.1:1"}, config.List: {"compact"},
 }
 
-// Every key that is said to act changes something: none is read and forgotten.
+// Every key that claims to act changes something: none is read and forgotten.
 func TestEveryActingKeyActs(t *testing.T) {
 	special := map[string]string{
 		"listeners": "PLAINTEXT://127.0.0.1:1", "advertised.listeners": "PLAINTEXT://h:1", "log.dirs": "/x", "sluice.bucket": "file:///x",
 		"group.min.session.timeout.ms": "5", "sluice.memory.only": "true",
 	}
-	// These only say which listeners count (config's tests), and which process this is not.
+	// These only say which listeners count, which config's tests check, and which kind of process
+	// this is not.
 	elsewhere := []string{"listener.security.protocol.map", "controller.listener.names", "process.roles"}
 	before, count := usedOf(t), 0
 	for _, k := range config.Keys() {
@@ -98,7 +99,7 @@ func TestEveryActingKeyActs(t *testing.T) {
 	t.Logf("%d keys act", count)
 }
 
-// What serve takes without any configuration are the defaults that the parts have themselves.
+// Without any configuration, serve uses the defaults that the parts have themselves.
 func TestDefaultsOfTheParts(t *testing.T) {
 	got := usedOf(t).Node
 	if got.NodeID != 1 || got.Storage.FlushBytes != 16<<20 || got.Broker.Groups.InitialRebalanceDelay.Milliseconds() != 3000 || got.Broker.AutoCreateOff {
@@ -112,7 +113,7 @@ func TestDefaultsOfTheParts(t *testing.T) {
 	}
 }
 
-// dev is a configuration of serve: what it prints makes the same broker.
+// dev is a configuration of serve: what dev prints makes the same broker.
 func TestDevIsAConfiguration(t *testing.T) {
 	for name, args := range map[string][]string{
 		"dev.yaml":        {"dev"},
@@ -129,7 +130,7 @@ func TestDevIsAConfiguration(t *testing.T) {
 	}
 }
 
-// Help is for people; a change of it is seen here.
+// The help is for people. This test shows every change of it.
 func TestHelp(t *testing.T) {
 	for _, path := range []string{"", "dev", "serve", "version", "restore", "object", "object ls", "object inspect", "wal", "wal inspect", "bench", "bench ls"} {
 		name := "help-" + strings.ReplaceAll(path, " ", "-") + ".txt"
@@ -162,7 +163,8 @@ func TestVersionCommand(t *testing.T) {
 	}
 }
 
-// A port that nobody has asked for moves on; one that somebody named does not.
+// A port that nobody has asked for may be replaced by the next free one. A port that somebody has
+// named may not.
 func TestNextFreePort(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -193,7 +195,8 @@ func TestNextFreePort(t *testing.T) {
 		{nil, "SLUICE_ADMIN_LISTENER=127.0.0.1:9644", true, false},
 		{nil, "KAFKA_LISTENERS=PLAINTEXT://127.0.0.1:9092", false, true},
 	} {
-		for _, name := range []string{"SLUICE_ADMIN_LISTENER", "KAFKA_LISTENERS"} { // restored when the test ends
+		// They are restored when the test ends.
+		for _, name := range []string{"SLUICE_ADMIN_LISTENER", "KAFKA_LISTENERS"} {
 			t.Setenv(name, "")
 			os.Unsetenv(name)
 		}

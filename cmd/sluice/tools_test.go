@@ -31,7 +31,7 @@ func sluice(t *testing.T, args ...string) (out, progress string, err error) {
 	return stdout.String(), stderr.String(), err
 }
 
-// must runs a command that has to succeed.
+// must runs a command that must succeed.
 func must(t *testing.T, args ...string) string {
 	t.Helper()
 	out, progress, err := sluice(t, args...)
@@ -41,8 +41,8 @@ func must(t *testing.T, args ...string) string {
 	return out
 }
 
-// broke ran a broker that took ten records of topic "t", and stopped it. The
-// bucket is outside of its directory.
+// broke runs a broker that takes ten records of topic "t", and stops it. The bucket is outside of
+// its directory.
 func broke(t *testing.T) (dir, url string) {
 	t.Helper()
 	dir, url = filepath.Join(t.TempDir(), "data"), "file://"+filepath.Join(t.TempDir(), "bucket")
@@ -192,7 +192,7 @@ func TestObjectCommands(t *testing.T) {
 	}
 }
 
-// Damage in any seventh byte of any object makes inspect fail, also of a copy in a file.
+// Damage in any seventh byte of any object makes inspect fail, also for a copy in a file.
 func TestObjectInspectFindsDamage(t *testing.T) {
 	_, url := broke(t)
 	root := strings.TrimPrefix(url, "file://")
@@ -216,7 +216,7 @@ func TestObjectInspectFindsDamage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "cluster.json" {
-			continue // has no checksum
+			continue // it has no checksum
 		}
 		for at := 0; at < len(whole); at += 7 {
 			broken := slices.Clone(whole)

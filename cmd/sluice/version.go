@@ -9,14 +9,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is stamped by the build.
+// version is set by the build.
 var version = "dev"
 
-// build is what sluice version -o json prints. Its names are for scripts and stay.
+// build is what sluice version -o json prints. Scripts use its names, so they stay.
 type build struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`
-	Modified bool   `json:"modified,omitempty"` // the tree held changes that are in no commit
+	Modified bool   `json:"modified,omitempty"` // the working tree had uncommitted changes
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 	Kafka    string `json:"kafka"` // the release whose protocol is served

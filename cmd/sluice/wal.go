@@ -43,7 +43,7 @@ oldest first. It only reads; beside a running broker the end may look torn.`,
 	return cmd
 }
 
-// incarnations are those asked for, else all whose folders are there.
+// incarnations are the requested ones, or all that have a folder.
 func incarnations(folder string, asked []string) (names []string, err error) {
 	if len(asked) > 0 {
 		return asked, nil
@@ -60,7 +60,7 @@ func incarnations(folder string, asked []string) (names []string, err error) {
 	return names, err
 }
 
-// inspectWAL goes on after damage: the rest is worth seeing too.
+// inspectWAL goes on after damage, since the rest is worth seeing, too.
 func inspectWAL(w io.Writer, folder string, names []string, opts wal.InspectOptions) error {
 	var errs []error
 	for _, name := range names {

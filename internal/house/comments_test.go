@@ -20,7 +20,7 @@ const (
 // that is reworded joins the list.
 var reworded = []string{
 	"bench", "bench/compare", "bench/limits", "bench/load", "broker/group",
-	"cmd/sluice/config", "compat-tests", "compat-tests/beside", "compat-tests/harness",
+	"cmd/sluice/client", "cmd/sluice/config", "compat-tests", "compat-tests/beside", "compat-tests/harness",
 	"compat-tests/history", "ident", "internal/crc32c", "internal/house", "internal/unzeroed",
 	"metadata/controller", "metadata/raft", "protocol", "scripts/gotest", "storage/bucket",
 	"storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",

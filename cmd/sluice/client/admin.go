@@ -13,20 +13,20 @@ import (
 	"github.com/sluicemq/sluice/internal/retry"
 )
 
-// admin asks the cluster. Every request of an administrative kind goes through it, and is sent again
-// while its answer holds an error that passes by itself, until the context ends: a partition that is
-// still being loaded, a coordinator that is, a leader that has just moved. What was answered last is
-// then the answer.
+// admin asks the cluster. Every administrative request goes through it. A request is sent again
+// while its answer holds an error that passes by itself, until the context ends: a partition or a
+// coordinator that is still loading, or a leader that has just moved. The last answer then counts.
 type admin struct{ cluster *kadm.Client }
 
-// Pauses between two requests for the same.
+// The pauses between two requests for the same thing.
 const (
 	askPauseFirst = 100 * time.Millisecond
 	askPauseLast  = time.Second
 )
 
-// passes reports that an error is worth another request. A topic that does not exist is not: the
-// protocol calls that retriable, since a broker may not have heard of the topic yet.
+// passes reports that an error is worth another request. A topic that does not exist is not,
+// although the protocol calls that error retriable, since a broker may not have heard about the
+// topic yet.
 func passes(err error) bool {
 	var shards *kadm.ShardErrors
 	if errors.As(err, &shards) {
@@ -35,7 +35,8 @@ func passes(err error) bool {
 	return kerr.IsRetriable(err) && !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.UnknownTopicID)
 }
 
-// again sends a request until nothing in its answer passes by itself. inside yields the errors in an answer.
+// again sends a request until no error in its answer passes by itself. inside yields the errors in
+// an answer.
 func again[T any](ctx context.Context, ask func(context.Context) (T, error), inside func(answer T, yield func(error))) (T, error) {
 	var last T
 	var lastErr error
@@ -57,13 +58,14 @@ func again[T any](ctx context.Context, ask func(context.Context) (T, error), ins
 	}
 }
 
-// inDoubt is the answer to a request that was sent again because the one before had timed out, and
-// may have been carried out.
+// inDoubt is the answer to a request that was sent again because the one before it had timed out
+// and may have been carried out.
 type inDoubt struct{ error }
 
 func (e inDoubt) Unwrap() error { return e.error }
 
-// each is again for a request that changes several things: what was answered for good is not sent twice.
+// each is again for a request that changes several things. What was answered for good is not sent
+// twice.
 func each[R any, M ~map[string]R](ctx context.Context, names []string, ask func(context.Context, ...string) (M, error), errOf func(*R) *error) (M, error) {
 	answers, doubtful, all := M{}, map[string]bool{}, names
 	_, err := again(ctx, func(ctx context.Context) (M, error) {
@@ -96,7 +98,8 @@ func each[R any, M ~map[string]R](ctx context.Context, names []string, ask func(
 
 func noneInside[T any](T, func(error)) {}
 
-// Metadata of the topics; one that nobody leads is told by its partitions and is no reason to wait.
+// Metadata returns the metadata of the topics. That nobody leads a topic is shown by its
+// partitions, and is no reason to wait.
 func (a admin) Metadata(ctx context.Context, topics ...string) (kadm.Metadata, error) {
 	return again(ctx, func(ctx context.Context) (kadm.Metadata, error) { return a.cluster.Metadata(ctx, topics...) },
 		func(m kadm.Metadata, yield func(error)) { insideTopics(m.Topics, yield) })
@@ -116,7 +119,7 @@ func (a admin) ListTopicsWithInternal(ctx context.Context) (kadm.TopicDetails, e
 	return again(ctx, func(ctx context.Context) (kadm.TopicDetails, error) { return a.cluster.ListTopicsWithInternal(ctx) }, noneInside)
 }
 
-// listed asks for offsets in one of the ways that there are.
+// listed asks for offsets in one of several ways.
 func listed(ctx context.Context, list listing, topics []string) (kadm.ListedOffsets, error) {
 	return again(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) { return list(ctx, topics...) },
 		func(l kadm.ListedOffsets, yield func(error)) { l.Each(func(o kadm.ListedOffset) { yield(o.Err) }) })
@@ -140,7 +143,7 @@ func (a admin) ListOffsetsAfterMilli(ctx context.Context, ms int64, topics ...st
 	}, topics)
 }
 
-// DescribeAllLogDirs is asked once: sizes are a courtesy.
+// DescribeAllLogDirs is asked once, since sizes are not essential.
 func (a admin) DescribeAllLogDirs(ctx context.Context, set kadm.TopicsSet) (kadm.DescribedAllLogDirs, error) {
 	return a.cluster.DescribeAllLogDirs(ctx, set)
 }
@@ -156,7 +159,7 @@ func (a admin) DescribeTopicConfigs(ctx context.Context, topics ...string) (kadm
 		})
 }
 
-// CreateTopics creates topics, or has the cluster check whether it could.
+// CreateTopics creates topics, or lets the cluster check whether it could.
 func (a admin) CreateTopics(ctx context.Context, check bool, partitions int32, replicas int16, configs map[string]*string, topics ...string) (kadm.CreateTopicResponses, error) {
 	create := a.cluster.CreateTopics
 	if check {
@@ -173,7 +176,7 @@ func (a admin) DeleteTopics(ctx context.Context, topics ...string) (kadm.DeleteT
 	}, func(r *kadm.DeleteTopicResponse) *error { return &r.Err })
 }
 
-// UpdatePartitions gives topics more partitions, or has the cluster check whether it could.
+// UpdatePartitions gives topics more partitions, or lets the cluster check whether it could.
 func (a admin) UpdatePartitions(ctx context.Context, check bool, partitions int, topics ...string) (kadm.CreatePartitionsResponses, error) {
 	update := a.cluster.UpdatePartitions
 	if check {
@@ -184,7 +187,8 @@ func (a admin) UpdatePartitions(ctx context.Context, check bool, partitions int,
 	}, func(r *kadm.CreatePartitionsResponse) *error { return &r.Err })
 }
 
-// AlterTopicConfigs changes configurations, or has the cluster check whether it could. Done twice it does the same.
+// AlterTopicConfigs changes configurations, or lets the cluster check whether it could. Doing it
+// twice has the same effect.
 func (a admin) AlterTopicConfigs(ctx context.Context, check bool, changes []kadm.AlterConfig, topics ...string) (kadm.AlterConfigsResponses, error) {
 	alter := a.cluster.AlterTopicConfigs
 	if check {
@@ -229,7 +233,7 @@ func (a admin) FetchOffsets(ctx context.Context, group string) (kadm.OffsetRespo
 	return again(ctx, func(ctx context.Context) (kadm.OffsetResponses, error) { return a.cluster.FetchOffsets(ctx, group) }, insideOffsets)
 }
 
-// CommitOffsets commits the same offsets again where a commit did not succeed.
+// CommitOffsets commits offsets, and commits the same ones again if that did not succeed.
 func (a admin) CommitOffsets(ctx context.Context, group string, offsets kadm.Offsets) (kadm.OffsetResponses, error) {
 	return again(ctx, func(ctx context.Context) (kadm.OffsetResponses, error) {
 		return a.cluster.CommitOffsets(ctx, group, offsets)

@@ -12,7 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// TestEachSendsOnce: of several things to change only those are sent again whose answer passes by itself.
+// TestEachSendsOnce: of several things to change, only those are sent again whose answer passes by
+// itself.
 func TestEachSendsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -47,7 +48,8 @@ func TestEachSendsOnce(t *testing.T) {
 	})
 }
 
-// TestAgainEnds: at the end of the context the last answer counts, not that the time is over; Ctrl-C is told as such.
+// TestAgainEnds: when the context ends, the last answer counts, not that the time is over. Ctrl-C
+// is reported as such.
 func TestAgainEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Commands are topic, group, produce and consume, for the root command.
+// Commands returns topic, group, produce and consume, for the root command.
 func Commands() []*cobra.Command {
 	commands := []*cobra.Command{topicCommand(), groupCommand(), produceCommand(), consumeCommand()}
 	for _, c := range commands {
@@ -20,14 +20,15 @@ func Commands() []*cobra.Command {
 	return commands
 }
 
-// helpTemplate puts what is looked up (a grammar, letters, exit codes) below what is read: text, usage, examples, flags.
+// helpTemplate puts the parts to look up (a grammar, letters, exit codes) below the parts to read:
+// text, usage, examples, flags.
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}{{.UsageString}}{{with index .Annotations "reference"}}
 {{.}}
 {{end}}`
 
-// reference is what a command's help ends with.
+// reference is the end of a command's help.
 func reference(parts ...string) map[string]string {
 	return map[string]string{"reference": strings.Join(append(parts, exitHelp), "\n\n")}
 }
@@ -47,7 +48,8 @@ func checkArgs(c *cobra.Command) {
 	}
 }
 
-// parent is a command that only holds others: alone it prints its help, with a name that it does not know it fails.
+// parent is a command that only holds other commands. Alone it prints its help; with an unknown
+// name it fails.
 func parent(use, short, long string, subs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short, Long: long, Annotations: reference(),

@@ -8,12 +8,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completionTimeout bounds what a person waits for after pressing Tab.
+// completionTimeout bounds how long a person waits after pressing Tab.
 const completionTimeout = 2 * time.Second
 
 type completion = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
 
-// completeWith asks the cluster for names. Completion has nowhere to put an error: without an answer there are no names.
+// completeWith asks the cluster for names. Completion cannot show an error, so without an answer
+// there are no names.
 func completeWith(c *connection, atMost int, names func(context.Context, *session) ([]string, error)) completion {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		if atMost > 0 && len(args) >= atMost {

@@ -28,7 +28,8 @@ func TestCompletions(t *testing.T) {
 		args := append([]string{"__complete"}, strings.Split(strings.ReplaceAll(c.typed, "ADDR", b.addr), " ")...)
 		out := must(t, "", args...)
 		lines := strings.Split(strings.TrimSpace(out), "\n")
-		if got := strings.Join(lines[:len(lines)-1], " "); got != c.want { // the last line is the directive
+		// The last line is the directive.
+		if got := strings.Join(lines[:len(lines)-1], " "); got != c.want {
 			t.Errorf("%s: %q, want %q", c.typed, got, c.want)
 		}
 	}

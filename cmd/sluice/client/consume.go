@@ -83,7 +83,7 @@ the end. Where nothing is committed it starts at --offset.
 	return cmd
 }
 
-// printer puts a record's print at the end of dst.
+// printer appends a printed record to dst.
 type printer func(dst []byte, r *kgo.Record) ([]byte, error)
 
 func (o *consumeOptions) printer() (printer, error) {
@@ -120,7 +120,7 @@ func (o *consumeOptions) printer() (printer, error) {
 	}, err
 }
 
-// pieces are the format that was asked for, or the one that the delimiters make.
+// pieces returns the requested format, or the one that the delimiters make.
 func (o *consumeOptions) pieces() ([]piece, error) {
 	if o.letters != "" {
 		pieces, err := parseFormat(o.letters)
@@ -144,7 +144,7 @@ func (o *consumeOptions) pieces() ([]piece, error) {
 	return append([]piece{{letter: 'k'}, {text: between}}, pieces...), nil
 }
 
-// tablePrinter has columns of fixed width: a row is printed when its record comes.
+// tablePrinter has columns of fixed width, so that a row can be printed when its record comes.
 func tablePrinter() printer {
 	const layout = "%-24s %9s %10s  %-24s  %-16s %s\n"
 	headed := false
@@ -192,7 +192,8 @@ func consume(cmd *cobra.Command, c *connection, o consumeOptions, topics []strin
 	return r.alone(cmd, c, topics)
 }
 
-// progressStream is where progress goes: nowhere if the records themselves go to the terminal.
+// progressStream is where progress is printed: nowhere if the records themselves go to the
+// terminal.
 func progressStream(cmd *cobra.Command) io.Writer {
 	if isTerminal(cmd.OutOrStdout()) {
 		return io.Discard
@@ -215,12 +216,12 @@ type reader struct {
 	buf     []byte
 
 	trouble error     // why a partition cannot be read now; nil since the last record
-	told    time.Time // when trouble was told last
+	told    time.Time // when trouble was last reported
 }
 
 func (o *consumeOptions) clientOptions() []kgo.Opt {
 	opts := []kgo.Opt{
-		kgo.KeepControlRecords(), // they count for the end, and are not printed
+		kgo.KeepControlRecords(), // they count for the end and are not printed
 		kgo.KeepRetryableFetchErrors(), kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	if o.committed {
@@ -229,7 +230,7 @@ func (o *consumeOptions) clientOptions() []kgo.Opt {
 	return opts
 }
 
-// endOffsets are where a reader comes to the end: with transactions, before the first that is open.
+// endOffsets are where a reader reaches the end: with transactions, before the first open one.
 func (r *reader) endOffsets() listing {
 	if r.options.committed {
 		return r.session.admin.ListCommittedOffsets
@@ -237,7 +238,7 @@ func (r *reader) endOffsets() listing {
 	return r.session.admin.ListEndOffsets
 }
 
-// alone reads partitions that nobody shares, from places that are looked up before.
+// alone reads partitions that are not shared, from offsets that are looked up before.
 func (r *reader) alone(cmd *cobra.Command, c *connection, topics []string) (err error) {
 	opts := append(r.options.clientOptions(), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
 	if r.session, err = c.open(cmd, opts...); err != nil {
@@ -283,7 +284,7 @@ func (r *reader) assign(ctx context.Context, topics []string) error {
 	return nil
 }
 
-// loop prints what comes until there is enough, the end is reached, or somebody stops it.
+// loop prints records until there are enough, the end is reached, or somebody stops it.
 func (r *reader) loop(ctx context.Context, prepare func() error) error {
 	idle := time.Now()
 	pauses := retry.Pauses{First: askPauseFirst, Last: askPauseLast}
@@ -321,8 +322,8 @@ func (r *reader) loop(ctx context.Context, prepare func() error) error {
 	}
 }
 
-// fetchError is what cannot be read on. What passes by itself is noted, and told if it lasts; the
-// client tries it again. Our own time-outs are no errors.
+// fetchError returns the error after which reading cannot go on. An error that passes by itself is
+// noted, and reported if it lasts; the client tries again. Our own timeouts are no errors.
 func (r *reader) fetchError(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
 		switch {
@@ -340,8 +341,9 @@ func (r *reader) fetchError(fetches kgo.Fetches) error {
 	return nil
 }
 
-// noteTrouble keeps why a partition cannot be read now. A broker that cannot get at its records is
-// told at once, and then once per time-out; all else passes so often that it has to last.
+// noteTrouble remembers why a partition cannot be read now. That a broker cannot get at its records
+// is reported at once, and then once per timeout. Every other error passes so often that it must
+// last before it is reported.
 func (r *reader) noteTrouble(f kgo.FetchError) {
 	at := partition{f.Topic, f.Partition}
 	r.trouble = clusterError(at.String(), f.Err, "")
@@ -354,7 +356,7 @@ func (r *reader) noteTrouble(f kgo.FetchError) {
 	}
 }
 
-// printAll prints records up to the count that was asked for, and beyond no partition's end.
+// printAll prints records up to the requested count, and beyond no partition's end.
 func (r *reader) printAll(fetches kgo.Fetches) (done bool, err error) {
 	for it := fetches.RecordIter(); !it.Done(); {
 		record := it.Next()
@@ -391,7 +393,8 @@ func (r *reader) printOne(record *kgo.Record) (err error) {
 	return nil
 }
 
-// silence looks whether nothing comes because there is nothing. Without -e that is told and waited for.
+// silence checks whether nothing comes because there is nothing. Without -e it reports the problem
+// and waits.
 func (r *reader) silence(ctx context.Context) error {
 	ping, cancel := r.session.within(ctx)
 	defer cancel()
@@ -418,7 +421,7 @@ func (r *reader) silence(ctx context.Context) error {
 	return nil
 }
 
-// committedEvery is how often a member commits what it printed.
+// committedEvery is how often a member commits what it has printed.
 const committedEvery = 5 * time.Second
 
 // asMember reads as a member of a group.
@@ -443,17 +446,19 @@ func (r *reader) asMember(cmd *cobra.Command, c *connection, topics []string) (e
 		r.session.kafka.AllowRebalance()
 		return m.prepare(cmd.Context())
 	})
-	end, cancel := r.session.within(context.WithoutCancel(cmd.Context())) // Ctrl-C ends the reading, not the commit
+	// Ctrl-C ends the reading, but not the commit.
+	end, cancel := r.session.within(context.WithoutCancel(cmd.Context()))
 	defer cancel()
 	r.session.kafka.AllowRebalance()
 	if commitErr := r.session.kafka.CommitMarkedOffsets(end); commitErr != nil {
 		err = errors.Join(err, fmt.Errorf("commit what was printed: %w", groupError(r.options.group, r.session.explain(commitErr), "")))
 	}
-	_ = r.session.kafka.LeaveGroupContext(end) // what does not hear of it waits for the session's end
+	// A coordinator that does not hear of it waits for the end of the session.
+	_ = r.session.kafka.LeaveGroupContext(end)
 	return err
 }
 
-// topicsExist refuses what is not there, which a group would wait for.
+// topicsExist refuses topics that do not exist. A group would wait for them.
 func (c *connection) topicsExist(cmd *cobra.Command, topics []string) error {
 	return c.bounded(cmd, func(ctx context.Context, s *session) error {
 		var selections []selection
@@ -465,7 +470,8 @@ func (c *connection) topicsExist(cmd *cobra.Command, topics []string) error {
 	})
 }
 
-// memberStart is the place as the client wants it, who looks it up when a partition comes without a committed offset.
+// memberStart returns the start in the form of the client, which looks it up when it gets a
+// partition without a committed offset.
 func memberStart(w where) (kgo.Offset, error) {
 	start := kgo.NewOffset()
 	if ms, ok := w.byTime(time.Now()); ok {

@@ -9,11 +9,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ends knows how far the partitions were read, and where -e is content.
+// ends knows how far the partitions were read, and where -e stops.
 type ends struct {
-	positions map[partition]int64 // of the next record to read; may be there before the end is known
+	positions map[partition]int64 // of the next record to read; may be set before the end is known
 	ends      map[partition]int64
-	known     bool // it is known which partitions there are
+	known     bool // it is known which partitions exist
 }
 
 func newEnds() *ends {
@@ -27,7 +27,7 @@ func (e *ends) set(p partition, position, end int64) {
 	e.known = true
 }
 
-// at moves on to a position.
+// at moves forward to a position.
 func (e *ends) at(p partition, position int64) {
 	e.positions[p] = max(e.positions[p], position)
 }
@@ -48,7 +48,7 @@ func (e *ends) reached() bool {
 	return e.known && !missing
 }
 
-// missing is the first partition that was not read to its end.
+// missing returns the first partition that was not read to its end.
 func (e *ends) missing() (p partition, missing bool) {
 	for _, p := range slices.SortedFunc(maps.Keys(e.ends), comparePartitions) {
 		if e.positions[p] < e.ends[p] {
@@ -59,14 +59,15 @@ func (e *ends) missing() (p partition, missing bool) {
 }
 
 // membership follows what a group gives to this member. The client calls assigned, revoked and lost
-// on its own goroutine, never during a poll's work; what they note, prepare takes over.
+// on its own goroutine, and never while the result of a poll is being processed. prepare takes over
+// what they note.
 type membership struct {
 	*reader
 
 	mu    sync.Mutex
 	fresh []partition
 	gone  []partition
-	heard bool // of an assignment, be it empty
+	heard bool // of an assignment, even an empty one
 }
 
 func (m *membership) assigned(_ context.Context, _ *kgo.Client, assigned map[string][]int32) {
@@ -75,9 +76,10 @@ func (m *membership) assigned(_ context.Context, _ *kgo.Client, assigned map[str
 	m.fresh, m.heard = append(m.fresh, partitionList(assigned)...), true
 }
 
-// revoked commits what was printed before others go on from there.
+// revoked commits what was printed, before others continue from there.
 func (m *membership) revoked(ctx context.Context, client *kgo.Client, revoked map[string][]int32) {
-	_ = client.CommitMarkedOffsets(ctx) // a commit that fails makes the next reader print again
+	// If the commit fails, the next reader prints records again.
+	_ = client.CommitMarkedOffsets(ctx)
 	m.lost(ctx, client, revoked)
 }
 
@@ -97,7 +99,7 @@ func partitionList(m map[string][]int32) []partition {
 	return list
 }
 
-// prepare fixes where -e ends for partitions that came, and forgets those that went.
+// prepare fixes where -e ends for new partitions, and forgets those that are gone.
 func (m *membership) prepare(ctx context.Context) error {
 	m.mu.Lock()
 	fresh, gone, heard := m.fresh, m.gone, m.heard

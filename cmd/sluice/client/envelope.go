@@ -16,12 +16,13 @@ What is not UTF-8 is named key_base64, payload_base64 and headers_base64 instead
 
 // envelope is a record as JSON.
 type envelope struct {
-	Topic         string    `json:"topic"`
-	Partition     int32     `json:"partition"`
-	Offset        int64     `json:"offset"`
-	TSType        string    `json:"tstype"`
-	TS            int64     `json:"ts"`
-	Headers       []*string `json:"headers,omitempty"`        // name, value, name, value …; a value may be null
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	TSType    string `json:"tstype"`
+	TS        int64  `json:"ts"`
+	// Name, value, name, value …; a value may be null.
+	Headers       []*string `json:"headers,omitempty"`
 	HeadersBase64 [][]byte  `json:"headers_base64,omitempty"` // the same, if a value is not UTF-8
 	Key           *string   `json:"key"`
 	KeyBase64     []byte    `json:"key_base64,omitempty"`
@@ -61,7 +62,7 @@ func timestampType(r *kgo.Record) string {
 	return "unknown"
 }
 
-// textOrBytes is at most one of the two; null is neither.
+// textOrBytes returns at most one of the two. For null it returns neither.
 func textOrBytes(b []byte) (*string, []byte) {
 	switch {
 	case b == nil:
@@ -73,7 +74,8 @@ func textOrBytes(b []byte) (*string, []byte) {
 	return nil, b
 }
 
-// fill makes the record that an envelope tells. Partition and offset are not taken: they are the log's that it came from.
+// fill makes the record that an envelope describes. It does not use partition and offset, which
+// belong to the log from which the record came.
 func (e *envelope) fill(r *kgo.Record) error {
 	r.Topic = e.Topic
 	r.Key, r.Value = bytesOf(e.Key, e.KeyBase64), bytesOf(e.Payload, e.PayloadBase64)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What the process ends with. The numbers are promised to scripts.
+// The exit codes of the process. Scripts may rely on the numbers.
 const (
 	exitFailed      = 1
 	exitUsage       = 2
@@ -21,7 +21,7 @@ const exitHelp = `Exit codes: 0 done; 1 failed; 2 wrong usage; 3 topic, partitio
 4 done in part, the rest failed; 5 refused as things stand (it exists, it has
 members, not confirmed); 6 cluster not reachable, or no answer within --timeout.`
 
-// exitError is an error with the code that it ends the process with.
+// exitError is an error with the exit code to which it leads.
 type exitError struct {
 	code int
 	err  error
@@ -37,7 +37,7 @@ func fail(code int, format string, args ...any) error {
 func usage(format string, args ...any) error    { return fail(exitUsage, format, args...) }
 func notFound(format string, args ...any) error { return fail(exitNotFound, format, args...) }
 
-// ExitCode is what a process that got this error from a command ends with.
+// ExitCode returns the exit code for an error that a command returned.
 func ExitCode(err error) int {
 	var e *exitError
 	switch {
@@ -45,14 +45,15 @@ func ExitCode(err error) int {
 		return 0
 	case errors.As(err, &e):
 		return e.code
-	case strings.HasPrefix(err.Error(), "unknown command"): // the root's; cobra has no type for it
+	// From the root command; cobra has no type for it.
+	case strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
 	}
 	return exitFailed
 }
 
-// several joins what failed of a command with many targets: all of one kind keep their code, and
-// where something else was done it is "in part".
+// several joins the errors of a command with many targets. If all errors are of one kind they keep
+// their code. If something else was done, the code is that of "in part".
 func several(done int, errs []error) error {
 	if len(errs) == 0 {
 		return nil

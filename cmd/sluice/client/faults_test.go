@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// port listens and does with each connection what serve says.
+// port listens, and calls serve for each connection.
 func port(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -33,7 +33,7 @@ func port(t *testing.T, serve func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// closedPort is an address that nobody listens at.
+// closedPort is an address on which nobody listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,7 +44,8 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestUnreachable: whatever is at the address, the error names it and says what to do, in time, with exit code 6.
+// TestUnreachable: whatever is at the address, the error names it and says what to do, in time,
+// with exit code 6.
 func TestUnreachable(t *testing.T) {
 	for _, c := range []struct {
 		name, addr string
@@ -83,7 +84,8 @@ func TestAdvertisedUnreachable(t *testing.T) {
 	var number int32
 	fmt.Sscan(free, &number)
 	b := startNamed(t, "127.0.0.1", number)
-	for _, args := range [][]string{{"topic", "create", "t"}, {"produce", "t"}, {"topic", "describe", "t"}, {"consume", "t"}} { // produce makes it
+	// produce makes the topic.
+	for _, args := range [][]string{{"topic", "create", "t"}, {"produce", "t"}, {"topic", "describe", "t"}, {"consume", "t"}} {
 		_, errs, code := run(within(t), strings.NewReader("x\n"), append(args, "-b", b.addr, "--timeout", "500ms")...)
 		if code != exitUnreachable || !strings.Contains(errs, "127.0.0.1:"+free) || !strings.Contains(errs, "advertised.listeners") {
 			t.Errorf("%v: exit %d: %s", args, code, errs)
@@ -96,10 +98,11 @@ func TestBrokersOfEnvironment(t *testing.T) {
 	t.Setenv("SLUICE_BROKERS", closedPort(t)+","+b.addr)
 	must(t, "", "topic", "ls")
 	t.Setenv("SLUICE_BROKERS", closedPort(t))
-	must(t, "", "topic", "ls", "-b", b.addr) // the flag wins
+	must(t, "", "topic", "ls", "-b", b.addr) // the flag takes precedence
 }
 
-// TestProduceLosesBroker: what was acknowledged is told apart from what was not, and the end comes in time.
+// TestProduceLosesBroker: acknowledged records are reported apart from the others, and the end
+// comes in time.
 func TestProduceLosesBroker(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
@@ -116,14 +119,14 @@ func TestProduceLosesBroker(t *testing.T) {
 		t.Fatal(got)
 	}
 	b.stop()
-	io.WriteString(w, "second\n") // and then the input says nothing, as a person who waits
+	io.WriteString(w, "second\n") // after that the input is silent, like a person who waits
 	code := <-ended
 	if code != exitPartly || !strings.Contains(errs.String(), "acknowledged before: 1 record; not: 1") || !strings.Contains(out.String(), `"records": 1`) {
 		t.Errorf("exit %d\n%s%s", code, out.String(), errs.String())
 	}
 }
 
-// signals closes its channel at the first write that holds a text.
+// signals closes its channel at the first write that contains a text.
 type signals struct {
 	mu    sync.Mutex
 	all   bytes.Buffer
@@ -158,7 +161,8 @@ func (s *signals) await(t *testing.T) {
 	}
 }
 
-// TestConsumeLosesBroker: without -e a reader says that it cannot reach the cluster and goes on trying; Ctrl-C ends it well.
+// TestConsumeLosesBroker: without -e a reader says that it cannot reach the cluster and keeps
+// trying. Ctrl-C ends it well.
 func TestConsumeLosesBroker(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
@@ -179,7 +183,7 @@ func TestConsumeLosesBroker(t *testing.T) {
 	}
 }
 
-// TestProduceInterrupted: Ctrl-C ends a producer whose input says nothing.
+// TestProduceInterrupted: Ctrl-C ends a producer whose input is silent.
 func TestProduceInterrupted(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
@@ -189,14 +193,14 @@ func TestProduceInterrupted(t *testing.T) {
 	var errs bytes.Buffer
 	ended := make(chan int, 1)
 	go func() { ended <- runInto(ctx, r, io.Discard, &errs, "produce", "t", "-b", b.addr) }()
-	io.WriteString(w, "x\n") // is taken, so it runs
+	io.WriteString(w, "x\n") // it is accepted, so the command is running
 	cancel()
 	if code := <-ended; code == 0 || !strings.Contains(errs.String(), "interrupted") {
 		t.Errorf("exit %d: %s", code, errs.String())
 	}
 }
 
-// TestInterrupted: Ctrl-C during a command that changes something is no success.
+// TestInterrupted: Ctrl-C during a command that changes something is not a success.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(within(t))

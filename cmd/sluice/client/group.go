@@ -28,9 +28,11 @@ func groupCommand() *cobra.Command {
 
 // groupRow is a group in a list.
 type groupRow struct {
-	Name         string `json:"name"`
-	State        string `json:"state"`
-	ProtocolType string `json:"protocol_type"` // "consumer", "connect"; empty of a group that only has commits
+	Name  string `json:"name"`
+	State string `json:"state"`
+	// ProtocolType is for example "consumer" or "connect". It is empty for a group that only has
+	// commits.
+	ProtocolType string `json:"protocol_type"`
 	Coordinator  int32  `json:"coordinator"`
 }
 
@@ -87,35 +89,35 @@ func printGroupRows(t *tabulator, rows []groupRow) {
 	}
 }
 
-// groupDetail is all about one group.
+// groupDetail is everything about one group.
 type groupDetail struct {
 	Name        string        `json:"name"`
 	State       string        `json:"state"`
-	Protocol    string        `json:"protocol"` // how partitions are given to members
+	Protocol    string        `json:"protocol"` // how partitions are assigned to members
 	Coordinator int32         `json:"coordinator"`
-	Lag         int64         `json:"lag"` // of all partitions that have a committed offset
+	Lag         int64         `json:"lag"` // of all partitions with a committed offset
 	Members     []groupMember `json:"members"`
 	Partitions  []groupOffset `json:"partitions"`
 }
 
 type groupMember struct {
 	ID         string      `json:"id"`
-	InstanceID *string     `json:"instance_id"` // of static members
+	InstanceID *string     `json:"instance_id"` // for static members
 	ClientID   string      `json:"client_id"`
 	Host       string      `json:"host"`
 	Assigned   []selection `json:"-"`
-	Partitions []string    `json:"partitions"` // as TOPIC:0,1
+	Partitions []string    `json:"partitions"` // in the form TOPIC:0,1
 }
 
-// groupOffset is where a group stands in a partition: with a committed offset, a member, or both.
+// groupOffset is where a group is in a partition that has a committed offset, a member, or both.
 type groupOffset struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
-	Committed *int64 `json:"committed"` // null: nothing committed
-	Start     *int64 `json:"start"`     // null: the partition is not there, or nobody leads it
+	Committed *int64 `json:"committed"` // null if nothing is committed
+	Start     *int64 `json:"start"`     // null if the partition does not exist, or nobody leads it
 	End       *int64 `json:"end"`
-	Lag       *int64 `json:"lag"`    // records from committed to end; null: unknown
-	Member    string `json:"member"` // its client id; empty: nobody reads it
+	Lag       *int64 `json:"lag"`    // records from committed to end; null if unknown
+	Member    string `json:"member"` // its client id; empty if nobody reads the partition
 }
 
 func groupDescribe(c *connection) *cobra.Command {
@@ -156,7 +158,7 @@ A group that never committed for a partition has no lag there.`,
 	return cmd
 }
 
-// describeGroup may return both: what is known, and why a lag is not.
+// describeGroup may return both what is known, and an error that says why a lag is not known.
 func (s *session) describeGroup(ctx context.Context, group string) (groupDetail, error) {
 	d, err := s.groupState(ctx, group)
 	if err != nil {
@@ -170,7 +172,8 @@ func (s *session) describeGroup(ctx context.Context, group string) (groupDetail,
 	return d, err
 }
 
-// groupState asks who is in a group; a group of the newer protocol (KIP-848) has a request of its own.
+// groupState asks who is in a group. A group of the newer protocol (KIP-848) has a request of its
+// own.
 func (s *session) groupState(ctx context.Context, group string) (groupDetail, error) {
 	described, err := s.admin.DescribeGroups(ctx, group)
 	if err != nil {
@@ -226,7 +229,7 @@ func newMember(id string, instance *string, client, host string, assigned kadm.T
 	return m
 }
 
-// committed asks for all that a group committed.
+// committed asks for everything that a group has committed.
 func (s *session) committed(ctx context.Context, group string) (map[partition]int64, error) {
 	responses, err := s.admin.FetchOffsets(ctx, group)
 	if err != nil {
@@ -245,7 +248,7 @@ func (s *session) committed(ctx context.Context, group string) (map[partition]in
 	return offsets, nil
 }
 
-// addLag lists what has a committed offset or a reader, with what the partition keeps.
+// addLag lists partitions that have a committed offset or a reader, with what the partition keeps.
 func (s *session) addLag(ctx context.Context, d *groupDetail, committed map[partition]int64) error {
 	readers := make(map[partition]string)
 	for _, m := range d.Members {
@@ -290,7 +293,7 @@ func (s *session) addLag(ctx context.Context, d *groupDetail, committed map[part
 	return unknown
 }
 
-// lag counts from what is still kept: what retention took, no reader will see.
+// lag counts from what is still kept, since no reader will see what retention has removed.
 func lag(committed int64, start, end *int64) *int64 {
 	if start == nil || end == nil {
 		return nil

@@ -16,7 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// resetOptions say which partitions of a group go where: by exactly one of to, toCurrent, shift and fromFile.
+// resetOptions say which partitions of a group are moved, and where to: by exactly one of to,
+// toCurrent, shift and fromFile.
 type resetOptions struct {
 	topics    []string
 	allTopics bool
@@ -30,7 +31,7 @@ type resetOptions struct {
 	execute bool
 }
 
-// resetPlan is what a reset does, or would.
+// resetPlan is what a reset does, or would do.
 type resetPlan struct {
 	Group      string     `json:"group"`
 	Executed   bool       `json:"executed"`
@@ -39,13 +40,13 @@ type resetPlan struct {
 	LagAfter   int64      `json:"lag_after"`
 	Partitions []resetRow `json:"partitions"`
 
-	leftOut int // partitions without a committed offset to go by
+	leftOut int // partitions without a committed offset to start from
 }
 
 type resetRow struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
-	Current   *int64 `json:"current"` // null: nothing committed
+	Current   *int64 `json:"current"` // null if nothing is committed
 	Target    int64  `json:"target"`
 	Replayed  int64  `json:"replayed"`
 	Skipped   int64  `json:"skipped"`
@@ -103,7 +104,7 @@ after they were committed.`,
 	return cmd
 }
 
-// target tells where a partition goes. ok is false where there is nothing to go by.
+// target returns where a partition is moved. ok is false if there is nothing to start from.
 type target func(p partition, current *int64, s span) (offset int64, note string, ok bool)
 
 func runReset(cmd *cobra.Command, c *connection, out format, o resetOptions, group string) error {
@@ -142,7 +143,7 @@ func runReset(cmd *cobra.Command, c *connection, out format, o resetOptions, gro
 	})
 }
 
-// check wants exactly one way to choose partitions and one to say where to.
+// check requires exactly one way to choose partitions, and one to say where to.
 func (o *resetOptions) check() error {
 	ways := 0
 	for _, given := range []bool{o.to != "", o.toCurrent, o.shift != "", o.fromFile != ""} {
@@ -163,7 +164,8 @@ func (o *resetOptions) check() error {
 	return nil
 }
 
-// resettable wants a group without members; for a plan only it just says who is there.
+// resettable requires a group without members. If nothing is executed, it only returns the group's
+// state.
 func (s *session) resettable(ctx context.Context, group string, execute bool) (state string, err error) {
 	d, err := s.groupState(ctx, group)
 	switch {
@@ -237,7 +239,7 @@ func (o *resetOptions) selections(group string, committed, file map[partition]in
 	return list, nil
 }
 
-// targets makes the way of the options to a function.
+// targets turns the options into a function.
 func (s *session) targets(ctx context.Context, o resetOptions, file map[partition]int64, parts []partition) (target, error) {
 	switch {
 	case o.toCurrent:
@@ -279,7 +281,8 @@ func (s *session) targets(ctx context.Context, o resetOptions, file map[partitio
 	}, nil
 }
 
-// newPlan counts what is read again and skipped, of what is still kept.
+// newPlan counts the records that are read again and those that are skipped, among those that are
+// still kept.
 func newPlan(group string, parts []partition, committed map[partition]int64, spans map[partition]span, to target) *resetPlan {
 	plan := &resetPlan{Group: group, Partitions: []resetRow{}}
 	for _, p := range parts {
@@ -305,7 +308,8 @@ func newPlan(group string, parts []partition, committed map[partition]int64, spa
 	return plan
 }
 
-// executeReset commits outside of any generation, as a group without members takes it, and reads back.
+// executeReset commits outside of any generation, which a group without members accepts, and reads
+// the result back.
 func (s *session) executeReset(ctx context.Context, plan *resetPlan) error {
 	offsets := make(kadm.Offsets)
 	for _, r := range plan.Partitions {
@@ -322,7 +326,7 @@ func (s *session) executeReset(ctx context.Context, plan *resetPlan) error {
 		}
 	}
 	if len(failed) == len(plan.Partitions) && len(failed) > 0 {
-		return failed[0] // for one reason, most likely
+		return failed[0] // all for the same reason, most likely
 	}
 	plan.Executed = true
 	if len(failed) > 0 {
@@ -380,7 +384,8 @@ func (r *resetRow) change() string {
 	return "none"
 }
 
-// readOffsetsFile reads JSON if it begins with a bracket, else lines of topic,partition,offset.
+// readOffsetsFile reads JSON if the file begins with a bracket, and otherwise lines of
+// topic,partition,offset.
 func readOffsetsFile(name string, stdin io.Reader) (map[partition]int64, error) {
 	var b []byte
 	var err error
@@ -392,7 +397,7 @@ func readOffsetsFile(name string, stdin io.Reader) (map[partition]int64, error) 
 	if err != nil {
 		var path *os.PathError
 		if errors.As(err, &path) {
-			err = path.Err // the flag and its value say which
+			err = path.Err // the flag and its value say which file
 		}
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestHelp pins every help text: it is where people learn the commands.
+// TestHelp pins every help text, since people learn the commands from it.
 func TestHelp(t *testing.T) {
 	for _, c := range Commands() {
 		eachCommand(c, nil, func(path []string) {

@@ -18,10 +18,10 @@ import (
 // recordBytesMax bounds a key, a value or a line of the input.
 const recordBytesMax = 128 << 20
 
-// input reads records: in lines, by a format, or as JSON envelopes.
+// input reads records: as lines, by a format, or as JSON envelopes.
 type input struct {
 	in    *bufio.Reader
-	count int // records read
+	count int // number of records that were read
 	next  func(*input, *kgo.Record) error
 
 	pieces    []piece // of a format
@@ -34,7 +34,7 @@ func newInput(in io.Reader) *input {
 	return &input{in: bufio.NewReaderSize(in, 64<<10), delimiter: "\n"}
 }
 
-// read gives the next record, or io.EOF after the last.
+// read returns the next record, or io.EOF after the last one.
 func (i *input) read() (*kgo.Record, error) {
 	r := &kgo.Record{Partition: -1}
 	if err := i.next(i, r); err != nil {
@@ -82,8 +82,8 @@ func nonNil(b []byte) []byte {
 	return b
 }
 
-// until reads up to a delimiter and takes that off; without one, at the end, whole is false.
-// What it returns is the caller's and not nil.
+// until reads up to a delimiter and removes it. If the input ends without one, whole is false. The
+// result belongs to the caller and is not nil.
 func (i *input) until(delimiter string) (b []byte, whole bool, err error) {
 	b = []byte{}
 	last := delimiter[len(delimiter)-1]
@@ -105,8 +105,8 @@ func (i *input) until(delimiter string) (b []byte, whole bool, err error) {
 	}
 }
 
-// inputFormat checks that a format can be read back: what has no length of its own needs text after
-// it. A format that does not end so ends with the delimiter of records.
+// inputFormat checks that a format can be read back: a piece without a length of its own needs text
+// after it. If a format does not end with text, the delimiter of records is added.
 func inputFormat(pieces []piece, delimiter string) ([]piece, error) {
 	if len(pieces) == 0 || !hasLetter(pieces, 's') && !hasLetter(pieces, 'k') {
 		return nil, errors.New("format: it has neither %s nor %k, so there is nothing to send")
@@ -125,7 +125,8 @@ func inputFormat(pieces []piece, delimiter string) ([]piece, error) {
 	return pieces, nil
 }
 
-// openEnded reports that a piece goes as far as the text after it: all letters but those with a length before them.
+// openEnded reports that a piece extends to the text after it. That holds for all letters except
+// those with a length before them.
 func openEnded(pieces []piece, i int) bool {
 	switch pieces[i].letter {
 	case 0, 'R':
@@ -138,7 +139,7 @@ func openEnded(pieces []piece, i int) bool {
 	return true
 }
 
-// lengthUnknown: no length was read for a key or value.
+// lengthUnknown means that no length was read for a key or value.
 const lengthUnknown = -2
 
 // formatted reads a record by a format. The last text may be missing at the end of the input.
@@ -161,7 +162,7 @@ func (i *input) formatted(r *kgo.Record) error {
 			if b, err = i.field(n); err == nil {
 				err = setField(r, p.letter, b, &keyLen, &valueLen)
 			}
-			n++ // the text after it is read
+			n++ // the text after it was read
 		}
 		if err != nil {
 			return atPiece(p, err)
@@ -170,7 +171,8 @@ func (i *input) formatted(r *kgo.Record) error {
 	return nil
 }
 
-// atPiece names the piece; the end of the input before a record is no error of it.
+// atPiece names the piece in an error. The end of the input before a record is not an error of the
+// piece.
 func atPiece(p piece, err error) error {
 	if err == io.EOF {
 		return err
@@ -178,7 +180,7 @@ func atPiece(p piece, err error) error {
 	return fmt.Errorf("%v: %w", p, err)
 }
 
-// field reads an open-ended piece with the text after it.
+// field reads an open-ended piece and the text after it.
 func (i *input) field(n int) ([]byte, error) {
 	end := i.pieces[n+1].text
 	b, whole, err := i.until(end)
@@ -225,7 +227,7 @@ func setField(r *kgo.Record, letter byte, b []byte, keyLen, valueLen *int64) err
 			return fmt.Errorf("%d is no partition", n)
 		}
 		r.Partition = int32(n)
-	case 'o': // offsets are the log's to give
+	case 'o': // the log gives offsets
 	}
 	return nil
 }
@@ -260,7 +262,7 @@ func (i *input) binaryLength(first bool) (int64, error) {
 	return int64(int32(binary.BigEndian.Uint32(b[:]))), nil
 }
 
-// exactly reads n bytes; -1 is null.
+// exactly reads n bytes. -1 is null.
 func (i *input) exactly(n int64) ([]byte, error) {
 	switch {
 	case n == -1:
@@ -268,14 +270,15 @@ func (i *input) exactly(n int64) ([]byte, error) {
 	case n < 0 || n > recordBytesMax:
 		return nil, fmt.Errorf("a length of %d: want -1 to %d", n, recordBytesMax)
 	}
-	b, err := io.ReadAll(io.LimitReader(i.in, n)) // grows with what is there, not with what is claimed
+	// Grows with the bytes that are there, not with the claimed length.
+	b, err := io.ReadAll(io.LimitReader(i.in, n))
 	if err == nil && int64(len(b)) < n {
 		err = fmt.Errorf("the input ends after %d of %d bytes", len(b), n)
 	}
 	return nonNil(b), err
 }
 
-// parseHeaders reads name=value,name=value; NULL is null, as it is printed.
+// parseHeaders reads name=value,name=value. NULL is null, as it is printed.
 func parseHeaders(s string) ([]kgo.RecordHeader, error) {
 	var headers []kgo.RecordHeader
 	for s != "" {
@@ -289,7 +292,7 @@ func parseHeaders(s string) ([]kgo.RecordHeader, error) {
 	return headers, nil
 }
 
-// parseHeader reads "name=value"; without a "=" the value is null.
+// parseHeader reads "name=value". Without a "=" the value is null.
 func parseHeader(s string) (kgo.RecordHeader, error) {
 	name, value, ok := strings.Cut(s, "=")
 	if name == "" {

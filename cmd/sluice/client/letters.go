@@ -22,7 +22,7 @@ const lettersHelp = `Format letters of -f, as in kcat:
 
 // piece is one part of a format: a letter, or text.
 type piece struct {
-	letter byte // 0: text
+	letter byte // 0 for text
 	text   string
 }
 
@@ -35,7 +35,7 @@ func (p piece) String() string {
 
 const letters = "skhtpoTSKR"
 
-// parseFormat reads a format; texts that touch become one piece.
+// parseFormat reads a format. Adjacent texts become one piece.
 func parseFormat(s string) ([]piece, error) {
 	var pieces []piece
 	text := func(t string) {
@@ -70,7 +70,7 @@ func parseFormat(s string) ([]piece, error) {
 	return pieces, nil
 }
 
-// cutEscape reads the escape at the front of s.
+// cutEscape reads the escape at the start of s.
 func cutEscape(s string) (text, rest string, err error) {
 	if len(s) > 1 {
 		if i := strings.IndexByte(`nrt\`, s[1]); i >= 0 {
@@ -104,7 +104,7 @@ func unescape(s string) (string, error) {
 	return out.String(), nil
 }
 
-// appendRecord prints a record by a format. nullText stands for a key or value that is null.
+// appendRecord prints a record by a format. nullText stands for a null key or value.
 func appendRecord(dst []byte, pieces []piece, r *kgo.Record, nullText string) []byte {
 	for _, p := range pieces {
 		switch p.letter {
@@ -160,7 +160,7 @@ func appendHeaders(dst []byte, headers []kgo.RecordHeader) []byte {
 	return dst
 }
 
-// hasLetter reports that a format has a letter.
+// hasLetter reports whether a format has a letter.
 func hasLetter(pieces []piece, letter byte) bool {
 	return slices.ContainsFunc(pieces, func(p piece) bool { return p.letter == letter })
 }

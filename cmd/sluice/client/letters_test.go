@@ -40,7 +40,8 @@ func drain(i *input) (records []*kgo.Record, err error) {
 	}
 }
 
-// samples hold what is easily mixed up: null and empty, delimiters inside of values, bytes that are no text.
+// samples contain what is easily confused: null and empty, delimiters inside values, bytes that are
+// not text.
 var samples = []*kgo.Record{
 	{Topic: "t", Partition: 3, Timestamp: time.UnixMilli(1772352000000), Key: []byte("k"), Value: []byte("v")},
 	{Topic: "t", Partition: 0, Timestamp: time.UnixMilli(0), Key: nil, Value: []byte{}},
@@ -50,7 +51,7 @@ var samples = []*kgo.Record{
 		{Key: "a", Value: []byte("1")}, {Key: "empty", Value: []byte{}}, {Key: "null"}, {Key: "a", Value: []byte("again")}}},
 }
 
-// TestFormatRoundTrip: what one format printed, the same format reads.
+// TestFormatRoundTrip: what one format has printed can be read by the same format.
 func TestFormatRoundTrip(t *testing.T) {
 	for _, format := range []string{`%t %p %T %h %K %k%S %s\n`, `%t %p %T %h\n%K %k%R%s`, `%S|%K|%h|%t|%p|%T|%s%k`} {
 		pieces, err := parseFormat(format)
@@ -72,7 +73,7 @@ func TestFormatRoundTrip(t *testing.T) {
 	}
 }
 
-// TestEnvelopeRoundTrip: the same of JSON; the partition is chosen anew.
+// TestEnvelopeRoundTrip: the same for JSON. The partition is chosen anew.
 func TestEnvelopeRoundTrip(t *testing.T) {
 	var printed []byte
 	withBytes := append([]*kgo.Record{{Topic: "t", Timestamp: time.UnixMilli(9), Key: []byte("<&>\xff"), Value: []byte("<&>"),
@@ -88,19 +89,19 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 		anew.Partition = -1
 		want = append(want, &anew)
 	}
-	i := newInput(bytes.NewReader(append(printed, "\n  \n"...))) // blank lines are none
+	i := newInput(bytes.NewReader(append(printed, "\n  \n"...))) // blank lines are skipped
 	i.next = (*input).enveloped
 	got, err := drain(i)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want[2].Timestamp = time.Time{} // 0 is "now", as it is where ts is missing
+	want[2].Timestamp = time.Time{} // 0 is "now", as if ts were missing
 	if diff := cmp.Diff(simple(want), simple(got)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// simple is what a round trip keeps, printable with nulls told apart.
+// simple is what a round trip keeps, in a form that tells nulls apart.
 func simple(records []*kgo.Record) (list []string) {
 	for _, r := range records {
 		line := fmt.Sprintf("%s %d %d", r.Topic, r.Partition, r.Timestamp.UnixMilli())
@@ -118,7 +119,7 @@ func simple(records []*kgo.Record) (list []string) {
 func TestLines(t *testing.T) {
 	for _, c := range []struct {
 		name, in, delimiter, keyEnd string
-		want                        []string // "key=value", a null key is "-"
+		want                        []string // "key=value"; "-" for a null key
 	}{
 		{"plain", "a\nb\n", "\n", "", []string{"-=a", "-=b"}},
 		{"no end", "a\nb", "\n", "", []string{"-=a", "-=b"}},
@@ -149,7 +150,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestClaimedLength: a length that is claimed is not allocated before its bytes are there.
+// TestClaimedLength: memory for a claimed length is not allocated before the bytes are there.
 func TestClaimedLength(t *testing.T) {
 	if _, err := readAll(`%S %s`, fmt.Sprintf("%d x", recordBytesMax)); err == nil || !strings.Contains(err.Error(), "ends after 1 of") {
 		t.Errorf("cut short: %v", err)
@@ -159,8 +160,8 @@ func TestClaimedLength(t *testing.T) {
 	}
 }
 
-// FuzzFormat: no format and no input makes the reader panic or loop, and what is read in a format with lengths
-// prints as it was.
+// FuzzFormat: no format and no input makes the reader panic or loop. What is read by a format with
+// lengths prints as it was.
 func FuzzFormat(f *testing.F) {
 	f.Add(`%k:%s\n`, "a:b\nc:d")
 	f.Add(`%K %k%S %s`, "1 a2 bc-1 0 ")

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// lines gathers what a reader prints and tells each line.
+// lines gathers what a reader prints and signals each line.
 type lines struct {
 	mu   sync.Mutex
 	rest string
@@ -32,8 +32,8 @@ func (l *lines) Write(p []byte) (int, error) {
 	}
 }
 
-// TestMembers: a group with a member is described with it, and is not moved until the member has gone;
-// the member commits what it printed when it is stopped.
+// TestMembers: a group with a member is described with it, and is not moved until the member has
+// gone. When the member is stopped, it commits what it has printed.
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
@@ -77,7 +77,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// TestCountCommitsNoMore: with -c only what was printed is committed, though more was fetched.
+// TestCountCommitsNoMore: with -c only what was printed is committed, although more was fetched.
 func TestCountCommitsNoMore(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
@@ -92,7 +92,8 @@ func TestCountCommitsNoMore(t *testing.T) {
 	}
 }
 
-// TestTwoMembersShare: a stock consumer and ours take a topic together; nothing is lost and -e ends at its own partitions.
+// TestTwoMembersShare: a stock consumer and ours share a topic. Nothing is lost, and -e ends at its
+// own partitions.
 func TestTwoMembersShare(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
@@ -111,7 +112,8 @@ func TestTwoMembersShare(t *testing.T) {
 	<-joined
 	must(t, "0 a\n1 b\n", "produce", "t", "-f", "%p %s", "-b", b.addr)
 	got := must(t, "", "consume", "t", "-G", "g", "-e", "-b", b.addr, "-f", "%p")
-	if got != "0" && got != "1" && got != "" { // "": the other one had read and committed it before
+	// "" if the other one had read and committed it before.
+	if got != "0" && got != "1" && got != "" {
 		t.Errorf("one of two members read %q", got)
 	}
 }

@@ -28,7 +28,7 @@ func comparePartitions(a, b partition) int {
 	return int(a.number) - int(b.number)
 }
 
-// selection is a topic with some of its partitions, or all if none is named.
+// selection is a topic with some of its partitions, or with all if none is named.
 type selection struct {
 	topic      string
 	partitions []int32
@@ -54,7 +54,7 @@ func parseSelection(s string) (selection, error) {
 	return sel, nil
 }
 
-// partitionsOf asks the cluster which partitions a selection has, in order.
+// partitionsOf asks the cluster which partitions a selection has. They are returned in order.
 func (s *session) partitionsOf(ctx context.Context, selections []selection) ([]partition, error) {
 	var names []string
 	for _, sel := range selections {
@@ -99,14 +99,14 @@ func topicsOf(parts []partition) []string {
 	return slices.Compact(names)
 }
 
-// listing is one of the cluster's ways to tell offsets.
+// listing is one of the ways to ask the cluster for offsets.
 type listing func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error)
 
 // offsets asks for one offset of each partition.
 func (s *session) offsets(ctx context.Context, list listing, parts []partition) (map[partition]int64, error) {
 	found := make(map[partition]int64, len(parts))
 	if len(parts) == 0 {
-		return found, nil // asked without a topic, the cluster tells all of them
+		return found, nil // if no topic is named, the cluster returns all of them
 	}
 	listed, err := list(ctx, topicsOf(parts)...)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *session) offsets(ctx context.Context, list listing, parts []partition) 
 	return found, nil
 }
 
-// firstShardError is what went wrong with the first of the brokers that were asked.
+// firstShardError returns what went wrong with the first of the brokers that were asked.
 func firstShardError(err error) error {
 	var shards *kadm.ShardErrors
 	if errors.As(err, &shards) && len(shards.Errs) > 0 {
@@ -146,7 +146,8 @@ func (s *session) spans(ctx context.Context, parts []partition, ends listing) (m
 	}
 	spans := make(map[partition]span, len(parts))
 	for _, p := range parts {
-		spans[p] = span{first[p], max(first[p], last[p])} // the start may have moved between the two
+		// The start may have moved between the two requests.
+		spans[p] = span{first[p], max(first[p], last[p])}
 	}
 	return spans, nil
 }
@@ -155,10 +156,10 @@ func (s *session) spans(ctx context.Context, parts []partition, ends listing) (m
 type found struct {
 	span
 	offset int64
-	note   string // why it is not what was asked for
+	note   string // why it is not the requested place
 }
 
-// find looks a place up in every partition.
+// find looks up a place in every partition.
 func (s *session) find(ctx context.Context, w where, parts []partition, ends listing) (map[partition]found, error) {
 	spans, err := s.spans(ctx, parts, ends)
 	if err != nil {

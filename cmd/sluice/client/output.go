@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// format is how a command prints: -o, which means the same in every command.
+// format is how a command prints: -o, which has the same meaning in every command.
 type format string
 
 const (
@@ -39,7 +39,7 @@ func (f *format) String() string { return string(*f) }
 func (f *format) Type() string   { return "FORMAT" }
 func (f *format) Set(s string) error {
 	if !slices.Contains(formats, s) {
-		if _, err := parseWhere(s); err == nil || otherWords[s] != "" { // kcat's -o
+		if _, err := parseWhere(s); err == nil || otherWords[s] != "" { // the -o of kcat
 			return errors.New("want table, json or yaml; where to start is -O")
 		}
 		return errors.New("want table, json or yaml")
@@ -72,7 +72,7 @@ func (f format) print(out io.Writer, v any, table func(*tabulator)) error {
 	return err
 }
 
-// toJSON ends with a newline and leaves <, > and & as they are.
+// toJSON ends with a newline and does not escape <, > and &.
 func toJSON(v any, indent string) ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
@@ -82,7 +82,7 @@ func toJSON(v any, indent string) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// toYAML goes by way of JSON, so that both have the same names in the same order.
+// toYAML converts from JSON, so that both have the same names in the same order.
 func toYAML(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -102,7 +102,8 @@ func toYAML(v any) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// blockStyle drops JSON's braces and quotes; the encoder puts quotes where a text would read as something else.
+// blockStyle drops JSON's braces and quotes. The encoder adds quotes where a text would otherwise
+// have another meaning.
 func blockStyle(n *yaml.Node) {
 	if len(n.Content) > 0 || n.Kind == yaml.ScalarNode {
 		n.Style = 0
@@ -112,7 +113,7 @@ func blockStyle(n *yaml.Node) {
 	}
 }
 
-// tabulator aligns tables and what stands between them.
+// tabulator aligns tables and prints the lines between them.
 type tabulator struct {
 	out   bytes.Buffer
 	table *tabwriter.Writer
@@ -133,7 +134,7 @@ func anys(columns []string) []any {
 	return row
 }
 
-// row adds a line to the table; nil and "" are shown as "-", control characters as Go writes them.
+// row adds a line to the table. nil and "" are shown as "-", control characters as in Go strings.
 func (t *tabulator) row(cells ...any) {
 	for i, c := range cells {
 		if i > 0 {
@@ -166,7 +167,7 @@ func cell(c any) string {
 	return s
 }
 
-// numbers are listed as 0,1,2.
+// numbers prints a list as 0,1,2.
 func numbers(ns []int32) string {
 	if len(ns) == 0 {
 		return "-"
@@ -174,7 +175,7 @@ func numbers(ns []int32) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ns), " ", ","), "[]")
 }
 
-// line ends the table, if there is one, and adds a line of text.
+// line ends the current table, if there is one, and adds a line of text.
 func (t *tabulator) line(format string, args ...any) {
 	t.end()
 	fmt.Fprintf(&t.out, format+"\n", args...)
@@ -182,12 +183,12 @@ func (t *tabulator) line(format string, args ...any) {
 
 func (t *tabulator) end() {
 	if t.table != nil {
-		_ = t.table.Flush() // to memory
+		_ = t.table.Flush() // cannot fail: it goes to memory
 		t.table = nil
 	}
 }
 
-// bytes is all of it; columns that end a line leave no blanks behind.
+// bytes returns everything, without blanks at the ends of lines.
 func (t *tabulator) bytes() []byte {
 	t.end()
 	lines := strings.Split(t.out.String(), "\n")
@@ -197,7 +198,7 @@ func (t *tabulator) bytes() []byte {
 	return []byte(strings.Join(lines, "\n"))
 }
 
-// plural is "1 record", "2 records".
+// plural returns "1 record" or "2 records".
 func plural[N int | int64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what

@@ -90,10 +90,10 @@ The partition is chosen anew.`,
 	return cmd
 }
 
-// quiet is the output of produce if none is asked for.
+// quiet is the output of produce if none is requested.
 const quiet format = ""
 
-// input makes the reader that the options ask for.
+// input makes the reader for which the options ask.
 func (o *produceOptions) input(in io.Reader) (*input, error) {
 	i := newInput(in)
 	i.emptyNull = o.emptyNull
@@ -127,7 +127,7 @@ func (o *produceOptions) input(in io.Reader) (*input, error) {
 	return i, nil
 }
 
-// sender sends records and keeps count of the answers, which come on the client's goroutines.
+// sender sends records and counts the answers, which come on the client's goroutines.
 type sender struct {
 	session *session
 	topic   string
@@ -141,18 +141,18 @@ type sender struct {
 	patience *time.Timer // runs while an answer is missing
 	waiting  int
 	failed   int
-	first    error // of the records that failed
+	first    error // the first error of a record
 	sent     map[partition]*sentRow
 }
 
-// defaults are for records that bring none of their own.
+// defaults are for records that have no values of their own.
 type defaults struct {
 	partition int32
 	key       []byte
 	headers   []kgo.RecordHeader
 }
 
-// sentRow is what a partition got.
+// sentRow is what was sent to a partition.
 type sentRow struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
@@ -222,7 +222,8 @@ func newSender(ctx context.Context, s *session, topic string, d defaults, manual
 	return p
 }
 
-// checkPartition refuses -p of a partition that is not there, before anything is read. A topic that is not there may be made.
+// checkPartition refuses -p for a partition that does not exist, before anything is read. A topic
+// that does not exist may be created.
 func (p *sender) checkPartition() error {
 	if p.partition < 0 || p.topic == "" {
 		return nil
@@ -233,7 +234,7 @@ func (p *sender) checkPartition() error {
 	return err
 }
 
-// run sends all of the input and waits for the answers.
+// run sends the whole input and waits for the answers.
 func (p *sender) run(in *input, bar *progress) error {
 	defer bar.end()
 	readErr := p.sendAll(p.records(in), bar)
@@ -241,15 +242,16 @@ func (p *sender) run(in *input, bar *progress) error {
 	return p.outcome(readErr)
 }
 
-// reading is a record of the input, or why there is none.
+// reading is a record of the input, or the reason why there is none.
 type reading struct {
 	number int
 	record *kgo.Record
 	err    error
 }
 
-// records reads ahead by one, so that whoever takes them can end while the input says nothing. The
-// goroutine ends with the input or the sender; in a read that never comes back, with the process.
+// records reads one record ahead, so that the receiver can end while the input is silent. The
+// goroutine ends with the input or the sender. In a read that never returns, it ends with the
+// process.
 func (p *sender) records(in *input) <-chan reading {
 	out := make(chan reading)
 	go func() {
@@ -268,7 +270,7 @@ func (p *sender) records(in *input) <-chan reading {
 	return out
 }
 
-// sendAll sends until the input ends, cannot be read, or it makes no sense to go on.
+// sendAll sends until the input ends or cannot be read, or until going on makes no sense.
 func (p *sender) sendAll(records <-chan reading, bar *progress) error {
 	for p.ctx.Err() == nil && !p.broken() {
 		select {
@@ -290,7 +292,7 @@ func (p *sender) sendAll(records <-chan reading, bar *progress) error {
 	return nil
 }
 
-// complete gives a record what it does not bring.
+// complete gives a record the values that it lacks.
 func (p *sender) complete(r *kgo.Record) error {
 	if p.topic != "" {
 		r.Topic = p.topic
@@ -308,7 +310,7 @@ func (p *sender) complete(r *kgo.Record) error {
 	return nil
 }
 
-// send hands a record to the client, and waits while too much is under way.
+// send hands a record to the client, and waits while too many are under way.
 func (p *sender) send(r *kgo.Record) {
 	p.mu.Lock()
 	if p.waiting == 0 {
@@ -344,7 +346,7 @@ func (p *sender) answered(r *kgo.Record, err error) {
 	row.First, row.Last = min(row.First, r.Offset), max(row.Last, r.Offset)
 }
 
-// refused says why a record was not taken.
+// refused says why a record was not accepted.
 func (p *sender) refused(r *kgo.Record, err error) error {
 	switch {
 	case p.ctx.Err() != nil:
@@ -365,7 +367,7 @@ func (p *sender) broken() bool {
 	return p.first != nil
 }
 
-// outcome is the first reason why not everything was sent.
+// outcome returns the first reason why not everything was sent.
 func (p *sender) outcome(readErr error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -396,7 +398,7 @@ func (p *sender) ended() error {
 	return errors.New("interrupted")
 }
 
-// report prints what was sent: on a terminal a line, else only what was asked for.
+// report prints what was sent: a line on a terminal, and elsewhere only what was requested.
 func (p *sender) report(cmd *cobra.Command, out format) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

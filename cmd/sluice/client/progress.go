@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// progressInterval is how often a person is told; work that is done sooner prints nothing.
+// progressInterval is how often progress is printed. Work that is done sooner prints nothing.
 const progressInterval = time.Second
 
-// progress tells on a terminal how far a long command is. Elsewhere it does nothing.
+// progress prints on a terminal how far a long command is. Elsewhere it does nothing.
 type progress struct {
-	out            io.Writer // nil: not a terminal
+	out            io.Writer // nil if this is not a terminal
 	verb           string
 	records, bytes int64
 	started, told  time.Time
@@ -39,7 +39,7 @@ func (p *progress) add(bytes int64) {
 	}
 }
 
-// end goes to a new line if anything was told.
+// end goes to a new line if anything was printed.
 func (p *progress) end() {
 	if p.out != nil && p.told != p.started {
 		fmt.Fprintln(p.out)

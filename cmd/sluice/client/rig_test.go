@@ -18,13 +18,13 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
-// patience bounds every wait of these tests; nothing takes nearly so long.
+// patience bounds every wait of these tests. Nothing takes nearly that long.
 const patience = 20 * time.Second
 
 // broker is Sluice in this process, as `sluice dev --memory` runs it.
 type broker struct {
 	addr string
-	stop func() // ends it, as SIGTERM does; may be called twice
+	stop func() // ends it as SIGTERM does; may be called twice
 }
 
 func startBroker(t testing.TB) broker {
@@ -32,7 +32,7 @@ func startBroker(t testing.TB) broker {
 	return startNamed(t, "", 0)
 }
 
-// startNamed starts a broker that names itself to clients by this address.
+// startNamed starts a broker that tells clients this address.
 func startNamed(t testing.TB, host string, port int32) broker {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,7 +65,7 @@ func startNamed(t testing.TB, host string, port int32) broker {
 	return broker{l.Addr().String(), stop}
 }
 
-// run runs a command as the binary does, and gives what it printed and its exit code.
+// run runs a command as the binary does, and returns what it printed and its exit code.
 func run(ctx context.Context, stdin io.Reader, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
 	code = runInto(ctx, stdin, &out, &errs, args...)
@@ -86,7 +86,7 @@ func runInto(ctx context.Context, stdin io.Reader, out, errs io.Writer, args ...
 	return ExitCode(err)
 }
 
-// must runs a command that has to succeed.
+// must runs a command that must succeed.
 func must(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
 	out, errs, code := run(within(t), strings.NewReader(stdin), args...)

@@ -37,7 +37,7 @@ func (c *connection) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "longest `TIME` to wait for an answer of the cluster")
 }
 
-// seeds are the brokers to ask first: the flag, the environment, this machine.
+// seeds are the brokers to ask first, from the flag, the environment, or else this machine.
 func (c *connection) seeds() []string {
 	if len(c.brokers) > 0 {
 		return c.brokers
@@ -56,7 +56,7 @@ type session struct {
 	dials *dials
 }
 
-// open connects, so that a cluster that is not there is told at once and not after retries.
+// open connects, so that an unreachable cluster is reported at once and not after retries.
 func (c *connection) open(cmd *cobra.Command, opts ...kgo.Opt) (*session, error) {
 	if c.timeout <= 0 {
 		return nil, usage("--timeout %v: want a time above zero, such as 10s", c.timeout)
@@ -83,12 +83,12 @@ func (c *connection) open(cmd *cobra.Command, opts ...kgo.Opt) (*session, error)
 
 func (s *session) close() { s.kafka.Close() }
 
-// within bounds what waits for the cluster.
+// within bounds a wait for the cluster.
 func (s *session) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.timeout)
 }
 
-// bounded runs an administrative command: connected, and over within the time-out.
+// bounded runs an administrative command: connected, and finished within the timeout.
 func (c *connection) bounded(cmd *cobra.Command, do func(ctx context.Context, s *session) error) error {
 	s, err := c.open(cmd)
 	if err != nil {
@@ -100,13 +100,13 @@ func (c *connection) bounded(cmd *cobra.Command, do func(ctx context.Context, s 
 	return s.explain(do(ctx, s))
 }
 
-// dials remembers which addresses cannot be connected to: retries hide it behind a time-out.
+// dials remembers which addresses cannot be connected to, since retries hide that behind a timeout.
 type dials struct {
 	mu     sync.Mutex
 	failed map[string]error
 }
 
-// OnBrokerConnect is the client's hook.
+// OnBrokerConnect implements a hook of the client.
 func (d *dials) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,13 +116,14 @@ func (d *dials) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.
 	case err == nil:
 		delete(d.failed, addr)
 	case errors.Is(err, context.Canceled):
-	case known != nil && errors.Is(err, context.DeadlineExceeded): // our own time-out: the reason that is known says more
+	// After our own timeout the reason that is known says more.
+	case known != nil && errors.Is(err, context.DeadlineExceeded):
 	default:
 		d.failed[addr] = err
 	}
 }
 
-// first is an address that cannot be connected to now, if there is one.
+// first returns an address that cannot be connected to now, if there is one.
 func (d *dials) first() (addr string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -132,8 +133,8 @@ func (d *dials) first() (addr string, err error) {
 	return "", nil
 }
 
-// explain turns what the client says about reaching the cluster into what a person can act on.
-// Errors that have an exit code already stay as they are.
+// explain turns the client's error about reaching the cluster into one on which a person can act.
+// Errors that already have an exit code stay as they are.
 func (s *session) explain(err error) error {
 	var said *exitError
 	var named plainCode
@@ -162,7 +163,8 @@ func (s *session) explain(err error) error {
 	return fail(exitUnreachable, "%s does not answer as Kafka does (%w): is it a Kafka port without TLS and SASL?", addr, dial)
 }
 
-// advice tells apart a broker that is down and a broker that the cluster names by an address that is of no use here.
+// advice tells apart a broker that is down, and a broker that the cluster names by an address that
+// is of no use here.
 func (s *session) advice(addr string) string {
 	for _, seed := range s.seeds() {
 		if seed == addr || seed+":9092" == addr {
@@ -172,7 +174,7 @@ func (s *session) advice(addr string) string {
 	return fmt.Sprintf(": the cluster names its broker so to clients that ask %s; its advertised.listeners must be reachable from here", strings.Join(s.seeds(), ","))
 }
 
-// reason is the innermost part of a network error.
+// reason returns the innermost part of a network error.
 func reason(err error) string {
 	var dns *net.DNSError
 	switch {
@@ -212,10 +214,11 @@ func groupError(group string, err error, detail string) error {
 	return clusterError(fmt.Sprintf("group %q", group), err, detail)
 }
 
-// storageTrouble is what KAFKA_STORAGE_ERROR means to a person; Kafka's own words blame the disk only.
+// storageTrouble is what KAFKA_STORAGE_ERROR means for a person. Kafka's own words blame only the
+// disk.
 const storageTrouble = "the broker cannot get at the records now: its object store is away, or its disk fails"
 
-// clusterError is any other code, by its name and the broker's own words, or Kafka's.
+// clusterError is any other code, with its name and the broker's own words, or Kafka's.
 func clusterError(what string, err error, detail string) error {
 	var code *kerr.Error
 	if !errors.As(err, &code) {
@@ -227,13 +230,13 @@ func clusterError(what string, err error, detail string) error {
 	case detail == "" || detail == code.Message:
 		detail = code.Description
 	}
-	if passes(err) { // it was asked for again, for as long as --timeout allows
+	if passes(err) { // the request was repeated for as long as --timeout allows
 		return fail(exitUnreachable, "%s: %s (%w), and that did not pass within --timeout", what, trimStop(detail), plainCode{code})
 	}
 	return fmt.Errorf("%s: %s (%w)", what, trimStop(detail), plainCode{code})
 }
 
-// plainCode prints a code by its name only, and still is the code.
+// plainCode prints a code only by its name, and is still the code.
 type plainCode struct{ code *kerr.Error }
 
 func (c plainCode) Error() string { return c.code.Message }

@@ -13,9 +13,9 @@ import (
 
 var update = flag.Bool("update", false, "write the stories' answers anew; read the diff before you believe it")
 
-// TestStories plays testdata/*.story: lines that begin with "$ " are run, in order and against one
-// broker per story, and what they print stands below them, with "2> " before each line of the standard error
-// and "[exit N]" unless N is 0. Commands may be piped, and fed by printf.
+// TestStories plays testdata/*.story. Lines that begin with "$ " are run, in order and with one
+// broker per story. What they print is below them, with "2> " before each line of the standard
+// error and "[exit N]" unless N is 0. Commands may be piped, and fed by printf.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.story")
 	if err != nil || len(files) == 0 {
@@ -41,7 +41,7 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// play runs the story's commands and gives the story with their answers.
+// play runs the story's commands and returns the story with their answers.
 func play(t *testing.T, story string) string {
 	addr := startBroker(t).addr
 	folder := t.TempDir()
@@ -58,7 +58,7 @@ func play(t *testing.T, story string) string {
 	return strings.TrimRight(out.String(), "\n") + "\n"
 }
 
-// pipeline runs commands with each one's output as the next one's input.
+// pipeline runs commands, each with the output of the previous one as its input.
 func pipeline(t *testing.T, ctx context.Context, addr, line string) string {
 	var stdout string
 	var said strings.Builder
@@ -93,7 +93,7 @@ func pipeline(t *testing.T, ctx context.Context, addr, line string) string {
 	return answer
 }
 
-// split reads a line as a shell does: words, 'quoted words', and | between commands.
+// split splits a line as a shell does: words, 'quoted words', and | between commands.
 func split(t *testing.T, line string) [][]string {
 	commands := [][]string{nil}
 	for _, w := range regexp.MustCompile(`'[^']*'|[^\s']+`).FindAllString(line, -1) {
@@ -107,7 +107,7 @@ func split(t *testing.T, line string) [][]string {
 	return commands
 }
 
-// blurs are what is new in each run, with stand-ins of the same length.
+// blurs are the parts that are new in each run, with replacements of the same length.
 var blurs = []struct {
 	what *regexp.Regexp
 	by   string

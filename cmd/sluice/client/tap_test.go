@@ -20,12 +20,12 @@ type tap struct {
 
 	mu     sync.Mutex
 	key    int16 // of the API whose answers are spoiled
-	left   int   // how many more are
+	left   int   // how many more answers are spoiled
 	err    *kerr.Error
 	passed int // answers of that API that were not spoiled
 }
 
-// startTapped starts a broker that names a tap to its clients, and the tap.
+// startTapped starts a tap, and a broker that tells its clients the tap's address.
 func startTapped(t *testing.T) (*tap, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -124,7 +124,7 @@ func (p *tap) answer(frame []byte, key, version int16) []byte {
 	resp.SetVersion(version)
 	body := 8
 	if resp.IsFlexible() {
-		body++ // no tags in the header
+		body++ // the header has no tags
 	}
 	if err := resp.ReadFrom(frame[body:]); err != nil {
 		p.t.Errorf("answer of %s: %v", kmsg.NameForKey(key), err)
@@ -195,8 +195,9 @@ func spoilt(resp kmsg.Response, code int16) {
 	}
 }
 
-// TestAsksAgain: an error that passes by itself does not end a command, whichever request it answers.
-// Left alone it ends the command within --timeout, with its name, as a cluster that does not answer does.
+// TestAsksAgain: an error that passes by itself does not end a command, whichever request it
+// answers. If it does not pass, it ends the command within --timeout, with its name, as a cluster
+// that does not answer does.
 func TestAsksAgain(t *testing.T) {
 	t.Parallel()
 	tap, addr := startTapped(t)
@@ -232,14 +233,16 @@ func TestAsksAgain(t *testing.T) {
 		}
 		tap.spoil(int16(c.key), 1000, c.err)
 		_, errs, code := run(within(t), nil, append(c.args, "-b", addr, "--timeout", "300ms")...)
-		named := strings.Contains(errs, c.err.Message) || strings.Contains(errs, "no answer within") // where the client library asks again by itself
+		// Sometimes the client library asks again by itself.
+		named := strings.Contains(errs, c.err.Message) || strings.Contains(errs, "no answer within")
 		if code != exitUnreachable && code != exitPartly || !named {
 			t.Errorf("%s while %s answers %s: exit %d: %s", name, c.key.Name(), c.err.Message, code, errs)
 		}
 	}
 }
 
-// TestChangeInDoubt: a change that timed out is tried again, and if it was done before all, the error says that it may have been by us.
+// TestChangeInDoubt: a change that timed out is tried again. If it turns out to be done already,
+// the error says that we may have done it.
 func TestChangeInDoubt(t *testing.T) {
 	t.Parallel()
 	tap, addr := startTapped(t)
@@ -250,7 +253,8 @@ func TestChangeInDoubt(t *testing.T) {
 	}
 	tap.spoil(int16(kmsg.CreateTopics), 1, kerr.RequestTimedOut)
 	must(t, "", "topic", "create", "u", "--if-not-exists", "-b", addr)
-	tap.spoil(int16(kmsg.CreatePartitions), 1, kerr.RequestTimedOut) // of the check, which changes nothing
+	// For the check, which changes nothing.
+	tap.spoil(int16(kmsg.CreatePartitions), 1, kerr.RequestTimedOut)
 	must(t, "", "topic", "alter", "t", "--partitions", "3", "-b", addr)
 	tap.spoil(int16(kmsg.DeleteTopics), 1, kerr.RequestTimedOut)
 	_, errs, code = run(within(t), nil, "topic", "delete", "t", "--yes", "-b", addr)
@@ -260,7 +264,8 @@ func TestChangeInDoubt(t *testing.T) {
 }
 
 // TestConsumeWithoutBucket: a broker whose object store is away answers a read of old records with
-// KAFKA_STORAGE_ERROR. A reader says so at once and goes on when it passes; with -e it ends within --timeout.
+// KAFKA_STORAGE_ERROR. A reader says so at once, and goes on when the store is back. With -e it
+// ends within --timeout.
 func TestConsumeWithoutBucket(t *testing.T) {
 	t.Parallel()
 	tap, addr := startTapped(t)
@@ -283,7 +288,8 @@ func TestConsumeWithoutBucket(t *testing.T) {
 	}
 }
 
-// TestCreateSets: create takes configuration as alter does, and by the name that Kafka's tool has for it.
+// TestCreateSets: create accepts configuration as alter does, and under the name of the option in
+// Kafka's tool.
 func TestCreateSets(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)

@@ -75,7 +75,7 @@ func checkPatterns(patterns []string) error {
 
 func matches(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
-		ok, _ := path.Match(p, name) // checkPatterns has seen it
+		ok, _ := path.Match(p, name) // checkPatterns has checked it
 		return ok
 	})
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// change is one thing that a command changes, or would.
+// change is one thing that a command changes, or would change.
 type change struct {
 	Topic string  `json:"topic"`
 	What  string  `json:"what"` // "partitions" or a key of the configuration
-	From  *string `json:"from"` // null: nothing was set, or it is sensitive
-	To    *string `json:"to"`   // null: back to the default
+	From  *string `json:"from"` // null if nothing was set, or if it is sensitive
+	To    *string `json:"to"`   // null for the default
 }
 
 type alterOptions struct {
@@ -85,7 +85,7 @@ func completeConfigKeys(c *connection, after string) completion {
 	}
 }
 
-// configs are the changes of configuration that the flags ask for, by key.
+// configs are the changes of configuration that the flags request, by key.
 func (o *alterOptions) configs() ([]kadm.AlterConfig, error) {
 	set, err := parseConfigs(o.set)
 	if err != nil {
@@ -111,7 +111,7 @@ func (o *alterOptions) configs() ([]kadm.AlterConfig, error) {
 	return wanted, nil
 }
 
-// alterTopics has all changes checked, and makes them if this is no dry run.
+// alterTopics has all changes checked, and makes them unless this is a dry run.
 func (s *session) alterTopics(ctx context.Context, topics []string, o alterOptions, wanted []kadm.AlterConfig) ([]change, error) {
 	changes, err := s.changes(ctx, topics, o, wanted)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *session) alterTopics(ctx context.Context, topics []string, o alterOptio
 	return changes, several(len(topics)-len(errs), errs)
 }
 
-// apply makes the changes, or only has the cluster check them.
+// apply makes the changes, or only lets the cluster check them.
 func (s *session) apply(ctx context.Context, topics []string, partitions int, wanted []kadm.AlterConfig, check bool) (errs []error) {
 	if len(wanted) > 0 {
 		responses, err := s.admin.AlterTopicConfigs(ctx, check, wanted, topics...)
@@ -154,7 +154,7 @@ func (s *session) apply(ctx context.Context, topics []string, partitions int, wa
 	return errs
 }
 
-// changes compares what is with what is wanted.
+// changes compares what is set with what is wanted.
 func (s *session) changes(ctx context.Context, topics []string, o alterOptions, wanted []kadm.AlterConfig) ([]change, error) {
 	details, failed, err := s.metadataOf(ctx, topics)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// created is what became of a topic to be made.
+// created is what became of a topic that was to be created.
 type created struct {
 	Name       string `json:"name"`
-	Status     string `json:"status"` // "created", "exists", "valid" (of a dry run) or "failed"
+	Status     string `json:"status"` // "created", "exists", "valid" (in a dry run) or "failed"
 	Partitions int32  `json:"partitions,omitempty"`
 	Replicas   int16  `json:"replicas,omitempty"`
 	Error      string `json:"error,omitempty"`
@@ -70,7 +70,7 @@ func topicCreate(c *connection) *cobra.Command {
 	return cmd
 }
 
-// configIsSet takes --config, which kafka-topics has, for --set.
+// configIsSet accepts --config, as kafka-topics does, for --set.
 func configIsSet(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	if name == "config" {
 		name = "set"
@@ -78,7 +78,7 @@ func configIsSet(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(name)
 }
 
-// parseConfigs reads KEY=VALUE. A value may hold commas and be empty.
+// parseConfigs reads KEY=VALUE. A value may contain commas and may be empty.
 func parseConfigs(list []string) (map[string]*string, error) {
 	configs := make(map[string]*string, len(list))
 	for _, kv := range list {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/term"
 )
 
-// deleted is what became of a topic to be deleted.
+// deleted is what became of a topic that was to be deleted.
 type deleted struct {
 	Name   string `json:"name"`
 	Status string `json:"status"` // "deleted", "absent" or "failed"
@@ -69,7 +69,7 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// confirmDelete shows what goes and asks.
+// confirmDelete shows what would be deleted, and asks.
 func confirmDelete(cmd *cobra.Command, c *connection, topics []string) error {
 	err := c.bounded(cmd, func(ctx context.Context, s *session) error {
 		var selections []selection

@@ -14,13 +14,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// topicDetail is all about one topic.
+// topicDetail is everything about one topic.
 type topicDetail struct {
-	Name       string            `json:"name"`
-	ID         string            `json:"id"`
-	Internal   bool              `json:"internal"`
-	Records    int64             `json:"records"` // between start and end: fewer, where records were compacted away
-	Bytes      *int64            `json:"bytes"`   // null: the cluster does not tell
+	Name     string `json:"name"`
+	ID       string `json:"id"`
+	Internal bool   `json:"internal"`
+	// Records is the number of offsets between start and end. There are fewer records if some were
+	// compacted away.
+	Records    int64             `json:"records"`
+	Bytes      *int64            `json:"bytes"` // null if the cluster does not tell
 	Partitions []partitionDetail `json:"partitions"`
 	Configs    []configRow       `json:"configs"`
 }
@@ -31,7 +33,7 @@ type partitionDetail struct {
 	LeaderEpoch int32   `json:"leader_epoch"`
 	Replicas    []int32 `json:"replicas"`
 	ISR         []int32 `json:"isr"`
-	Start       *int64  `json:"start"` // null: the partition has no leader to ask
+	Start       *int64  `json:"start"` // null if the partition has no leader to ask
 	End         *int64  `json:"end"`
 	Bytes       *int64  `json:"bytes"`
 	Error       string  `json:"error,omitempty"`
@@ -39,7 +41,7 @@ type partitionDetail struct {
 
 type configRow struct {
 	Key    string  `json:"key"`
-	Value  *string `json:"value"` // null: sensitive
+	Value  *string `json:"value"` // null if it is sensitive
 	Source string  `json:"source"`
 }
 
@@ -77,7 +79,8 @@ configuration, what differs from the defaults is shown, and where it was set; wi
 	return cmd
 }
 
-// describeTopics gathers what five requests tell. What is not there or does not answer does not hide the rest.
+// describeTopics gathers what five requests return. A topic that does not exist, or does not
+// answer, does not hide the others.
 func (s *session) describeTopics(ctx context.Context, topics []string, all bool) (details []topicDetail, failed []error, err error) {
 	details, failed, err = s.metadataOf(ctx, topics)
 	if err != nil || len(details) == 0 {
@@ -87,7 +90,7 @@ func (s *session) describeTopics(ctx context.Context, topics []string, all bool)
 		return nil, nil, err
 	}
 	s.addSizes(ctx, details)
-	unknown, err := s.addOffsets(ctx, details) // last, since a partition may take all of the time
+	unknown, err := s.addOffsets(ctx, details) // last, since one partition may take all of the time
 	return details, append(failed, unknown...), err
 }
 
@@ -129,7 +132,8 @@ func detailNames(details []topicDetail) []string {
 	return names
 }
 
-// addOffsets fills in what the partitions keep. Where a partition does not tell, its row and unknown say why.
+// addOffsets adds what the partitions keep. If a partition does not tell, its row and unknown say
+// why.
 func (s *session) addOffsets(ctx context.Context, details []topicDetail) (unknown []error, err error) {
 	starts, ends, err := s.startsAndEnds(ctx, detailNames(details))
 	if err != nil {
@@ -152,7 +156,8 @@ func (s *session) addOffsets(ctx context.Context, details []topicDetail) (unknow
 	return unknown, nil
 }
 
-// startsAndEnds asks for what is kept of topics. If the starts took all of the time, they say why, and there are no ends.
+// startsAndEnds asks what is kept of topics. If the starts take all of the time, they say why, and
+// there are no ends.
 func (s *session) startsAndEnds(ctx context.Context, topics []string) (starts, ends kadm.ListedOffsets, err error) {
 	starts, err = s.admin.ListStartOffsets(ctx, topics...)
 	if err == nil && ctx.Err() == nil {
@@ -161,7 +166,7 @@ func (s *session) startsAndEnds(ctx context.Context, topics []string) (starts, e
 	return starts, ends, firstShardError(err)
 }
 
-// listedError is why an offset is not told, if the partition is there.
+// listedError returns why an offset is not known, if the partition exists.
 func listedError(topic string, number int32, lists ...kadm.ListedOffsets) error {
 	for _, l := range lists {
 		if o, ok := l.Lookup(topic, number); ok && o.Err != nil && !errors.Is(o.Err, kerr.UnknownTopicOrPartition) {
@@ -179,7 +184,8 @@ func listedOffset(l kadm.ListedOffsets, topic string, number int32) *int64 {
 	return &o.Offset
 }
 
-// addSizes asks for sizes, which not every cluster tells and not everyone may ask for: without an answer there are none.
+// addSizes asks for sizes. Not every cluster tells them, and not everybody may ask. Without an
+// answer there are none.
 func (s *session) addSizes(ctx context.Context, details []topicDetail) {
 	set := make(kadm.TopicsSet)
 	for _, d := range details {
@@ -198,7 +204,7 @@ func (s *session) addSizes(ctx context.Context, details []topicDetail) {
 	}
 }
 
-// addSize takes the leader's size: copies hold the same.
+// addSize uses the leader's size, since copies hold the same.
 func addSize(d *topicDetail, p *partitionDetail, dirs kadm.DescribedAllLogDirs) {
 	found, ok := dirs[p.Leader].LookupPartition(d.Name, p.Partition)
 	if !ok {
@@ -242,7 +248,7 @@ func configRows(configs []kadm.Config, all bool) []configRow {
 	return rows
 }
 
-// sourceName is DYNAMIC_TOPIC_CONFIG as "topic", and so on.
+// sourceName returns "topic" for DYNAMIC_TOPIC_CONFIG, and so on.
 func sourceName(s kmsg.ConfigSource) string {
 	switch s {
 	case kmsg.ConfigSourceDynamicTopicConfig:

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// whereHelp is the offset grammar, as every help text that uses it tells it.
+// whereHelp is the offset grammar, for every help text of a command that uses it.
 const whereHelp = `Where (one grammar for --offset and --to):
   start    the oldest record that is kept
   end      after the newest record
@@ -44,10 +44,10 @@ var errWhere = errors.New("want start, end, N, +N, -N, @TIME or @-AGE, such as 1
 
 var errAge = errors.New("no age: want a number with d, h, m, s or ms, as @-7d, @-1h30m or @-500ms")
 
-// otherWords are what other tools call our places.
+// otherWords are the names of our places in other tools.
 var otherWords = map[string]string{"beginning": "start", "earliest": "start", "oldest": "start", "latest": "end", "newest": "end"}
 
-// parseWhere reads the offset grammar. It knows no clock: what is relative stays relative.
+// parseWhere reads the offset grammar. It does not use a clock: what is relative stays relative.
 func parseWhere(s string) (where, error) {
 	switch {
 	case s == "start":
@@ -73,7 +73,7 @@ func parseWhere(s string) (where, error) {
 	return where{absolute, n}, err
 }
 
-// parseCount takes digits only: no second sign, no underscores, no blanks.
+// parseCount accepts digits only: no second sign, no underscores, no blanks.
 func parseCount(s string) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
@@ -98,7 +98,7 @@ func parseTime(s string) (int64, error) {
 
 const day = 24 * time.Hour
 
-// parseAge takes a duration as Go writes it, with whole days before it: 7d, 1d12h, 90m.
+// parseAge reads a duration as Go writes it, with whole days before it: 7d, 1d12h, 90m.
 func parseAge(s string) (int64, error) {
 	var days uint64
 	rest := s
@@ -122,7 +122,7 @@ func parseAge(s string) (int64, error) {
 	return age.Milliseconds(), nil
 }
 
-// String is a text that parses to the same place.
+// String returns a text that parses to the same place.
 func (w where) String() string {
 	switch w.kind {
 	case atStart:
@@ -141,7 +141,7 @@ func (w where) String() string {
 	return strconv.FormatInt(w.n, 10)
 }
 
-// byTime tells whether the cluster has to be asked by time, and for which, in ms since 1970.
+// byTime reports whether the cluster must be asked by time, and for which time, in ms since 1970.
 func (w where) byTime(now time.Time) (ms int64, ok bool) {
 	switch w.kind {
 	case atTime:
@@ -152,11 +152,12 @@ func (w where) byTime(now time.Time) (ms int64, ok bool) {
 	return 0, false
 }
 
-// span is what a partition keeps: from start up to and without end.
+// span is what a partition keeps: from start up to end, without end.
 type span struct{ start, end int64 }
 
-// pick is the offset that a place means in a partition. byTime is what the cluster answered for the place's
-// time; it is not looked at for other places. The note says what a person should know of the choice.
+// pick returns the offset that a place means in a partition. byTime is what the cluster answered
+// for the place's time; it is not used for other places. The note tells a person what they should
+// know about the choice.
 func (w where) pick(s span, byTime int64) (offset int64, note string) {
 	switch w.kind {
 	case atStart:

@@ -12,7 +12,7 @@ func TestParseWhere(t *testing.T) {
 	for _, c := range []struct {
 		text string
 		want where
-		fail string // part of the error
+		fail string // a part of the error
 	}{
 		{text: "start", want: where{atStart, 0}},
 		{text: "end", want: where{atEnd, 0}},
@@ -123,7 +123,7 @@ func TestShift(t *testing.T) {
 		{150, 50, 200, ""},
 		{150, 51, 200, "past the end"},
 		{150, -51, 100, "before the start"},
-		{20, 5, 105, ""}, // from what is kept
+		{20, 5, 105, ""}, // counted from what is kept
 		{900, -5, 195, ""},
 		{150, math.MaxInt64, 200, "past the end"},
 		{150, math.MinInt64, 100, "before the start"},
@@ -134,8 +134,8 @@ func TestShift(t *testing.T) {
 	}
 }
 
-// FuzzWhere: parsing never panics, what parses is told by a text that parses to the same, and
-// what is picked lies in what is kept.
+// FuzzWhere: parsing never panics, the text of a parsed place parses to the same place, and a
+// picked offset lies within what is kept.
 func FuzzWhere(f *testing.F) {
 	for _, s := range []string{"start", "end", "7", "+7", "-7", "@7", "@2026-03-01T08:00:00Z", "@-1h", "@-7d1s", "@-", "x"} {
 		f.Add(s, int64(5), int64(10))
