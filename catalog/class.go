@@ -1,15 +1,17 @@
 package catalog
 
-// Class is what the acknowledgement of a record survives (sluice.durability), and so when the
-// record is shown and acknowledged.
+// Class is what an acknowledged record survives (sluice.durability). It thus decides when a record
+// is shown and acknowledged.
 type Class uint8
 
-// Classes. Numbers are in snapshots: they stay for ever.
+// The numbers of the classes are in snapshots: they never change.
 const (
-	ClassUnset      Class = iota // of no leadership
-	ClassLocal                   // on this broker's disk
-	ClassReplicated              // and on the disk of every peer in the replica set; with no peer as ClassObject
-	ClassObject                  // in the bucket, committed by the quorum
+	ClassUnset Class = iota // nothing is acknowledged: a deleted topic has it
+	ClassLocal              // the record is on this broker's disk
+	// The record is also on the disk of every peer in the replica set. Without a peer the class
+	// acts as ClassObject.
+	ClassReplicated
+	ClassObject // the record is in the bucket and committed by the quorum
 )
 
 var classNames = [...]string{"unset", "local", "replicated", "object"}
@@ -21,7 +23,7 @@ func (c Class) String() string {
 	return "unknown class"
 }
 
-// ClassOf returns the class that a topic's own configs ask for. They were validated.
+// ClassOf returns the class that a topic's own configs ask for. The configs have been validated.
 func ClassOf(configs map[string]string) Class {
 	switch configs[ConfigDurability] {
 	case "object":

@@ -9,9 +9,11 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Topics, their partitions, configs and log starts.
+// This file has the commands on topics: creating and deleting them, their partitions, their configs
+// and their log starts.
 
-// partitionsMax bounds a topic: what one command can make must fit memory and a snapshot.
+// partitionsMax bounds the number of partitions of a topic: what one command can create must fit
+// into memory and into a snapshot.
 const partitionsMax = 100_000
 
 func (s *State) applyCreateTopic(c *pb.CreateTopic) Result {
@@ -39,7 +41,8 @@ func (s *State) applyCreateTopic(c *pb.CreateTopic) Result {
 	return Result{Topic: t.info, Changes: []Change{{Kind: TopicCreated, Topic: t.info}}}
 }
 
-// leaders lists who may lead new partitions: every broker's current incarnation, by node id.
+// leaders lists who may lead new partitions: each broker with its current incarnation, in the order
+// of node ids.
 func (s *State) leaders() []catalog.Leadership {
 	var all []catalog.Leadership
 	for _, b := range s.brokers {
@@ -50,7 +53,7 @@ func (s *State) leaders() []catalog.Leadership {
 	return all
 }
 
-// addTopic makes a topic without partitions.
+// addTopic adds a topic that has no partitions yet.
 func (s *State) addTopic(info *catalog.Topic) *topic {
 	t := &topic{info: info}
 	s.topics[info.ID] = t
@@ -60,8 +63,8 @@ func (s *State) addTopic(info *catalog.Topic) *topic {
 	return t
 }
 
-// addPartitions grows t to count partitions, led in turn by the leaders,
-// beginning with another one for each topic.
+// addPartitions grows t to count partitions. The leaders take turns, and each topic begins with
+// another one of them.
 func (s *State) addPartitions(t *topic, count int, leaders []catalog.Leadership) {
 	for i := len(t.heads); i < count; i++ {
 		leader := leaders[(t.info.Creation+uint64(i))%uint64(len(leaders))]
@@ -74,8 +77,7 @@ func (s *State) addPartitions(t *topic, count int, leaders []catalog.Leadership)
 	s.republish([]*topic{t})
 }
 
-// republish puts new catalog topics in place of those whose heads changed
-// leader or number.
+// republish replaces the catalog topics of those topics whose heads changed in leader or in number.
 func (s *State) republish(changed []*topic) {
 	if len(changed) == 0 {
 		return
@@ -96,8 +98,8 @@ func (s *State) republish(changed []*topic) {
 	}
 }
 
-// applyDeleteTopic frees the name at once. A manifest's ranges stay counted
-// until ReleaseRanges has taken them out (E30).
+// applyDeleteTopic frees the name at once. The ranges in a partition's manifest stay counted until
+// ReleaseRanges has removed them (E30).
 func (s *State) applyDeleteTopic(c *pb.DeleteTopic) Result {
 	id, ok := topicID(c.Topic)
 	t := s.topics[id]
@@ -172,8 +174,8 @@ func (s *State) applySetConfigs(c *pb.SetConfigs) Result {
 	return Result{Topic: t.info, Changes: []Change{{Kind: ConfigsSet, Topic: t.info}}}
 }
 
-// applySetBrokerConfigs replaces what is set on a broker, or on all of them: a compare-and-set. The
-// broker need not be known: what is set on it belongs to its node id.
+// applySetBrokerConfigs replaces the configs that are set on one broker or on all of them. It is a
+// compare-and-set. The broker may be unknown: its configs belong to its node id.
 func (s *State) applySetBrokerConfigs(c *pb.SetBrokerConfigs) Result {
 	configs, now := configsFrom(c.Configs), s.brokerConfigs[c.Broker]
 	switch {
@@ -191,9 +193,9 @@ func (s *State) applySetBrokerConfigs(c *pb.SetBrokerConfigs) Result {
 	return Result{Changes: []Change{{Kind: BrokerConfigsSet}}}
 }
 
-// applyAdvanceLogStart moves a log start up, never back. It may pass the
-// committed end, which then follows (E12). Ranges of the head that lie wholly below it go;
-// those in the manifest stay counted until ReleaseRanges.
+// applyAdvanceLogStart moves a log start up, never back. The log start may pass the committed end,
+// which then follows it (E12). Ranges of the head that lie wholly below the log start go; ranges in
+// the manifest stay counted until ReleaseRanges.
 func (s *State) applyAdvanceLogStart(c *pb.AdvanceLogStart) Result {
 	tp, ok := partitionFrom(c.Partition)
 	t, h := s.head(tp)
@@ -212,8 +214,8 @@ func (s *State) applyAdvanceLogStart(c *pb.AdvanceLogStart) Result {
 	return Result{Changes: []Change{{Kind: LogStartMoved, Topic: t.info, Partition: tp}}}
 }
 
-// moveLogStart reports whether it did: a second time it does nothing, so that
-// no range is counted down twice (E30).
+// moveLogStart moves the log start of h up to start, and reports whether it did. A repeated call
+// changes nothing, so that no range is counted down twice (E30).
 func (s *State) moveLogStart(t *topic, h *catalog.Head, start ident.Offset) bool {
 	if start <= h.LogStart {
 		return false

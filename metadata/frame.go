@@ -11,31 +11,33 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// Frame around a command in the Raft log and around a snapshot, little-endian:
+// This frame surrounds a command in the Raft log and a snapshot. All numbers are little-endian:
 //
-//	 0  4  magic    "SLMC" a command, "SLMS" a snapshot
-//	 4  2  version  1, or 2 where the protobuf holds what version 1 has not; readers refuse any other
-//	 6  2  flags    0; readers refuse bits they do not know
-//	 8  4  bytes    of the protobuf that follows: at most 1 MiB for a command, 1 GiB for a snapshot
+//	 0  4  magic    "SLMC" for a command, "SLMS" for a snapshot
+//	 4  2  version  the lowest that can express the content; readers refuse one they do not know
+//	 6  2  flags    0; readers refuse bits that they do not know
+//	 8  4  bytes    length of the protobuf: at most 1 MiB for a command, 1 GiB for a snapshot
 //	12  4  crc32c   of bytes 0 to 11 and of the protobuf
 //	16     protobuf pb.Command or pb.Snapshot
 //
 // These values are on disk: changing one makes a new version.
 const (
-	frameBytes      = 16
-	commandMagic    = "SLMC"
-	snapshotMagic   = "SLMS"
-	commandVersion  = 2 // the newest: 2 has SetBrokerConfigs, and SetConfigs that compares
-	snapshotVersion = 3 // the newest: 2 has broker_configs, 3 classes that differ from the configs
+	frameBytes    = 16
+	commandMagic  = "SLMC"
+	snapshotMagic = "SLMS"
+	// The newest: version 2 added SetBrokerConfigs, and a SetConfigs that compares.
+	commandVersion = 2
+	// The newest: 2 added broker_configs, 3 added classes that differ from the configs.
+	snapshotVersion = 3
 
 	snapshotBytesMax = 1 << 30
 )
 
-// CommandBytesMax is the largest command with its frame. A command is one Raft
-// entry, and an entry that is too big takes the quorum down.
+// CommandBytesMax is the size of the largest command, with its frame. A command is one Raft entry,
+// and an entry that is too large takes the quorum down.
 const CommandBytesMax = 1 << 20
 
-// Errors of the formats that callers decide by.
+// Callers decide by these errors of the formats.
 var (
 	ErrTooLarge       = errors.New("command is too large: split it")
 	ErrCorrupt        = errors.New("metadata is damaged")
@@ -44,7 +46,7 @@ var (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// EncodeCommand gives the bytes of a Raft entry, or ErrTooLarge.
+// EncodeCommand returns the bytes of a Raft entry, or ErrTooLarge.
 func EncodeCommand(cmd *pb.Command) ([]byte, error) {
 	if err := checkPartSizes(cmd); err != nil {
 		return nil, err
@@ -59,8 +61,8 @@ func EncodeCommand(cmd *pb.Command) ([]byte, error) {
 	return b, nil
 }
 
-// commandVersionOf returns the lowest version that has all of the command, so that an older build
-// reads what it can know.
+// commandVersionOf returns the lowest version that can express the command, so that an older build
+// reads every command that it can understand.
 func commandVersionOf(cmd *pb.Command) uint16 {
 	if cmd.GetSetBrokerConfigs() != nil || cmd.GetSetConfigs().GetCompares() {
 		return 2
@@ -68,7 +70,7 @@ func commandVersionOf(cmd *pb.Command) uint16 {
 	return 1
 }
 
-// DecodeCommand reads a Raft entry. ErrCorrupt and ErrUnknownCommand both mean stop.
+// DecodeCommand reads a Raft entry. On ErrCorrupt and on ErrUnknownCommand the node has to stop.
 func DecodeCommand(b []byte) (*pb.Command, error) {
 	if len(b) > CommandBytesMax {
 		return nil, fmt.Errorf("metadata: decode command of %d bytes, at most %d: %w", len(b), CommandBytesMax, ErrCorrupt)
@@ -87,8 +89,8 @@ func DecodeCommand(b []byte) (*pb.Command, error) {
 	return cmd, nil
 }
 
-// refuseUnknown stops at what this version cannot know the meaning of. Fields
-// deeper down are covered by the version number, which each addition raises.
+// refuseUnknown refuses a command whose meaning this version cannot know. It looks only at the top
+// level: each field that is added deeper down raises the version number.
 func refuseUnknown(cmd *pb.Command) error {
 	if cmd.Kind == nil || len(cmd.ProtoReflect().GetUnknown()) > 0 {
 		return ErrUnknownCommand
@@ -113,7 +115,7 @@ func appendFrame(magic string, version uint16, m proto.Message) ([]byte, error) 
 }
 
 // openFrame checks the frame and returns the protobuf in it, which aliases b. newest is the highest
-// version that is read.
+// version that it accepts.
 func openFrame(b []byte, magic string, newest uint16) ([]byte, error) {
 	if len(b) < frameBytes || string(b[:4]) != magic {
 		return nil, fmt.Errorf("%w: no %s frame in %d bytes", ErrCorrupt, magic, len(b))
@@ -124,7 +126,8 @@ func openFrame(b []byte, magic string, newest uint16) ([]byte, error) {
 	if want, got := binary.LittleEndian.Uint32(b[12:]), frameCRC(b); want != got {
 		return nil, fmt.Errorf("%w: crc32c %08x, frame says %08x", ErrCorrupt, got, want)
 	}
-	// Only now: a damaged version is damage and not a newer version.
+	// The version is judged after the checksum: a damaged version number is damage, not a newer
+	// version.
 	if v, flags := binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]); v < 1 || v > newest || flags != 0 {
 		return nil, fmt.Errorf("%w: format version %d flags %#x, this build reads versions 1 to %d", ErrUnknownCommand, v, flags, newest)
 	}

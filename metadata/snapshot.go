@@ -14,7 +14,7 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// EncodeSnapshot gives the whole state as bytes: equal states have equal bytes (I15).
+// EncodeSnapshot returns the whole state as bytes. Equal states have equal bytes (I15).
 func (s *State) EncodeSnapshot() ([]byte, error) {
 	p := s.snapshot()
 	b, err := appendFrame(snapshotMagic, snapshotVersionOf(p), p)
@@ -24,8 +24,8 @@ func (s *State) EncodeSnapshot() ([]byte, error) {
 	return b, nil
 }
 
-// snapshotVersionOf returns the lowest version that has all of the snapshot. It depends on the
-// state alone, as every byte does (I15).
+// snapshotVersionOf returns the lowest version that can express the snapshot. The version depends
+// on the state alone, as every byte does (I15).
 func snapshotVersionOf(p *pb.Snapshot) uint16 {
 	switch {
 	case slices.ContainsFunc(p.Topics, hasOwnClass):
@@ -36,7 +36,7 @@ func snapshotVersionOf(p *pb.Snapshot) uint16 {
 	return 1
 }
 
-// hasOwnClass reports that a leadership of the topic has another class than the topic's configs
+// hasOwnClass reports whether a leadership of the topic has another class than the topic's configs
 // say.
 func hasOwnClass(t *pb.Topic) bool {
 	own := func(l *pb.Leadership) bool { return l.GetClass() != pb.Class_CLASS_AS_CONFIGURED }
@@ -45,7 +45,7 @@ func hasOwnClass(t *pb.Topic) bool {
 	})
 }
 
-// Hash returns a digest of the state, for comparison across voters at one index.
+// Hash returns a digest of the state, with which voters can be compared at one index.
 func (s *State) Hash() ([32]byte, error) {
 	b, err := s.EncodeSnapshot()
 	if err != nil {
@@ -54,8 +54,8 @@ func (s *State) Hash() ([32]byte, error) {
 	return sha256.Sum256(b), nil
 }
 
-// DecodeSnapshot reads what EncodeSnapshot gave and checks that it is a state
-// that commands can have made.
+// DecodeSnapshot reads what EncodeSnapshot returned, and checks that commands can have led to this
+// state.
 func DecodeSnapshot(b []byte) (*State, error) {
 	body, err := openFrame(b, snapshotMagic, snapshotVersion)
 	if err != nil {
@@ -223,7 +223,7 @@ func answerFrom(p *pb.Answer) answer {
 	return answer{request: string(p.RequestId), refusal: p.Refusal, topic: id, incarnation: ident.Incarnation(p.Incarnation)}
 }
 
-// loadTopic adds a topic of a snapshot, which lists them by name.
+// loadTopic adds a topic of a snapshot. A snapshot lists its topics by name.
 func (s *State) loadTopic(p *pb.Topic) error {
 	id, ok := topicID(p.Id)
 	if n := len(s.byName.topics); !ok || n > 0 && s.byName.topics[n-1].Name >= p.Name {
@@ -254,9 +254,9 @@ func headFrom(tp ident.TopicPartition, p *pb.Head, configured catalog.Class) *ca
 	}
 }
 
-// Check verifies what every command keeps: that ranges are contiguous and end
-// at the committed end (I8), that lists are sorted, and that no object has
-// fewer references than the heads show (I10; those in manifests are not seen here).
+// Check verifies what every command preserves: ranges are contiguous and end at the committed end
+// (I8), lists are sorted, and no object has fewer references than the heads show (I10). References
+// in manifests are not visible here.
 func (s *State) Check() error {
 	seen := map[ident.ObjectID]int64{}
 	for _, info := range s.byName.topics {
