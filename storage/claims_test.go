@@ -25,9 +25,9 @@ func claimKnobs(c *storage.Config) {
 // keepAll is for records that retention would delete.
 var keepAll = map[string]string{catalog.ConfigRetentionMs: "-1"}
 
-// TestClaimedTimes_OfEarlierReleases: headers that claim no largest time are in the log and in objects,
-// as earlier releases took them from producers. Their records decide lookups by time and retention, as in
-// Apache Kafka 4.3.1.
+// TestClaimedTimes_OfEarlierReleases: headers that claim no largest time are in the log and in
+// objects, as earlier releases took them from producers. Their records decide lookups by time and
+// retention, as in Apache Kafka 4.3.1.
 func TestClaimedTimes_OfEarlierReleases(t *testing.T) {
 	places := map[string]func(r *rig, m *modelLog, put func()){
 		"in the log": func(r *rig, _ *modelLog, put func()) {
@@ -81,8 +81,8 @@ func TestClaimedTimes_OfEarlierReleases(t *testing.T) {
 	}
 }
 
-// TestTimelessRecordsCountFromArrival: where no record has a time, retention counts from when the batch
-// arrived, and a restart or a flush does not begin it anew.
+// TestTimelessRecordsCountFromArrival: where no record has a time, retention counts from when the
+// batch arrived, and a restart or a flush does not begin it anew.
 func TestTimelessRecordsCountFromArrival(t *testing.T) {
 	for name, between := range map[string]func(r *rig){
 		"in memory": func(*rig) {}, "restarted": (*rig).restart, "flushed": (*rig).mustFlush,
@@ -111,8 +111,8 @@ func TestTimelessRecordsCountFromArrival(t *testing.T) {
 	}
 }
 
-// TestUnreadableRecordsCountFromArrival: bytes that are not of their codec hold back nothing for ever,
-// neither in the log nor in an object that an earlier release wrote.
+// TestUnreadableRecordsCountFromArrival: bytes that are not of their codec hold back nothing for
+// ever, neither in the log nor in an object that an earlier release wrote.
 func TestUnreadableRecordsCountFromArrival(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flushed %v", flushed), func(t *testing.T) {
@@ -154,8 +154,8 @@ func TestUnreadableRecordsCountFromArrival(t *testing.T) {
 	}
 }
 
-// TestClaimedTimes_TooLargeHideNothing: a header that claims a later time than any of its records has is
-// believed; the search for the newest record looks past it.
+// TestClaimedTimes_TooLargeHideNothing: a header that claims a later time than any of its records
+// has is believed; the search for the newest record looks past it.
 func TestClaimedTimes_TooLargeHideNothing(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flushed %v", flushed), func(t *testing.T) {
@@ -182,8 +182,8 @@ func TestClaimedTimes_TooLargeHideNothing(t *testing.T) {
 	}
 }
 
-// TestClaimedRecordsThatAreNotThere: a header counts more records than there are, or names a codec that
-// the bytes are not of. Lookups by time find what can be read, and go on behind it.
+// TestClaimedRecordsThatAreNotThere: a header counts more records than there are, or names a codec
+// that the bytes are not of. Lookups by time find what can be read, and go on behind it.
 func TestClaimedRecordsThatAreNotThere(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flushed %v", flushed), func(t *testing.T) {
@@ -211,8 +211,9 @@ func TestClaimedRecordsThatAreNotThere(t *testing.T) {
 	}
 }
 
-// TestI11_BackfillKeepsItsProducer: the records of a backfill are older than producers are remembered. The time
-// of placement counts, wherever the producer's state comes from: the same batch again is answered as the first time.
+// TestI11_BackfillKeepsItsProducer: the records of a backfill are older than producers are
+// remembered. The time of placement counts, wherever the producer's state comes from: the same
+// batch again is answered as the first time.
 func TestI11_BackfillKeepsItsProducer(t *testing.T) {
 	for name, between := range map[string]func(r *rig){
 		"in memory": func(*rig) {}, "restarted": (*rig).restart,
@@ -255,8 +256,9 @@ func TestI11_BackfillKeepsItsProducer(t *testing.T) {
 	}
 }
 
-// TestI11_EarlierReleasesKnewNoArrival: a log and a state of an earlier release say nothing of when batches came. Their
-// producers count from the start that reads them, and what is written on top of them opens.
+// TestI11_EarlierReleasesKnewNoArrival: a log and a state of an earlier release say nothing of when
+// batches came. Their producers count from the start that reads them, and what is written on top of
+// them opens.
 func TestI11_EarlierReleasesKnewNoArrival(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, byHand)
