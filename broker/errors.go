@@ -65,6 +65,7 @@ var codes = []struct {
 	{storage.ErrUnknownPartition, protocol.CodeUnknownTopicOrPartition},
 	{storage.ErrNotLeader, protocol.CodeNotLeaderOrFollower},
 	{storage.ErrNotReady, protocol.CodeLeaderNotAvailable},
+	{storage.ErrStuck, protocol.CodeNotEnoughReplicas},
 	{storage.ErrThrottled, protocol.CodeNotEnoughReplicas},
 	{storage.ErrWALFailed, protocol.CodeKafkaStorageError},
 	{storage.ErrLeadershipLost, protocol.CodeKafkaStorageError}, // clients look for the leader and repeat; NOT_LEADER would promise that nothing was written

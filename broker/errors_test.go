@@ -21,7 +21,7 @@ import (
 // sentinels are the exported errors of the packages that the broker gets errors from.
 var sentinels = map[string]error{
 	"storage.ErrUnknownPartition": storage.ErrUnknownPartition, "storage.ErrNotLeader": storage.ErrNotLeader,
-	"storage.ErrNotReady": storage.ErrNotReady, "storage.ErrThrottled": storage.ErrThrottled, "storage.ErrWALFailed": storage.ErrWALFailed,
+	"storage.ErrNotReady": storage.ErrNotReady, "storage.ErrStuck": storage.ErrStuck, "storage.ErrThrottled": storage.ErrThrottled, "storage.ErrWALFailed": storage.ErrWALFailed,
 	"storage.ErrClosed": storage.ErrClosed, "storage.ErrOutOfOrder": storage.ErrOutOfOrder, "storage.ErrStaleProducer": storage.ErrStaleProducer,
 	"storage.ErrInvalidTxnState": storage.ErrInvalidTxnState, "storage.ErrOffsetOutOfRange": storage.ErrOffsetOutOfRange,
 	"storage.ErrFencedLeaderEpoch": storage.ErrFencedLeaderEpoch, "storage.ErrUnknownEpoch": storage.ErrUnknownEpoch,

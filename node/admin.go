@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sluicemq/sluice/storage"
 )
 
 // Bounds of the admin server: whoever reaches it can neither hold much nor for long.
@@ -30,7 +32,7 @@ const (
 	scrapesMax          = 2
 )
 
-// admin answers /healthz, /readyz, /metrics and /debug/pprof/ from before the start recovers anything until the last flush is done.
+// admin answers /healthz, /readyz, /metrics, /stuck and /debug/pprof/ from before the start recovers anything until the last flush is done.
 type admin struct {
 	health   func() []string // why the process should be restarted
 	ready    func() []string // why clients should not be sent here
@@ -38,6 +40,7 @@ type admin struct {
 	server   *http.Server
 	registry *prometheus.Registry // all that has few series
 	details  atomic.Pointer[details]
+	stuck    atomic.Pointer[func() []storage.StuckPartition] // nil until the log is open
 
 	accepting sync.WaitGroup
 	answering sync.RWMutex // held for reading by every answer
@@ -85,7 +88,7 @@ func (a *admin) close() error {
 func (a *admin) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprint(w, "Sluice\n\n/healthz\n/readyz\n/metrics\n/metrics?partitions=all\n/debug/pprof/\n")
+		_, _ = fmt.Fprint(w, "Sluice\n\n/healthz\n/readyz\n/metrics\n/metrics?partitions=all\n/stuck\n/debug/pprof/\n")
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerState(w, "ok", "failed", a.health()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -101,6 +104,7 @@ func (a *admin) routes() http.Handler {
 		}
 		a.scrape(w, r)
 	})
+	mux.HandleFunc("GET /stuck", a.answerStuck)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -108,6 +112,19 @@ func (a *admin) routes() http.Handler {
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// answerStuck lists the partitions of which nothing can go to the bucket.
+func (a *admin) answerStuck(w http.ResponseWriter, _ *http.Request) {
+	list := a.stuck.Load()
+	if list == nil {
+		http.Error(w, "the log is not open yet", http.StatusServiceUnavailable)
+		return
+	}
+	answer := append([]storage.StuckPartition{}, (*list)()...) // [], not null
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(answer) // to a client that may be gone
 }
 
 // scrape answers /metrics. Partitions come with it up to a number of them, or all if asked for.

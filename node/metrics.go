@@ -55,6 +55,8 @@ func (n *Node) measureLog() {
 		}
 		return 0
 	})})
+	stuck := n.engine.Stuck
+	n.admin.stuck.Store(&stuck)
 	n.admin.details.Store(&details{n.partitionRegistry(seriesMax), n.partitionRegistry(0)})
 }
 

@@ -324,6 +324,7 @@ A broker answers over HTTP on its admin address, 127.0.0.1:9644 unless told othe
 | ` + "`" + `/healthz` + "`" + ` | 200 while the process can do its work; 503 with the reason once it has to be restarted: the disk failed under the write-ahead log, the metadata is damaged, the bucket is another's |
 | ` + "`" + `/readyz` + "`" + ` | 200 while clients may be sent here; 503 with the reason while the log is recovered, and from the stop signal on. A bucket that is away is no reason: the write-ahead log serves |
 | ` + "`" + `/metrics` + "`" + ` | Prometheus' text format. Series of single partitions and groups as long as there are at most 2,000 of a kind; ` + "`" + `?partitions=all` + "`" + ` shows all of them, ` + "`" + `?partitions=none` + "`" + ` none |
+| ` + "`" + `/stuck` + "`" + ` | JSON: the partitions of which nothing can go to the bucket, with the reason and the way out ([operations](operations.md)) |
 | ` + "`" + `/debug/pprof/` + "`" + ` | Go's profiles |
 
 There is no authentication: keep the address on the loopback interface or in a network that you trust.
@@ -331,7 +332,8 @@ There is no authentication: keep the address on the loopback interface or in a n
 **What to watch.** ` + "`" + `sluice_unflushed_bytes` + "`" + ` is what is on this disk only, ` + "`" + `sluice_flush_lag_seconds` + "`" + ` how old the oldest of it is:
 both fall to about nothing with every flush, unless the bucket is away or too slow. The log says the same once a minute while
 the lag is above one minute, and at the stop. ` + "`" + `sluice_wal_budget_used_bytes` + "`" + ` against its limit says how long producers can go on without
-the bucket: they are slowed at 70 % and refused at 95 %. ` + "`" + `sluice_wal_sync_seconds` + "`" + ` is the floor of every produce latency.
+the bucket: they are slowed at 70 % and refused at 95 %. ` + "`" + `sluice_partitions_stuck` + "`" + ` above 0 calls for a person: ` + "`" + `/stuck` + "`" + ` and ` + "`" + `sluice stuck` + "`" + `
+name the partitions and the way out. ` + "`" + `sluice_wal_sync_seconds` + "`" + ` is the floor of every produce latency.
 ` + "`" + `sluice_group_max_lag_seconds` + "`" + ` is what consumers are behind. ` + "`" + `sluice_wal_failed` + "`" + ` above 0 and any
 ` + "`" + `sluice_request_errors_total{code="UNKNOWN_SERVER_ERROR"}` + "`" + ` call for a person.
 

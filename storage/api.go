@@ -11,23 +11,24 @@ import (
 // Errors that broker/errors.go turns into Kafka's codes. Those marked
 // definite promise that nothing of the batch was or will be written.
 var (
-	ErrUnknownPartition  = errors.New("unknown topic or partition")                   // definite; 3
-	ErrNotLeader         = errors.New("not the leader of this partition")             // definite; 6
-	ErrNotReady          = errors.New("partition is still loading its state")         // definite, retriable; 5 (Produce, ListOffsets), never 1
-	ErrThrottled         = errors.New("write-ahead log budget is used up")            // definite, retriable; 19
-	ErrWALFailed         = errors.New("write-ahead log failed: outcome unknown")      // indefinite; 56
-	ErrLeadershipLost    = errors.New("leadership moved meanwhile: outcome unknown")  // indefinite; 56
-	ErrClosed            = errors.New("broker is shutting down")                      // definite; 6
-	ErrOutOfOrder        = errors.New("out of order producer sequence")               // definite; 45
-	ErrStaleProducer     = errors.New("stale producer epoch")                         // definite; 47
-	ErrInvalidTxnState   = errors.New("transactions are not served")                  // definite; 48
-	ErrOffsetOutOfRange  = errors.New("offset out of range")                          // 1, from certain knowledge only
-	ErrFencedLeaderEpoch = errors.New("leader epoch of the request is too old")       // 74
-	ErrUnknownEpoch      = errors.New("leader epoch of the request is from ahead")    // 75
-	ErrUnavailable       = errors.New("object store unavailable: try again")          // 56 on Fetch
-	ErrCorrupt           = errors.New("stored data is damaged")                       // 56 on Fetch; loud in the log
-	ErrTooLarge          = errors.New("batch does not fit a write-ahead log segment") // definite; 18
-	ErrTooManyProducers  = errors.New("too many producer ids on this partition")      // definite; 44
+	ErrUnknownPartition  = errors.New("unknown topic or partition")                                // definite; 3
+	ErrNotLeader         = errors.New("not the leader of this partition")                          // definite; 6
+	ErrNotReady          = errors.New("partition is still loading its state")                      // definite, retriable; 5 (Produce, ListOffsets), never 1
+	ErrStuck             = errors.New("partition is stuck: what it holds cannot go to the bucket") // definite, retriable; 19
+	ErrThrottled         = errors.New("write-ahead log budget is used up")                         // definite, retriable; 19
+	ErrWALFailed         = errors.New("write-ahead log failed: outcome unknown")                   // indefinite; 56
+	ErrLeadershipLost    = errors.New("leadership moved meanwhile: outcome unknown")               // indefinite; 56
+	ErrClosed            = errors.New("broker is shutting down")                                   // definite; 6
+	ErrOutOfOrder        = errors.New("out of order producer sequence")                            // definite; 45
+	ErrStaleProducer     = errors.New("stale producer epoch")                                      // definite; 47
+	ErrInvalidTxnState   = errors.New("transactions are not served")                               // definite; 48
+	ErrOffsetOutOfRange  = errors.New("offset out of range")                                       // 1, from certain knowledge only
+	ErrFencedLeaderEpoch = errors.New("leader epoch of the request is too old")                    // 74
+	ErrUnknownEpoch      = errors.New("leader epoch of the request is from ahead")                 // 75
+	ErrUnavailable       = errors.New("object store unavailable: try again")                       // 56 on Fetch
+	ErrCorrupt           = errors.New("stored data is damaged")                                    // 56 on Fetch; loud in the log
+	ErrTooLarge          = errors.New("batch does not fit a write-ahead log segment")              // definite; 18
+	ErrTooManyProducers  = errors.New("too many producer ids on this partition")                   // definite; 44
 )
 
 // AppendRequest is the placed part of one Produce request. The caller has

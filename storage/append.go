@@ -246,7 +246,7 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int, now int
 	b := batch{
 		start: p.end, end: p.end + ident.Offset(in.Header.LastOffsetDelta) + 1,
 		producer: ident.ProducerID(in.Header.ProducerID), pepoch: in.Header.ProducerEpoch, sequence: in.Header.BaseSequence,
-		epoch: p.leader.Epoch, bytes: in.Batch, size: int32(len(in.Batch)), source: e.own,
+		epoch: p.leader.Epoch, under: p.leader.Epoch, bytes: in.Batch, size: int32(len(in.Batch)), source: e.own,
 		maxTimestamp: in.Header.MaxTimestamp, arrived: arrivedAt(now), appendTime: in.Header.Attributes.LogAppendTime(),
 	}
 	if b.maxTimestamp < 0 { // the broker has looked: its records have no time
@@ -286,6 +286,8 @@ func (p *partition) admitLocked(e *Engine, req *AppendRequest, in *PartitionAppe
 		return &NotLeaderError{p.id, p.leader}
 	case e.failed.Load() != nil:
 		return ErrWALFailed
+	case p.stuck:
+		return fmt.Errorf("%w: %s", ErrStuck, p.flush.trouble.reason)
 	case in.Header.Attributes.Transactional():
 		return ErrInvalidTxnState
 	case int64(len(in.Batch))+wal.EntryBytes > e.appendBytesMax:
@@ -338,7 +340,7 @@ func (e *Engine) persisted(g *wal.Group) {
 	for _, a := range g.Appends() {
 		placed, ok := a.Owner.(*placed)
 		if !ok {
-			a.Owner.(*recordWrite).durable()
+			a.Owner.(ownWrite).durable()
 			continue
 		}
 		count += len(a.Entries)

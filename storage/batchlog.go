@@ -20,11 +20,13 @@ type batch struct {
 	position     ident.Position // valid once durable
 	crc          uint32         // CRC-32C of the whole batch as stored; valid once durable
 	size         int32
-	epoch        ident.Epoch
+	epoch        ident.Epoch // the leader's, as clients see it
+	under        ident.Epoch // the leader's under which the log has it: of a carried batch perhaps a later one
 	sequence     int32
 	arrived      uint32 // seconds since 1970 by the broker's clock, rounded up: they fit where milliseconds do not
 	pepoch       int16
 	appendTime   bool // maxTimestamp is the broker's
+	carried      bool // its place is not in the order of offsets (carry.go)
 }
 
 // state is the batch as producer state sees it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluicemq/sluice/catalog"
 )
@@ -18,13 +19,19 @@ var errRefused = errors.New("the quorum refused part of a commit")
 
 // commitAll commits bundles in order, as many to a command as its size allows.
 func (e *Engine) commitAll(ctx context.Context, bundles []*bundle) error {
+	var judged []*partition // those whose refusal was looked into: the first one tells the reason
+	for _, b := range bundles {
+		for _, l := range b.lost { // what follows on it will be refused
+			judged = append(judged, l.section.p)
+		}
+	}
 	for len(bundles) > 0 {
 		n, sections := 0, 0
 		for n < len(bundles) && (n == 0 || sections+len(bundles[n].sections) <= sectionsPerCommitMax) {
 			sections += len(bundles[n].sections)
 			n++
 		}
-		if err := e.commit(ctx, bundles[:n]); err != nil {
+		if err := e.commit(ctx, bundles[:n], &judged); err != nil {
 			return err
 		}
 		bundles = bundles[n:]
@@ -33,7 +40,7 @@ func (e *Engine) commitAll(ctx context.Context, bundles []*bundle) error {
 }
 
 // commit makes bundles live and publishes what waited for it.
-func (e *Engine) commit(ctx context.Context, bundles []*bundle) error {
+func (e *Engine) commit(ctx context.Context, bundles []*bundle, judged *[]*partition) error {
 	c := catalog.Commit{Incarnation: e.incarnation}
 	for _, b := range bundles {
 		c.Bundles = append(c.Bundles, e.commitBundle(b))
@@ -48,10 +55,15 @@ func (e *Engine) commit(ctx context.Context, bundles []*bundle) error {
 			switch v := result.Verdicts[i][j]; v {
 			case catalog.Committed:
 				acknowledge(e.committed(s, &c.Bundles[i].Ranges[j]))
-			case catalog.Void: // the topic's deletion or the log start has told the partition already
+			case catalog.Void:
+				e.follow(s.p) // to the deletion of its topic, or to its log start
 			default:
 				refused++
-				acknowledge(e.reconcile(s.p))
+				// What follows on a range that was refused is refused because of it.
+				if !slices.Contains(*judged, s.p) {
+					*judged = append(*judged, s.p)
+					e.refused(s, result.Reasons[i][j])
+				}
 			}
 		}
 	}
@@ -93,23 +105,37 @@ func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitR
 	return result, errors.Join(err, refusal)
 }
 
-// reconcile follows the quorum where a commit was refused: perhaps an earlier one,
-// whose outcome nobody waited for, has moved the committed end.
-func (e *Engine) reconcile(p *partition) []ack {
+// follow takes over what the quorum's head says where a commit came out other than planned: the log
+// start, the topic's deletion, or an earlier commit whose outcome nobody waited for. It does not rely
+// on having been told. It reports whether that was news.
+func (e *Engine) follow(p *partition) (moved bool) {
 	head, ok := e.deps.Catalog.Head(p.id)
 	if !ok {
-		return nil
+		if _, ok := e.deps.Catalog.Topic(p.id.Topic); !ok {
+			e.TopicDeleted(p.id.Topic)
+		}
+		return true
 	}
+	moved, freed := e.followHead(p, &head)
+	acknowledge(freed)
+	return moved
+}
+
+func (e *Engine) followHead(p *partition, head *catalog.Head) (moved bool, freed []ack) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status.ended() {
-		return nil
+		return true, nil
 	}
 	p.forgetBaseLocked() // the head's is not known for certain, and may be why it was refused
-	if !p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
-		return nil
+	if p.moveLogStartLocked(head.LogStart) {
+		moved = true
+		p.wakeLocked()
 	}
-	return p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
+	if p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
+		moved = true
+	}
+	return moved, p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
 }
 
 // committed takes note of a range that is live, and shows what waited for it.
@@ -121,10 +147,11 @@ func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
 		return nil
 	}
 	p.advanceCommittedLocked(s.end(), e.uncount)
+	p.stuck, p.flush.trouble = false, nil
 	switch {
 	case !s.isBase:
 	case p.flush.stateEnd == s.end():
-		p.flush.base, p.flush.baseBytes = r.State, len(s.state)
+		p.flush.base, p.flush.baseBytes = r.State, int32(len(s.state))
 		p.flush.producers.MarkBase()
 		p.flush.walBase = false
 	default: // log start was faster (E12): a delta on this base would miss what lies between

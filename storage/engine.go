@@ -44,6 +44,10 @@ type Engine struct {
 	mu    sync.Mutex // guards the list, nothing else
 	tails []*source  // sealed, oldest first
 
+	uploads     atomic.Int64  // bundles that the bucket took
+	recheckNow  chan struct{} // a stuck partition's log start has moved
+	stuckLogged atomic.Int32  // partitions of which the log was told that they are stuck, since the last look
+
 	unflushed   atomic.Int64 // bytes persisted since the last flush began
 	replication replication
 	woken       wakers       // by the group that is being published
@@ -94,6 +98,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, deps: deps, log: deps.Log,
 		flushNow:   make(chan struct{}, 1),
+		recheckNow: make(chan struct{}, 1),
 		commitTurn: newTurn(), trimTurn: newTurn(),
 	}
 	e.topicDefaults = cfg.TopicDefaults
@@ -111,6 +116,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	}
 	e.work.Go(e.flushLoop)
 	e.work.Go(e.urgentLoop)
+	e.work.Go(e.rechecking)
 	e.work.Go(e.retaining)
 	return e, nil
 }
@@ -162,7 +168,7 @@ func (e *Engine) fail(err error) {
 func (e *Engine) walFailed(err error, appends []*wal.Append) {
 	e.fail(fmt.Errorf("write-ahead log: %w", err))
 	for _, a := range appends {
-		if w, ok := a.Owner.(*recordWrite); ok {
+		if w, ok := a.Owner.(ownWrite); ok {
 			w.fail(err)
 		}
 	}
@@ -262,12 +268,22 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 	if p.status.ended() {
 		return
 	}
-	if start > p.logStart {
-		p.logStart = start
-		p.epochs = pstate.TrimEpochs(p.epochs, start)
-	}
+	p.moveLogStartLocked(start)
 	p.advanceCommittedLocked(committed, e.uncount)
 	p.wakeLocked()
+	if p.flush.trouble != nil {
+		signal(e.recheckNow)
+	}
+}
+
+// moveLogStartLocked reports whether that is news.
+func (p *partition) moveLogStartLocked(start ident.Offset) bool {
+	if start <= p.logStart {
+		return false
+	}
+	p.logStart = start
+	p.epochs = pstate.TrimEpochs(p.epochs, start)
+	return true
 }
 
 func newPartition(id ident.TopicPartition, facts *topicFacts) *partition {

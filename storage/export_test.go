@@ -70,3 +70,17 @@ func (e *Engine) Replicated(to ident.Position) { e.replicated(to) }
 
 // Persisted is the end of what this disk holds.
 func (e *Engine) Persisted() ident.Position { return e.wal.Durable() }
+
+// CarriedBatches counts the batches that lie where they were carried to.
+func (e *Engine) CarriedBatches() (n int) {
+	for _, p := range e.partitions.all() {
+		p.mu.Lock()
+		for i := range p.log.len() {
+			if p.log.at(i).carried && p.log.at(i).source == e.own {
+				n++
+			}
+		}
+		p.mu.Unlock()
+	}
+	return n
+}

@@ -31,7 +31,7 @@ type section struct {
 	facts    *topicFacts
 	logStart ident.Offset
 	source   *source
-	epoch    ident.Epoch
+	epoch    ident.Epoch // under which the log has them
 	batches  []batch
 	bytes    int64
 	state    []byte // state block as of the section's end
@@ -43,9 +43,12 @@ func (s *section) start() ident.Offset { return s.batches[0].start }
 func (s *section) end() ident.Offset   { return s.batches[len(s.batches)-1].end }
 
 // walEnd is the position up to which the section's source was read.
-func (s *section) walEnd() ident.Position {
-	last := &s.batches[len(s.batches)-1]
-	return last.position + ident.Position(last.size)
+func (s *section) walEnd() (end ident.Position) {
+	for i := range s.batches { // carried ones are not in the order of offsets
+		b := &s.batches[i]
+		end = max(end, b.position+ident.Position(b.size))
+	}
+	return end
 }
 
 // bundle is a planned object.
@@ -54,30 +57,44 @@ type bundle struct {
 	id       ident.ObjectID
 	built    object.Built
 	uploaded bool
-	lost     error // of sections that were left out
+	lost     []lostSection // were left out
+}
+
+// lostSection is a section that was left out of its bundle, and why.
+type lostSection struct {
+	section *section
+	batch   *batch // the one that could not be read; nil: the section does not fit the format
+	err     error
+	again   bool // it may fit or be elsewhere by the next pass
 }
 
 // pass flushes what is there now of the given partitions, as far as one pass goes. It returns
 // the number of batches that it planned and whether its limits left some out.
 func (e *Engine) pass(ctx context.Context, parts []*partition) (count int, more bool, err error) {
-	bundles, chosen, count, more := e.plan(parts)
-	defer release(chosen)
-	if len(bundles) == 0 {
-		return 0, false, nil
+	plan := e.plan(parts)
+	defer release(plan.chosen)
+	if len(plan.bundles) > 0 {
+		if err = e.move(ctx, &plan); ctx.Err() != nil {
+			return plan.count, plan.more, err
+		}
 	}
+	if e.absorb(ctx, plan.chosen, plan.crowded) {
+		plan.more = true // of those that had no room
+	}
+	return plan.count, plan.more, err
+}
+
+// move uploads, commits and records what was planned.
+func (e *Engine) move(ctx context.Context, plan *plan) error {
 	began := time.Now()
-	err = e.upload(ctx, bundles)
-	bundles = slices.DeleteFunc(bundles, func(b *bundle) bool { return !b.uploaded })
+	err := e.upload(ctx, plan.bundles)
+	uploaded := slices.DeleteFunc(slices.Clone(plan.bundles), func(b *bundle) bool { return !b.uploaded })
 	if ctx.Err() != nil {
-		return count, more, err
+		return err
 	}
-	err = errors.Join(err, e.commitAll(ctx, bundles))
+	err = errors.Join(err, e.commitAll(ctx, uploaded), e.lose(plan.bundles))
 	e.meter.flushed(began, err)
-	err = errors.Join(err, e.record(ctx, chosen))                     // of those that were committed, whatever became of the others
-	if err := e.absorb(ctx, chosen); err != nil && ctx.Err() == nil { // a full head may be why one was refused
-		e.log.Warn("ranges stay in the quorum until the next flush", "err", err)
-	}
-	return count, more, err
+	return errors.Join(err, e.record(ctx, plan.chosen)) // of those that were committed, whatever became of the others
 }
 
 func release(parts []*partition) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
@@ -132,25 +133,44 @@ func (m *manifests) each(ctx context.Context, h *catalog.Head, visit func(*catal
 }
 
 // absorb moves the oldest ranges of full heads into their manifests. What the bucket does
-// not take now is tried again after the next flush; a head that stays full stops
-// flushing of its partition, nothing else (E17).
-func (e *Engine) absorb(ctx context.Context, parts []*partition) error {
+// not take now is tried again after the next flush. A head that stays full stops flushing of its
+// partition, nothing else (E17): those that had no room in this pass are crowded. It reports whether one of them has room now.
+func (e *Engine) absorb(ctx context.Context, chosen, crowded []*partition) (room bool) {
 	var wg sync.WaitGroup
+	var made atomic.Bool
 	slots := make(chan struct{}, absorbParallel)
-	errs := make([]error, len(parts))
-	for i, p := range parts {
+	try := func(p *partition, do func(*catalog.Head) error, failed func(*catalog.Head, error)) {
 		head, ok := e.deps.Catalog.Head(p.id)
 		if !ok || len(head.Ranges) < e.cfg.ManifestAt {
-			continue
+			return
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = e.manifests.absorb(ctx, &head)
+			if err := do(&head); err != nil && ctx.Err() == nil {
+				failed(&head, err)
+			}
+		})
+	}
+	for _, p := range chosen {
+		try(p, func(h *catalog.Head) error { return e.manifests.absorb(ctx, h) }, func(_ *catalog.Head, err error) {
+			e.log.Warn("ranges stay in the quorum until the next flush", "partition", p.id, "err", err)
+		})
+	}
+	for _, p := range crowded {
+		try(p, func(h *catalog.Head) error {
+			err := e.makeRoom(ctx, h)
+			if err == nil {
+				made.Store(true)
+				e.clearTrouble(p)
+			}
+			return err
+		}, func(h *catalog.Head, err error) {
+			e.note(p, trouble{reason: headFull, err: err, at: h.CommittedEnd, head: *h}, certain(err))
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return made.Load()
 }
 
 // absorb writes the next version of a manifest, with all of the head's ranges but the newest few, and swaps it in.
@@ -185,11 +205,10 @@ func (m *manifests) absorb(ctx context.Context, h *catalog.Head) error {
 // release takes what log start has passed out of the manifest, a step at a time (E30).
 func (m *manifests) release(ctx context.Context, h *catalog.Head) error {
 	for h.Manifest.Object != 0 {
-		root, err := m.root(ctx, h)
-		if err != nil {
-			return err
+		root, first, err := m.oldest(ctx, h)
+		if certain(err) && h.Manifest.End <= h.LogStart {
+			return m.giveUp(ctx, h, err)
 		}
-		first, err := m.leaf(ctx, h.Partition, object.ReleaseNeeds(root))
 		if err != nil {
 			return err
 		}
@@ -211,6 +230,36 @@ func (m *manifests) release(ctx context.Context, h *catalog.Head) error {
 		m.e.decoded.forget(plan.Dropped)
 		h.Manifest = next
 	}
+	return nil
+}
+
+// oldest reads what a release needs of a manifest.
+func (m *manifests) oldest(ctx context.Context, h *catalog.Head) (*object.Root, *object.Leaf, error) {
+	root, err := m.root(ctx, h)
+	if err != nil {
+		return nil, nil, err
+	}
+	first, err := m.leaf(ctx, h.Partition, object.ReleaseNeeds(root))
+	return root, first, err
+}
+
+// giveUp lets go of a damaged manifest that the log start has passed wholly, so that the partition can go on. Which objects
+// it refers to cannot be read any more: they stay counted, and in the bucket. The manifest of a deleted
+// topic hinders nobody, and waits in case somebody brings it back.
+func (m *manifests) giveUp(ctx context.Context, h *catalog.Head, damage error) error {
+	if _, ok := m.e.deps.Catalog.Head(h.Partition); !ok {
+		return damage
+	}
+	err := m.e.deps.Catalog.ReleaseRanges(ctx, catalog.RangeRelease{
+		Partition: h.Partition, Incarnation: m.e.incarnation, OldVersion: h.Manifest.Version,
+		New: catalog.Manifest{Version: h.Manifest.Version + 1}, Dropped: []ident.ObjectID{h.Manifest.Object},
+	})
+	if err != nil {
+		return ignoreLostRace(err)
+	}
+	m.e.log.Warn("a damaged manifest is given up: the objects that only it names stay in the bucket", "partition", h.Partition,
+		"manifest", h.Manifest.Object, "ranges", h.Manifest.RangeCount, "bytes", h.Manifest.DataBytes, "err", damage)
+	h.Manifest = catalog.Manifest{Version: h.Manifest.Version + 1}
 	return nil
 }
 

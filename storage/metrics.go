@@ -23,6 +23,7 @@ type meter struct {
 	bundles, bundleBytes          prometheus.Counter
 	flushSeconds                  prometheus.Histogram
 	logStartMoves                 prometheus.Counter
+	carried                       prometheus.Counter
 	refusals, reads, taskFailures *prometheus.CounterVec
 }
 
@@ -48,6 +49,7 @@ func newMeter() *meter {
 			Name: "sluice_flush_seconds", Buckets: flushSecondsBuckets,
 			Help: "Duration of a pass of the flush that succeeded, from its first upload to its last commit; what waits for a bucket that is away counts.",
 		}),
+		carried:       counter("sluice_stuck_carried_bytes_total", "Bytes of stuck partitions' batches that were written to the log again, so that the log can be trimmed."),
 		logStartMoves: counter("sluice_retention_log_start_moves_total", "Log starts that retention has moved."),
 		taskFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_storage_task_failures_total",
@@ -124,7 +126,7 @@ func (e *Engine) Metrics() []prometheus.Collector {
 	}
 	m, b := e.meter, &e.budget
 	return slices.Concat([]prometheus.Collector{
-		m.batches, m.bytes, m.refusals, m.reads, m.bundles, m.bundleBytes, m.flushSeconds, m.logStartMoves, m.taskFailures,
+		m.batches, m.bytes, m.refusals, m.reads, m.bundles, m.bundleBytes, m.flushSeconds, m.logStartMoves, m.carried, m.taskFailures,
 		totalsCollector{e},
 		gauge("sluice_wal_budget_used_bytes", "Bytes of the write-ahead log that are in use: queued, in its files and not yet in the bucket, in sealed tails.",
 			func() float64 { return float64(b.queued.Load() + b.span.Load() + b.tailBytes.Load()) }),
@@ -150,6 +152,7 @@ func (h *hotTail) held() int64 {
 var (
 	partitionsDesc   = prometheus.NewDesc("sluice_partitions", "Partitions that this broker leads.", nil, nil)
 	loadingDesc      = prometheus.NewDesc("sluice_partitions_loading", "Of these, partitions whose state is still being read from the bucket.", nil, nil)
+	stuckDesc        = prometheus.NewDesc("sluice_partitions_stuck", "Partitions of which nothing can go to the bucket, for a reason that is theirs alone: Produce to them is refused. The admin address tells the way out at /stuck.", nil, nil)
 	unflushedDesc    = prometheus.NewDesc("sluice_unflushed_bytes", "What is not in the bucket yet: lost if this disk is.", nil, nil)
 	unflushedAgeDesc = prometheus.NewDesc("sluice_flush_lag_seconds", "Age of the oldest batch that is not in the bucket, from when it became durable; 0 if all is. "+
 		"Of what an earlier process wrote, by when it arrived. Beyond some minutes it may be a third too high.", nil, nil)
@@ -161,6 +164,7 @@ type totalsCollector struct{ e *Engine }
 func (totalsCollector) Describe(c chan<- *prometheus.Desc) {
 	c <- partitionsDesc
 	c <- loadingDesc
+	c <- stuckDesc
 	c <- unflushedDesc
 	c <- unflushedAgeDesc
 }
@@ -170,6 +174,7 @@ func (t totalsCollector) Collect(c chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64) { c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
 	gauge(partitionsDesc, float64(totals.Partitions))
 	gauge(loadingDesc, float64(totals.Loading))
+	gauge(stuckDesc, float64(totals.Stuck))
 	gauge(unflushedDesc, float64(totals.UnflushedBytes))
 	gauge(unflushedAgeDesc, totals.UnflushedAge.Seconds())
 }
@@ -194,11 +199,12 @@ var (
 	committedDesc          = partitionDesc("sluice_partition_committed_end_offset", "End of what is in the bucket.")
 	partitionUnflushedDesc = partitionDesc("sluice_partition_unflushed_bytes", "What is not in the bucket yet.")
 	partitionAgeDesc       = partitionDesc("sluice_partition_flush_lag_seconds", "Age of the first batch that is not in the bucket, as sluice_flush_lag_seconds.")
+	partitionStuckDesc     = partitionDesc("sluice_partition_stuck", "1 if nothing of the partition can go to the bucket and Produce to it is refused.")
 	shownDesc              = prometheus.NewDesc("sluice_partition_metrics_shown", "1 if there are series of each partition here; 0 if there are too many partitions: ask for /metrics?partitions=all.", nil, nil)
 )
 
 func (partitionCollector) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{logStartDesc, highWatermarkDesc, committedDesc, partitionUnflushedDesc, partitionAgeDesc, shownDesc} {
+	for _, d := range []*prometheus.Desc{logStartDesc, highWatermarkDesc, committedDesc, partitionUnflushedDesc, partitionAgeDesc, partitionStuckDesc, shownDesc} {
 		c <- d
 	}
 }
@@ -217,11 +223,19 @@ func (p partitionCollector) Collect(c chan<- prometheus.Metric) {
 			{committedDesc, labels, float64(s.CommittedEnd)},
 			{partitionUnflushedDesc, labels, float64(s.UnflushedBytes)},
 			{partitionAgeDesc, labels, s.UnflushedAge.Seconds()},
+			{partitionStuckDesc, labels, oneIf(s.Stuck)},
 		}
 		for i := range gauges {
 			c <- &gauges[i]
 		}
 	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // partitionGauge is one figure of a partition. All of a partition's share their labels: ready-made gauges allocated two and a half times as often

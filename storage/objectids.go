@@ -25,6 +25,14 @@ type objectIDs struct {
 	until time.Time
 }
 
+// giveUp forgets the ids that are left: one that was handed out turned out not to be prepared any more.
+func (o *objectIDs) giveUp() {
+	if o.turn.take(o.e.ctx) == nil {
+		o.left = 0
+		o.turn.give()
+	}
+}
+
 // next returns an id that nobody else gets.
 func (o *objectIDs) next(ctx context.Context) (ident.ObjectID, error) {
 	if err := o.turn.take(ctx); err != nil {

@@ -41,6 +41,7 @@ type partition struct {
 	leader    Leader
 	status    status
 	class     catalog.Class // of the leadership: the same for all of this life
+	stuck     bool          // nothing of it goes to the bucket: it takes no batches (stuck.go)
 	noted     ident.Epoch   // the newest in epochs; NoEpoch: it is empty
 	logStart  ident.Offset
 	persisted ident.Offset // end of what is durable in the WAL
@@ -57,10 +58,11 @@ type partition struct {
 	watchers  []*watcher
 	producers pstate.Table // as placed
 
-	id        ident.TopicPartition
-	committed ident.Offset // end of what is in the bucket, by the quorum's word
-	epochs    []pstate.EpochStart
-	flush     flushState
+	id              ident.TopicPartition
+	recordsInFlight int32        // state records that were handed to the WAL and are not durable
+	committed       ident.Offset // end of what is in the bucket, by the quorum's word
+	epochs          []pstate.EpochStart
+	flush           flushState
 }
 
 // flushState is what the flush path knows of a partition; guarded by partition.mu.
@@ -68,14 +70,14 @@ type flushState struct {
 	producers pstate.Table     // as of stateEnd
 	stateEnd  ident.Offset     // every batch with an end at or below it is reflected
 	base      catalog.StateRef // newest base block in the bucket; zero: the next section writes one
-	baseBytes int
 	// Where the newest state records lie in the WAL: a base, and perhaps a delta
 	// after it. A record that is missing or lies in what is to be trimmed is written again first (E24).
 	baseAt, deltaAt walPlace
-	recordsInFlight int32 // handed to the WAL, not durable
-	walBase         bool  // the base record is no older than the bucket's base: deltas build on both
-	needRecord      bool  // the committed end has moved since the newest record
-	busy            bool  // chosen by a running flush
+	baseBytes       int32    // of base
+	walBase         bool     // the base record is no older than the bucket's base: deltas build on both
+	needRecord      bool     // the committed end has moved since the newest record
+	busy            bool     // chosen by a running flush
+	trouble         *trouble // why its batches do not go to the bucket; nil: they do
 }
 
 // walPlace is a place in the WAL or in a sealed tail.

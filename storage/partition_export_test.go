@@ -24,7 +24,7 @@ func TestPartitionLayout(t *testing.T) {
 	if n := unsafe.Sizeof(p); n > 448 || n%line != 0 {
 		t.Errorf("a partition takes %d bytes", n)
 	}
-	if n := unsafe.Sizeof(batch{}); n > 96 {
+	if n := unsafe.Sizeof(batch{}); n > 104 {
 		t.Errorf("a batch takes %d bytes", n)
 	}
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/sluicemq/sluice/catalog"
@@ -15,32 +16,81 @@ const (
 	passBatchesMax       = 256 << 10 // and this many batches; the next pass takes the rest
 )
 
+// plan is what one pass is going to move.
+type plan struct {
+	bundles []*bundle
+	chosen  []*partition // busy until the pass ends
+	crowded []*partition // have something to flush and no room for it in their heads
+	count   int          // of batches
+	more    bool         // limits left some out
+}
+
 // plan plans bundles and marks the partitions that it chose.
-func (e *Engine) plan(parts []*partition) (bundles []*bundle, chosen []*partition, count int, more bool) {
+func (e *Engine) plan(parts []*partition) (pass plan) {
 	parts = slices.Clone(parts)
 	slices.SortFunc(parts, func(a, b *partition) int { return a.id.Compare(b.id) })
 	parts = keepersFirst(parts)
-	sectionsMax := catalog.RangesPerHeadMax - e.cfg.ManifestAt
 	var sections []*section
 	bytes := int64(0)
 	for _, p := range parts {
-		if bytes >= passBytesMax || count >= passBatchesMax {
-			more = true
+		if bytes >= passBytesMax || pass.count >= passBatchesMax {
+			pass.more = true
 			break
 		}
-		cut, rest := p.plan(e.cfg.FlushBytes, sectionsMax, passBatchesMax-count)
-		more = more || rest
+		cut, rest := e.planPartition(p, &pass)
+		pass.more = pass.more || rest
 		if cut == nil {
 			continue
 		}
-		chosen = append(chosen, p)
+		pass.chosen = append(pass.chosen, p)
 		for _, s := range cut {
-			count += len(s.batches)
+			pass.count += len(s.batches)
 			bytes += s.bytes
 		}
 		sections = append(sections, cut...)
 	}
-	return pack(sections, e.cfg.FlushBytes), chosen, count, more
+	pass.bundles = pack(sections, e.cfg.FlushBytes)
+	return pass
+}
+
+// planPartition plans as many sections of a partition as its head has room for, and none that the
+// quorum would refuse: what cannot be committed is not uploaded.
+func (e *Engine) planPartition(p *partition, pass *plan) (cut []*section, rest bool) {
+	if !p.flushable() {
+		return nil, false
+	}
+	head, ok := e.deps.Catalog.Head(p.id)
+	if !ok {
+		e.follow(p)
+		return nil, false
+	}
+	room := catalog.RangesPerHeadMax - max(len(head.Ranges), e.cfg.ManifestAt)
+	if room <= 0 {
+		pass.crowded = append(pass.crowded, p)
+		return nil, false
+	}
+	cut, rest = p.plan(e.cfg.FlushBytes, room, passBatchesMax-pass.count)
+	if cut == nil {
+		return nil, rest
+	}
+	reason := foresee(&head, cut[0])
+	if reason == 0 {
+		return cut, rest
+	}
+	release([]*partition{p})
+	moved := e.follow(p) // then it is planned again on what it has learnt
+	if !moved {
+		e.note(p, trouble{reason: reason.String(), at: cut[0].start(), head: head,
+			err: fmt.Errorf("the quorum would refuse [%d,%d): committed up to %d, log start %d", cut[0].start(), cut[0].end(), head.CommittedEnd, head.LogStart)}, false)
+	}
+	return nil, moved
+}
+
+// flushable reports whether a partition has something that may go to the bucket.
+func (p *partition) flushable() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status == leading && !p.stuck && !p.flush.busy && p.committed < p.persisted
 }
 
 // keepersFirst puts the partitions of topics that keep everything before the others.
@@ -60,7 +110,7 @@ func keepersFirst(parts []*partition) []*partition {
 // busy; nil if there is nothing or another pass has it. rest says that limits left batches out.
 func (p *partition) plan(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
 	p.mu.Lock()
-	if p.status != leading || p.flush.busy || p.committed >= p.persisted {
+	if p.status != leading || p.stuck || p.flush.busy || p.committed >= p.persisted {
 		p.mu.Unlock()
 		return nil, false
 	}
@@ -99,11 +149,11 @@ func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int
 			return sections, true
 		}
 		first := p.log.at(i)
-		s := &section{p: p, facts: facts, logStart: p.logStart, source: first.source, epoch: first.epoch}
+		s := &section{p: p, facts: facts, logStart: p.logStart, source: first.source, epoch: first.under}
 		from := i
 		for ; i < p.log.len() && i-from < batchesMax; i++ {
 			b := p.log.at(i)
-			if b.end > p.persisted || b.source != s.source || b.epoch != s.epoch || i > from && s.bytes+int64(b.size) > sectionBytesMax {
+			if b.end > p.persisted || b.source != s.source || b.under != s.epoch || i > from && s.bytes+int64(b.size) > sectionBytesMax {
 				break
 			}
 			s.bytes += int64(b.size)
@@ -119,10 +169,10 @@ func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int
 const deltaFloor = 512
 
 // encodeState writes a delta, or a base when one is due: deltas have outgrown half of it (E11).
-func encodeState(s *pstate.State, wantBase bool, baseBytes int) (block []byte, isBase bool) {
+func encodeState(s *pstate.State, wantBase bool, baseBytes int32) (block []byte, isBase bool) {
 	if !wantBase {
 		block = pstate.EncodeDelta(nil, s)
-		if len(block) <= max(deltaFloor, baseBytes/2) {
+		if len(block) <= max(deltaFloor, int(baseBytes)/2) {
 			return block, false
 		}
 	}

@@ -36,6 +36,8 @@ type quorum struct {
 	count int // commands that reached the quorum's door
 	names []string
 	fate  func(n int, cmd *pb.Command) fate // nil: all are carried
+	alter func(cmd *pb.Command)             // changes a command on its way; nil: nothing does
+	watch func(cmd *pb.Command)             // sees every command that is applied
 }
 
 func newQuorum(t testing.TB) *quorum { return &quorum{t: t, state: metadata.New()} }
@@ -45,6 +47,20 @@ func (q *quorum) decide(f func(n int, cmd *pb.Command) fate) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.fate = f
+}
+
+// change sets what changes commands on their way from now on; nil: nothing does.
+func (q *quorum) change(alter func(*pb.Command)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.alter = alter
+}
+
+// watching sets what sees every command from now on.
+func (q *quorum) watching(watch func(*pb.Command)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watch = watch
 }
 
 // commands returns how many commands came so far.
@@ -58,6 +74,12 @@ func (q *quorum) next(cmd *pb.Command) fate {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.count++
+	if q.watch != nil {
+		q.watch(cmd)
+	}
+	if q.alter != nil {
+		q.alter(cmd)
+	}
 	q.names = append(q.names, metadata.CommandName(cmd))
 	if q.fate == nil {
 		return carried

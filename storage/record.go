@@ -22,6 +22,12 @@ const (
 	recordReserve    = 16 << 10                 // of an append for the rest of a record, a thousand epochs
 )
 
+// ownWrite is what storage itself writes into the WAL, beside what producers send.
+type ownWrite interface {
+	durable()       // the WAL has it
+	fail(err error) // the WAL has failed
+}
+
 // recordWrite is a handful of state records on their way into the WAL.
 type recordWrite struct {
 	incarnation ident.Incarnation
@@ -36,7 +42,7 @@ type recordWrite struct {
 func (w *recordWrite) durable() {
 	for i, p := range w.parts {
 		p.mu.Lock()
-		p.flush.recordsInFlight--
+		p.recordsInFlight--
 		at := walPlace{w.incarnation, w.wal.Entries[i].Position}
 		if w.isBase[i] {
 			p.flush.baseAt, p.flush.deltaAt = at, walPlace{}
@@ -69,7 +75,7 @@ func (e *Engine) carry(ctx context.Context, parts []*partition, place walPlace) 
 			return true
 		}
 		// One in flight does not count yet: what it reflects may lie in what is trimmed now.
-		return p.flush.needRecord || p.flush.recordsInFlight > 0
+		return p.flush.needRecord || p.recordsInFlight > 0
 	})
 }
 
@@ -154,7 +160,7 @@ func (p *partition) recordLocked() (entry wal.Entry, isBase bool) {
 	block, isBase := encodeState(state, !f.walBase, f.baseBytes)
 	f.walBase = true
 	f.needRecord = false
-	f.recordsInFlight++
+	p.recordsInFlight++
 	return wal.Entry{
 		Kind: wal.KindState, Partition: p.id, Epoch: p.leader.Epoch, Start: f.stateEnd, End: f.stateEnd, Payload: block,
 	}, isBase

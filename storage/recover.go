@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,7 +158,8 @@ type found struct {
 	base, delta     []byte // newest state record: a base, and the newest delta after it
 	baseAt, deltaAt walPlace
 	baseEpoch       ident.Epoch // under which the base was written
-	batches         []batch
+	batches         []batch     // in offset order; where a later incarnation was trimmed before an earlier one there is a gap
+	carried         []batch     // written again because the partition was stuck, in the order of the log
 }
 
 // visit returns the callback for one incarnation's entries.
@@ -174,6 +176,8 @@ func (s *scan) visit(src *source) func(*wal.Entry) error {
 			return f.addRecord(entry, at)
 		case wal.KindBatch:
 			return f.addBatch(entry, src, s.now)
+		case wal.KindCarried:
+			return f.addCarried(entry, src, s.now)
 		}
 		return fmt.Errorf("unknown kind %d of entry at %d", entry.Kind, entry.Position)
 	}
@@ -194,31 +198,75 @@ func (f *found) addRecord(entry *wal.Entry, at walPlace) error {
 }
 
 func (f *found) addBatch(entry *wal.Entry, src *source, now int64) error {
-	h, err := protocol.ParseBatchHeader(entry.Payload)
+	b, err := batchOf(entry, src, now)
 	if err != nil {
-		return fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
+		return err
 	}
 	f.cutBefore(entry, src)
-	if n := len(f.batches); n > 0 && f.batches[n-1].end != entry.Start {
-		if last := &f.batches[n-1]; last.source == src && last.epoch == entry.Epoch || last.end > entry.Start {
-			return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, last.end, entry.Start) // E8
+	if n := len(f.batches); n > 0 && f.batches[n-1].end != b.start {
+		if last := &f.batches[n-1]; last.source == src && last.under == b.under || last.end > b.start {
+			return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, last.end, b.start) // E8
 		}
-		// Between the two, the later incarnation was trimmed, and its holder died before it let go
-		// of the earlier one; or another broker led the partition. Either way the gap is committed,
-		// and so is all before it: openPartition refuses if this log begins above the committed end
-		// (I8, I9).
-		f.batches = f.batches[:0]
+	}
+	f.batches = append(f.batches, b)
+	return nil
+}
+
+// addCarried keeps what was carried for merge.
+func (f *found) addCarried(entry *wal.Entry, src *source, now int64) error {
+	b, err := batchOf(entry, src, now)
+	b.carried = true
+	f.carried = append(f.carried, b)
+	return err
+}
+
+// batchOf is the batch that an entry of a log holds.
+func batchOf(entry *wal.Entry, src *source, now int64) (batch, error) {
+	h, err := protocol.ParseBatchHeader(entry.Payload)
+	if err != nil {
+		return batch{}, fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
 	}
 	arrived := entry.Arrived
 	if arrived == 0 { // an earlier release wrote it: later than it was, never earlier
 		arrived = now
 	}
-	f.batches = append(f.batches, batch{
+	return batch{
 		start: entry.Start, end: entry.End, maxTimestamp: newestTime(&h, entry.Payload, arrived), arrived: arrivedAt(arrived),
 		producer: ident.ProducerID(h.ProducerID), pepoch: h.ProducerEpoch, sequence: h.BaseSequence,
 		source: src, position: entry.Position, crc: entry.CRC, size: int32(len(entry.Payload)),
-		epoch: entry.Epoch, appendTime: h.Attributes.LogAppendTime(),
-	})
+		epoch: ident.Epoch(h.LeaderEpoch), under: entry.Epoch, appendTime: h.Attributes.LogAppendTime(),
+	}, nil
+}
+
+// merge makes one log of what was placed and what was carried, after dropVoid has dropped what the
+// quorum would not take. A batch that was carried counts only where its original is gone, and of
+// several copies the oldest counts: an original goes only when all that was carried with it is
+// durable. So the epochs under which batches lie in the log rise with the offsets, as the quorum
+// wants them.
+//
+// What lies below a gap was committed: its segments, or those of the batches behind it, were trimmed
+// and their holder died before it let go of the rest; or another broker led the partition between.
+// openPartition refuses if the log begins above the committed end (I8, I9).
+func (f *found) merge() error {
+	all := f.batches
+	if len(f.carried) > 0 {
+		all = append(all, f.carried...)
+		slices.SortStableFunc(all, func(a, b batch) int { return cmp.Compare(a.start, b.start) })
+	}
+	merged := all[:0]
+	for _, b := range all {
+		n := len(merged)
+		switch {
+		case n == 0 || merged[n-1].end == b.start:
+			merged = append(merged, b)
+		case merged[n-1].end < b.start:
+			merged = append(merged[:0], b)
+		case b.carried && b.end <= merged[n-1].end:
+		default:
+			return fmt.Errorf("%w: batches [%d,%d) and [%d,%d) overlap", ErrCorrupt, merged[n-1].start, merged[n-1].end, b.start, b.end)
+		}
+	}
+	f.batches, f.carried = merged, nil
 	return nil
 }
 
@@ -227,12 +275,14 @@ func (f *found) addBatch(entry *wal.Entry, src *source, now int64) error {
 // lies above it was void. A life that a restart began goes on behind the one before, with the next
 // epoch, and drops nothing.
 func (f *found) cutBefore(entry *wal.Entry, src *source) {
+	// What is placed lies behind all that its partition has carried before, in the same life.
+	f.carried = slices.DeleteFunc(f.carried, func(b batch) bool { return b.end > entry.Start })
 	n := len(f.batches)
 	if n == 0 {
 		return
 	}
 	last := &f.batches[n-1]
-	if between := last.source == src && entry.Epoch > last.epoch || entry.Epoch > last.epoch+1; !between {
+	if between := last.source == src && entry.Epoch > last.under || entry.Epoch > last.under+1; !between {
 		return
 	}
 	for n > 0 && f.batches[n-1].end > entry.Start {
@@ -254,11 +304,12 @@ func (f *found) isStale(head *catalog.Head) bool {
 // leadership that has ended without them.
 func (f *found) dropVoid(head *catalog.Head) (dropped int) {
 	n := len(f.batches)
-	f.batches = slices.DeleteFunc(f.batches, func(b batch) bool {
+	void := func(b batch) bool {
 		return b.end > head.CommittedEnd && !slices.ContainsFunc(head.Past, func(l catalog.Leadership) bool {
-			return l.Incarnation == b.source.incarnation && l.Epoch == b.epoch
+			return l.Incarnation == b.source.incarnation && l.Epoch == b.under
 		})
-	})
+	}
+	f.batches, f.carried = slices.DeleteFunc(f.batches, void), slices.DeleteFunc(f.carried, void)
 	return n - len(f.batches)
 }
 
@@ -287,6 +338,9 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 	p.end = head.CommittedEnd
 	if n := f.dropVoid(head); n > 0 {
 		e.log.Warn("batches of a leadership that has ended are not opened", "partition", p.id, "batches", n)
+	}
+	if err := f.merge(); err != nil {
+		return err
 	}
 	if n := len(f.batches); n > 0 {
 		p.end = max(p.end, f.batches[n-1].end)

@@ -63,6 +63,8 @@ type rig struct {
 	deleteDelay time.Duration
 	// onCreate, if set, is called before an object goes to the bucket.
 	onCreate func(key string)
+	// onRead, if set, says why an object is not read.
+	onRead atomic.Pointer[func(key string) error]
 	// onSetLeader, if set, may change more of the head of which setLeader changes the leader.
 	onSetLeader func(*pb.Head)
 }
@@ -118,6 +120,7 @@ type process struct {
 	endWork context.CancelFunc // of garbage
 	work    sync.WaitGroup
 	opened  atomic.Bool
+	deaf    atomic.Bool // storage is not told what the quorum decides
 	killed  atomic.Bool
 	fatal   atomic.Pointer[error]
 
@@ -145,7 +148,7 @@ func (p *process) left() *crashfs.FS {
 
 // applied tells storage what a command changed, as a node does.
 func (p *process) applied(changes []metadata.Change) {
-	if p.opened.Load() {
+	if p.opened.Load() && !p.deaf.Load() {
 		node.Notify(p.engine, p.catalog, changes)
 	}
 }
@@ -433,6 +436,11 @@ func (b *processBucket) ReadAt(ctx context.Context, key string, p []byte, pos in
 		return err
 	}
 	defer cancel()
+	if f := b.process.rig.onRead.Load(); f != nil {
+		if err := (*f)(key); err != nil {
+			return err
+		}
+	}
 	return b.inner.ReadAt(ctx, key, p, pos)
 }
 

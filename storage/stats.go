@@ -13,6 +13,7 @@ func (e *Engine) Unflushed() int64 { return e.Totals().UnflushedBytes }
 type Totals struct {
 	Partitions     int
 	Loading        int           // of these: their state is still in the bucket, answers are retriable
+	Stuck          int           // of these: nothing of them can go to the bucket (Engine.Stuck)
 	UnflushedBytes int64         // what is not in the bucket yet
 	UnflushedAge   time.Duration // of the oldest of it
 }
@@ -25,6 +26,9 @@ func (e *Engine) Totals() Totals {
 		if s.Loading {
 			t.Loading++
 		}
+		if s.Stuck {
+			t.Stuck++
+		}
 		t.UnflushedBytes += s.UnflushedBytes
 		t.UnflushedAge = max(t.UnflushedAge, s.UnflushedAge)
 	}
@@ -36,6 +40,7 @@ type PartitionStats struct {
 	Topic          string
 	Partition      ident.TopicPartition
 	Loading        bool
+	Stuck          bool // nothing of it can go to the bucket
 	LogStart       ident.Offset
 	HighWatermark  ident.Offset // end of what consumers see
 	CommittedEnd   ident.Offset // end of what is in the bucket
@@ -60,6 +65,7 @@ func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 	s := PartitionStats{Topic: p.facts.Load().topic.Name, Partition: p.id}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s.Stuck = p.stuck
 	s.Loading = p.status == opening
 	s.LogStart, s.HighWatermark, s.CommittedEnd = p.logStart, p.hw, p.committed
 	s.UnflushedBytes = p.unflushed

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -25,16 +26,20 @@ func (c *Config) flushAt() int64 {
 	return max(c.FlushBytes, min(bundlesPerFlush*c.FlushBytes, c.HotBytes/4, c.WALBudgetBytes/8))
 }
 
-// Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends.
+// Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends. If all that is
+// left cannot go there, its error names the partitions.
 func (e *Engine) Flush(ctx context.Context) error {
+	e.recheck(ctx)
 	for {
 		n, _, err := e.pass(ctx, e.partitions.all())
-		again := errors.Is(err, errRefused) || errors.Is(err, errLost) && movedOn(err)
+		again := errors.Is(err, errRefused) || errors.Is(err, errLost)
 		if err != nil && !again {
 			return err
 		}
-		if n == 0 && e.Unflushed() == 0 {
-			return e.trim(ctx)
+		if n == 0 && !again {
+			if done, err := e.allFlushed(); done {
+				return errors.Join(err, e.trim(ctx))
+			}
 		}
 		if n == 0 || again { // another pass holds the partitions, or it has to be planned again
 			if err := sleep(ctx, heldPause); err != nil {
@@ -42,6 +47,24 @@ func (e *Engine) Flush(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// allFlushed reports whether nothing is left that a flush can move. The error names what cannot go.
+func (e *Engine) allFlushed() (done bool, err error) {
+	for _, p := range e.partitions.all() {
+		p.mu.Lock()
+		left, t := p.unflushed, p.flush.trouble
+		p.mu.Unlock()
+		switch {
+		case left == 0:
+		case t == nil:
+			return false, nil
+		default:
+			err = errors.Join(err, fmt.Errorf("topic %s partition %d: %d bytes cannot go to the bucket: %s: %w",
+				p.facts.Load().topic.Name, p.id.Index, left, t.reason, t.err))
+		}
+	}
+	return true, err
 }
 
 // flushLoop flushes every partition when enough has gathered or enough time has passed.
@@ -153,8 +176,9 @@ func (e *Engine) urgentLoop() {
 	}
 }
 
+// uncommitted reports whether a partition has something to flush; recheck wakes one that has trouble.
 func (p *partition) uncommitted() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.status == leading && p.committed < p.persisted
+	return p.status == leading && p.flush.trouble == nil && p.committed < p.persisted
 }

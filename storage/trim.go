@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,7 +11,8 @@ import (
 
 // Trimming the WAL. A segment, or a whole sealed tail, goes only when everything in
 // it is committed or void (I9) and each partition's newest state record is durable in
-// the current incarnation, above what goes (E24). So: find the lowest position that is still
+// the current incarnation, above what goes (E24). So: carry forward what stuck partitions
+// hold (carry.go), find the lowest position that is still
 // needed, carry records forward, wait for them, trim. Dying between two of these
 // leaves a longer WAL and nothing else.
 
@@ -24,6 +26,7 @@ func (e *Engine) trim(ctx context.Context) error {
 	// Read before the partitions are listed: of one that is opened meanwhile, everything lies above (I9).
 	published := ident.Position(e.persistedTo.Load())
 	parts := e.partitions.all()
+	carried := e.carryStuck(ctx, parts, published)
 	low := e.lowestUncommitted(parts, published)
 	e.trimmedTo.Store(int64(low))
 	e.measureSpan()
@@ -37,7 +40,7 @@ func (e *Engine) trim(ctx context.Context) error {
 		}
 		e.boundary = boundary
 	}
-	return e.retireTails(ctx, parts)
+	return errors.Join(carried, e.retireTails(ctx, parts))
 }
 
 // lowestUncommitted returns the position in the own WAL below which everything is committed or void,
@@ -54,7 +57,9 @@ func (e *Engine) lowestUncommitted(parts []*partition, published ident.Position)
 			if b.end <= p.persisted {
 				low = min(low, b.position)
 			}
-			break
+			if !b.carried { // all behind it lie above it
+				break
+			}
 		}
 		p.mu.Unlock()
 	}

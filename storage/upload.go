@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/sluicemq/sluice/internal/unzeroed"
@@ -12,6 +13,9 @@ import (
 )
 
 // The step "upload": bundles are laid out and put into the bucket under ids that nobody else has.
+
+// errCrowded says that a bundle's sections are too many for one object.
+var errCrowded = errors.New("too many sections for one object")
 
 // errLost says that batches are not where they should be: the deletion of their topic or the
 // log start was faster, or they are damaged. To try the same again would not end; the flush is planned anew.
@@ -26,8 +30,7 @@ func (e *Engine) upload(ctx context.Context, bundles []*bundle) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			err := e.retry(ctx, "upload bundle", func(ctx context.Context) error { return e.uploadOne(ctx, b) })
-			errs[i] = errors.Join(err, b.lost)
+			errs[i] = e.retry(ctx, "upload bundle", func(ctx context.Context) error { return e.uploadOne(ctx, b) })
 		})
 	}
 	wg.Wait()
@@ -43,10 +46,7 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 		}
 		b.id = id
 	}
-	if err := e.build(b); err != nil {
-		b.sections, b.lost = nil, errors.Join(b.lost, fmt.Errorf("%w: %w", errLost, err))
-	}
-	if len(b.sections) == 0 {
+	if e.build(b); len(b.sections) == 0 {
 		return nil
 	}
 	body := bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C, PartCRCs: b.built.PartCRCs}
@@ -63,6 +63,7 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 		return fmt.Errorf("create bundle: %w", err)
 	}
 	b.uploaded = true
+	e.uploads.Add(1)
 	e.meter.uploaded(b.built.Bytes)
 	return nil
 }
@@ -82,19 +83,34 @@ func (b *bundle) distrust(part []byte, err error) error {
 	return err
 }
 
-// build lays a bundle out. A section that cannot be read is left out, so that it keeps nothing else from the bucket.
-func (e *Engine) build(b *bundle) error {
+// build lays a bundle out. A section that cannot be read, or does not fit the format, is left out, so
+// that it keeps nothing else from the bucket.
+func (e *Engine) build(b *bundle) {
+	for len(b.sections) > 0 {
+		built, bad, err := e.layOut(b)
+		if err == nil {
+			b.built = built
+			return
+		}
+		crowded := errors.Is(err, errCrowded) && len(b.sections) > 1
+		b.lost = append(b.lost, lostSection{section: b.sections[bad], err: err, again: crowded})
+		b.sections = slices.Delete(b.sections, bad, bad+1)
+	}
+}
+
+// layOut returns the object that a bundle's sections make, or the section that is too large for it.
+func (e *Engine) layOut(b *bundle) (built object.Built, bad int, err error) {
 	w := object.NewBundle(object.Header{
 		ClusterID: e.deps.Catalog.ClusterID(), Generation: e.incarnation.Generation(), Object: b.id, Incarnation: e.incarnation,
 	})
-	var kept []*section
-	for _, s := range b.sections {
-		refs, err := s.refs()
+	for i := 0; i < len(b.sections); {
+		s := b.sections[i]
+		refs, unread, err := s.refs()
 		if err != nil {
-			b.lost = errors.Join(b.lost, fmt.Errorf("%w: %w", errLost, err))
+			b.lost = append(b.lost, lostSection{section: s, batch: unread, err: err, again: movedOn(err)})
+			b.sections = slices.Delete(b.sections, i, i+1)
 			continue
 		}
-		kept = append(kept, s)
 		if _, err := w.AddSection(object.Section{
 			Topic: s.p.id.Topic, Name: s.facts.topic.Name, Creation: s.facts.topic.Creation,
 			Partition: s.p.id.Index, PartitionCount: int32(len(s.facts.topic.Partitions)), ReplicationFactor: s.facts.topic.ReplicationFactor,
@@ -102,30 +118,32 @@ func (e *Engine) build(b *bundle) error {
 			Incarnation: s.source.incarnation, Epoch: s.epoch, Start: s.start(), End: s.end(), WALEnd: s.walEnd(),
 			Batches: refs, State: s.state, StateEnd: s.end(), Base: s.base,
 		}); err != nil {
-			return fmt.Errorf("section of %s: %w", s.p.id, err)
+			return built, i, fmt.Errorf("section of %s: %w", s.p.id, err)
 		}
+		i++
 	}
-	b.sections = kept
-	if len(kept) == 0 {
-		return nil
+	if len(b.sections) == 0 {
+		return built, 0, nil
 	}
-	built, err := w.Finish()
-	b.built = built
-	return err
+	if built, err = w.Finish(); err != nil {
+		return built, len(b.sections) - 1, fmt.Errorf("%w: %w", errCrowded, err)
+	}
+	return built, 0, nil
 }
 
-// refs returns the section's batches, from memory or read from the WAL.
-func (s *section) refs() ([]object.BatchRef, error) {
-	refs := make([]object.BatchRef, len(s.batches))
+// refs returns the section's batches, from memory or read from the WAL, or the one that could not be read.
+func (s *section) refs() (refs []object.BatchRef, unread *batch, err error) {
+	refs = make([]object.BatchRef, len(s.batches))
 	for i := range s.batches {
 		b := &s.batches[i]
 		bytes, err := b.load()
 		if err != nil {
-			return nil, fmt.Errorf("[%d,%d) of %s: %w", b.start, b.end, s.p.id, err)
+			unread := *b
+			return nil, &unread, fmt.Errorf("[%d,%d) of %s: %w", b.start, b.end, s.p.id, err)
 		}
 		refs[i] = object.BatchRef{Bytes: bytes, Start: b.start, End: b.end, MaxTimestamp: b.maxTimestamp, CRC: b.crc}
 	}
-	return refs, nil
+	return refs, nil, nil
 }
 
 // load returns a batch's bytes from memory or from the WAL, verified.

@@ -32,7 +32,8 @@ import (
 //	 0  4  magic         "SLWG"
 //	 4  2  version       1
 //	 6  2  flags         bit 0: seal, the incarnation's end is `previous`; bit 1: entries have a
-//	                     time of arrival, else those bytes are zero; no other bit is known
+//	                     time of arrival, else those bytes are zero; bit 2: there are carried batches
+//	                     among the entries; no other bit is known
 //	 8  8  incarnation
 //	16  8  position      of this group in the stream
 //	24  8  previous      end (padded) of the group before; for the first group of an incarnation,
@@ -53,7 +54,7 @@ import (
 //	                     record reflects the partition
 //	40  4  length        of the payload
 //	44  4  crc32c        of the payload
-//	48  1  kind          1 batch, 2 state record
+//	48  1  kind          1 batch, 2 state record, 3 carried batch
 //	49  1  zero
 //	50  6  arrival       of a batch: when it was placed, milliseconds since 1970; else 0
 //
@@ -71,7 +72,8 @@ const (
 	rewriteSuffix    = ".rewrite"
 	flagSeal         = 1
 	flagArrival      = 2
-	flagsKnown       = flagSeal | flagArrival
+	flagCarried      = 4
+	flagsKnown       = flagSeal | flagArrival | flagCarried
 	arrivalMax       = 1<<48 - 1
 	segmentMagicWord = "SLWS"
 	groupMagicWord   = "SLWG"
@@ -89,6 +91,9 @@ type Kind uint8
 const (
 	KindBatch Kind = 1 // a record batch
 	KindState Kind = 2 // what opening a partition needs (E13)
+	// KindCarried is a record batch that this log or an earlier one has held before. Its place is
+	// not in the order of offsets.
+	KindCarried Kind = 3
 )
 
 func (k Kind) String() string {
@@ -97,6 +102,8 @@ func (k Kind) String() string {
 		return "batch"
 	case KindState:
 		return "state"
+	case KindCarried:
+		return "carried"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }

@@ -126,7 +126,7 @@ func TestVectorStaysWithinOneCall(t *testing.T) {
 // tail.
 func TestNewerFormatRefuses(t *testing.T) {
 	p := sampleGroup(8192)
-	p[6] |= 4 // an unknown flag
+	p[6] |= 8 // an unknown flag
 	copy(p[headerCRCAt:], crcBytes(headerCRC(p, 2)))
 	if err := decodeAll(p, 8192, nil); !errors.Is(err, ErrVersion) {
 		t.Fatalf("unknown flag: %v", err)
@@ -155,5 +155,24 @@ func TestGroupOfAnotherLifeIsRefused(t *testing.T) {
 	}
 	if _, err := peekGroup(p, 8, 8192, int64(len(p))); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("of another incarnation: %v", err)
+	}
+}
+
+// A group that holds a carried batch says so in its flags: a release that does not know the kind
+// refuses the log instead of taking the batch for a gap or a duplicate.
+func TestCarriedBatchHasAFlag(t *testing.T) {
+	for kind, want := range map[Kind]uint16{KindBatch: flagArrival, KindCarried: flagArrival | flagCarried} {
+		g := new(Group)
+		g.reset()
+		g.position = 4096
+		g.add(&Append{Entries: []Entry{{Kind: KindBatch, Payload: []byte("a")}, {Kind: kind, Payload: []byte("b")}}, bytes: 2*EntryBytes + 2})
+		g.build(7, flagArrival)
+		h, err := peekGroup(g.head, 7, 4096, 8192)
+		if err == nil {
+			err = h.checkHead(g.head)
+		}
+		if err != nil || h.flags != want {
+			t.Errorf("%v: flags %#x, %v; want %#x", kind, h.flags, err, want)
+		}
 	}
 }

@@ -114,6 +114,9 @@ func (g *Group) build(inc ident.Incarnation, flags uint16) {
 			e := &a.Entries[i]
 			e.Position = g.position + ident.Position(at)
 			encodeEntry(g.head[row:], e)
+			if e.Kind == KindCarried {
+				flags |= flagCarried
+			}
 			row += EntryBytes
 			at += int64(len(e.Payload))
 			if len(e.Payload) <= copyBytesMax || refs == referencesMax {

@@ -86,7 +86,7 @@ func TestWritesGather(t *testing.T) {
 // TestRefusedWrite: a definite refusal leaves everything as it was, and says so in a way that is tried again.
 func TestRefusedWrite(t *testing.T) {
 	for _, tc := range []struct{ err, want error }{
-		{storage.ErrThrottled, ErrNotAvailable}, {storage.ErrUnknownPartition, ErrNotAvailable}, {storage.ErrNotReady, ErrNotAvailable},
+		{storage.ErrThrottled, ErrNotAvailable}, {storage.ErrStuck, ErrNotAvailable}, {storage.ErrUnknownPartition, ErrNotAvailable}, {storage.ErrNotReady, ErrNotAvailable},
 		{storage.ErrWALFailed, ErrNotCoordinator}, {storage.ErrClosed, ErrNotCoordinator}, {storage.ErrNotLeader, ErrNotCoordinator},
 		{storage.ErrTooLarge, storage.ErrTooLarge},
 	} {

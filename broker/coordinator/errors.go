@@ -18,7 +18,7 @@ var (
 // Kafka does: what was refused for now, and what this broker will not do any more.
 func writeError(err error) error {
 	switch {
-	case errors.Is(err, storage.ErrThrottled), errors.Is(err, storage.ErrNotReady), errors.Is(err, storage.ErrUnknownPartition):
+	case errors.Is(err, storage.ErrThrottled), errors.Is(err, storage.ErrStuck), errors.Is(err, storage.ErrNotReady), errors.Is(err, storage.ErrUnknownPartition):
 		return fmt.Errorf("%w: %w", ErrNotAvailable, err)
 	case errors.Is(err, storage.ErrNotLeader), errors.Is(err, storage.ErrClosed), errors.Is(err, storage.ErrWALFailed),
 		errors.Is(err, storage.ErrLeadershipLost):

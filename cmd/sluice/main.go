@@ -98,7 +98,7 @@ Then:        kcat -b 127.0.0.1:9092 -P -t hello    and    kcat -b 127.0.0.1:9092
 	)
 	addTo(root, groupBroker, devCommand(), serveCommand(), restoreCommand())
 	addTo(root, groupClient, append(client.Commands(), benchCommand())...)
-	addTo(root, groupInside, objectCommand(), walCommand())
+	addTo(root, groupInside, objectCommand(), walCommand(), stuckCommand())
 	version := versionCommand()
 	checkArgs(version)
 	root.AddCommand(version)

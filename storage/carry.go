@@ -1,0 +1,199 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/wal"
+)
+
+// What a stuck partition holds is carried forward: it is appended to the current log once more, as
+// it is, so that the segments and tails behind it can go (I9). A partition is carried whole, in
+// these steps:
+//
+//  1. begin   copy which of its batches are persisted and uncommitted; no pass plans them meanwhile.
+//  2. write   append each of them under its offsets, as a carried batch, and wait until all are durable.
+//  3. switch  under the partition's lock, all at once, the batches lie at their new place.
+//  4. trim    as ever (trim.go): nothing of the partition lies in what goes.
+//
+// Dying between two of these leaves batches in the log twice. A start takes the original where it is
+// there, and what was carried where it is not (found.merge): an original goes in step 4 only, when
+// all that was carried is durable. The next trim carries again what was in vain.
+//
+// A carried batch is committed under the incarnation and epoch under which it was carried (batch.under):
+// those of its original may be a tail's that is retired. That is why all batches switch at once:
+// once the quorum has committed a range of a later epoch it takes none of an earlier one. The leader
+// epoch that clients see stays in the batch.
+
+// carryBytesMax bounds how many bytes of batches are in memory to be carried.
+const carryBytesMax = 1 << 20
+
+// carryWrite is a run of carried batches on its way into the WAL.
+type carryWrite struct {
+	wal  wal.Append
+	done chan error // buffered
+}
+
+// durable is called by the WAL.
+func (w *carryWrite) durable() { w.done <- nil }
+
+func (w *carryWrite) fail(err error) {
+	select {
+	case w.done <- err:
+	default: // it was durable before
+	}
+}
+
+// carryStuck carries those stuck partitions that alone keep the log from being trimmed, once what
+// they hold back is twice what they hold, so that a byte of others costs at most one that is carried.
+// What is beyond an eighth of the budget is carried more often than that: the log would fill up.
+func (e *Engine) carryStuck(ctx context.Context, parts []*partition, published ident.Position) error {
+	var stuck, others []*partition
+	bytes := int64(0)
+	tailCounts := make(map[*source]int64)
+	for _, p := range parts {
+		if held, ok := p.carryable(tailCounts); ok {
+			stuck = append(stuck, p)
+			bytes += held
+		} else {
+			others = append(others, p)
+		}
+	}
+	if len(stuck) == 0 {
+		return nil
+	}
+	rest := e.lowestUncommitted(others, published)
+	slack := max(min(bytes, e.cfg.WALBudgetBytes/8), 2*e.cfg.WALSegmentBytes)
+	due := int64(rest-e.lowestUncommitted(stuck, rest)) >= bytes+slack
+	e.mu.Lock()
+	if len(e.tails) > 0 {
+		oldest := e.tails[0]
+		due = due || tailCounts[oldest] > 0 && tailCounts[oldest] == oldest.uncommitted.Load()
+	}
+	e.mu.Unlock()
+	if !due {
+		return nil
+	}
+	var errs []error
+	for _, p := range stuck {
+		if err := e.carryBatches(ctx, p); err != nil {
+			errs = append(errs, fmt.Errorf("carry the batches of %s forward: %w", p.id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// carryable returns what a stuck partition holds, and counts its batches by the tail in which they lie. A partition of
+// which a batch cannot be read cannot be carried: it holds the log until its log start passes that batch.
+func (p *partition) carryable(tailCounts map[*source]int64) (bytes int64, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stuck || p.status.ended() || p.flush.busy || p.flush.trouble.lost != nil {
+		return 0, false
+	}
+	for i := p.log.search(p.committed); i < p.log.len() && p.log.at(i).end <= p.persisted; i++ {
+		b := p.log.at(i)
+		bytes += int64(b.size) + wal.EntryBytes
+		if b.source.sealed != nil {
+			tailCounts[b.source]++
+		}
+	}
+	return bytes, true
+}
+
+// carryBatches takes a partition through all steps but the trim.
+func (e *Engine) carryBatches(ctx context.Context, p *partition) error {
+	batches, first, epoch := p.beginCarry()
+	if len(batches) == 0 {
+		return nil
+	}
+	defer release([]*partition{p})
+	places := make([]ident.Position, 0, len(batches))
+	for len(places) < len(batches) {
+		w, err := e.carrySome(p, batches[len(places):], epoch)
+		if err != nil {
+			return err
+		}
+		select {
+		case err := <-w.done:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for i := range w.wal.Entries {
+			places = append(places, w.wal.Entries[i].Position)
+		}
+	}
+	bytes := e.switchTo(p, places, first, epoch)
+	e.meter.carried.Add(float64(bytes))
+	return nil
+}
+
+// beginCarry marks the partition busy and returns what is to be carried, the number of its first batch, and the leader
+// epoch under which it is carried; nothing if another has the partition.
+func (p *partition) beginCarry() (batches []batch, first int64, epoch ident.Epoch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status != leading || !p.stuck || p.flush.busy {
+		return nil, 0, 0
+	}
+	from := p.log.search(p.committed)
+	to := from
+	for to < p.log.len() && p.log.at(to).end <= p.persisted {
+		to++
+	}
+	if from == to {
+		return nil, 0, 0
+	}
+	p.flush.busy = true
+	return p.log.copy(from, to), p.log.first + int64(from), p.leader.Epoch
+}
+
+// carrySome appends as many batches as are in memory at once.
+func (e *Engine) carrySome(p *partition, batches []batch, epoch ident.Epoch) (*carryWrite, error) {
+	w := &carryWrite{done: make(chan error, 1)}
+	w.wal.Owner = w
+	size := int64(0)
+	for i := range batches {
+		b := &batches[i]
+		size += int64(b.size) + wal.EntryBytes
+		if i > 0 && (i == entriesPerAppendMax || size > min(carryBytesMax, e.appendBytesMax)) {
+			break
+		}
+		payload, err := b.load()
+		if err != nil {
+			return nil, err
+		}
+		w.wal.Entries = append(w.wal.Entries, wal.Entry{
+			Kind: wal.KindCarried, Partition: p.id, Epoch: epoch, Start: b.start, End: b.end, Arrived: int64(b.arrived) * 1000, Payload: payload, CRC: b.crc,
+		})
+	}
+	return w, e.wal.Append(&w.wal)
+}
+
+// switchTo lets the partition's batches lie where they were carried to, all at once. What the log start has passed meanwhile
+// is void, and stays as it is. It returns how many bytes switched.
+func (e *Engine) switchTo(p *partition, places []ident.Position, first int64, epoch ident.Epoch) (bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status != leading || p.leader.Epoch != epoch {
+		return 0
+	}
+	for i, at := range places {
+		n := first + int64(i) - p.log.first
+		if n < 0 || p.log.at(int(n)).end <= p.committed {
+			continue
+		}
+		b := p.log.at(int(n))
+		if b.source.sealed != nil {
+			b.source.uncommitted.Add(-1)
+		}
+		b.source, b.position, b.under, b.carried = e.own, at, epoch, true
+		bytes += int64(b.size)
+	}
+	return bytes
+}
