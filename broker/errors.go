@@ -68,7 +68,9 @@ var codes = []struct {
 	{storage.ErrStuck, protocol.CodeNotEnoughReplicas},
 	{storage.ErrThrottled, protocol.CodeNotEnoughReplicas},
 	{storage.ErrWALFailed, protocol.CodeKafkaStorageError},
-	{storage.ErrLeadershipLost, protocol.CodeKafkaStorageError}, // clients look for the leader and repeat; NOT_LEADER would promise that nothing was written
+	// Clients ask again, and are told who leads. 6 or 56 would tell librdkafka that nothing was
+	// written.
+	{storage.ErrLeadershipLost, protocol.CodeRequestTimedOut},
 	{storage.ErrClosed, protocol.CodeNotLeaderOrFollower},
 	{storage.ErrOutOfOrder, protocol.CodeOutOfOrderSequenceNumber},
 	{storage.ErrStaleProducer, protocol.CodeInvalidProducerEpoch},

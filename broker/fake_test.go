@@ -25,6 +25,7 @@ type memoryLog struct {
 	watchers map[int]chan<- struct{}
 	nextID   int
 	topics   *memoryTopics
+	leaders  *memoryTopics // as the log knows them: topics, unless a test has others
 
 	hold      bool                     // place, but do not settle
 	stuck     chan struct{}            // a request that lends its goroutine waits for it, if not nil, before it is settled
@@ -46,7 +47,7 @@ type memoryPartition struct {
 }
 
 func newMemoryLog(t *memoryTopics) *memoryLog {
-	return &memoryLog{parts: map[ident.TopicPartition]*memoryPartition{}, watchers: map[int]chan<- struct{}{}, topics: t}
+	return &memoryLog{parts: map[ident.TopicPartition]*memoryPartition{}, watchers: map[int]chan<- struct{}{}, topics: t, leaders: t}
 }
 
 func (l *memoryLog) partLocked(tp ident.TopicPartition) *memoryPartition {
@@ -107,7 +108,7 @@ func (l *memoryLog) settleLocked(req *storage.AppendRequest) {
 			a.Err = storage.ErrUnknownPartition
 			continue
 		}
-		if a.Err = l.topics.notLed(a.Partition); a.Err != nil {
+		if a.Err = l.leaders.notLed(a.Partition); a.Err != nil {
 			continue
 		}
 		p := l.partLocked(a.Partition)
@@ -173,7 +174,7 @@ func (l *memoryLog) Read(_ context.Context, f *storage.Fetch) {
 			p.Err = storage.ErrUnknownPartition
 			continue
 		}
-		if p.Err = l.topics.notLed(p.Partition); p.Err != nil {
+		if p.Err = l.leaders.notLed(p.Partition); p.Err != nil {
 			continue
 		}
 		m := l.partLocked(p.Partition)
@@ -205,7 +206,7 @@ func (l *memoryLog) Read(_ context.Context, f *storage.Fetch) {
 func (l *memoryLog) ListOffset(_ context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, _ storage.Isolation) (storage.OffsetAt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.topics.notLed(tp); err != nil {
+	if err := l.leaders.notLed(tp); err != nil {
 		return storage.OffsetAt{}, err
 	}
 	if l.offsetFn != nil {
@@ -238,7 +239,7 @@ func (l *memoryLog) ListOffset(_ context.Context, tp ident.TopicPartition, times
 func (l *memoryLog) DeleteRecords(_ context.Context, tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.topics.notLed(tp); err != nil {
+	if err := l.leaders.notLed(tp); err != nil {
 		return -1, err
 	}
 	if l.deleteErr != nil {
@@ -258,7 +259,7 @@ func (l *memoryLog) DeleteRecords(_ context.Context, tp ident.TopicPartition, be
 func (l *memoryLog) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.topics.notLed(tp); err != nil {
+	if err := l.leaders.notLed(tp); err != nil {
 		return ident.NoEpoch, -1, err
 	}
 	switch {
@@ -280,7 +281,7 @@ func (l *memoryLog) failDeletes(err error) {
 func (l *memoryLog) LogBytes(tp ident.TopicPartition) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.topics.notLed(tp); err != nil {
+	if err := l.leaders.notLed(tp); err != nil {
 		return -1, err
 	}
 	p, ok := l.parts[tp]
