@@ -172,7 +172,7 @@ func (r *rig) kill() {
 	r.closing.Do(func() {
 		r.cancel()
 		r.work.Wait()
-		r.opened.Store(nil)
+		r.changes.Close()
 		r.closed = errors.Join(r.engine.Close(), r.raft.Close(), r.lock.Close())
 	})
 	if r.closed != nil {

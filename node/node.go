@@ -107,7 +107,7 @@ type Node struct {
 	stopBroker  func() error
 	brokerEnded chan struct{} // closed when the broker has ended
 
-	opened atomic.Pointer[storage.Engine] // the log, for changes that the quorum applies
+	changes Changes // that the quorum applies
 	// configuring is held while broker and storage adopt what is set on running brokers.
 	configuring sync.Mutex
 	fatal       chan error            // capacity 1: why this process must end
@@ -341,8 +341,7 @@ func (n *Node) openStorage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.opened.Store(n.engine)
-	n.configsChanged(n.engine) // adopts what was set while storage opened
+	n.changes.Open(n.tell)
 	return nil
 }
 
@@ -361,21 +360,20 @@ func (n *Node) configsChanged(e *storage.Engine) {
 	e.Reconfigure(n.inForce())
 }
 
-// applied tells storage and the controller what a command changed. The quorum calls it in its own
-// order, after the state shows the change.
-func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) {
-	e := n.opened.Load()
-	if e == nil {
-		return // while it opens, storage reads the state itself
-	}
-	if slices.ContainsFunc(res.Changes, func(c metadata.Change) bool { return c.Kind == metadata.BrokerConfigsSet }) {
-		n.configsChanged(e)
+// applied takes what a command changed. The quorum calls it in its own order, after the state shows
+// the change.
+func (n *Node) applied(_ uint64, _ *pb.Command, res metadata.Result) { n.changes.Applied(res.Changes) }
+
+// tell tells storage, the broker and the controller what has changed.
+func (n *Node) tell(changes []metadata.Change) {
+	if slices.ContainsFunc(changes, func(c metadata.Change) bool { return c.Kind == metadata.BrokerConfigsSet }) {
+		n.configsChanged(n.engine)
 		n.controller.Chain.NoteChange()
 	}
-	if Notify(e, n.cat, res.Changes) {
+	if Notify(n.engine, n.cat, changes) {
 		n.controller.Chain.NoteChange()
 	}
-	for _, ch := range res.Changes {
+	for _, ch := range changes {
 		if ch.Topic != nil && ch.Kind != metadata.HeadChanged && ch.Kind != metadata.LogStartMoved {
 			n.broker.TopicChanged(ch.Topic.Name)
 		}
@@ -526,7 +524,7 @@ func (n *Node) close() error {
 	var errs []error
 	if n.engine != nil {
 		n.lastFlush()
-		n.opened.Store(nil)
+		n.changes.Close()
 	}
 	errs = append(errs, n.admin.close()) // before the parts that it shows
 	if n.engine != nil {

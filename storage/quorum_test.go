@@ -175,4 +175,9 @@ func (s *session) Propose(ctx context.Context, cmd *pb.Command) (metadata.Result
 func (s *session) Barrier(ctx context.Context) error { return ctx.Err() }
 
 // View implements node.Quorum.
-func (s *session) View(f func(*metadata.State)) { s.quorum.view(f) }
+func (s *session) View(f func(*metadata.State)) {
+	s.quorum.view(f)
+	if f := s.process.rig.onView; f != nil {
+		f(s.process)
+	}
+}

@@ -63,6 +63,8 @@ type rig struct {
 	deleteDelay time.Duration
 	// onCreate, if set, is called before an object goes to the bucket.
 	onCreate func(key string)
+	// onView, if set, is called after a process has looked at the quorum's state.
+	onView func(*process)
 	// onRead, if set, says why an object is not read.
 	onRead atomic.Pointer[func(key string) error]
 	// onSetLeader, if set, may change more of the head of which setLeader changes the leader.
@@ -119,7 +121,7 @@ type process struct {
 	garbage *controller.Garbage
 	endWork context.CancelFunc // of garbage
 	work    sync.WaitGroup
-	opened  atomic.Bool
+	changes node.Changes
 	deaf    atomic.Bool // storage is not told what the quorum decides
 	killed  atomic.Bool
 	fatal   atomic.Pointer[error]
@@ -148,8 +150,8 @@ func (p *process) left() *crashfs.FS {
 
 // applied tells storage what a command changed, as a node does.
 func (p *process) applied(changes []metadata.Change) {
-	if p.opened.Load() && !p.deaf.Load() {
-		node.Notify(p.engine, p.catalog, changes)
+	if !p.deaf.Load() {
+		p.changes.Applied(changes)
 	}
 }
 
@@ -169,7 +171,7 @@ func (r *rig) open() error {
 		r.disk = p.left()
 		return err
 	}
-	p.opened.Store(true)
+	p.changes.Open(func(changes []metadata.Change) { node.Notify(p.engine, p.catalog, changes) })
 	p.startGarbage(q)
 	r.process = p
 	return nil
