@@ -10,29 +10,30 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// batchBytesMax is how much gathers in one batch; a single write may be larger.
+// batchBytesMax is the size up to which writes gather in one batch. A single write may be larger.
 const batchBytesMax = mib
 
-// appender is the queue of what is to be written, in the order of the log.
+// appender is the queue of the writes that wait, in the order of the log.
 type appender struct {
 	queue    []write
-	inFlight []write // of the one append that has no outcome yet
+	inFlight []write // the writes of the one append that has no outcome yet
 	settled  chan outcome
-	failing  bool // the last append was refused, and that was logged
+	failing  bool // the last append was refused, and a log line has said so
 
-	end      ident.Offset // of the log, as far as its appends have settled
+	end      ident.Offset // end of the log, as far as its appends have settled
 	logBytes int64        // from the log's start to its end
 }
 
-// write is records that go into one batch together: the machine's, or a part of the live state that is written again.
+// write is a run of records that go into one batch together. They come from the machine, or they
+// are a part of the live state that is written again.
 type write struct {
 	token   group.Token
 	records []group.Record
 	bytes   int
-	live    bool // of the live state; has no token
+	live    bool // part of the live state: it has no token
 }
 
-// outcome is how an append ended.
+// outcome says how an append ended.
 type outcome struct {
 	base  ident.Offset
 	count int
@@ -40,7 +41,7 @@ type outcome struct {
 	err   error
 }
 
-// recordOverhead is about what a record takes beside its key and value.
+// recordOverhead is about what a record takes in addition to its key and value.
 const recordOverhead = 16
 
 func newWrite(records []group.Record) write {
@@ -61,10 +62,11 @@ func (a *appender) add(writes []group.Write) {
 	}
 }
 
-// idle reports that nothing waits to be written or to be settled.
+// idle reports whether nothing waits to be written or to be settled.
 func (a *appender) idle() bool { return len(a.queue) == 0 && len(a.inFlight) == 0 }
 
-// next takes the writes of one batch off the queue. Live state has batches of its own.
+// next takes the writes of one batch off the queue. Live state is never in one batch with other
+// writes.
 func (a *appender) next() []write {
 	n, bytes := 1, a.queue[0].bytes
 	for n < len(a.queue) && a.queue[n].live == a.queue[0].live && bytes+a.queue[n].bytes <= batchBytesMax {
@@ -76,7 +78,7 @@ func (a *appender) next() []write {
 	return writes
 }
 
-// maybeAppend appends what has gathered, unless an append is in flight.
+// maybeAppend appends the writes that have gathered, unless an append is in flight.
 func (s *shard) maybeAppend() {
 	a := &s.appender
 	if len(a.inFlight) > 0 || len(a.queue) == 0 {
@@ -89,7 +91,8 @@ func (s *shard) maybeAppend() {
 		Partitions: []storage.PartitionAppend{{Partition: s.tp, Batch: batch, Header: header}},
 		Done: func(r *storage.AppendRequest) {
 			p := &r.Partitions[0]
-			a.settled <- outcome{base: p.BaseOffset, count: int(header.RecordCount), bytes: len(batch), err: p.Err} // has room: one is in flight
+			// The channel has room, because one append is in flight.
+			a.settled <- outcome{base: p.BaseOffset, count: int(header.RecordCount), bytes: len(batch), err: p.Err}
 		},
 	})
 }
@@ -112,8 +115,8 @@ func buildBatch(writes []write, now time.Time) ([]byte, protocol.BatchHeader) {
 	return batch, header
 }
 
-// written tells the machine how its writes ended, in their order: only now does the
-// state show and do answers leave (I2, I13).
+// written tells the machine how its writes ended, in their order. Only now does the state become
+// visible, and only now are the answers sent (I2, I13).
 func (s *shard) written(o outcome) {
 	a := &s.appender
 	writes := a.inFlight

@@ -8,29 +8,40 @@ import (
 	"github.com/sluicemq/sluice/broker/group"
 )
 
-// Config configures the groups of a broker. The zero value of a field means its default, which is Apache Kafka's.
+// Config configures the groups of a broker. Where a field is zero, the default of Apache Kafka
+// holds.
 type Config struct {
-	// MinSessionTimeout and MaxSessionTimeout bound what members ask for: group.min.session.timeout.ms (6 s) and group.max.session.timeout.ms (30 min).
+	// MinSessionTimeout and MaxSessionTimeout bound the session timeout that a member may ask for:
+	// group.min.session.timeout.ms (6 s) and group.max.session.timeout.ms (30 min).
 	MinSessionTimeout, MaxSessionTimeout time.Duration
-	// InitialRebalanceDelay is how long the first member of an empty group waits for others,
-	// group.initial.rebalance.delay.ms: default 3 s; negative: not at all.
+	// InitialRebalanceDelay is how long the first member of an empty group waits for others:
+	// group.initial.rebalance.delay.ms, 3 s by default. If it is negative, the member does not
+	// wait.
 	InitialRebalanceDelay time.Duration
-	// MaxSize bounds the members of a group, group.max.size; default: no bound.
+	// MaxSize bounds the number of members of a group: group.max.size, unbounded by default.
 	MaxSize int
-	// OffsetsRetention is how long offsets that nobody uses are kept, offsets.retention.minutes; default 7 days.
+	// OffsetsRetention is how long the offsets of an unused group are kept:
+	// offsets.retention.minutes, 7 days by default.
 	OffsetsRetention time.Duration
-	// CheckInterval lies between two looks for offsets to expire, offsets.retention.check.interval.ms; default 10 min.
+	// CheckInterval is the time between two searches for offsets that have expired:
+	// offsets.retention.check.interval.ms, 10 min by default.
 	CheckInterval time.Duration
-	// OffsetMetadataBytesMax bounds the text that a client may store beside an offset, offset.metadata.max.bytes; default 4096.
+	// OffsetMetadataBytesMax bounds the text that a client may store beside an offset:
+	// offset.metadata.max.bytes, 4096 by default.
 	OffsetMetadataBytesMax int
-	// Partitions of __consumer_offsets when it is created, offsets.topic.num.partitions; default 50. It never changes after that.
+	// Partitions is the number of partitions with which __consumer_offsets is created:
+	// offsets.topic.num.partitions, 50 by default. The number never changes after that.
 	Partitions int32
-	// ReplicationFactor of __consumer_offsets, offsets.topic.replication.factor; default 3, and no more than there are brokers.
+	// ReplicationFactor is the replication factor of __consumer_offsets:
+	// offsets.topic.replication.factor, 3 by default, and no more than there are brokers.
 	ReplicationFactor int16
-	// ShortenBytes is how large a partition's log may grow whatever it holds; default 16 MiB.
+	// ShortenBytes is the size above which a partition's log is shortened at once if it holds ten
+	// times its live state: 16 MiB by default.
 	ShortenBytes int64
-	// ShortenInterval is how long a log stays that is shorter, but holds ten times of what lives; default 5 min. One that
-	// does when it is loaded is shortened at once. It bounds how many small objects committed offsets keep in the bucket; it costs a batch of the live state each time.
+	// ShortenInterval is how long a smaller log may hold ten times its live state before it is
+	// shortened: 5 min by default. A log that does so when it is loaded is shortened at once. The
+	// interval bounds how many small objects committed offsets keep in the bucket; each time costs
+	// a batch of the live state.
 	ShortenInterval time.Duration
 }
 
@@ -46,7 +57,7 @@ func orDefault[T comparable](v *T, value T) {
 	}
 }
 
-// WithDefaults fills in what is not set.
+// WithDefaults fills in the fields that are not set.
 func (c Config) WithDefaults() Config {
 	d := group.DefaultConfig()
 	orDefault(&c.MinSessionTimeout, d.MinSessionTimeout)
@@ -85,7 +96,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// machine is what the pure core needs of it.
+// machine returns the part of the configuration that the pure core needs.
 func (c Config) machine() group.Config {
 	return group.Config{
 		MinSessionTimeout: c.MinSessionTimeout, MaxSessionTimeout: c.MaxSessionTimeout,

@@ -15,11 +15,12 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// Log is what the coordinator needs of storage.
+// Log is the part of storage that the coordinator needs.
 type Log interface {
-	// Append places batches; req.Done is called once, when all are durable and visible or failed.
+	// Append places batches. It calls req.Done once, when all of them are durable and visible, or
+	// have failed.
 	Append(req *storage.AppendRequest)
-	// Read fills in what is there now.
+	// Read fills in the batches that are there now.
 	Read(ctx context.Context, f *storage.Fetch)
 	// ListOffset looks an offset up by time.
 	ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, isolation storage.Isolation) (storage.OffsetAt, error)
@@ -27,70 +28,74 @@ type Log interface {
 	DeleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (ident.Offset, error)
 }
 
-// Topics is what the coordinator needs of the metadata quorum.
+// Topics is the part of the metadata quorum that the coordinator needs.
 type Topics interface {
-	// TopicByName finds a topic that exists now; local and cheap.
+	// TopicByName finds a topic that exists now. The lookup is local and cheap.
 	TopicByName(name string) (*catalog.Topic, bool)
 }
 
-// Deps are the parts that a coordinator is joined to.
+// Deps are the parts that a coordinator works with.
 type Deps struct {
 	Log    Log
 	Topics Topics
-	// CreateTopic makes a topic; catalog.ErrTopicExists if there is one of that name.
+	// CreateTopic creates a topic, or returns catalog.ErrTopicExists if the name is taken.
 	CreateTopic func(ctx context.Context, name string, partitions int32, replicationFactor int16, configs map[string]string) error
-	// Brokers counts the live brokers.
+	// Brokers returns the number of live brokers.
 	Brokers func() int
 	NodeID  int32
 	Logger  *slog.Logger
 }
 
-// offsetsTopicConfigs are what Apache Kafka creates the topic with.
+// offsetsTopicConfigs are the configs with which Apache Kafka creates the topic.
 var offsetsTopicConfigs = map[string]string{
 	"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": strconv.Itoa(100 * mib),
 }
 
-// createWait is how long Find waits for the shards of a topic that it has just created: they are empty.
+// createWait is how long Find waits for the shards of a topic that it has just created. They are
+// empty, so they load fast.
 const createWait = time.Second
 
 // Coordinator serves the groups whose partition of __consumer_offsets this broker leads.
 type Coordinator struct {
 	cfg   Config
 	deps  Deps
-	slots chan struct{} // of shards that load
+	slots chan struct{} // each shard that loads holds one
 
-	ctx    context.Context // of all shards: ends with Close
+	ctx    context.Context // parent of the context of every shard: Close ends it
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
 	mu      sync.Mutex
-	current *shardSet // nil: none are open
+	current *shardSet // nil if none are open
 	closed  bool
 }
 
-// shardSet is the shards of one life of __consumer_offsets, as its leaders are. A set is never
-// changed: the next one takes its place.
+// shardSet holds the shards of one life of __consumer_offsets, under its leaders of one moment. A
+// set is never changed: the next set replaces it.
 type shardSet struct {
 	topic *catalog.Topic
-	// shards are by partition; as many as the topic had when it was opened, because group names are
-	// spread over them. nil: another broker leads the partition.
+	// shards has one element per partition. Their number is fixed when the topic is opened, because
+	// group names are spread over the partitions. An element is nil if another broker leads the
+	// partition.
 	shards []*shard
 }
 
 // of returns the partition of a group.
 func (set *shardSet) of(group string) int32 { return PartitionOf(group, len(set.shards)) }
 
-// Open begins to load the groups that there are and returns at once: a group that is not loaded yet is answered with
-// ErrLoading. cfg was validated. The coordinator works until Close, or until ctx ends.
+// Open starts to load the groups and returns at once. Until a group is loaded, a request for it is
+// answered with ErrLoading. The caller has validated cfg. The coordinator works until Close, or
+// until ctx ends.
 func Open(ctx context.Context, cfg Config, deps Deps) *Coordinator {
 	c := &Coordinator{cfg: cfg.WithDefaults(), deps: deps, slots: make(chan struct{}, loadParallel)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
-	c.Follow() // before its first use the topic is not there
+	c.Follow() // it does nothing if the topic does not exist yet
 	return c
 }
 
-// Loading counts the partitions of __consumer_offsets whose groups answer nothing yet and will soon.
-// One whose log cannot be read for now (the object store is away, or it is damaged) is not counted.
+// Loading returns the number of partitions of __consumer_offsets whose groups answer nothing yet
+// but will soon. A partition whose log cannot be read for now is not counted: the object store may
+// be away, or the log damaged.
 func (c *Coordinator) Loading() (partitions int) {
 	set, err := c.open()
 	if err != nil {
@@ -115,7 +120,8 @@ func (s *shard) loading() bool {
 	}
 }
 
-// Close answers everybody who waits with ErrNotCoordinator and returns when nothing runs any more. It may be called twice.
+// Close answers every waiting caller with ErrNotCoordinator, and returns when nothing of the
+// coordinator runs any more. It may be called twice.
 func (c *Coordinator) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -125,16 +131,19 @@ func (c *Coordinator) Close() {
 	c.work.Wait()
 }
 
-// Follow opens and closes shards as __consumer_offsets and its leaders are now. Whoever hears of a
-// change calls it; a request that comes earlier finds the change by itself.
+// Follow opens and closes shards so that they match the present leaders of __consumer_offsets. A
+// caller that hears of a change calls Follow; a request that comes earlier notices the change by
+// itself.
 func (c *Coordinator) Follow() { _, _ = c.open() }
 
-// open returns the shards of __consumer_offsets as it is now.
+// open returns the shards of __consumer_offsets under its present leaders.
 func (c *Coordinator) open() (*shardSet, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, ok := c.deps.Topics.TopicByName(OffsetsTopic)             // under mu: nobody goes back to an older topic
-	if c.current != nil && (!ok || c.current.topic.ID != t.ID) { // its groups are not ours to show
+	// Under mu, so that nobody goes back to an older topic.
+	t, ok := c.deps.Topics.TopicByName(OffsetsTopic)
+	// The old life's groups must not show.
+	if c.current != nil && (!ok || c.current.topic.ID != t.ID) {
 		c.current.close()
 		c.current = nil
 	}
@@ -149,9 +158,10 @@ func (c *Coordinator) open() (*shardSet, error) {
 	return c.current, nil
 }
 
-// followLocked returns the shards with one opened for each partition that this broker leads now,
-// and those closed whose leadership has ended. A shard belongs to one leader epoch: before
-// another one, somebody else may have written to the partition, and its groups are loaded again.
+// followLocked returns a set in which one shard is open for each partition that this broker leads
+// now, and closes the shards whose leadership has ended. A shard belongs to one leader epoch:
+// before another epoch began, some other broker may have written to the partition, so the groups
+// are loaded again.
 func (c *Coordinator) followLocked(before []*shard, t *catalog.Topic) *shardSet {
 	set := &shardSet{topic: t, shards: slices.Clone(before)}
 	for i, s := range before {
@@ -200,7 +210,8 @@ func (c *Coordinator) shardOf(name string) (*shard, error) {
 	return s, nil
 }
 
-// Find returns which broker coordinates a group. The first call ever creates __consumer_offsets.
+// Find returns the broker that coordinates a group. The first call in a cluster's life creates
+// __consumer_offsets.
 func (c *Coordinator) Find(ctx context.Context, name string) (broker int32, err error) {
 	set, err := c.open()
 	if errors.Is(err, ErrNotCoordinator) {
@@ -212,7 +223,8 @@ func (c *Coordinator) Find(ctx context.Context, name string) (broker int32, err 
 	return set.topic.Partitions[set.of(name)].Broker, nil
 }
 
-// create makes the topic, and waits a moment for its shards: a client that has found its coordinator joins at once.
+// create makes the topic and waits a moment for its shards, so that a client that has found its
+// coordinator can join at once.
 func (c *Coordinator) create(ctx context.Context) (*shardSet, error) {
 	factor := min(int(c.cfg.ReplicationFactor), max(1, c.deps.Brokers()))
 	err := c.deps.CreateTopic(ctx, OffsetsTopic, c.cfg.Partitions, int16(factor), offsetsTopicConfigs)

@@ -14,10 +14,11 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// TestPartitionOf: Java's hash, by its own definition: s[0]·31ⁿ⁻¹ + … over UTF-16 units.
+// TestPartitionOf: the hash is Java's, by its own definition: s[0]·31ⁿ⁻¹ + … over UTF-16 units.
 func TestPartitionOf(t *testing.T) {
 	for name, hash := range map[string]int32{
-		"": 0, "a": 97, "abc": 96354, "polygenelubricants": 0 /* −2³¹ without its sign */, "é": 233, "😀": 1772899,
+		// The hash of "polygenelubricants" is −2³¹, which without its sign is 0.
+		"": 0, "a": 97, "abc": 96354, "polygenelubricants": 0, "é": 233, "😀": 1772899,
 	} {
 		if got := PartitionOf(name, 1<<31-1); got != hash {
 			t.Errorf("%q: %d, want %d", name, got, hash)
@@ -58,7 +59,8 @@ func TestI13_SyncIsDurableBeforeItAnswers(t *testing.T) {
 	})
 }
 
-// TestWritesGather: what comes while an append is in flight is one batch, in the order of its coming.
+// TestWritesGather: the writes that come while an append is in flight become one batch, in the
+// order in which they came.
 func TestWritesGather(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.log.hold = true
@@ -83,7 +85,8 @@ func TestWritesGather(t *testing.T) {
 	})
 }
 
-// TestRefusedWrite: a definite refusal leaves everything as it was, and says so in a way that is tried again.
+// TestRefusedWrite: a write that is definitely refused leaves everything as it was, and the error
+// tells the client to try again.
 func TestRefusedWrite(t *testing.T) {
 	for _, tc := range []struct{ err, want error }{
 		{storage.ErrThrottled, ErrNotAvailable}, {storage.ErrStuck, ErrNotAvailable}, {storage.ErrUnknownPartition, ErrNotAvailable}, {storage.ErrNotReady, ErrNotAvailable},
@@ -104,14 +107,14 @@ func TestRefusedWrite(t *testing.T) {
 	}
 }
 
-// member is one of a group, as it knows itself.
+// member is a member of a group, as it knows itself.
 type member struct {
 	id         string
 	generation int32
 	leader     bool
 }
 
-// join makes the group's only member join, KIP-394 and all.
+// join makes the group's only member join, with the two steps of KIP-394.
 func (r *rig) join(id string) member {
 	r.t.Helper()
 	for {
@@ -149,7 +152,8 @@ func (r *rig) beat(m member) error {
 	return r.Heartbeat(r.t.Context(), group.HeartbeatRequest{Group: "g", MemberID: m.id, Generation: m.generation})
 }
 
-// TestRestartKeepsTheGroup: after a kill the member goes on as if nothing had been: no rebalance storm. Its session starts anew, whole.
+// TestRestartKeepsTheGroup: after a kill the member goes on as if nothing had happened, without a
+// rebalance storm. Its whole session timeout starts anew.
 func TestRestartKeepsTheGroup(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		m := r.join("")
@@ -177,7 +181,8 @@ func TestRestartKeepsTheGroup(t *testing.T) {
 	})
 }
 
-// TestLoadInProgress: elected is not ready. Every request is told so until the whole log was read, also when the bucket is away.
+// TestLoadInProgress: a broker that is elected is not yet ready. Every request is told so until the
+// whole log has been read, also when the bucket is away.
 func TestLoadInProgress(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		for i := range 10 {
@@ -234,7 +239,8 @@ func TestLoadInProgress(t *testing.T) {
 	})
 }
 
-// TestOneBadPartition: partitions that cannot be read keep nobody but their own groups waiting, however many they are.
+// TestOneBadPartition: partitions that cannot be read make only their own groups wait, however many
+// they are.
 func TestOneBadPartition(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.topics.delete(OffsetsTopic)
@@ -246,7 +252,7 @@ func TestOneBadPartition(t *testing.T) {
 				r.log.damaged[i] = storage.ErrCorrupt
 			}
 		}
-		if _, err := r.Find(t.Context(), "g"); err != nil { // which opens it
+		if _, err := r.Find(t.Context(), "g"); err != nil { // Find opens the topic
 			t.Fatal(err)
 		}
 		time.Sleep(loadRetryLast)
@@ -260,7 +266,8 @@ func TestOneBadPartition(t *testing.T) {
 	})
 }
 
-// TestWaiterGivesUp: a caller that leaves takes its wait along; the group goes on without it when its time is over.
+// TestWaiterGivesUp: a caller that leaves ends its wait. The group goes on without the member when
+// its time is over.
 func TestWaiterGivesUp(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		m := r.join("")
@@ -298,7 +305,8 @@ func (r *rig) pendingMember() string {
 	return a.MemberID
 }
 
-// TestCloseAnswersEverybody: who waits is told to look for another coordinator, and nothing runs on.
+// TestCloseAnswersEverybody: each waiting caller is told to look for another coordinator, and
+// nothing goes on running.
 func TestCloseAnswersEverybody(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		m := r.join("")
@@ -332,14 +340,14 @@ func TestCloseAnswersEverybody(t *testing.T) {
 	})
 }
 
-// TestOtherLifeOfTheTopics: offsets go with their topic, and groups with __consumer_offsets.
+// TestOtherLifeOfTheTopics: offsets go away with their topic, and groups with __consumer_offsets.
 func TestOtherLifeOfTheTopics(t *testing.T) {
 	inBubble(t, Config{CheckInterval: time.Minute}, func(t *testing.T, r *rig) {
 		r.mustCommit(0, 5)
 		r.topics.delete("orders")
 		r.wantCommitted(0, -1)
 		r.topics.create("orders", 3, 1)
-		r.wantCommitted(0, -1) // not the old life's
+		r.wantCommitted(0, -1) // the old life's offset must not show
 		before := r.log.appendCount()
 		time.Sleep(time.Minute + time.Second)
 		if r.log.appendCount() == before {
@@ -351,7 +359,7 @@ func TestOtherLifeOfTheTopics(t *testing.T) {
 
 		r.topics.delete(OffsetsTopic)
 		r.topics.create(OffsetsTopic, 1, 1)
-		if _, err := r.Find(t.Context(), "g"); err != nil { // the new life is opened by its first request
+		if _, err := r.Find(t.Context(), "g"); err != nil { // the first request opens the new life
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -373,7 +381,8 @@ func TestOtherLifeOfTheTopics(t *testing.T) {
 	})
 }
 
-// TestI4_OnlyLedPartitions: a group whose partition another broker leads is not answered here.
+// TestI4_OnlyLedPartitions: this broker does not answer for a group whose partition another broker
+// leads.
 func TestI4_OnlyLedPartitions(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.topics.delete(OffsetsTopic)
@@ -388,7 +397,8 @@ func TestI4_OnlyLedPartitions(t *testing.T) {
 			t.Errorf("list: %v %v", groups, err)
 		}
 	})
-	inBubble(t, Config{}, func(t *testing.T, r *rig) { // it moves while we hold its groups
+	// The partition moves while this broker holds its groups.
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.mustCommit(0, 5)
 		r.topics.lead(OffsetsTopic, 2)
 		if err := r.commit(0, 6); !errors.Is(err, ErrNotCoordinator) {
@@ -400,9 +410,9 @@ func TestI4_OnlyLedPartitions(t *testing.T) {
 	})
 }
 
-// TestI4_ShardFollowsItsPartition: when another broker leads the partition, everybody who waits is
-// told at once to look for the coordinator, and what was in flight is not shown; when it comes
-// back, its groups are loaded again.
+// TestI4_ShardFollowsItsPartition: when another broker takes the lead of the partition, every
+// waiting caller is told at once to look for the coordinator, and what was in flight does not show.
+// When the lead comes back, the groups are loaded again.
 func TestI4_ShardFollowsItsPartition(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.mustCommit(0, 5)
@@ -412,7 +422,7 @@ func TestI4_ShardFollowsItsPartition(t *testing.T) {
 		old := r.current.shards[0]
 		r.topics.lead(OffsetsTopic, 2)
 		r.log.fence()
-		r.Follow() // nobody asks for anything
+		r.Follow() // no request makes the coordinator notice
 		if err, over := answered(waiting); !over || !errors.Is(err, ErrNotCoordinator) {
 			t.Errorf("a commit in flight: answered %v, %v", over, err)
 		}
@@ -444,7 +454,8 @@ func TestI4_ShardFollowsItsPartition(t *testing.T) {
 			t.Errorf("a commit at the broker that led before: %v", err)
 		}
 
-		for _, broker := range []int32{2, 1} { // away and back, of which the first hears at once
+		// Away and back: the first coordinator hears of both at once.
+		for _, broker := range []int32{2, 1} {
 			r.topics.lead(OffsetsTopic, broker)
 			r.log.fence()
 			if broker == 2 {
@@ -459,9 +470,9 @@ func TestI4_ShardFollowsItsPartition(t *testing.T) {
 	})
 }
 
-// TestI4_ShardOfAnOldLeadershipWritesNothing: the log knows already that another leadership has
-// begun, though on this very broker, and the shard does not: what it would write makes no sense
-// behind what others wrote.
+// TestI4_ShardOfAnOldLeadershipWritesNothing: another leadership has begun, on this very broker,
+// and the log knows it before the shard does. What the shard would write makes no sense after the
+// writes of others.
 func TestI4_ShardOfAnOldLeadershipWritesNothing(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.mustCommit(0, 5)
@@ -477,7 +488,7 @@ func TestI4_ShardOfAnOldLeadershipWritesNothing(t *testing.T) {
 	})
 }
 
-// TestFindTogether: many first clients make one topic.
+// TestFindTogether: many clients that come first at the same time create one topic.
 func TestFindTogether(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.topics.delete(OffsetsTopic)

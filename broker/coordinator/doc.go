@@ -1,20 +1,28 @@
-// Package coordinator runs the consumer groups of this broker: it joins the pure
-// machines of package group to the partitions of __consumer_offsets that this broker leads.
+// Package coordinator runs the consumer groups of this broker. It connects the pure machines of
+// package group to the partitions of __consumer_offsets that this broker leads.
 //
-// It owns one shard per led partition: the groups whose name hashes there, loaded from the
-// partition's log when the broker starts. It promises that what a group answers or shows is durable and published in that
-// log first (I2, I13), that state is applied in the order of the log, that nothing is answered from a shard before its whole log
-// was read ("elected is not ready"), and that the log stays short: once it is larger than
-// max(Config.ShortenBytes, 10 × live state), or after Config.ShortenInterval than the latter alone, the live state is written
-// again and the log before it given up.
+// The package owns one shard per led partition. A shard holds the groups whose names hash to the
+// partition, and is loaded from the partition's log when this broker begins to lead it. The package
+// promises:
 //
-// Types to know: [Coordinator] (Open, Find, Join, Commit, …, Close), shard (one partition; shard.go tells its loop).
+//   - What a group answers or shows is durable and published in the partition's log first (I2,
+//     I13).
+//   - State is applied in the order of the log.
+//   - A shard answers nothing before it has read its whole log: a broker that is elected is not yet
+//     ready.
+//   - The log stays short. A log is too long once it holds more than 10 times the live state and,
+//     in addition, is larger than Config.ShortenBytes or was last shortened Config.ShortenInterval
+//     ago. The shard then writes the live state again and gives up the log before it.
 //
-// Goroutines: one per shard, which owns its machine, its waiters and its queue of writes; at most
-// one append of a shard is in flight, and what comes meanwhile goes into the next batch. A loading
-// shard holds one of loadParallel slots. Moving a log start has a goroutine of its own while it
-// lasts. Locks: Coordinator.mu guards the current set of shards and is never held during I/O.
+// Read [Coordinator] first (Open, Find, Join, Commit, …, Close), then shard: it is one partition,
+// and shard.go explains its loop.
 //
-// Formats: those of Apache Kafka's __consumer_offsets, in package group. Imports: broker/group, storage (its
-// API types), catalog, protocol, ident.
+// Goroutines: one per shard, which owns the shard's machine, its waiters and its queue of writes. A
+// shard has at most one append in flight; the writes that come meanwhile go into the next batch. A
+// shard that loads holds one of loadParallel slots. Moving a log start has a goroutine of its own
+// while it lasts. Locks: Coordinator.mu guards the current set of shards and is never held during
+// I/O.
+//
+// Formats: those of Apache Kafka's __consumer_offsets, in package group. Imports: broker/group,
+// storage (its API types), catalog, protocol, ident.
 package coordinator

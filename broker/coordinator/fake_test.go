@@ -18,20 +18,20 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// fakeLog is a log in memory: a batch is placed at once, and shown when the test, or time, says so.
+// fakeLog is a log in memory. An append settles at once, or when the test or the clock allows it.
 type fakeLog struct {
 	mu       sync.Mutex
 	parts    map[ident.TopicPartition]*fakePartition
-	hold     bool // settle nothing until release
+	hold     bool // settle nothing until release is called
 	held     []*storage.AppendRequest
-	delay    func() time.Duration  // before an append settles; nil: none
-	refuse   func(bytes int) error // what an append is refused with
+	delay    func() time.Duration  // time before an append settles; nil for none
+	refuse   func(bytes int) error // the error with which an append is refused
 	readErr  error
-	damaged  map[int32]error // by partition: what its reads say
+	damaged  map[int32]error // by partition: the error of its reads
 	readGate chan struct{}   // reads wait until it is closed
-	deleting func() error    // what DeleteRecords says, perhaps after a while
+	deleting func() error    // DeleteRecords returns its error, perhaps after a while
 	appends  int
-	epoch    ident.Epoch // of the leadership, whoever has it: other epochs are refused
+	epoch    ident.Epoch // of the present leadership, whoever has it: other epochs are refused
 	dead     bool        // a crash: nothing settles any more
 }
 
@@ -79,7 +79,7 @@ func (l *fakeLog) Append(req *storage.AppendRequest) {
 	}
 }
 
-// settle makes a batch durable and visible, and says so.
+// settle makes a batch durable and visible, and reports that.
 func (l *fakeLog) settle(req *storage.AppendRequest) {
 	l.mu.Lock()
 	if l.dead {
@@ -96,7 +96,7 @@ func (l *fakeLog) settle(req *storage.AppendRequest) {
 	req.Done(req)
 }
 
-// fence begins the next leadership: what is held is lost.
+// fence begins the next leadership. The appends that are held are lost.
 func (l *fakeLog) fence() {
 	l.mu.Lock()
 	l.epoch++
@@ -109,7 +109,7 @@ func (l *fakeLog) fence() {
 	}
 }
 
-// release settles what is held, and all that comes.
+// release settles the appends that are held, and all later ones at once.
 func (l *fakeLog) release() {
 	l.mu.Lock()
 	held := l.held
@@ -151,7 +151,8 @@ func (l *fakeLog) Read(ctx context.Context, f *storage.Fetch) {
 	q.HighWatermark, q.LogStart = p.end, p.start
 	for _, b := range p.batches {
 		h, _ := protocol.ParseBatchHeader(b)
-		if ident.Offset(h.End()) > q.Offset && len(q.Batches) < 3 { // several reads for a longer log
+		// A longer log takes several reads.
+		if ident.Offset(h.End()) > q.Offset && len(q.Batches) < 3 {
 			q.Batches = append(q.Batches, b)
 		}
 	}
@@ -195,7 +196,8 @@ func (l *fakeLog) DeleteRecords(ctx context.Context, tp ident.TopicPartition, be
 	return p.start, nil
 }
 
-// crashed is what a new start finds of a log whose broker has died: what had settled, and perhaps not more.
+// crashed returns the log that a new start finds after the broker has died: the appends that had
+// settled.
 func (l *fakeLog) crashed() *fakeLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -214,7 +216,7 @@ func (l *fakeLog) appendCount() int {
 	return l.appends
 }
 
-// bytes is the size of all partitions' logs.
+// bytes returns the size of the logs of all partitions.
 func (l *fakeLog) bytes() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -226,7 +228,7 @@ func (l *fakeLog) bytes() (n int) {
 	return n
 }
 
-// fakeTopics is the topics there are.
+// fakeTopics holds the topics that exist.
 type fakeTopics struct {
 	mu       sync.Mutex
 	byName   map[string]*catalog.Topic
@@ -281,7 +283,8 @@ type rig struct {
 	topics *fakeTopics
 }
 
-// inBubble runs a test with one coordinator; __consumer_offsets has one partition, "orders" three.
+// inBubble runs a test with one coordinator. The topic __consumer_offsets has one partition,
+// "orders" has three.
 func inBubble(t *testing.T, cfg Config, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -292,7 +295,7 @@ func inBubble(t *testing.T, cfg Config, f func(t *testing.T, r *rig)) {
 		if _, err := r.Find(t.Context(), "g"); err != nil {
 			t.Fatal(err)
 		}
-		defer func() { r.Close() }() // the last one
+		defer func() { r.Close() }() // a test may have replaced the coordinator
 		f(t, r)
 	})
 }
@@ -313,7 +316,7 @@ func (r *rig) openAs(node int32) *Coordinator {
 	})
 }
 
-// restart ends the coordinator as a kill does, and starts another over what the log holds.
+// restart ends the coordinator as a kill does, and starts another one over the log that is left.
 func (r *rig) restart() {
 	next := r.log.crashed()
 	r.Close()
@@ -322,7 +325,7 @@ func (r *rig) restart() {
 	synctest.Wait()
 }
 
-// commit is a simple consumer's.
+// commit commits an offset as a consumer that is in no group generation.
 func (r *rig) commit(partition int32, offset ident.Offset) error {
 	return r.commitAs(member{generation: -1}, partition, offset)
 }
@@ -348,7 +351,7 @@ func (r *rig) mustCommit(partition int32, offset ident.Offset) {
 	}
 }
 
-// committed returns what OffsetFetch shows.
+// committed returns the offset that OffsetFetch shows.
 func (r *rig) committed(partition int32) ident.Offset {
 	r.t.Helper()
 	offsets, err := r.Fetch(r.t.Context(), "g", []group.PartitionName{{Topic: "orders", Partition: partition}})
@@ -365,14 +368,14 @@ func (r *rig) wantCommitted(partition int32, want ident.Offset) {
 	}
 }
 
-// later runs f beside the test and returns its error when asked.
+// later runs f concurrently with the test. The channel it returns yields f's error.
 func later(f func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
 	return done
 }
 
-// answered reports whether a wait is over, and how.
+// answered reports whether a wait is over, and with which error.
 func answered(c <-chan error) (error, bool) {
 	synctest.Wait()
 	select {

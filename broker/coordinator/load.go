@@ -16,16 +16,16 @@ import (
 const (
 	// loadParallel is how many shards load at once.
 	loadParallel = 8
-	// loadReadBytes is what one read of the log asks for.
+	// loadReadBytes is how many bytes one read of the log asks for.
 	loadReadBytes = 4 * mib
 
-	// Pauses between attempts to load: doubling with jitter.
+	// Pauses between attempts to load double, with jitter, from the first to the last.
 	loadRetryFirst = 50 * time.Millisecond
 	loadRetryLast  = 5 * time.Second
 )
 
-// load replays the partition's log. What lies in the bucket only may be away for a
-// while: it tries again until ctx ends, and lets others load meanwhile.
+// load replays the partition's log. Records that lie only in the bucket may be out of reach for a
+// while: load tries again until ctx ends, and lets other shards load meanwhile.
 func (s *shard) load(ctx context.Context) error {
 	began := time.Now()
 	for pause := loadRetryFirst; ; pause = min(2*pause, loadRetryLast) {
@@ -39,7 +39,8 @@ func (s *shard) load(ctx context.Context) error {
 		if !errors.Is(err, storage.ErrNotReady) {
 			s.stuck.Store(true)
 		}
-		if pause == loadRetryFirst || pause == loadRetryLast { // seen at once, and not in a flood
+		// An operator sees it at once, and is not flooded.
+		if pause == loadRetryFirst || pause == loadRetryLast {
 			s.log.Warn("groups are not loaded yet; trying again", "err", err)
 		}
 		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
@@ -107,7 +108,8 @@ func (s *shard) loadOnce(ctx context.Context) error {
 	}
 }
 
-// replay applies a batch's records from offset on and returns where it ends.
+// replay applies the records of a batch from offset from on, and returns the offset at which the
+// batch ends.
 func (s *shard) replay(batch []byte, from ident.Offset) (ident.Offset, error) {
 	header, err := protocol.ParseBatchHeader(batch)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/sluicemq/sluice/broker/group"
 )
 
-// The requests. An error means that the group was not asked, or that the caller gave up (the error
-// of ctx): what the group says itself stands in its answer.
+// This file has the requests. An error means that the group was not asked, or that the caller gave
+// up (the error of ctx). What the group itself says is in its answer.
 
 // ask sends a request to the shard of its group and waits for the answer.
 func ask[B group.Body](ctx context.Context, c *Coordinator, name string, f func(*group.Shard, time.Time, group.Waiter) group.Effects) (answer B, err error) {
@@ -34,7 +34,8 @@ func (c *Coordinator) view(ctx context.Context, name string, f func(*group.Shard
 	return s.view(ctx, f)
 }
 
-// Join is JoinGroup. It may take as long as the rebalance timeout. Waiter and FreshID of r are set here.
+// Join handles JoinGroup. It may take as long as the rebalance timeout. Join itself sets Waiter and
+// FreshID of r.
 func (c *Coordinator) Join(ctx context.Context, r group.JoinRequest) (*group.JoinAnswer, error) {
 	r.FreshID = newUUID()
 	return ask[*group.JoinAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
@@ -52,7 +53,7 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// Sync is SyncGroup. It is answered when the leader's assignment is durable.
+// Sync handles SyncGroup. It answers when the leader's assignment is durable.
 func (c *Coordinator) Sync(ctx context.Context, r group.SyncRequest) (*group.SyncAnswer, error) {
 	return ask[*group.SyncAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
@@ -60,7 +61,7 @@ func (c *Coordinator) Sync(ctx context.Context, r group.SyncRequest) (*group.Syn
 	})
 }
 
-// Heartbeat is Heartbeat.
+// Heartbeat handles the request Heartbeat.
 func (c *Coordinator) Heartbeat(ctx context.Context, r group.HeartbeatRequest) (err error) {
 	posted := c.view(ctx, r.Group, func(m *group.Shard) { err = m.Heartbeat(time.Now(), r) })
 	if posted != nil {
@@ -69,7 +70,7 @@ func (c *Coordinator) Heartbeat(ctx context.Context, r group.HeartbeatRequest) (
 	return err
 }
 
-// Leave is LeaveGroup.
+// Leave handles LeaveGroup.
 func (c *Coordinator) Leave(ctx context.Context, r group.LeaveRequest) (*group.LeaveAnswer, error) {
 	return ask[*group.LeaveAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
@@ -77,7 +78,7 @@ func (c *Coordinator) Leave(ctx context.Context, r group.LeaveRequest) (*group.L
 	})
 }
 
-// Commit is OffsetCommit. It is answered when the offsets are durable.
+// Commit handles OffsetCommit. It answers when the offsets are durable.
 func (c *Coordinator) Commit(ctx context.Context, r group.CommitRequest) (*group.CommitAnswer, error) {
 	return ask[*group.CommitAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
@@ -85,7 +86,7 @@ func (c *Coordinator) Commit(ctx context.Context, r group.CommitRequest) (*group
 	})
 }
 
-// DeleteOffsets is OffsetDelete.
+// DeleteOffsets handles OffsetDelete.
 func (c *Coordinator) DeleteOffsets(ctx context.Context, r group.DeleteOffsetsRequest) (*group.DeleteOffsetsAnswer, error) {
 	return ask[*group.DeleteOffsetsAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
@@ -93,14 +94,14 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, r group.DeleteOffsetsRe
 	})
 }
 
-// Delete is DeleteGroups of one group.
+// Delete handles DeleteGroups for one group.
 func (c *Coordinator) Delete(ctx context.Context, name string) (*group.DeleteAnswer, error) {
 	return ask[*group.DeleteAnswer](ctx, c, name, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		return m.Delete(now, group.DeleteRequest{Waiter: w, Group: name})
 	})
 }
 
-// Fetch is OffsetFetch of the partitions named, one result each, in order.
+// Fetch handles OffsetFetch for the partitions named. It returns one result for each, in order.
 func (c *Coordinator) Fetch(ctx context.Context, name string, partitions []group.PartitionName) (offsets []group.FetchedOffset, err error) {
 	s, err := c.shardOf(name)
 	if err != nil {
@@ -110,7 +111,8 @@ func (c *Coordinator) Fetch(ctx context.Context, name string, partitions []group
 	return offsets, err
 }
 
-// FetchAll is OffsetFetch of all that the group has committed, by topic, then partition.
+// FetchAll handles OffsetFetch for everything that the group has committed, ordered by topic, then
+// partition.
 func (c *Coordinator) FetchAll(ctx context.Context, name string) (offsets []group.FetchedOffset, err error) {
 	s, err := c.shardOf(name)
 	if err != nil {
@@ -120,13 +122,14 @@ func (c *Coordinator) FetchAll(ctx context.Context, name string) (offsets []grou
 	return offsets, err
 }
 
-// Describe is DescribeGroups of one group.
+// Describe handles DescribeGroups for one group.
 func (c *Coordinator) Describe(ctx context.Context, name string) (d group.Description, err error) {
 	err = c.view(ctx, name, func(m *group.Shard) { d = m.Describe(name) })
 	return d, err
 }
 
-// List is ListGroups: what this broker coordinates. One shard that loads makes it ErrLoading: an incomplete list would look whole.
+// List handles ListGroups: it lists the groups that this broker coordinates. If one shard is still
+// loading, it returns ErrLoading, because an incomplete list would look complete.
 func (c *Coordinator) List(ctx context.Context) (groups []group.Listing, err error) {
 	err = c.each(ctx, func(s *shard) error {
 		return s.view(ctx, func(m *group.Shard) { groups = append(groups, m.List()...) })
@@ -134,11 +137,11 @@ func (c *Coordinator) List(ctx context.Context) (groups []group.Listing, err err
 	return groups, err
 }
 
-// each calls f for every shard of this broker, if there are any.
+// each calls f for every shard of this broker.
 func (c *Coordinator) each(ctx context.Context, f func(*shard) error) error {
 	set, err := c.open()
 	if err != nil {
-		return ctx.Err() // no topic, no groups
+		return ctx.Err() // without the topic there are no groups
 	}
 	for _, s := range set.shards {
 		if s == nil {
@@ -151,18 +154,19 @@ func (c *Coordinator) each(ctx context.Context, f func(*shard) error) error {
 	return nil
 }
 
-// Status is what metrics tell of one group.
+// Status is what the metrics show of one group.
 type Status struct {
 	Group   string
 	State   group.State
 	Members int
-	Offsets []group.FetchedOffset // committed, by topic, then partition
+	Offsets []group.FetchedOffset // the committed offsets, by topic, then partition
 }
 
-// Groups tells of every group that is loaded; what still loads is left out.
+// Groups returns the status of every group that is loaded. It leaves out the groups that still
+// load.
 func (c *Coordinator) Groups(ctx context.Context) (all []Status) {
 	_ = c.each(ctx, func(s *shard) error {
-		_ = s.view(ctx, func(m *group.Shard) { // an error leaves the shard out
+		_ = s.view(ctx, func(m *group.Shard) { // on an error the shard is left out
 			for _, l := range m.List() {
 				all = append(all, Status{
 					Group: l.Group, State: l.State, Members: len(m.Describe(l.Group).Members), Offsets: m.FetchAll(l.Group, s.topics),

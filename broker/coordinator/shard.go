@@ -1,16 +1,17 @@
-// The loop of one shard. What a client is told of a group was durable before:
+// This file has the loop of one shard. Whatever a client learns of a group is durable before:
 //
-//  1. load      the partition's log, from its start to its end, is replayed (load.go);
-//               until then a request is answered with ErrLoading.
-//  2. take      a request, or time that has passed, goes through the machine: it gives
-//               records to write and answers that depend on no write.
-//  3. append    all that has gathered is one batch (append.go). One append is in flight at a
-//               time: were there two and the first refused, the second would tell of
-//               a state that is not in the log.
-//  4. written   the batch is durable and visible, or refused: the machine hears of it, shows
-//               the state, and gives the answers that waited for it (I2, I13).
+//  1. load: the shard replays the partition's log from its start to its end (load.go). Until then
+//     it answers every request with ErrLoading.
+//  2. take: the machine handles a request, or the passing of time. It returns records to write, and
+//     answers that depend on no write.
+//  3. append: all writes that have gathered become one batch (append.go). One append is in flight
+//     at a time. Were there two and the first refused, the second would describe a state that is
+//     not in the log.
+//  4. written: the batch is durable and visible, or refused. The loop tells the machine, which
+//     shows the new state and gives the answers that waited for it (I2, I13).
 //
-// The loop alone touches the machine. Time is read here and nowhere below.
+// Only the loop touches the machine. Only the loop reads the clock; the code below gets the time
+// from it.
 
 package coordinator
 
@@ -27,26 +28,27 @@ import (
 
 // shard is the groups of one partition of __consumer_offsets, under one leadership.
 type shard struct {
-	cfg   Config
-	deps  Deps
-	tp    ident.TopicPartition
-	epoch ident.Epoch // of the leadership: under another one the shard reads and writes nothing (I4)
+	cfg  Config
+	deps Deps
+	tp   ident.TopicPartition
+	// The epoch of the leadership: under another one the shard reads and writes nothing (I4).
+	epoch ident.Epoch
 	close context.CancelFunc
 	log   *slog.Logger
-	slots chan struct{} // who loads holds one
+	slots chan struct{} // a shard holds one while it loads
 
-	work   chan func()   // run by the loop, in order
-	loaded chan struct{} // closed when the loop takes work
-	ended  chan struct{} // closed when it takes no more
+	work   chan func()   // the loop runs these, in order
+	loaded chan struct{} // closed when the loop begins to take work
+	ended  chan struct{} // closed when the loop takes no more work
 	stuck  atomic.Bool   // loading has failed for a reason that may last
 
-	// All below belongs to the loop.
+	// All fields below belong to the loop.
 	machine    *group.Shard
 	waiting    map[group.Waiter]chan<- group.Body
 	lastWaiter group.Waiter
 	appender   appender
 	shorten    shortening
-	deadline   *time.Timer // for machine.Deadline
+	deadline   *time.Timer // fires at machine.Deadline
 }
 
 func newShard(c *Coordinator, tp ident.TopicPartition, epoch ident.Epoch) *shard {
@@ -64,7 +66,7 @@ func newShard(c *Coordinator, tp ident.TopicPartition, epoch ident.Epoch) *shard
 func (s *shard) run(ctx context.Context) {
 	defer close(s.ended)
 	if err := s.load(ctx); err != nil {
-		return // only the end of ctx does that
+		return // only the end of ctx makes load fail
 	}
 	s.deadline = time.NewTimer(0)
 	defer s.deadline.Stop()
@@ -74,7 +76,7 @@ func (s *shard) run(ctx context.Context) {
 	defer moving.Wait()
 	if !s.holdsDead() {
 		s.shorten.last = time.Now()
-	} // else nobody knows since when: it is shortened at once
+	} // otherwise the age of the dead state is unknown, and the log is shortened at once
 	close(s.loaded)
 	for ctx.Err() == nil {
 		s.maybeShorten(ctx, &moving)
@@ -102,7 +104,7 @@ func (s *shard) run(ctx context.Context) {
 	s.take(s.machine.Stop(ErrNotCoordinator))
 }
 
-// armDeadline sets the timer to what the machine waits for next.
+// armDeadline sets the timer to the time at which the machine next has something to do.
 func (s *shard) armDeadline() <-chan time.Time {
 	at := s.machine.Deadline()
 	if at.IsZero() {
@@ -113,11 +115,11 @@ func (s *shard) armDeadline() <-chan time.Time {
 	return s.deadline.C
 }
 
-// take queues what the machine wants written and delivers its answers.
+// take queues the writes of the machine and delivers its answers.
 func (s *shard) take(e group.Effects) {
 	s.appender.add(e.Writes)
 	for _, a := range e.Answers {
-		s.waiting[a.Waiter] <- a.Body // has room: one answer each
+		s.waiting[a.Waiter] <- a.Body // the channel has room: each waiter gets one answer
 		delete(s.waiting, a.Waiter)
 	}
 }
@@ -131,7 +133,7 @@ func (s *shard) topics(name string) (ident.TopicID, bool) {
 	return t.ID, true
 }
 
-// post hands work to the loop. When it returns nil, the loop runs it.
+// post hands work to the loop. If it returns nil, the loop runs the work.
 func (s *shard) post(ctx context.Context, do func()) error {
 	select {
 	case <-s.loaded:
@@ -160,7 +162,8 @@ func (s *shard) view(ctx context.Context, f func(*group.Shard)) error {
 	return nil
 }
 
-// ask gives the machine a request and waits for its one answer. Who gives up loses the answer, not the outcome.
+// ask gives the machine a request and waits for its one answer. A caller that gives up loses the
+// answer; the request still takes effect.
 func (s *shard) ask(ctx context.Context, f func(*group.Shard, time.Time, group.Waiter) group.Effects) (group.Body, error) {
 	answer := make(chan group.Body, 1)
 	err := s.post(ctx, func() {

@@ -9,24 +9,25 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// How a shard's log is kept short, without anything that cleans it:
+// A shard keeps its log short by itself; no cleaner is involved:
 //
-//  1. quiet    no work is taken until all writes are settled: then the machine's state is
-//              the log's. A log that does not settle is left alone for a while.
-//  2. write    the live state goes into the queue, in batches of its own, before anything
-//              that is taken from now on: it never undoes a later write.
-//  3. move     when all of it is durable, the log start moves to its first offset.
+//  1. quiet: the shard takes no work until all writes have settled. Then the machine's state is the
+//     state of the log. If the log does not settle soon, it is left alone for a while.
+//  2. write: the live state goes into the queue, in batches of its own, ahead of everything that is
+//     taken from now on. So it never undoes a later write.
+//  3. move: when all of the live state is durable, the log start moves to its first offset.
 //
-// Dying anywhere between leaves old and new state in the log, in that order: replay ends the same (I15, I16).
+// If the broker dies anywhere in between, the log holds the old state and then the new one, and a
+// replay ends in the same state (I15, I16).
 
 const (
-	// liveFactor is how many times the live state a log may hold.
+	// liveFactor is how many times its live state a log may hold.
 	liveFactor = 10
 	// quietMax is how long a shard takes no work while its writes settle.
 	quietMax = 500 * time.Millisecond
-	// shortenFloor is what no log is too long for.
+	// shortenFloor is a size up to which no log is too long.
 	shortenFloor = 4 * kib
-	// shortenPause lies between a failed attempt and the next.
+	// shortenPause is the time between a failed attempt and the next one.
 	shortenPause = 30 * time.Second
 )
 
@@ -37,19 +38,19 @@ const (
 	quieting                    // waiting for writes to settle
 	writing                     // live state is being written
 	moving                      // the log start is being moved
-	resting                     // after a failure
+	resting                     // pausing after a failure
 )
 
-// shortening is how far the log's shortening is.
+// shortening tells how far the shortening of the log has got.
 type shortening struct {
 	step  shortenStep
-	first ident.Offset // of the live state in the log; -1: none of it is written yet
-	left  int          // writes of live state that are not settled
-	bytes int64        // appended since first, first included
-	moved chan error   // capacity 1: how moving ended
+	first ident.Offset // first offset of the live state in the log; -1 while none of it is written
+	left  int          // number of writes of live state that are not settled
+	bytes int64        // number of bytes appended from first on
+	moved chan error   // capacity 1: how moving the log start ended
 	pause pause
-	after shortenStep // what follows the rest: growing, or writing to move once more
-	last  time.Time   // when the log last began to be shortened; before that, when it was loaded
+	after shortenStep // the step that follows resting: growing, or writing to repeat the move
+	last  time.Time   // when a shortening last began; before the first one, when the log was loaded
 }
 
 // pause is a timer that need not run.
@@ -88,18 +89,19 @@ func (h *shortening) paused() {
 	h.step = h.after
 }
 
-// tooLong reports that the log holds much more than lives, and is large or has been so for a while: each
-// flush puts the few bytes of new offsets into an object of its own, and it is their number that counts then.
+// tooLong reports whether the log holds much more than the live state and is large, or has not been
+// shortened for a while. The time counts because each flush puts the few bytes of new offsets into
+// an object of its own, so that a small log can still take many objects.
 func (s *shard) tooLong() bool {
 	return s.holdsDead() && (s.appender.logBytes > s.cfg.ShortenBytes || time.Since(s.shorten.last) >= s.cfg.ShortenInterval)
 }
 
-// holdsDead reports that most of the log is state that was written anew since.
+// holdsDead reports whether most of the log is state that has been overwritten since.
 func (s *shard) holdsDead() bool {
 	return s.appender.logBytes > max(shortenFloor, liveFactor*int64(s.machine.Bytes()))
 }
 
-// maybeShorten takes the steps that wait for nothing but the loop.
+// maybeShorten takes the steps for which the loop has to wait for nothing else.
 func (s *shard) maybeShorten(ctx context.Context, work *sync.WaitGroup) {
 	h := &s.shorten
 	if h.step == growing && s.tooLong() {
@@ -120,7 +122,7 @@ func (s *shard) maybeShorten(ctx context.Context, work *sync.WaitGroup) {
 	}
 }
 
-// writeLive queues the live state. If there is none, the log may go up to its end.
+// writeLive queues the live state. If there is none, the log start may move to the log's end.
 func (s *shard) writeLive() {
 	h := &s.shorten
 	h.step, h.first, h.bytes = writing, -1, 0
@@ -133,7 +135,7 @@ func (s *shard) writeLive() {
 	}
 }
 
-// liveWrites cuts records into writes of one batch each.
+// liveWrites divides records into writes of one batch each.
 func liveWrites(records []group.Record) []write {
 	var writes []write
 	for len(records) > 0 {
@@ -148,8 +150,8 @@ func liveWrites(records []group.Record) []write {
 	return writes
 }
 
-// liveWritten is called when a batch of live state has settled. After a
-// failure the rest is not written: the log is whole without it.
+// liveWritten is called when a batch of live state has settled. After a failure the rest of the
+// live state is not written: the log is complete without it.
 func (s *shard) liveWritten(o outcome) {
 	h := &s.shorten
 	if o.err != nil {
@@ -175,7 +177,7 @@ func (a *appender) dropLive() {
 	a.queue = kept
 }
 
-// logStartMoved is called when the log start has moved, or could not be.
+// logStartMoved is called when the log start has moved, or could not be moved.
 func (s *shard) logStartMoved(err error) {
 	h := &s.shorten
 	if err != nil {

@@ -16,10 +16,11 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// shortLog is a configuration under which a few hundred commits are a long log.
+// shortLog is a configuration under which a few hundred commits already make a long log.
 var shortLog = Config{ShortenBytes: 8 * kib}
 
-// write commits rising offsets from n up, one after another, to all three partitions.
+// write commits count rising offsets, beginning with from, one after another, to all three
+// partitions.
 func (r *rig) write(from, count int) {
 	r.t.Helper()
 	for i := range count {
@@ -34,7 +35,8 @@ func (r *rig) logStart() ident.Offset {
 	return r.log.partLocked(ident.TopicPartition{Topic: topic.ID}).start
 }
 
-// TestI15_LongLogIsShortened: the log stays small whatever is written, and holds the whole state.
+// TestI15_LongLogIsShortened: however much is written, the log stays small and holds the whole
+// state.
 func TestI15_LongLogIsShortened(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
 		for i := range 20 {
@@ -54,7 +56,8 @@ func TestI15_LongLogIsShortened(t *testing.T) {
 	})
 }
 
-// TestShortenInterval: a log far below ShortenBytes is shortened after a while if it holds much more than lives, and not before.
+// TestShortenInterval: a log far below ShortenBytes that holds much more than the live state is
+// shortened after a while, and not before.
 func TestShortenInterval(t *testing.T) {
 	inBubble(t, Config{ShortenInterval: time.Hour}, func(t *testing.T, r *rig) {
 		r.write(0, 600)
@@ -70,7 +73,7 @@ func TestShortenInterval(t *testing.T) {
 		}
 		start := r.logStart()
 		time.Sleep(2 * time.Hour)
-		r.write(603, 3) // not much more than lives
+		r.write(603, 3) // not much more than the live state
 		synctest.Wait()
 		if r.logStart() != start {
 			t.Fatal("shortened a short log")
@@ -82,7 +85,8 @@ func TestShortenInterval(t *testing.T) {
 	})
 }
 
-// TestShortenOnLoad: a broker that restarts more often than ShortenInterval still keeps its logs short.
+// TestShortenOnLoad: a broker that restarts more often than ShortenInterval still keeps its logs
+// short.
 func TestShortenOnLoad(t *testing.T) {
 	inBubble(t, Config{ShortenInterval: time.Hour}, func(t *testing.T, r *rig) {
 		r.write(0, 600)
@@ -104,7 +108,7 @@ func TestShortenOnLoad(t *testing.T) {
 	})
 }
 
-// TestShortenNothing: where no state is left, the log goes up to its end.
+// TestShortenNothing: where no state is left, the log start moves to the log's end.
 func TestShortenNothing(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
 		for i := range 100 {
@@ -122,7 +126,8 @@ func TestShortenNothing(t *testing.T) {
 	})
 }
 
-// TestI16_DeadBeforeTheLogStartMoves: old and new state in one log, in that order, replay to the same, and the next life shortens it.
+// TestI16_DeadBeforeTheLogStartMoves: a log that holds the old state and then the new one replays
+// to the same state, and the next life shortens it.
 func TestI16_DeadBeforeTheLogStartMoves(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
 		never := make(chan struct{})
@@ -159,7 +164,8 @@ func TestI16_DeadBeforeTheLogStartMoves(t *testing.T) {
 	})
 }
 
-// TestI13_CommitsDuringShortening: what is committed while the live state is written is not undone by it.
+// TestI13_CommitsDuringShortening: writing the live state does not undo what is committed
+// meanwhile.
 func TestI13_CommitsDuringShortening(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
 		r.log.delay = func() time.Duration { return 10 * time.Millisecond }
@@ -169,7 +175,8 @@ func TestI13_CommitsDuringShortening(t *testing.T) {
 				wg.Go(func() { r.mustCommit(p, ident.Offset(10*i)+ident.Offset(p)) })
 			}
 			wg.Wait()
-			next := later(func() error { return r.commit(0, ident.Offset(10*i+5)) }) // beside whatever goes on
+			// While the shortening goes on.
+			next := later(func() error { return r.commit(0, ident.Offset(10*i+5)) })
 			time.Sleep(3 * time.Millisecond)
 			r.mustCommit(1, ident.Offset(10*i+6))
 			if err := <-next; err != nil {
@@ -190,7 +197,8 @@ func TestI13_CommitsDuringShortening(t *testing.T) {
 	})
 }
 
-// TestLogStartIsMovedAgain: a quorum that does not answer is asked again after a rest; the live state is not written anew for that.
+// TestLogStartIsMovedAgain: a quorum that does not answer is asked again after a rest. The live
+// state is not written once more for that.
 func TestLogStartIsMovedAgain(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
 		failures := 0
@@ -223,13 +231,14 @@ func TestLogStartIsMovedAgain(t *testing.T) {
 	})
 }
 
-// TestLiveStateRefused: the live state cannot be written now; everything goes on, and it is tried again.
+// TestLiveStateRefused: while the live state cannot be written, everything else goes on, and the
+// write is tried again.
 func TestLiveStateRefused(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
 		big := strings.Repeat("x", 4000)
 		topic, _ := r.topics.TopicByName("orders")
 		appends := 0
-		r.log.refuse = func(int) error { // every second one
+		r.log.refuse = func(int) error { // every second append
 			if appends++; appends%2 == 0 {
 				return storage.ErrThrottled
 			}
@@ -259,16 +268,18 @@ func TestLiveStateRefused(t *testing.T) {
 	})
 }
 
-// TestUnsettledLogIsNotWaitedFor: a log that takes minutes to settle does not stop the shard for the sake of its length.
+// TestUnsettledLogIsNotWaitedFor: a log that takes minutes to settle does not stop the shard just
+// because the log is long.
 func TestUnsettledLogIsNotWaitedFor(t *testing.T) {
 	inBubble(t, shortLog, func(t *testing.T, r *rig) {
-		r.write(0, 58) // a bit less than is too long
+		r.write(0, 58) // a bit less than what is too long
 		if n := r.log.bytes(); n > 8*kib || n < 6*kib {
 			t.Fatalf("%d bytes", n)
 		}
 		r.log.delay = func() time.Duration { return time.Minute }
 		var waits []<-chan error
-		for i := range 90 { // appends: one commit, then thirty, which make the log too long, then more of them
+		// The appends are: one commit, then thirty, which make the log too long, then more of them.
+		for i := range 90 {
 			waits = append(waits, later(func() error { return r.commit(int32(i%3), ident.Offset(100+i)) }))
 			began := time.Now()
 			r.committed(0)
@@ -291,7 +302,8 @@ func TestUnsettledLogIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-// TestLiveStateOfManyBatches: after a refused batch the rest is not written, until it is tried again as a whole.
+// TestLiveStateOfManyBatches: after a batch was refused, the rest of the live state is not written
+// until the whole is tried again.
 func TestLiveStateOfManyBatches(t *testing.T) {
 	inBubble(t, Config{ShortenBytes: kib}, func(t *testing.T, r *rig) {
 		const partitions = 700 // 4 KiB each: three batches of live state
@@ -307,7 +319,8 @@ func TestLiveStateOfManyBatches(t *testing.T) {
 				t.Fatal(err, a)
 			}
 		}
-		const liveBytesMin = 900 * kib // of a whole batch of live state; commits are smaller
+		// A whole batch of live state has this much; commits are smaller.
+		const liveBytesMin = 900 * kib
 		tried := 0
 		r.log.refuse = func(bytes int) error {
 			if bytes >= liveBytesMin {
@@ -337,9 +350,10 @@ func TestLiveStateOfManyBatches(t *testing.T) {
 	})
 }
 
-// TestI13_RandomLives: clients commit rising offsets, each to its own partition of its own group; appends take their time and are
-// refused, the log is shortened all the while, moving its start fails, and the broker dies again and again. What was
-// acknowledged is there, never less; what is there was sent (I2).
+// TestI13_RandomLives: each client commits rising offsets to its own partition of its own group.
+// Appends take time and are sometimes refused, the log is shortened all the while, moving its start
+// sometimes fails, and the broker dies again and again. An offset that was acknowledged is never
+// lost, and an offset that is shown was sent (I2).
 func TestI13_RandomLives(t *testing.T) {
 	seeds := uint64(20)
 	if os.Getenv("SLUICE_LONG") == "1" {
@@ -397,7 +411,7 @@ func randomLives(t *testing.T, r *rig, random *rand.Rand) {
 			if got := r.ofClient(i); got < acked[i] || got > sent[i] {
 				t.Fatalf("client %d: offset %d is shown; acknowledged %d, sent %d", i, got, acked[i], sent[i])
 			} else {
-				acked[i] = got // shown now: must not go back either
+				acked[i] = got // it has been shown: it must not go back either
 			}
 		}
 	}
@@ -406,7 +420,7 @@ func randomLives(t *testing.T, r *rig, random *rand.Rand) {
 	}
 }
 
-// commitUntil commits rising offsets until stop, noting what was sent and what was acknowledged.
+// commitUntil commits rising offsets until stop. It notes what it sent and what was acknowledged.
 func (r *rig) commitUntil(stop <-chan struct{}, client int, sent, acked *ident.Offset, roll func(int) int) {
 	topic, _ := r.topics.TopicByName("orders")
 	for {

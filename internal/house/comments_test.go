@@ -19,13 +19,14 @@ const (
 // reworded are the packages whose comments were read line by line and keep to the width. A package
 // that is reworded joins the list.
 var reworded = []string{
-	"bench", "bench/compare", "bench/limits", "bench/load", "broker/group", "catalog",
-	"cmd/sluice/client", "cmd/sluice/config", "compat-tests", "compat-tests/beside",
-	"compat-tests/harness", "compat-tests/history", "ident", "internal/crc32c",
-	"internal/house", "internal/unzeroed", "metadata", "metadata/controller", "metadata/raft",
-	"protocol", "scripts/gotest", "storage/bucket", "storage/bucket/buckettest",
-	"storage/bucket/dir", "storage/bucket/fault", "storage/bucket/mem", "storage/cache",
-	"storage/object", "storage/pstate", "vfs", "vfs/crashfs", "wal",
+	"bench", "bench/compare", "bench/limits", "bench/load", "broker/coordinator",
+	"broker/group", "catalog", "cmd/sluice/client", "cmd/sluice/config", "compat-tests",
+	"compat-tests/beside", "compat-tests/harness", "compat-tests/history", "ident",
+	"internal/crc32c", "internal/house", "internal/unzeroed", "metadata", "metadata/controller",
+	"metadata/raft", "protocol", "scripts/gotest", "storage/bucket",
+	"storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",
+	"storage/bucket/mem", "storage/cache", "storage/object", "storage/pstate", "vfs",
+	"vfs/crashfs", "wal",
 }
 
 func TestComments_Width(t *testing.T) {
