@@ -50,6 +50,7 @@ const (
 
 var (
 	errBadFrame      = errors.New("bad frame")
+	errTLS           = errors.New("the client speaks TLS")
 	errUnsupported   = errors.New("unsupported request")
 	errSilentFailure = errors.New("a produce request with acks=0 failed")
 )
@@ -81,8 +82,8 @@ func newConn(b *Broker, nc net.Conn) *conn {
 	return c
 }
 
-// serve reads until the peer leaves, misbehaves, idles too long, or the broker stops.
-func (c *conn) serve() {
+// serve reads until the peer leaves, misbehaves, idles too long, or the broker stops, and returns which.
+func (c *conn) serve() error {
 	err := c.readLoop()
 	if c.isStopping() {
 		err = errors.Join(errStopped, c.drain()) // answer what was placed
@@ -93,6 +94,7 @@ func (c *conn) serve() {
 		c.b.meter.failed.Inc()
 		c.b.logger.Debug("connection closed", "remote", c.nc.RemoteAddr().String(), "err", err)
 	}
+	return err
 }
 
 // fail makes the connection useless and wakes everybody. What is still in the
@@ -201,6 +203,9 @@ func (c *conn) readFrame() (*frame, error) {
 	if err := c.waitUnmuted(); err != nil {
 		return nil, err
 	}
+	if beginsTLS(prefix) {
+		return nil, errTLS
+	}
 	size := int(int32(binary.BigEndian.Uint32(prefix)))
 	header, err := protocol.ParseRequestPrefix(prefix[protocol.FrameLengthBytes:])
 	if err != nil {
@@ -227,6 +232,10 @@ func (c *conn) readFrame() (*frame, error) {
 	c.b.meter.came(f)
 	return f, nil
 }
+
+// beginsTLS reports that bytes are the head of a TLS handshake record (RFC 8446, 5.1). As the length
+// of a Kafka request they would be 369 MB and more, above the limit of every API.
+func beginsTLS(b []byte) bool { return b[0] == 22 && b[1] == 3 }
 
 // peekPrefix waits, as long as a connection may idle, for a request to begin.
 func (c *conn) peekPrefix() ([]byte, error) {

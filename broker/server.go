@@ -19,6 +19,8 @@ const (
 	acceptPauseMax = time.Second
 	// acceptLogEvery is the least time between two lines about it.
 	acceptLogEvery = 10 * time.Second
+	// tlsLogEvery is the least time between two lines about TLS clients of one listener: they try again all the time.
+	tlsLogEvery = time.Minute
 )
 
 // Listener is one of the addresses at which a broker answers. Clients are told of the
@@ -32,7 +34,7 @@ type Listener struct {
 // wakes long polls, finishes what is in flight within StopTimeout, closes every connection, idle
 // ones at once, and returns nil, or what failed. It closes the listeners. A broker serves once.
 func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
-	s := &server{b: b, conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}}
+	s := &server{b: b, conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}, toldTLS: map[string]time.Time{}}
 	stopAccepting := func() {
 		b.beginStop(errStopped)
 		for _, l := range listeners {
@@ -62,9 +64,10 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 type server struct {
 	b *Broker
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	perIP map[netip.Addr]int
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	perIP   map[netip.Addr]int
+	toldTLS map[string]time.Time // when tellTLS spoke last, by listener
 }
 
 func (s *server) acceptLoop(ctx context.Context, l Listener) error {
@@ -121,8 +124,22 @@ func (s *server) start(nc net.Conn, listener string) {
 		defer close(c.ended)
 		defer open.Dec()
 		defer s.remove(c, ip)
-		c.serve()
+		if err := c.serve(); errors.Is(err, errTLS) {
+			s.tellTLS(listener, nc.RemoteAddr())
+		}
 	}()
+}
+
+// tellTLS says that a client wants TLS where there is none. Of such a client's own errors few name the reason.
+func (s *server) tellTLS(listener string, remote net.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, told := s.toldTLS[listener]; told && time.Since(last) < tlsLogEvery {
+		return
+	}
+	s.toldTLS[listener] = time.Now()
+	s.b.logger.Warn("a client speaks TLS to a listener without TLS and was refused: set security.protocol=PLAINTEXT in the client",
+		"listener", listener, "remote", remote.String())
 }
 
 func remoteIP(nc net.Conn) netip.Addr {

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,4 +49,45 @@ func TestAcceptFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTLSClient: a client that speaks TLS to a plain listener is refused, and the log names the listener and
+// what to change; once a minute, since such a client tries again all the time.
+func TestTLSClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told bytes.Buffer // slog's handler locks
+		topics := newMemoryTopics(Node{ID: 1})
+		b, err := New(Config{NodeID: 1}, Deps{Log: newMemoryLog(topics), Topics: topics, Logger: slog.New(slog.NewTextHandler(&told, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner, outer := newPipeListener(), newPipeListener()
+		ctx, stop := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() {
+			served <- b.Serve(ctx, Listener{Listener: inner, Name: "INNER"}, Listener{Listener: outer, Name: "OUTER"})
+		}()
+		handshake := func(l *pipeListener) {
+			nc := l.dial()
+			defer nc.Close()
+			if err := tls.Client(nc, &tls.Config{ServerName: "broker"}).HandshakeContext(t.Context()); err == nil {
+				t.Error("a TLS handshake succeeded")
+			}
+			synctest.Wait()
+		}
+		for range 3 {
+			handshake(inner)
+		}
+		handshake(outer)
+		time.Sleep(tlsLogEvery)
+		handshake(inner)
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		said := told.String()
+		if strings.Count(said, "security.protocol=PLAINTEXT") != 3 || strings.Count(said, "listener=INNER") != 2 || strings.Count(said, "listener=OUTER") != 1 {
+			t.Errorf("want two lines of INNER and one of OUTER:\n%s", said)
+		}
+	})
 }

@@ -31,7 +31,7 @@ func run(ctx context.Context, s *settings, hello func(address string) string, ou
 		return err
 	}
 	defer closing(&err, remove)
-	b, err := open.Open(ctx, s.bucket, open.Options{Memory: s.config.Bool("sluice.memory.only")})
+	b, err := open.Open(ctx, s.bucket, open.Options{Memory: s.config.Bool("sluice.memory.only"), Log: log})
 	if err != nil {
 		return err
 	}

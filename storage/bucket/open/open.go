@@ -3,6 +3,7 @@ package open
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -21,6 +22,8 @@ type Options struct {
 	Memory bool
 	// ReadOnly is for tools beside a running broker: a file:// folder is neither made nor cleaned, nor written to.
 	ReadOnly bool
+	// Log gets what the S3 client library has to say; nil: nobody hears it.
+	Log *slog.Logger
 	// Retry of passing failures; the zero value is right.
 	Retry bucket.RetryConfig
 }
@@ -44,9 +47,12 @@ func open(ctx context.Context, rawURL string, o Options) (bucket.Bucket, error) 
 	if err := o.Retry.Validate(); err != nil {
 		return nil, err
 	}
+	if err := checkS3(rawURL); err != nil { // before url.Parse, whose words for a space are of hosts
+		return nil, err
+	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("%w: not a URL; write s3://bucket/prefix, file:///path or mem://", bucket.ErrDenied)
+		return nil, denied("not a URL; write s3://bucket/prefix, file:///path or mem://")
 	}
 	if u.User != nil || u.Fragment != "" {
 		return nil, denied("a bucket URL has no user, password or fragment; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role")
@@ -57,7 +63,7 @@ func open(ctx context.Context, rawURL string, o Options) (bucket.Bucket, error) 
 	}
 	switch u.Scheme {
 	case "s3":
-		return openS3(ctx, u, query)
+		return openS3(ctx, u, query, o)
 	case "file":
 		return openFile(u, o)
 	case "mem":
@@ -88,7 +94,7 @@ func parameters(u *url.URL) (url.Values, error) {
 	return query, nil
 }
 
-func openS3(ctx context.Context, u *url.URL, query url.Values) (bucket.Bucket, error) {
+func openS3(ctx context.Context, u *url.URL, query url.Values, o Options) (bucket.Bucket, error) {
 	pathStyle := false
 	if value := query.Get("path_style"); value != "" {
 		var err error
@@ -109,6 +115,7 @@ func openS3(ctx context.Context, u *url.URL, query url.Values) (bucket.Bucket, e
 		Region:    query.Get("region"),
 		Endpoint:  endpoint,
 		PathStyle: pathStyle,
+		Log:       o.Log,
 	})
 }
 
@@ -132,9 +139,15 @@ func openMem(u *url.URL, o Options) (bucket.Bucket, error) {
 	return mem.New(), nil
 }
 
-func denied(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", bucket.ErrDenied, fmt.Sprintf(format, args...))
-}
+// refusal is ErrDenied by this package: the store was not asked, and the message does not blame it.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// Is makes it ErrDenied.
+func (refusal) Is(target error) bool { return target == bucket.ErrDenied }
+
+func denied(format string, args ...any) error { return refusal(fmt.Sprintf(format, args...)) }
 
 // redacted is the URL without a password that someone may have written into it or its endpoint.
 func redacted(rawURL string) string {

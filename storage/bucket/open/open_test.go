@@ -14,24 +14,37 @@ import (
 // TestRefused: each wrong URL is refused with words that say what to write.
 func TestRefused(t *testing.T) {
 	for url, hint := range map[string]string{
-		"":                                     "s3://bucket/prefix",
-		"bucket":                               "unknown scheme",
-		"gs://bucket":                          `unknown scheme "gs"; use s3://`,
-		"http://[":                             "not a URL",
-		"s3://":                                "s3://bucket/prefix",
-		"s3://b?regoin=x":                      `unknown parameter "regoin"`,
-		"s3://b?region=x&region=y":             "given once",
-		"s3://b?endpoint=":                     "with a value",
-		"s3://b?path_style=maybe":              "true or false",
-		"s3://b?endpoint=localhost:9000":       "http://host:port",
-		"s3://b/../c?region=x":                 "Prefix",
-		"s3://key:secret@b":                    "AWS_ACCESS_KEY_ID",
-		"s3://b?endpoint=http://u:secret@host": "http://host:port",
-		"s3://b?a;b":                           "name=value",
-		"file://relative/path":                 "three slashes",
-		"file:relative":                        "three slashes",
-		"file:///tmp/x?mode=1":                 "takes no parameters",
-		"mem://":                               "--memory",
+		"":                                          "s3://bucket/prefix",
+		"bucket":                                    "unknown scheme",
+		"gs://bucket":                               `unknown scheme "gs"; use s3://`,
+		"http://[":                                  "not a URL",
+		"s3://":                                     "s3://bucket/prefix",
+		"s3://bucket?regoin=x":                      `unknown parameter "regoin"`,
+		"s3://bucket?region=x&region=y":             "given once",
+		"s3://bucket?endpoint=":                     "with a value",
+		"s3://bucket?path_style=maybe":              "true or false",
+		"s3://bucket?endpoint=localhost:9000":       "http://host:port",
+		"s3://bucket/../c?region=x":                 `the prefix "../c" has a part that is empty, . or ..`,
+		"s3://bucket/a//c?region=x":                 `the prefix "a//c" has a part that is empty`,
+		"s3://bucket/my prefix?region=x":            `the prefix "my prefix" has a space; prefixes are made of`,
+		"s3://bucket/my%20prefix?region=x":          `the prefix "my prefix" has a space; prefixes are made of`,
+		"s3://bucket/prä?region=x":                  `the prefix "prä" has "ä"`,
+		"s3://my bucket/prefix?region=x":            `the bucket name "my bucket" has " "; bucket names are made of`,
+		"s3://My-Bucket/prefix?region=x":            `has "M", which cannot stand in a host name; if the store has such a bucket, add path_style=true`,
+		"s3://my_bucket/prefix?region=x":            `path_style=true`,
+		"s3://ab/prefix?region=x":                   `the bucket name "ab" has 2 characters; want 3 to 63`,
+		"s3://-bucket/prefix?region=x":              `must begin and end with a letter or digit`,
+		"s3://bucket./prefix?region=x":              `must begin and end with a letter or digit`,
+		"s3://buck..et/prefix?region=x":             `two dots in a row`,
+		"s3://bucket:9000/prefix?region=x":          `endpoint=http://host:port`,
+		"s3:///prefix":                              "no bucket in the URL",
+		"s3://key:secret@bucket":                    "AWS_ACCESS_KEY_ID",
+		"s3://bucket?endpoint=http://u:secret@host": "http://host:port",
+		"s3://bucket?a;b":                           "name=value",
+		"file://relative/path":                      "three slashes",
+		"file:relative":                             "three slashes",
+		"file:///tmp/x?mode=1":                      "takes no parameters",
+		"mem://":                                    "--memory",
 	} {
 		b, err := Open(t.Context(), url, Options{})
 		if b != nil || !errors.Is(err, bucket.ErrDenied) || !strings.Contains(err.Error(), hint) {
@@ -39,6 +52,9 @@ func TestRefused(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: the message shows the secret: %v", url, err)
+		}
+		if err != nil && strings.Contains(err.Error(), bucket.ErrDenied.Error()) {
+			t.Errorf("%q: the message blames the store, which was not asked: %v", url, err)
 		}
 	}
 	if _, err := Open(t.Context(), "mem://host", Options{Memory: true}); !errors.Is(err, bucket.ErrDenied) {
@@ -55,10 +71,10 @@ func TestNoRegion(t *testing.T) {
 	}
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-	if _, err := Open(t.Context(), "s3://b", Options{}); !errors.Is(err, bucket.ErrDenied) || !strings.Contains(err.Error(), "region=") {
+	if _, err := Open(t.Context(), "s3://bucket", Options{}); !errors.Is(err, bucket.ErrDenied) || !strings.Contains(err.Error(), "region=") {
 		t.Errorf("no region: %v", err)
 	}
-	if _, err := Open(t.Context(), "s3://b?endpoint=http://127.0.0.1:1", Options{}); err != nil {
+	if _, err := Open(t.Context(), "s3://bucket?endpoint=http://127.0.0.1:1", Options{}); err != nil {
 		t.Errorf("an endpoint needs no region: %v", err)
 	}
 }

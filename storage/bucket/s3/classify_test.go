@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sluicemq/sluice/storage/bucket"
@@ -494,5 +496,24 @@ func TestConfigInvalid(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), Config{}); !errors.Is(err, bucket.ErrDenied) {
 		t.Errorf("open without a bucket: %v", err)
+	}
+}
+
+// TestSDKLines: what the AWS SDK has to say goes where our log goes, with its level, and not to standard error.
+func TestSDKLines(t *testing.T) {
+	var told bytes.Buffer
+	for _, log := range []*slog.Logger{slog.New(slog.NewTextHandler(&told, nil)), nil} {
+		told.Reset()
+		b := connect(t, Config{Endpoint: "http://127.0.0.1:1", Log: log})
+		sdk := b.client.Options().Logger
+		sdk.Logf(logging.Warn, "profile %s is odd\n", "x")
+		sdk.Logf(logging.Debug, "retrying")
+		want := `level=WARN msg="S3 client" said="profile x is odd"` + "\n"
+		if log == nil {
+			want = ""
+		}
+		if _, line, _ := strings.Cut(told.String(), " "); line != want {
+			t.Errorf("told %q, want %q", line, want)
+		}
 	}
 }

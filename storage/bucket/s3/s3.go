@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/sluicemq/sluice/storage/bucket"
 )
@@ -34,6 +36,9 @@ type Config struct {
 	Endpoint string
 	// PathStyle puts the bucket's name into the path, not into the host name; most other stores want it.
 	PathStyle bool
+
+	// Log gets what the AWS SDK has to say; nil: nobody hears it.
+	Log *slog.Logger
 
 	// RequestTimeout is the time that one request may take, beside a second for
 	// each MiB of its body; default 10 s. Shorter finds a hanging store sooner,
@@ -101,7 +106,7 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", bucket.ErrDenied, err)
 	}
-	options := []func(*config.LoadOptions) error{}
+	options := []func(*config.LoadOptions) error{config.WithLogger(sdkLogger(cfg.Log))}
 	if cfg.Region != "" {
 		options = append(options, config.WithRegion(cfg.Region))
 	}
@@ -122,6 +127,20 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 	}
 	b.client = s3.NewFromConfig(shared, b.setOptions)
 	return b, nil
+}
+
+// sdkLogger takes the SDK's lines, which it would print to standard error by itself.
+func sdkLogger(log *slog.Logger) logging.Logger {
+	if log == nil {
+		return logging.Nop{}
+	}
+	return logging.LoggerFunc(func(c logging.Classification, format string, args ...any) {
+		level := slog.LevelDebug
+		if c == logging.Warn {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "S3 client", "said", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	})
 }
 
 func (b *Bucket) setOptions(o *s3.Options) {
