@@ -182,8 +182,8 @@ func TestClaimedTimes_TooLargeHideNothing(t *testing.T) {
 	}
 }
 
-// TestClaimedRecordsThatAreNotThere: a header counts more records than there are, or names a codec
-// that the bytes are not of. Lookups by time find what can be read, and go on behind it.
+// TestClaimedRecordsThatAreNotThere: a header counts more records than there are. Lookups by time
+// find what can be read, and go on behind it.
 func TestClaimedRecordsThatAreNotThere(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flushed %v", flushed), func(t *testing.T) {
