@@ -1,6 +1,8 @@
 package metadata
 
 import (
+	"slices"
+
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata/pb"
@@ -113,7 +115,8 @@ func (s *State) restoredTopic(f *FoundSection, broker int32) *topic {
 		})
 	}
 	if count := int(min(f.PartitionCount, partitionsMax)); count > len(t.heads) {
-		s.addPartitions(t, count, []catalog.Leadership{{Broker: broker}})
+		leaders := slices.Repeat([]catalog.Leadership{{Broker: broker}}, count-len(t.heads))
+		s.addPartitions(t, leaders)
 	}
 	return t
 }

@@ -19,7 +19,6 @@ const partitionsMax = 100_000
 func (s *State) applyCreateTopic(c *pb.CreateTopic) Result {
 	id, ok := topicID(c.Topic)
 	_, taken := s.topics[id]
-	leaders := s.leaders()
 	switch {
 	case !ok || id.IsZero() || taken || c.Name == "" || len(c.Name) > 249:
 		return Result{Err: ErrInvalidCommand}
@@ -29,28 +28,63 @@ func (s *State) applyCreateTopic(c *pb.CreateTopic) Result {
 	if _, exists := s.searchName(c.Name); exists {
 		return Result{Err: catalog.ErrTopicExists}
 	}
-	if len(leaders) == 0 {
-		return Result{Err: ErrNoBroker}
+	leaders, err := s.placed(c.Leaders, int(c.PartitionCount), s.nextCreation)
+	if err != nil {
+		return Result{Err: err}
 	}
 	t := s.addTopic(&catalog.Topic{
 		ID: id, Name: c.Name, Creation: s.nextCreation,
 		ReplicationFactor: int16(c.ReplicationFactor), Configs: configsFrom(c.Configs),
 	})
 	s.nextCreation++
-	s.addPartitions(t, int(c.PartitionCount), leaders)
+	s.addPartitions(t, leaders)
 	return Result{Topic: t.info, Changes: []Change{{Kind: TopicCreated, Topic: t.info}}}
 }
 
-// leaders lists who may lead new partitions: each broker with its current incarnation, in the order
-// of node ids.
-func (s *State) leaders() []catalog.Leadership {
-	var all []catalog.Leadership
+// placed returns who leads count new partitions: the brokers that the command names, or, where it
+// names none, all brokers in turn. Each broker leads under its current incarnation, and one without
+// an incarnation cannot lead.
+func (s *State) placed(named []int32, count int, turn uint64) ([]catalog.Leadership, error) {
+	if len(named) == 0 {
+		named = InTurn(s.Leaders(), count, turn)
+	}
+	switch {
+	case len(named) == 0:
+		return nil, ErrNoBroker
+	case len(named) != count: // the topic has grown since the placement was made
+		return nil, catalog.ErrConflict
+	}
+	leaders := make([]catalog.Leadership, count)
+	for i, node := range named {
+		b, ok := s.Broker(node)
+		if !ok || b.Incarnation == 0 {
+			return nil, ErrNoBroker
+		}
+		leaders[i] = catalog.Leadership{Broker: node, Incarnation: b.Incarnation}
+	}
+	return leaders, nil
+}
+
+// Leaders returns the brokers that may lead partitions, by rising node id.
+func (s *State) Leaders() (nodes []int32) {
 	for _, b := range s.brokers {
 		if b.incarnation != 0 {
-			all = append(all, catalog.Leadership{Broker: b.node, Incarnation: b.incarnation})
+			nodes = append(nodes, b.node)
 		}
 	}
-	return all
+	return nodes
+}
+
+// InTurn names a broker for each of count partitions, in turn and beginning with another broker for
+// each turn; nil if there is none.
+func InTurn(brokers []int32, count int, turn uint64) (named []int32) {
+	if len(brokers) == 0 {
+		return nil
+	}
+	for i := range uint64(count) {
+		named = append(named, brokers[(turn+i)%uint64(len(brokers))])
+	}
+	return named
 }
 
 // addTopic adds a topic that has no partitions yet.
@@ -63,11 +97,10 @@ func (s *State) addTopic(info *catalog.Topic) *topic {
 	return t
 }
 
-// addPartitions grows t to count partitions. The leaders take turns, and each topic begins with
-// another one of them.
-func (s *State) addPartitions(t *topic, count int, leaders []catalog.Leadership) {
-	for i := len(t.heads); i < count; i++ {
-		leader := leaders[(t.info.Creation+uint64(i))%uint64(len(leaders))]
+// addPartitions adds a partition to t for each of the leaders.
+func (s *State) addPartitions(t *topic, leaders []catalog.Leadership) {
+	for _, leader := range leaders {
+		i := len(t.heads)
 		leader.Class = catalog.ClassOf(t.info.Configs)
 		t.heads = append(t.heads, &catalog.Head{
 			Partition: ident.TopicPartition{Topic: t.info.ID, Index: int32(i)},
@@ -140,17 +173,19 @@ func (s *State) dropHead(h *catalog.Head) {
 func (s *State) applyCreatePartitions(c *pb.CreatePartitions) Result {
 	id, ok := topicID(c.Topic)
 	t := s.topics[id]
-	leaders := s.leaders()
 	switch {
 	case !ok || t == nil:
 		return Result{Err: catalog.ErrTopicNotFound}
 	case int(c.PartitionCount) <= len(t.heads) || c.PartitionCount > partitionsMax:
 		return Result{Err: catalog.ErrInvalidPartitions}
-	case len(leaders) == 0:
-		return Result{Err: ErrNoBroker}
 	}
-	first := ident.TopicPartition{Topic: id, Index: int32(len(t.heads))}
-	s.addPartitions(t, int(c.PartitionCount), leaders)
+	have := len(t.heads)
+	leaders, err := s.placed(c.Leaders, int(c.PartitionCount)-have, t.info.Creation+uint64(have))
+	if err != nil {
+		return Result{Err: err}
+	}
+	first := ident.TopicPartition{Topic: id, Index: int32(have)}
+	s.addPartitions(t, leaders)
 	return Result{Topic: t.info, Changes: []Change{{Kind: PartitionsAdded, Topic: t.info, Partition: first}}}
 }
 

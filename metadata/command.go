@@ -44,13 +44,15 @@ type TopicSpec struct {
 	Partitions        int32
 	ReplicationFactor int16
 	Configs           map[string]string // only what was set
+	// Leaders names the broker that leads each partition. Empty: the brokers take turns.
+	Leaders []int32
 }
 
 // NewCreateTopic creates a topic.
 func NewCreateTopic(t TopicSpec) *pb.Command {
 	return &pb.Command{Kind: &pb.Command_CreateTopic{CreateTopic: &pb.CreateTopic{
 		Topic: t.ID[:], Name: t.Name, PartitionCount: t.Partitions,
-		ReplicationFactor: int32(t.ReplicationFactor), Configs: configsTo(t.Configs),
+		ReplicationFactor: int32(t.ReplicationFactor), Configs: configsTo(t.Configs), Leaders: t.Leaders,
 	}}}
 }
 
@@ -60,8 +62,8 @@ func NewDeleteTopic(id ident.TopicID) *pb.Command {
 }
 
 // NewCreatePartitions grows a topic to count partitions.
-func NewCreatePartitions(id ident.TopicID, count int32) *pb.Command {
-	return &pb.Command{Kind: &pb.Command_CreatePartitions{CreatePartitions: &pb.CreatePartitions{Topic: id[:], PartitionCount: count}}}
+func NewCreatePartitions(id ident.TopicID, count int32, leaders ...int32) *pb.Command {
+	return &pb.Command{Kind: &pb.Command_CreatePartitions{CreatePartitions: &pb.CreatePartitions{Topic: id[:], PartitionCount: count, Leaders: leaders}}}
 }
 
 // NewSetConfigs replaces everything that is set on a topic, if previous is what is set now.

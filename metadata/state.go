@@ -345,6 +345,9 @@ func (s *State) Brokers() []Broker {
 	return all
 }
 
+// NextCreation returns the creation number of the next topic.
+func (s *State) NextCreation() uint64 { return s.nextCreation }
+
 // BrokerConfigs returns what was set on a broker, or on catalog.AllBrokers, while brokers run. The
 // map is read-only.
 func (s *State) BrokerConfigs(node int32) map[string]string { return s.brokerConfigs[node] }

@@ -185,8 +185,11 @@ func (c *Catalog) AllTopics() []*catalog.Topic { return c.Topics() }
 
 // CreateTopic creates a topic under a new id.
 func (c *Catalog) CreateTopic(ctx context.Context, spec broker.TopicSpec) (*catalog.Topic, error) {
+	var leaders []int32
+	c.quorum.View(func(s *metadata.State) { leaders = controller.PlaceTopic(s, int(spec.Partitions)) })
 	res, err := c.decide(ctx, metadata.NewCreateTopic(metadata.TopicSpec{
-		ID: newTopicID(), Name: spec.Name, Partitions: spec.Partitions, ReplicationFactor: spec.ReplicationFactor, Configs: spec.Configs,
+		ID: newTopicID(), Name: spec.Name, Partitions: spec.Partitions, ReplicationFactor: spec.ReplicationFactor,
+		Configs: spec.Configs, Leaders: leaders,
 	}))
 	return res.Topic, err
 }
@@ -207,8 +210,18 @@ func (c *Catalog) DeleteTopic(ctx context.Context, id ident.TopicID) error {
 
 // CreatePartitions grows a topic.
 func (c *Catalog) CreatePartitions(ctx context.Context, id ident.TopicID, count int32) error {
-	_, err := c.decide(ctx, metadata.NewCreatePartitions(id, count))
-	return err
+	for {
+		var leaders []int32
+		c.quorum.View(func(s *metadata.State) {
+			if t, ok := s.Topic(id); ok && int(count) > len(t.Partitions) {
+				leaders = controller.PlacePartitions(s, t.Creation, len(t.Partitions), int(count))
+			}
+		})
+		_, err := c.decide(ctx, metadata.NewCreatePartitions(id, count, leaders...))
+		if !errors.Is(err, catalog.ErrConflict) || ctx.Err() != nil { // else the topic grew meanwhile
+			return err
+		}
+	}
 }
 
 // SetConfigs replaces everything that is set on a topic. The error is catalog.ErrConflict if

@@ -7,7 +7,7 @@
 // the command by the state that it finds (I10, E22). So two controllers that run side by side for a
 // while, or one that was paused for an hour, repeat each other's work and do no harm.
 //
-// Decisions are pure functions of metadata.State ([metadata.State.Deletable],
+// Decisions are pure functions of metadata.State ([PlaceTopic], [metadata.State.Deletable],
 // [metadata.State.ExpiryDue], [metadata.State.Released]). This package is the loop around them.
 //
 // Types to know: [Controller], and its parts [Garbage] and [Chain]. [Controller.Run] starts one

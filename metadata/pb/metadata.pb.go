@@ -757,8 +757,10 @@ type CreateTopic struct {
 	PartitionCount    int32                  `protobuf:"varint,3,opt,name=partition_count,json=partitionCount,proto3" json:"partition_count,omitempty"`
 	ReplicationFactor int32                  `protobuf:"varint,4,opt,name=replication_factor,json=replicationFactor,proto3" json:"replication_factor,omitempty"`
 	Configs           []*Config              `protobuf:"bytes,5,rep,name=configs,proto3" json:"configs,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The broker that leads each partition, by index. Empty: the brokers take turns.
+	Leaders       []int32 `protobuf:"varint,6,rep,packed,name=leaders,proto3" json:"leaders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateTopic) Reset() {
@@ -822,6 +824,13 @@ func (x *CreateTopic) GetReplicationFactor() int32 {
 func (x *CreateTopic) GetConfigs() []*Config {
 	if x != nil {
 		return x.Configs
+	}
+	return nil
+}
+
+func (x *CreateTopic) GetLeaders() []int32 {
+	if x != nil {
+		return x.Leaders
 	}
 	return nil
 }
@@ -926,6 +935,7 @@ type CreatePartitions struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Topic          []byte                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	PartitionCount int32                  `protobuf:"varint,2,opt,name=partition_count,json=partitionCount,proto3" json:"partition_count,omitempty"` // the new total
+	Leaders        []int32                `protobuf:"varint,3,rep,packed,name=leaders,proto3" json:"leaders,omitempty"`                              // of the partitions that are added, as in CreateTopic
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -972,6 +982,13 @@ func (x *CreatePartitions) GetPartitionCount() int32 {
 		return x.PartitionCount
 	}
 	return 0
+}
+
+func (x *CreatePartitions) GetLeaders() []int32 {
+	if x != nil {
+		return x.Leaders
+	}
+	return nil
 }
 
 type SetConfigs struct {
@@ -3520,21 +3537,23 @@ const file_metadata_proto_rawDesc = "" +
 	"\n" +
 	"RetireTail\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x12\n" +
-	"\x04tail\x18\x02 \x01(\x04R\x04tail\"\xc2\x01\n" +
+	"\x04tail\x18\x02 \x01(\x04R\x04tail\"\xdc\x01\n" +
 	"\vCreateTopic\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12'\n" +
 	"\x0fpartition_count\x18\x03 \x01(\x05R\x0epartitionCount\x12-\n" +
 	"\x12replication_factor\x18\x04 \x01(\x05R\x11replicationFactor\x121\n" +
-	"\aconfigs\x18\x05 \x03(\v2\x17.sluice.metadata.ConfigR\aconfigs\"0\n" +
+	"\aconfigs\x18\x05 \x03(\v2\x17.sluice.metadata.ConfigR\aconfigs\x12\x18\n" +
+	"\aleaders\x18\x06 \x03(\x05R\aleaders\"0\n" +
 	"\x06Config\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"#\n" +
 	"\vDeleteTopic\x12\x14\n" +
-	"\x05topic\x18\x01 \x01(\fR\x05topic\"Q\n" +
+	"\x05topic\x18\x01 \x01(\fR\x05topic\"k\n" +
 	"\x10CreatePartitions\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x12'\n" +
-	"\x0fpartition_count\x18\x02 \x01(\x05R\x0epartitionCount\"\xa6\x01\n" +
+	"\x0fpartition_count\x18\x02 \x01(\x05R\x0epartitionCount\x12\x18\n" +
+	"\aleaders\x18\x03 \x03(\x05R\aleaders\"\xa6\x01\n" +
 	"\n" +
 	"SetConfigs\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\fR\x05topic\x121\n" +
