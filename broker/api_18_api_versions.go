@@ -12,14 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// metadata.version as a new cluster of Kafka 4.2 has it: tools print it, and
-// take a broker without features for something else than Kafka. Nothing that is not served is listed.
-const (
-	metadataFeature      = "metadata.version"
-	metadataFeatureMin   = 7
-	metadataFeatureLevel = 29
-	clientNameVersion    = 3
-)
+const clientNameVersion = 3
 
 func (b *Broker) apiVersions(_ context.Context, c *call, req *kmsg.ApiVersionsRequest) kmsg.Response {
 	resp := kmsg.NewPtrApiVersionsResponse()
@@ -36,9 +29,11 @@ func (b *Broker) apiVersions(_ context.Context, c *call, req *kmsg.ApiVersionsRe
 		resp.ApiKeys = append(resp.ApiKeys, listedVersions(a))
 	}
 	slices.SortFunc(resp.ApiKeys, func(a, b kmsg.ApiVersionsResponseApiKey) int { return int(a.ApiKey - b.ApiKey) })
-	resp.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{{Name: metadataFeature, MinVersion: metadataFeatureMin, MaxVersion: metadataFeatureLevel}}
-	resp.FinalizedFeaturesEpoch = 0 // the set never changes
-	resp.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{{Name: metadataFeature, MinVersionLevel: metadataFeatureLevel, MaxVersionLevel: metadataFeatureLevel}}
+	resp.FinalizedFeaturesEpoch = 0 // the set never changes: see UpdateFeatures
+	for _, f := range features {
+		resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: f.name, MinVersion: f.min, MaxVersion: f.level})
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: f.name, MinVersionLevel: f.level, MaxVersionLevel: f.level})
+	}
 	return resp
 }
 

@@ -666,6 +666,16 @@ func TestDeniedEverything(t *testing.T) {
 		37: func(int16) kmsg.Request {
 			return &kmsg.CreatePartitionsRequest{Topics: []kmsg.CreatePartitionsRequestTopic{{Topic: "secret", Count: 9}}}
 		},
+		43: func(int16) kmsg.Request {
+			return &kmsg.ElectLeadersRequest{Topics: []kmsg.ElectLeadersRequestTopic{{Topic: "secret", Partitions: []int32{0}}}}
+		},
+		45: func(int16) kmsg.Request { return &kmsg.AlterPartitionAssignmentsRequest{} },
+		46: func(int16) kmsg.Request { return &kmsg.ListPartitionReassignmentsRequest{} },
+		55: func(int16) kmsg.Request { return &kmsg.DescribeQuorumRequest{} },
+		57: func(int16) kmsg.Request { return &kmsg.UpdateFeaturesRequest{} },
+		61: func(int16) kmsg.Request {
+			return &kmsg.DescribeProducersRequest{Topics: []kmsg.DescribeProducersRequestTopic{{Topic: "secret", Partitions: []int32{0}}}}
+		},
 		44: func(int16) kmsg.Request {
 			return &kmsg.IncrementalAlterConfigsRequest{Resources: []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: 2, ResourceName: "secret", Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "retention.ms", Value: s("1")}}}}}
 		},

@@ -46,6 +46,7 @@ var (
 	topicDescribe          = Need{OpDescribe, OnTopic}
 	topicDescribeConfigs   = Need{OpDescribeConfigs, OnTopic}
 	topicAlterConfigs      = Need{OpAlterConfigs, OnTopic}
+	clusterAlter           = Need{OpAlter, OnCluster}
 	clusterDescribe        = Need{OpDescribe, OnCluster}
 	clusterIdempotentWrite = Need{OpIdempotentWrite, OnCluster}
 	groupRead              = Need{OpRead, OnGroup}

@@ -30,6 +30,8 @@ type Log interface {
 	ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, isolation storage.Isolation) (storage.OffsetAt, error)
 	// EpochEnd answers OffsetForLeaderEpoch: the largest epoch at or below the one asked for, and where it ends. (NoEpoch, -1) if not known.
 	EpochEnd(tp ident.TopicPartition, epoch, currentEpoch ident.Epoch) (ident.Epoch, ident.Offset, error)
+	// Producers returns the producers that a partition remembers, by rising id.
+	Producers(tp ident.TopicPartition) ([]storage.Producer, error)
 	// DeleteRecords moves a partition's log start up to before (storage.HighWatermark: all of it) and returns where it is then.
 	DeleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error)
 	// LogBytes is the size of a partition's batches, wherever they are.
@@ -191,6 +193,8 @@ type Deps struct {
 	Authorize func(Need, string) bool
 	// DiskSpace measures the disk of the data directory; nil: not known.
 	DiskSpace func() (totalBytes, usableBytes int64, err error)
+	// Quorum tells where the metadata's quorum is; nil: not known.
+	Quorum func() QuorumState
 }
 
 // Broker gives Kafka's meaning to requests and serves them over TCP.
@@ -201,6 +205,7 @@ type Broker struct {
 	logger    *slog.Logger
 	authorize func(Need, string) bool
 	diskSpace func() (totalBytes, usableBytes int64, err error)
+	quorum    func() QuorumState
 	settings  []Setting
 	configs   configCache
 	live      atomic.Pointer[live]
@@ -235,6 +240,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 		logger:    deps.Logger,
 		authorize: deps.Authorize,
 		diskSpace: deps.DiskSpace,
+		quorum:    deps.Quorum,
 		meter:     newMeter(),
 		opened:    make(chan struct{}),
 	}

@@ -117,9 +117,15 @@ func init() {
 		row(35, "DescribeLogDirs", between(1, 5), clusterDescribe, (*Broker).describeLogDirs),
 		row(37, "CreatePartitions", between(0, 3), topicAlter, (*Broker).createPartitions),
 		row(42, "DeleteGroups", between(0, 2), groupDelete, (*Broker).deleteGroups),
+		row(43, "ElectLeaders", between(0, 2), clusterAlter, (*Broker).electLeaders),
 		row(44, "IncrementalAlterConfigs", between(0, 1), topicAlterConfigs, (*Broker).incrementalAlterConfigs),
+		row(45, "AlterPartitionReassignments", between(0, 1), clusterAlter, (*Broker).alterPartitionReassignments),
+		row(46, "ListPartitionReassignments", between(0, 0), clusterDescribe, (*Broker).listPartitionReassignments),
 		row(47, "OffsetDelete", between(0, 0), groupDelete, (*Broker).offsetDelete),
+		row(55, "DescribeQuorum", between(0, 2), clusterDescribe, (*Broker).describeQuorum),
+		row(57, "UpdateFeatures", between(0, 2), clusterAlter, (*Broker).updateFeatures),
 		row(60, "DescribeCluster", between(0, 2), anyone, (*Broker).describeCluster).answersEarly(),
+		row(61, "DescribeProducers", between(0, 0), topicRead, (*Broker).describeProducers),
 		row(75, "DescribeTopicPartitions", between(0, 0), topicDescribe, (*Broker).describeTopicPartitions),
 	} {
 		apis[a.key] = a

@@ -35,6 +35,10 @@ var (
 	errNoFetchSession      = errors.New("fetch sessions are not kept")
 	errWrongEndpoint       = errors.New("controllers are not reached here")
 	errDeletionOff         = errors.New("deletion of topics is switched off (delete.topic.enable=false)")
+	errElectionNotNeeded   = errors.New("the partition has its leader: no election is needed")
+	errNoEligibleLeader    = errors.New("no live broker may lead the partition")
+	errNoReassignment      = errors.New("no reassignment of the partition is in progress")
+	errFeatureUpdate       = errors.New("features are not updated")
 	errUnknownEndpoint     = errors.New("unsupported endpoint type")
 )
 
@@ -120,6 +124,10 @@ var codes = []struct {
 	{errNoFetchSession, protocol.CodeFetchSessionIDNotFound},
 	{errWrongEndpoint, protocol.CodeMismatchedEndpointType},
 	{errUnknownEndpoint, protocol.CodeUnsupportedEndpointType},
+	{errElectionNotNeeded, protocol.CodeElectionNotNeeded},
+	{errNoEligibleLeader, protocol.CodeEligibleLeadersNotAvailable},
+	{errNoReassignment, protocol.CodeNoReassignmentInProgress},
+	{errFeatureUpdate, protocol.CodeInvalidUpdateVersion},
 	{errDeletionOff, protocol.CodeTopicDeletionDisabled}, // after errInvalidRequest, which it is below version 3
 
 	{errStopped, protocol.CodeNotLeaderOrFollower},

@@ -33,6 +33,7 @@ type memoryLog struct {
 	arrived   chan struct{}            // one signal per Append, if not nil
 	fail      error                    // refuse every partition with it
 	readErr   error
+	producers map[ident.TopicPartition][]storage.Producer
 	deleteErr error
 	reads     int
 	watched   []int // partitions of each Watch
@@ -78,6 +79,12 @@ func (l *memoryLog) Append(req *storage.AppendRequest) {
 	l.settleLocked(req)
 	l.mu.Unlock()
 	req.Done(req)
+}
+
+func (l *memoryLog) Producers(tp ident.TopicPartition) ([]storage.Producer, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.producers[tp], l.readErr
 }
 
 func (l *memoryLog) setStuck(c chan struct{}) {
@@ -576,7 +583,10 @@ func start(t testing.TB, cfg Config, l net.Listener, authorize func(Need, string
 	}
 	topics := newMemoryTopics(node)
 	log := newMemoryLog(topics)
-	b, err := New(cfg, Deps{Log: log, Topics: topics, Logger: slog.New(slog.DiscardHandler), Authorize: authorize})
+	b, err := New(cfg, Deps{Log: log, Topics: topics, Logger: slog.New(slog.DiscardHandler), Authorize: authorize,
+		Quorum: func() QuorumState {
+			return QuorumState{Leader: 1, Epoch: 4, HighWatermark: 77, Voters: []QuorumVoter{{Broker: 1, End: 78, CaughtUp: time.UnixMilli(5000)}}}
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,33 @@ import (
 
 const (
 	topicNameBytesMax = 249
-	// partitionsPerRequestMax bounds how many partitions one request may create, as Kafka's controller does.
+	// partitionsPerRequestMax bounds how many partitions one request may create, as Kafka's
+	// controller does.
 	partitionsPerRequestMax = 10_000
 )
+
+// errTooMany answers the partitions of one request that are beyond partitionsPerRequestMax. It has
+// no message, since a request of 8 MiB may name two million of them.
+var errTooMany = fmt.Errorf("%w: too many partitions in one request", errPolicy)
+
+// namedPartitions counts the partitions that a request names.
+type namedPartitions int
+
+// next returns errTooMany for a partition that is one too many.
+func (n *namedPartitions) next() error {
+	if *n++; *n > partitionsPerRequestMax {
+		return errTooMany
+	}
+	return nil
+}
+
+// partitionMessage is messageOf for a partition's outcome.
+func partitionMessage(err error) *string {
+	if err == errTooMany || err == errNoReassignment { // to the latter Kafka says nothing either
+		return nil
+	}
+	return messageOf(err)
+}
 
 // internalTopics may not be written by clients and are shown as internal.
 var internalTopics = map[string]bool{"__consumer_offsets": true, "__transaction_state": true, "__share_group_state": true}
@@ -47,7 +71,8 @@ func isNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-// checkCollision refuses a name that differs from a topic's only in '.' against '_': metrics could not tell them apart.
+// checkCollision refuses a name that differs from a topic's only in '.' against '_': metrics could
+// not tell them apart.
 func (b *Broker) checkCollision(name string) error {
 	if !strings.ContainsAny(name, "._") {
 		return nil
@@ -60,8 +85,8 @@ func (b *Broker) checkCollision(name string) error {
 	return nil
 }
 
-// sameMetric reports whether names differ in nothing but dots for underscores. It allocates nothing: every
-// topic is looked at for each that is created.
+// sameMetric reports whether names differ in nothing but dots for underscores. It allocates
+// nothing: every topic is looked at for each that is created.
 func sameMetric(a, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -74,8 +99,8 @@ func sameMetric(a, b string) bool {
 	return true
 }
 
-// changesTogether is how many changes of one request are decided at once: as many as the quorum takes into one
-// write. One after another, each waits for an fsync of its own.
+// changesTogether is how many changes of one request are decided at once: as many as the quorum
+// takes into one write. One after another, each waits for an fsync of its own.
 const changesTogether = 64
 
 // changeTogether calls change with 0 to n-1, several at once, and returns when all are done.
@@ -130,7 +155,8 @@ func isLive(nodes []Node, id int32) bool {
 	return false
 }
 
-// controllerID names the broker that clients send administration to. Any takes it; all name the same one.
+// controllerID names the broker that clients send administration to. Any takes it; all name the
+// same one.
 func controllerID(nodes []Node) int32 {
 	if len(nodes) == 0 {
 		return -1
@@ -138,8 +164,8 @@ func controllerID(nodes []Node) int32 {
 	return nodes[0].ID
 }
 
-// brokers returns the live brokers as the client of this call reaches them: by the listener that it came by itself.
-// One without such a listener is not among them.
+// brokers returns the live brokers as the client of this call reaches them: by the listener that it
+// came by itself. One without such a listener is not among them.
 func (c *call) brokers() []Node {
 	all := c.b.topics.Brokers()
 	if c.conn == nil || c.conn.listener == "" {
@@ -173,7 +199,8 @@ func (c *call) endpoints(leaders map[int32]bool) []protocol.Node {
 	return nodes
 }
 
-// configCache keeps the parsed configuration of topics that have any: parsing costs more than a produce may.
+// configCache keeps the parsed configuration of topics that have any: parsing costs more than a
+// produce may.
 type configCache struct {
 	mu     sync.Mutex
 	parsed map[ident.TopicID]parsedConfig

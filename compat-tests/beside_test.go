@@ -47,7 +47,7 @@ type script struct {
 }
 
 // besideScripts are the scripts in the order in which they are played.
-var besideScripts = slices.Concat(besideLog, besideTopics, besideConfigs, besideGroups)
+var besideScripts = slices.Concat(besideLog, besideTopics, besideConfigs, besideGroups, besideCluster)
 
 // side is one of the two brokers, as the scripts know it.
 type side struct {

@@ -176,6 +176,7 @@ func (n *Node) openBroker() (err error) {
 	}
 	n.broker, err = broker.New(n.cfg.Broker, broker.Deps{
 		Topics: n.cat, Logger: n.deps.Log,
+		Quorum:    n.quorumState,
 		DiskSpace: func() (totalBytes, usableBytes int64, err error) { return vfs.Space(n.cfg.Dir) },
 	})
 	if err != nil {
@@ -343,6 +344,17 @@ func (n *Node) openStorage(ctx context.Context) (err error) {
 	}
 	n.changes.Open(n.tell)
 	return nil
+}
+
+// quorumState tells clients where the metadata's quorum is: this node is its only voter.
+func (n *Node) quorumState() broker.QuorumState {
+	s := n.raft.Status()
+	q := broker.QuorumState{Leader: -1, Epoch: int32(s.Term), HighWatermark: int64(s.Committed) + 1}
+	if s.Leads {
+		q.Leader = n.id.NodeID
+	}
+	q.Voters = []broker.QuorumVoter{{Broker: n.id.NodeID, End: int64(s.Last) + 1, CaughtUp: time.Now()}}
+	return q
 }
 
 // inForce lets the broker adopt what is set on running brokers, and returns what storage must

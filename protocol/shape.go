@@ -132,12 +132,24 @@ var shapes = map[int16]shape{
 	37: {flexible: 2, fields: []field{structs(str(), fixed(4), structs(fixeds(4))), fixed(4), fixed(1)}},
 	// DeleteGroups
 	42: {flexible: 2, fields: []field{strs()}},
+	// ElectLeaders
+	43: {flexible: 2, fields: []field{fixed(1).since(1), structs(str(), fixeds(4)), fixed(4)}},
 	// IncrementalAlterConfigs
 	44: {flexible: 1, fields: []field{structs(fixed(1), str(), structs(str(), fixed(1), str())), fixed(1)}},
+	// AlterPartitionReassignments
+	45: {flexible: 0, fields: []field{fixed(4), fixed(1).since(1), structs(str(), structs(fixed(4), fixeds(4)))}},
+	// ListPartitionReassignments
+	46: {flexible: 0, fields: []field{fixed(4), structs(str(), fixeds(4))}},
 	// OffsetDelete
 	47: {flexible: neverFlexible, fields: []field{str(), structs(str(), structs(fixed(4)))}},
+	// DescribeQuorum
+	55: {flexible: 0, fields: []field{structs(str(), structs(fixed(4)))}},
+	// UpdateFeatures
+	57: {flexible: 0, fields: []field{fixed(4), structs(str(), fixed(2), fixed(1)), fixed(1).since(1)}},
 	// DescribeCluster
 	60: {flexible: 0, fields: []field{fixed(1), fixed(1).since(1), fixed(1).since(2)}},
+	// DescribeProducers
+	61: {flexible: 0, fields: []field{structs(str(), fixeds(4))}},
 	// DescribeTopicPartitions
 	75: {flexible: 0, fields: []field{structs(str()), fixed(4), maybe(str(), fixed(4))}},
 }

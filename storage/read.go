@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -387,4 +388,31 @@ func (e *Engine) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (
 	}
 	found, end := pstate.EndOffsetFor(p.epochs, epoch, p.hw)
 	return found, end, nil
+}
+
+// Producer is an idempotent producer as a partition remembers it.
+type Producer struct {
+	ID           ident.ProducerID
+	Epoch        int16
+	LastSequence int32
+	Placed       time.Time // when its newest batch was placed
+}
+
+// Producers returns the producers that a partition remembers, by rising id.
+func (e *Engine) Producers(tp ident.TopicPartition) ([]Producer, error) {
+	p, err := e.find(tp)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.servingLocked(); err != nil {
+		return nil, err
+	}
+	var out []Producer
+	for id, last := range p.producers.Newest() {
+		out = append(out, Producer{ID: id, Epoch: last.Epoch, LastSequence: last.Sequence, Placed: time.UnixMilli(last.Placed)})
+	}
+	slices.SortFunc(out, func(a, b Producer) int { return cmp.Compare(a.ID, b.ID) })
+	return out, nil
 }

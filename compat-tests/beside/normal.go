@@ -24,7 +24,8 @@ var (
 	// zero and below are compared as they are).
 	given = set("ClusterID", "ProducerID", "LogDir", "Dir", "TotalBytes", "UsableBytes", "SessionID", "FinalizedFeaturesEpoch")
 	// times are compared as "now" if they lie in the last hour.
-	times = set("LogAppendTime", "Timestamp", "CommitTimestamp", "FirstTimestamp", "MaxTimestamp", "LastTimestamp", "StartTimestamp")
+	times = set("LogAppendTime", "Timestamp", "CommitTimestamp", "FirstTimestamp", "MaxTimestamp", "LastTimestamp", "StartTimestamp",
+		"LastFetchTimestamp", "LastCaughtUpTimestamp")
 	// uuid is what brokers append to a client's name to make a member id.
 	uuid = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	// unordered are lists that Apache Kafka returns in the order of a hash table.

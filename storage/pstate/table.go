@@ -161,6 +161,24 @@ func (t *Table) all() iter.Seq[*producer] {
 	return func(yield func(*producer) bool) { yield(t.only) }
 }
 
+// Newest is the newest batch of one producer.
+type Newest struct {
+	Epoch    int16
+	Sequence int32 // of its last record
+	Placed   int64 // milliseconds, by the broker's clock
+}
+
+// Newest yields every producer with its newest batch, in no particular order.
+func (t *Table) Newest() iter.Seq2[ident.ProducerID, Newest] {
+	return func(yield func(ident.ProducerID, Newest) bool) {
+		for p := range t.all() {
+			if !yield(p.id, Newest{Epoch: p.epoch, Sequence: p.last().lastSequence(), Placed: p.placed}) {
+				return
+			}
+		}
+	}
+}
+
 // Check judges a batch that a client sent, in Kafka's order: duplicate, epoch, sequence. A batch
 // whose first and last sequence equal those of one of the last five batches of the same epoch is a
 // duplicate, and dup is its original (I11). A producer that is not remembered may begin at any
