@@ -389,10 +389,14 @@ func (p *produceCall) failed() bool {
 	return false
 }
 
-// appendAnswer appends the answer's frame; throttle is for how long the connection is not read.
+// appendAnswer appends the answer's frame; throttle is for how long the connection is not read. The
+// answer says nothing of less than a millisecond: a client that waits for that waits far too long.
 func (p *produceCall) appendAnswer(dst []byte, throttle time.Duration) []byte {
 	p.finish()
-	throttleMs := int32((throttle + time.Millisecond - 1) / time.Millisecond)
+	throttleMs := int32(0)
+	if throttle >= time.Millisecond {
+		throttleMs = int32((throttle + time.Millisecond - 1) / time.Millisecond)
+	}
 	dst = slices.Grow(dst, p.answerBytes())
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)

@@ -20,8 +20,9 @@ type Log interface {
 	// or refused. req.Done is called once, when all are durable and visible or failed; perhaps before
 	// Append returns, else from another goroutine. No partition stands twice in req (E8 locks them).
 	Append(req *storage.AppendRequest)
-	// Throttle says for how long a connection whose Produce request is answered now should not be read (KIP-219); 0: not at all.
-	Throttle() time.Duration
+	// Throttle says for how long a connection whose Produce requests of that many bytes are
+	// answered now should not be read (KIP-219); 0: not at all.
+	Throttle(bytes int64) time.Duration
 	// Read fills in what is there now, honouring the limits across partitions in request order.
 	Read(ctx context.Context, f *storage.Fetch)
 	// Watch signals c, without blocking, whenever one of the partitions moves its high watermark, is deleted or changes its leader.

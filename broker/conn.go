@@ -261,13 +261,20 @@ func (c *conn) silenceIsOurs() bool {
 	return len(c.queue) > 0 || c.stopping || time.Since(c.mutedUntil) < c.b.cfg.IdleTimeout
 }
 
-// mute makes the reader begin no further frame for a while. A mute never shortens another.
-func (c *conn) mute(d time.Duration) {
+// muteMax is the longest mute that mutes add up to.
+const muteMax = time.Second
+
+// mute makes the reader begin no further frame for a while, and returns for how long in all. Mutes
+// add up, because each answer stands for bytes of its own, also of requests that were read before
+// the mute began; what one answer asks for is never shortened.
+func (c *conn) mute(d time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if until := time.Now().Add(d); until.After(c.mutedUntil) {
-		c.mutedUntil = until
-	}
+	now := time.Now()
+	left := max(0, c.mutedUntil.Sub(now))
+	left = max(left, d, min(left+d, muteMax))
+	c.mutedUntil = now.Add(left)
+	return left
 }
 
 // waitUnmuted waits until the connection may be read again, or is to end.
@@ -482,10 +489,14 @@ func (c *conn) wake() {
 // answer writes the answers of settled calls in one go. The mute begins before they leave, so that
 // the reader cannot slip in between; acks=0 is held back like any other.
 func (c *conn) answer(calls ...*produceCall) error {
-	throttle := c.b.log.Throttle()
+	bytes := 0
+	for _, p := range calls {
+		bytes += p.bytes
+	}
+	throttle := c.b.log.Throttle(int64(bytes))
 	if throttle > 0 {
-		c.mute(throttle)
 		c.b.meter.throttled(throttle)
+		throttle = c.mute(throttle)
 	}
 	var out []byte
 	for _, p := range calls {

@@ -93,7 +93,7 @@ func (l *memoryLog) setStuck(c chan struct{}) {
 	l.stuck = c
 }
 
-func (l *memoryLog) Throttle() time.Duration {
+func (l *memoryLog) Throttle(int64) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.throttle

@@ -10,7 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// throttled sends a Produce request and wants it answered at once, with so many milliseconds to wait.
+// throttled sends a Produce request and wants it answered at once, with so many milliseconds to
+// wait.
 func (c *rawClient) throttled(acks int16, version int16, want int32) *kmsg.ProduceResponse {
 	c.t.Helper()
 	req := produceRequest("t", plainBatch(c.t, "x"))
@@ -31,8 +32,8 @@ func (c *rawClient) throttled(acks int16, version int16, want int32) *kmsg.Produ
 	return resp
 }
 
-// TestThrottleMutes (KIP-219): the answer leaves at once and says how long; the connection's next request, whatever it
-// is, is taken after that time and not before; other connections go on.
+// TestThrottleMutes (KIP-219): the answer leaves at once and says how long; the connection's next
+// request, whatever it is, is taken after that time and not before; other connections go on.
 func TestThrottleMutes(t *testing.T) {
 	for _, acks := range []int16{-1, 1, 0} {
 		virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
@@ -58,8 +59,8 @@ func TestThrottleMutes(t *testing.T) {
 	}
 }
 
-// TestThrottleAfterQueuedAnswer: the writer's answers mute as the reader's do, once for all that leave together; what the
-// reader has not begun then stays unread, and is not placed.
+// TestThrottleAfterQueuedAnswer: the writer's answers mute as the reader's do, once for all that
+// leave together; what the reader has not begun then stays unread, and is not placed.
 func TestThrottleAfterQueuedAnswer(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -107,7 +108,8 @@ func TestThrottledRefusalMutes(t *testing.T) {
 	})
 }
 
-// TestThrottleOnlyOfProduce: what is answered to other requests does not hold them back, nor says so.
+// TestThrottleOnlyOfProduce: what is answered to other requests does not hold them back, nor says
+// so.
 func TestThrottleOnlyOfProduce(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -128,7 +130,8 @@ func TestThrottleOnlyOfProduce(t *testing.T) {
 	})
 }
 
-// TestMuteIsNoSilence: neither the idle limit nor that of a slow frame counts while the connection is muted; both do afterwards.
+// TestMuteIsNoSilence: neither the idle limit nor that of a slow frame counts while the connection
+// is muted; both do afterwards.
 func TestMuteIsNoSilence(t *testing.T) {
 	cfg := Config{IdleTimeout: 10 * time.Second, StallTimeout: 5 * time.Second}
 	virtually(t, cfg, func(t *testing.T, h *harness, dial func() *rawClient) {
@@ -172,4 +175,45 @@ func TestStopEndsMute(t *testing.T) {
 		}
 		c.expectClosed()
 	})
+}
+
+// TestThrottlesAddUp: each answer stands for bytes of its own, also of requests that were read
+// before the mute began. What they add up to has an end, and less than a millisecond is not told.
+func TestThrottlesAddUp(t *testing.T) {
+	for _, c := range []struct {
+		each time.Duration
+		told []int32
+		mute time.Duration
+	}{
+		{100 * time.Millisecond, []int32{100, 200, 300}, 300 * time.Millisecond},
+		{400 * time.Microsecond, []int32{0, 0, 2}, 1200 * time.Microsecond},
+		{600 * time.Millisecond, []int32{600, 1000, 1000}, time.Second},
+		{3 * time.Second, []int32{3000, 3000, 3000}, 3 * time.Second},
+	} {
+		virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+			h.topics.create(t, "t", 1, nil)
+			h.log.hold = true
+			h.log.throttleFor(c.each)
+			client := dial()
+			req := produceRequest("t", plainBatch(t, "x"))
+			for range c.told {
+				client.send(req, 8)
+			}
+			synctest.Wait()
+			began := time.Now()
+			for i, want := range c.told {
+				h.log.release(1)
+				synctest.Wait() // it leaves by itself
+				if resp := client.receive(req, int32(i+1)).(*kmsg.ProduceResponse); resp.ThrottleMillis != want {
+					t.Errorf("%v each: answer %d says %d ms, want %d", c.each, i, resp.ThrottleMillis, want)
+				}
+			}
+			h.log.throttleFor(0)
+			meta := kmsg.NewPtrMetadataRequest()
+			client.receive(meta, client.send(meta, 9))
+			if took := time.Since(began); took != c.mute {
+				t.Errorf("%v each: read again after %v, want %v", c.each, took, c.mute)
+			}
+		})
+	}
 }

@@ -105,7 +105,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	e.producerExpiry.Store(int64(cfg.ProducerExpiry))
 	e.urgent.wake = make(chan struct{}, 1)
 	e.meter, e.openedAt = newMeter(), deps.Now()
-	e.budget.bytesMax, e.budget.batchesMax = cfg.WALBudgetBytes, cfg.UnflushedBatchesMax
+	e.budget.open(&cfg)
 	e.hot.bytesMax = cfg.HotBytes
 	e.cache = cache.New(cfg.CacheBytes, deps.Bucket.ReadAt)
 	e.ahead = newReadAhead(cfg.CacheBytes/2, deps.Now)

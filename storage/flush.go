@@ -32,7 +32,8 @@ type section struct {
 	logStart ident.Offset
 	source   *source
 	epoch    ident.Epoch // under which the log has them
-	batches  []batch
+	batches  []batch     // with bytes only while their bundle is built and stored
+	number   int64       // of the first in the partition's batch log
 	bytes    int64
 	state    []byte // state block as of the section's end
 	isBase   bool

@@ -440,15 +440,36 @@ func TestFlushesTailBesideClassObject(t *testing.T) {
 		r.fill(disk, 98, 1, 12_000)
 		r.cfg.FlushBytes = 64 << 10
 		r.restart()
-		if r.tails() == 0 || r.engine().Throttle() == 0 {
+		if r.tails() == 0 || r.engine().Throttle(16<<10) == 0 {
 			t.Fatal("the last life's log is not near the budget: the test needs another")
 		}
 		for range 100 {
 			r.fill(urgent, 1, 1, 7_900)
 			time.Sleep(2 * time.Second)
 		}
-		if n := r.tails(); n > 0 || r.engine().Throttle() > 0 {
-			t.Errorf("%d tails are left, throttled by %v", n, r.engine().Throttle())
+		if n := r.tails(); n > 0 || r.engine().Throttle(16<<10) > 0 {
+			t.Errorf("%d tails are left, throttled by %v", n, r.engine().Throttle(16<<10))
 		}
+	})
+}
+
+// TestPlanKeepsNoBytes: a pass may plan more than the hot tail holds. What it plans stays in memory only as far as the hot
+// tail has it, until a bundle is built; else the tail could not let go of anything while a pass lasts.
+func TestPlanKeepsNoBytes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), func(c *storage.Config) { c.HotBytes, c.FlushInterval, c.FlushBytes = 64<<10, time.Hour, 256<<10 })
+		tps := r.mustCreate("t", 2, nil)
+		for i := range 16 {
+			r.mustSend(r.batch(tps[i%2], 1, 10<<10, -1))
+		}
+		held, planned, fetched := r.engine().HeldByPlan()
+		if held != 0 {
+			t.Errorf("a plan of %d bytes keeps %d in memory", planned, held)
+		}
+		if planned < 160<<10 || fetched == 0 || fetched > 64<<10 {
+			t.Errorf("%d bytes planned, %d of them taken from the hot tail; want 160 KiB and what is in it, 64 KiB at most", planned, fetched)
+		}
+		r.mustFlush()
+		r.check()
 	})
 }

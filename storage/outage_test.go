@@ -36,7 +36,7 @@ func TestI1_BucketAwayUntilTheBudgetIsUsed(t *testing.T) {
 				}
 				break
 			}
-			throttle := r.engine().Throttle()
+			throttle := r.engine().Throttle(16 << 10)
 			slowed = slowed || throttle > 0 && throttle < 200*time.Millisecond
 			hard = hard || throttle >= time.Second
 			if i > 1000 {
@@ -62,7 +62,7 @@ func TestI1_BucketAwayUntilTheBudgetIsUsed(t *testing.T) {
 		}
 		r.bucket.Away(fault.None)
 		time.Sleep(time.Minute)
-		if d := r.engine().Throttle(); d != 0 {
+		if d := r.engine().Throttle(16 << 10); d != 0 {
 			t.Errorf("still throttled by %v a minute after the bucket is back", d)
 		}
 		if n := r.engine().Unflushed(); n != 0 {

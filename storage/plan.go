@@ -158,7 +158,8 @@ func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int
 			}
 			s.bytes += int64(b.size)
 		}
-		s.batches = p.log.copy(from, i)
+		s.batches, s.number = p.log.copy(from, i), p.log.first+int64(from)
+		s.letGo() // until it is built: a pass may plan more than the hot tail holds
 		batchesMax -= i - from
 		sections = append(sections, s)
 	}

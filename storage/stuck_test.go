@@ -131,7 +131,7 @@ func (r *stuckRig) second(t *testing.T) {
 			t.Fatalf("refused: %v", s.err)
 		}
 	}
-	if d := r.engine().Throttle(); d != 0 {
+	if d := r.engine().Throttle(1 << 20); d != 0 {
 		t.Fatalf("producers are throttled by %v", d)
 	}
 }

@@ -56,6 +56,9 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 	if errors.As(err, &damaged) {
 		err = b.distrust(body.Parts[damaged.Part], err)
 	}
+	for _, s := range b.sections {
+		s.letGo()
+	}
 	if err != nil {
 		if !errors.Is(err, bucket.ErrUnavailable) && !errors.Is(err, bucket.ErrDenied) {
 			b.id = 0 // taken, or in doubt: abandoned (E28, I3)
@@ -66,6 +69,29 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 	e.uploads.Add(1)
 	e.meter.uploaded(b.built.Bytes)
 	return nil
+}
+
+// fetch takes the batches' bytes from the hot tail, as far as they are still there.
+func (s *section) fetch() {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	for i := range s.batches {
+		at := s.number + int64(i) - s.p.log.first
+		if at < 0 || at >= int64(s.p.log.len()) {
+			continue // log start or the topic's deletion was faster
+		}
+		if b := s.p.log.at(int(at)); b.start == s.batches[i].start && b.end == s.batches[i].end {
+			s.batches[i].bytes = b.bytes
+		}
+	}
+}
+
+// letGo drops the batches' bytes. A section holds them only while its bundle is built and stored:
+// what falls out of the hot tail before is read from the log, and what falls out behind is free.
+func (s *section) letGo() {
+	for i := range s.batches {
+		s.batches[i].bytes = nil
+	}
 }
 
 // distrust forgets a batch whose bytes in memory are not any more those that were placed: the next attempt, and whoever
@@ -133,6 +159,7 @@ func (e *Engine) layOut(b *bundle) (built object.Built, bad int, err error) {
 
 // refs returns the section's batches, from memory or read from the WAL, or the one that could not be read.
 func (s *section) refs() (refs []object.BatchRef, unread *batch, err error) {
+	s.fetch()
 	refs = make([]object.BatchRef, len(s.batches))
 	for i := range s.batches {
 		b := &s.batches[i]
