@@ -27,7 +27,7 @@ func TestI1_I2_I5_I11_RandomFaults(t *testing.T) {
 	met := dangers{}
 	for s := first; s < first+count; s++ {
 		t.Run(fmt.Sprintf("seed%d", s), func(t *testing.T) {
-			inBubble(t, func(t *testing.T) { randomProgram(t, s, met) })
+			inBubble(t, func(t *testing.T) { randomProgram(t, s, met, false) })
 		})
 	}
 	for _, danger := range []string{"killed", "cut", "away", "deleted", "advanced", "unknown", "disk failed"} {
@@ -38,18 +38,40 @@ func TestI1_I2_I5_I11_RandomFaults(t *testing.T) {
 	t.Log(met)
 }
 
-// program is one seeded run.
-type program struct {
-	r      *rig
-	rng    *rand.Rand
-	met    dangers
-	topics [][]ident.TopicPartition
-	open   []*sent // not waited for yet
+// TestI1_I8_I9_RandomFaultsBesideRefusals: the same, while now one partition and then another is refused by the quorum: it becomes stuck, is carried
+// forward in the log, and goes on.
+func TestI1_I8_I9_RandomFaultsBesideRefusals(t *testing.T) {
+	first, count := seed(t), uint64(6)
+	if long() {
+		count = 300
+	}
+	met := dangers{}
+	for s := first; s < first+count; s++ {
+		t.Run(fmt.Sprintf("seed%d", s), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) { randomProgram(t, s, met, true) })
+		})
+	}
+	for _, danger := range []string{"refused", "stuck", "carried", "killed", "cut"} {
+		if met[danger] == 0 {
+			t.Errorf("the campaign never met: %s", danger)
+		}
+	}
+	t.Log(met)
 }
 
-func randomProgram(t *testing.T, seed uint64, met dangers) {
+// program is one seeded run.
+type program struct {
+	refusals bool // now and then the quorum refuses all ranges of a partition
+	r        *rig
+	rng      *rand.Rand
+	met      dangers
+	topics   [][]ident.TopicPartition
+	open     []*sent // not waited for yet
+}
+
+func randomProgram(t *testing.T, seed uint64, met dangers, refusals bool) {
 	rng := rand.New(rand.NewPCG(seed, 7))
-	p := &program{r: newRig(t, seed), rng: rng, met: met}
+	p := &program{r: newRig(t, seed), rng: rng, met: met, refusals: refusals}
 	r := p.r
 	for i := range 3 {
 		configs := map[string]string(nil)
@@ -60,7 +82,9 @@ func randomProgram(t *testing.T, seed uint64, met dangers) {
 	}
 	p.misfortune()
 	for range 50 {
-		p.step()
+		if p.step(); refusals {
+			p.refuse()
+		}
 		if r.process == nil || !r.alive() {
 			p.restart()
 		}
@@ -71,6 +95,7 @@ func randomProgram(t *testing.T, seed uint64, met dangers) {
 	r.kill()
 	r.bucket.Heal()
 	r.quorum.decide(nil)
+	r.quorum.change(nil)
 	if err := r.bucket.Release(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +158,26 @@ func (p *program) step() {
 	}
 }
 
+// refuse changes now and then which partition's ranges the quorum refuses.
+func (p *program) refuse() {
+	if p.r.alive() {
+		p.met["stuck"] += len(p.r.engine().Stuck())
+		p.met["carried"] += p.r.engine().CarriedBatches()
+	}
+	switch n := p.rng.IntN(100); {
+	case n < 15:
+		topic := p.topics[p.rng.IntN(len(p.topics))]
+		p.met["refused"]++
+		p.r.alterRanges(topic[p.rng.IntN(len(topic))], []func(*pb.CommitRange){
+			func(c *pb.CommitRange) { c.Range.Epoch += 7 },
+			func(c *pb.CommitRange) { c.Range.Start = c.Range.End + 1 },
+			func(c *pb.CommitRange) { c.Range.Start++ },
+		}[p.rng.IntN(3)])
+	case n < 20:
+		p.r.quorum.change(nil)
+	}
+}
+
 // produce sends a request of a few batches; half of the time it does not wait.
 func (p *program) produce() {
 	r, rng := p.r, p.rng
@@ -146,10 +191,17 @@ func (p *program) produce() {
 		}
 		used[tp] = true
 		producer := int64(rng.IntN(4)) - 1
+		if p.refusals && r.history.owes(tp, producer) {
+			producer = -1 // a client sends again what was refused before it sends more
+		}
 		if r.history.inFlight(tp, producer) >= 5 {
 			producer = -1 // no client has more than five in flight
 		}
-		batches = append(batches, r.batch(tp, 1+rng.IntN(4), 20+rng.IntN(600), producer))
+		size := 20 + rng.IntN(600)
+		if p.refusals {
+			size *= 10 // segments fill, and what is stuck holds them
+		}
+		batches = append(batches, r.batch(tp, 1+rng.IntN(4), size, producer))
 	}
 	r.start(batches...)
 	p.open = append(p.open, batches...)
