@@ -468,15 +468,6 @@ func (h *history) outcome(s *sent) outcome {
 	return s.outcome
 }
 
-// owes reports whether a batch of the producer was refused and not taken since.
-func (h *history) owes(tp ident.TopicPartition, producer int64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.ContainsFunc(h.sent, func(s *sent) bool {
-		return s.tp == tp && s.producer == producer && producer >= 0 && s.outcome == refused
-	})
-}
-
 // inFlight counts a producer's batches on a partition that are not acknowledged.
 func (h *history) inFlight(tp ident.TopicPartition, producer int64) (n int) {
 	h.mu.Lock()

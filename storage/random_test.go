@@ -191,8 +191,10 @@ func (p *program) produce() {
 		}
 		used[tp] = true
 		producer := int64(rng.IntN(4)) - 1
-		if p.refusals && r.history.owes(tp, producer) {
-			producer = -1 // a client sends again what was refused before it sends more
+		if p.refusals && r.history.inFlight(tp, producer) > 0 {
+			// A client sends again what was refused before it sends more. Of several in flight the first may be refused and the second taken,
+			// as in Apache Kafka: a producer that is not known may begin with any sequence.
+			producer = -1
 		}
 		if r.history.inFlight(tp, producer) >= 5 {
 			producer = -1 // no client has more than five in flight
