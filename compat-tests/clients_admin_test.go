@@ -15,7 +15,7 @@ func clientAdmin(t *testing.T, l *lab) {
 			|retention.ms 604800000 DEFAULT_CONFIG|partitions 5|deleted-before 4|earliest 4|latest 10|committed 7|group-listed true
 			|group-state Empty|group-listed false|topic-listed false`,
 		"confluent": `cluster-nodes 1|again TOPIC_ALREADY_EXISTS|partitions 3|retention.ms 3600000 1|max.message.bytes 2000000 1
-			|retention.ms 604800000 5|partitions 5|deleted-before 4|earliest 4|latest 10|committed 7|group-listed True
+			|retention.ms 604800000 5|sent-back True []|cleanup.policy delete,compact 1|message.timestamp.type CreateTime 5|partitions 5|deleted-before 4|earliest 4|latest 10|committed 7|group-listed True
 			|group-state EMPTY|group-listed False|topic-listed False`,
 		"aiokafka": `cluster-nodes 1|create NoError|again TopicAlreadyExistsError|partitions 3|retention.ms 3600000|alter NoError
 			|max.message.bytes 2000000|retention.ms 604800000|partitions 5|deleted-before 4|earliest 4|latest 10|committed 7

@@ -33,6 +33,11 @@ var consoleTools = map[string]string{
 	"kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
 	"kafka-log-dirs":            "org.apache.kafka.tools.LogDirsCommand",
 	"kafka-e2e-latency":         "org.apache.kafka.tools.EndToEndLatency",
+	"kafka-leader-election":     "org.apache.kafka.tools.LeaderElectionCommand",
+	"kafka-reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+	"kafka-features":            "org.apache.kafka.tools.FeatureCommand",
+	"kafka-transactions":        "org.apache.kafka.tools.TransactionsCommand",
+	"kafka-metadata-quorum":     "org.apache.kafka.tools.MetadataQuorumCommand",
 	"kafka-get-cluster-id":      "org.apache.kafka.tools.ClusterTool",
 }
 
@@ -90,7 +95,7 @@ func wantSaid(t *testing.T, out string, patterns ...string) {
 func clientTools(t *testing.T, l *lab) {
 	for name, test := range map[string]func(*testing.T, *lab){
 		"Topics": toolTopics, "Console": toolConsole, "Configs": toolConfigs, "Offsets": toolOffsets, "Verifiable": toolVerifiable,
-		"Perf": toolPerf, "Cluster": toolCluster, "Resets": toolResets, "Groups": toolGroups,
+		"Perf": toolPerf, "Cluster": toolCluster, "Resets": toolResets, "Groups": toolGroups, "Leaders": toolLeaders,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -309,4 +314,42 @@ func toolCluster(t *testing.T, l *lab) {
 	out := l.tool(t, "kafka-broker-api-versions")
 	wantSaid(t, out, `^127\.0\.0\.1:\d+ \(id: 1 rack: null isFenced: false\) -> \($`, `Produce\(0\): 0 to 1[0-9] \[usable: `, `JoinGroup\(11\): [0-9]+ to 9 \[usable: 9\]`)
 	wantSaid(t, l.tool(t, "kafka-get-cluster-id", "cluster-id", "--bootstrap-server", l.Addr), `^Cluster ID: \S{22}$`)
+}
+
+// toolLeaders holds what one broker answers to the tools that move leaders, and that tell of the
+// quorum, of features and of producers.
+func toolLeaders(t *testing.T, l *lab) {
+	const topic = "tool-leaders"
+	mustCreate(t, l.Addr, topic, 2)
+	seedTopic(t, l, topic, 2, 3, time.Now().UnixMilli())
+	file := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	wantSaid(t, l.tool(t, "kafka-leader-election", "--election-type", "preferred", "--topic", topic, "--partition", "0"),
+		`Valid replica already elected for partitions? tool-leaders-0`)
+	l.tool(t, "kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions")
+	l.toolFails(t, "tool-nowhere", "kafka-leader-election", "--election-type", "unclean", "--topic", "tool-nowhere", "--partition", "0")
+
+	reassign := func(args ...string) string { t.Helper(); return l.tool(t, "kafka-reassign-partitions", args...) }
+	wantSaid(t, reassign("--list"), `No partition reassignments found\.`)
+	move := file("topics.json", `{"version":1,"topics":[{"topic":"tool-leaders"}]}`)
+	wantSaid(t, reassign("--generate", "--topics-to-move-json-file", move, "--broker-list", "1"), `Proposed partition reassignment configuration`)
+	plan := file("plan.json", `{"version":1,"partitions":[{"topic":"tool-leaders","partition":0,"replicas":[1]},{"topic":"tool-leaders","partition":1,"replicas":[1]}]}`)
+	wantSaid(t, reassign("--execute", "--reassignment-json-file", plan), `Successfully started partition reassignments? for tool-leaders-0,tool-leaders-1`)
+	wantSaid(t, reassign("--verify", "--reassignment-json-file", plan, "--preserve-throttles"), `Reassignment of partition tool-leaders-0 is completed\.`)
+	l.toolFails(t, "Unknown broker id 7", "kafka-reassign-partitions", "--execute", "--reassignment-json-file",
+		file("away.json", `{"version":1,"partitions":[{"topic":"tool-leaders","partition":0,"replicas":[7]}]}`))
+
+	wantSaid(t, l.tool(t, "kafka-metadata-quorum", "describe", "--status"), `^LeaderId:\s+1$`, `^CurrentVoters:.*"id": 1`)
+	wantSaid(t, l.tool(t, "kafka-metadata-quorum", "describe", "--replication"), `^1\s.*\sLeader\s*$`)
+	wantSaid(t, l.tool(t, "kafka-features", "describe"), `metadata\.version\s.*FinalizedVersionLevel: \S+`)
+	l.toolFails(t, "no.such", "kafka-features", "upgrade", "--feature", "no.such=1")
+
+	wantSaid(t, l.tool(t, "kafka-transactions", "describe-producers", "--topic", topic, "--partition", "0"), `^ProducerId\s+ProducerEpoch`, `^\d+\s+0\s+-1\s+\d+\s`)
+	wantSaid(t, l.tool(t, "kafka-transactions", "find-hanging", "--topic", topic), `^Topic\s+Partition\s+ProducerId`)
 }

@@ -174,6 +174,22 @@ def admin(a):
     say("max.message.bytes", config("max.message.bytes", "2000000 1"))
     alter("retention.ms", None, AlterConfigOpType.DELETE)
     say("retention.ms", config("retention.ms", "604800000 5"))
+    # All that is described, two keys changed, is sent back: the old AlterConfigs replaces what is set.
+    whole = ConfigResource(ResourceType.TOPIC, topic)
+    sent = {key: entry.value for key, entry in one(admin.describe_configs([whole])).items()}
+    sent.update({"retention.ms": "86400000", "message.timestamp.type": "LogAppendTime"})
+    one(admin.alter_configs([ConfigResource(ResourceType.TOPIC, topic, set_config=sent)]))
+
+    def differ():
+        now = one(admin.describe_configs([whole]))
+        return [key for key, value in sent.items() if now[key].value != value]
+
+    say("sent-back", len(sent) > 30, lines.until([], differ))
+    alter("cleanup.policy", "compact", AlterConfigOpType.APPEND)
+    alter("message.timestamp.type", None, AlterConfigOpType.DELETE)
+    say("cleanup.policy", config("cleanup.policy", "delete,compact 1"))
+    say("message.timestamp.type", config("message.timestamp.type", "CreateTime 5"))
+    alter("cleanup.policy", None, AlterConfigOpType.DELETE)  # what follows has no keys
     one(admin.create_partitions([NewPartitions(topic, 5)]))
     say("partitions", partitions(5))
 
