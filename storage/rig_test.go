@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ type rig struct {
 	topics     uint8
 	// deleteDelay is how long the controller keeps an object that nothing refers to.
 	deleteDelay time.Duration
+	log         *slog.Logger // of processes to come; nil: logger()
 	// onCreate, if set, is called before an object goes to the bucket.
 	onCreate func(key string)
 	// onView, if set, is called after a process has looked at the quorum's state.
@@ -165,7 +167,7 @@ func (r *rig) open() error {
 	var err error
 	p.engine, err = storage.Open(r.t.Context(), r.cfg, storage.Deps{
 		FS: p.disk, Bucket: &processBucket{inner: r.bucket, process: p}, Catalog: p.catalog,
-		Log: logger(), Now: time.Now, Fatal: p.fail,
+		Log: cmp.Or(r.log, logger()), Now: time.Now, Fatal: p.fail,
 	})
 	if err != nil {
 		r.disk = p.left()

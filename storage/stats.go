@@ -65,7 +65,7 @@ func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 	s := PartitionStats{Topic: p.facts.Load().topic.Name, Partition: p.id}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Stuck = p.stuck
+	s.Stuck = p.stuck && !p.status.ended()
 	s.Loading = p.status == opening
 	s.LogStart, s.HighWatermark, s.CommittedEnd = p.logStart, p.hw, p.committed
 	s.UnflushedBytes = p.unflushed

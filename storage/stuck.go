@@ -185,10 +185,11 @@ func (e *Engine) rechecking() {
 		case <-e.ctx.Done():
 			return
 		case <-ticker.C:
-			e.stuckLogged.Store(0)
+			e.recheck(e.ctx)
+			e.remind()
 		case <-e.recheckNow:
+			e.recheck(e.ctx)
 		}
-		e.recheck(e.ctx)
 	}
 }
 
@@ -207,7 +208,12 @@ func (e *Engine) recheck(ctx context.Context) {
 		})
 	}
 	wg.Wait()
-	if stuck := e.Stuck(); len(stuck) > 0 && e.stuckLogged.CompareAndSwap(0, stuckLines) { // once between two ticks
+}
+
+// remind says once more what is stuck, in one line, and lets note name the next ones.
+func (e *Engine) remind() {
+	e.stuckLogged.Store(0)
+	if stuck := e.Stuck(); len(stuck) > 0 {
 		e.log.Error("partitions are stuck; see the admin address, /stuck", "count", len(stuck), "first", stuck[0].name(),
 			"reason", stuck[0].Reason, "err", stuck[0].Err, "remedy", stuck[0].Remedy)
 	}

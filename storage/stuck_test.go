@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -505,4 +507,65 @@ func TestOutageMakesNothingStuck(t *testing.T) {
 		}
 		r.check()
 	})
+}
+
+// TestStuckIsLogged: a partition that becomes stuck is named in the log, with the reason and the way out, also when another is stuck
+// already; then all of them are one line a minute.
+func TestStuckIsLogged(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var lines logLines
+		r := newClosedRig(t, seed(t), byHand)
+		r.log = slog.New(slog.NewTextHandler(&lines, nil))
+		r.mustOpen()
+		tps := r.mustCreate("t", 2, nil)
+		for _, tp := range tps {
+			r.alterRanges(tp, func(c *pb.CommitRange) { c.Range.Epoch += 7 })
+			r.mustSend(r.plain(tp, 1))
+			if r.flush() {
+				t.Fatal("nothing was refused")
+			}
+			want := fmt.Sprintf("partition=%d reason=fenced", tp.Index)
+			if n := lines.count("partition is stuck", want, "remedy="); n != 1 {
+				t.Errorf("%d lines with %s", n, want)
+			}
+			time.Sleep(90 * time.Second)
+		}
+		before := lines.count("partitions are stuck")
+		time.Sleep(10 * time.Minute)
+		if n := lines.count("partitions are stuck", "count=2") - before; n < 9 || n > 11 {
+			t.Errorf("%d reminders in ten minutes", n)
+		}
+		if n := lines.count("partition is stuck"); n != 2 {
+			t.Errorf("%d lines of single partitions, want 2", n)
+		}
+	})
+}
+
+// logLines gathers what is logged.
+type logLines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(p))
+	return len(p), nil
+}
+
+// count returns how many lines hold all of the parts.
+func (l *logLines) count(parts ...string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		all := true
+		for _, part := range parts {
+			all = all && strings.Contains(line, part)
+		}
+		if all {
+			n++
+		}
+	}
+	return n
 }
