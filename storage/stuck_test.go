@@ -569,3 +569,48 @@ func (l *logLines) count(parts ...string) (n int) {
 	}
 	return n
 }
+
+// TestStuckOnDamageInTheLog: a batch in the log does not match its checksum. Its partition alone is stuck, named with the offset below
+// which records have to go; then what is behind it goes to the bucket.
+func TestStuckOnDamageInTheLog(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand, func(c *storage.Config) { c.HotBytes = 1 })
+		bad, good := r.mustCreate("bad", 1, nil)[0], r.mustCreate("good", 1, nil)[0]
+		for range 4 {
+			r.mustSend(r.batch(bad, 1, 2000, -1))
+		}
+		dir := r.cfg.WALDir + "/" + r.engine().Incarnation().String() + "/"
+		files, err := r.disk0().List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := r.disk0().Open(dir + files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte{'!'}, 4096+1000); err != nil { // in the first group's batch
+			t.Fatal(err)
+		}
+		r.mustSend(r.batch(good, 1, 2000, -1))
+		if r.flush() {
+			t.Error("a damaged batch was flushed")
+		}
+		stuck := r.engine().Stuck()
+		if len(stuck) != 1 || stuck[0].Topic != "bad" || !strings.HasPrefix(stuck[0].Reason, "unreadable") || !strings.Contains(stuck[0].Remedy, "below offset 1 ") {
+			t.Fatalf("stuck: %+v", stuck)
+		}
+		if h := r.head(good); h.CommittedEnd != 1 {
+			t.Errorf("the other partition is committed up to %d, want 1", h.CommittedEnd)
+		}
+		r.history.advancing(bad, 1)
+		if _, err := r.engine().DeleteRecords(t.Context(), bad, 1); err != nil {
+			t.Fatal(err)
+		}
+		r.mustFlush()
+		if h := r.head(bad); h.CommittedEnd != 4 {
+			t.Errorf("committed up to %d, want 4", h.CommittedEnd)
+		}
+		r.mustSend(r.plain(bad, 1))
+		r.check()
+	})
+}
