@@ -18,6 +18,17 @@ const (
 	spareOfLive   = 4
 )
 
+// programBytes is what a node takes beside what it is configured to: the program itself, the
+// metadata of some thousand partitions, buffers of the bucket and of the log.
+const programBytes = 128 << 20
+
+// MemoryBytes is the most memory that a node of this configuration takes: the sum of all budgets, and
+// an eighth for the collector. docs/operations.md ("Memory") has the formula in the operator's words.
+func (c Config) MemoryBytes() int64 {
+	sum := programBytes + c.Storage.MemoryBytes() + c.Broker.MemoryBytes()
+	return sum + sum/8
+}
+
 // heapFigures is what is known about the heap without stopping any goroutine.
 type heapFigures struct {
 	allocated uint64 // since the process began

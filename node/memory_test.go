@@ -2,9 +2,15 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/sluicemq/sluice/broker"
+	"github.com/sluicemq/sluice/storage"
 )
 
 // Memory is given back once when the broker becomes idle, and not while it works.
@@ -71,5 +77,28 @@ func TestReadHeap(t *testing.T) {
 	w.release()
 	if after := w.read(); after.returns(after) {
 		t.Errorf("after they were returned: %+v", after)
+	}
+}
+
+// The ceiling is the formula of docs/operations.md, which also says what it comes to where nothing is set.
+func TestMemoryCeilingIsDocumented(t *testing.T) {
+	const kib, mib = 1 << 10, 1 << 20
+	formula := func(request, fetch, hot, cache, batches, connections, uploads int64) int64 {
+		sum := request + fetch + 2*hot + cache*3/2 + 128*batches + 36*kib*connections + uploads*5/2 + (384+384+128+128)*mib
+		return sum + sum/8
+	}
+	c := Config{
+		Storage: storage.Config{HotBytes: 1 * mib, CacheBytes: 2 * mib, UnflushedBatchesMax: 3000, UploadParallel: 5, FlushBytes: 7 * mib},
+		Broker:  broker.Config{MemoryBytesMax: 11 * mib, FetchMemoryBytesMax: 13 * mib, ConnectionsMax: 17},
+	}
+	if got, want := c.MemoryBytes(), formula(11*mib, 13*mib, 1*mib, 2*mib, 3000, 17, 5*7*mib); got != want {
+		t.Errorf("the ceiling is %d, the formula gives %d", got, want)
+	}
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if says := fmt.Sprintf("the ceiling is %d MiB", new(Config).MemoryBytes()/mib); !strings.Contains(string(page), says) {
+		t.Errorf("docs/operations.md does not say that %s", says)
 	}
 }

@@ -34,7 +34,11 @@ func (n *Node) measureBuild() {
 		Name: "sluice_build_info", Help: "Always 1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": n.cfg.Version},
 	})
 	info.Set(1)
-	n.measure([]prometheus.Collector{info})
+	ceiling := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sluice_memory_ceiling_bytes", Help: "The most memory that this process takes by its configuration (docs/operations.md, Memory).",
+	})
+	ceiling.Set(float64(n.cfg.MemoryBytes()))
+	n.measure([]prometheus.Collector{info, ceiling})
 	if b, ok := n.deps.Bucket.(interface{ Metrics() []prometheus.Collector }); ok {
 		n.measure(b.Metrics())
 	}

@@ -92,7 +92,7 @@ func openBatch(batch []byte, limit int) (h BatchHeader, body []byte, done func()
 // usualBytes.
 const (
 	usualRatio = 16
-	usualBytes = 64 << 10
+	usualBytes = 1 << 20
 )
 
 func decompressCounted(codec int, src []byte, limit int) (body []byte, done func(), err error) {

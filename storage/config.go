@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/vfs"
 )
 
@@ -95,6 +96,19 @@ func (c Config) Validate() error {
 	bad(c.UploadParallel < 1, "storage: UploadParallel %d: want at least 1", c.UploadParallel)
 	bad(c.ManifestAt < 2 || c.ManifestAt >= 32, "storage: ManifestAt %d: want 2 to 31", c.ManifestAt)
 	return errors.Join(errs...)
+}
+
+// batchBytes is what a batch takes in memory that is not in the bucket yet, beside its bytes.
+const batchBytes = 128
+
+// MemoryBytes is the most that an engine of this configuration takes: the sum of its budgets
+// (docs/operations.md, "Memory"). Bundles that are being uploaded may keep the hot tail's frames once
+// more. Read-ahead holds half of the cache while it waits for the rest.
+func (c Config) MemoryBytes() int64 {
+	c = c.withDefaults()
+	uploads := int64(c.UploadParallel) * c.FlushBytes * 5 / 2 // a bundle is up to 2.5 times FlushBytes
+	reads := c.CacheBytes*3/2 + cache.ReadsMax*cache.BlockBytes + 2*decodedBytesMax
+	return 2*c.HotBytes + uploads + reads + c.UnflushedBatchesMax*batchBytes
 }
 
 // Deps are the parts that the engine works with.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/sluicemq/sluice/node"
@@ -40,6 +41,7 @@ func run(ctx context.Context, s *settings, hello func(address string) string, ou
 	if err != nil {
 		return err
 	}
+	limitMemory(cfg.MemoryBytes(), log)
 	n, err := node.Open(ctx, cfg, node.Deps{Bucket: b, Listeners: clients, Admin: admin, Log: log})
 	if err != nil {
 		return err
@@ -57,6 +59,15 @@ func run(ctx context.Context, s *settings, hello func(address string) string, ou
 	})()
 	defer stop()
 	return n.Serve(serving)
+}
+
+// limitMemory makes the collector work harder before the process takes more than its ceiling. Without
+// that, garbage may become as much as what is in use. What an operator sets in GOMEMLIMIT counts instead.
+func limitMemory(bytes int64, log *slog.Logger) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(bytes)
+	}
+	log.Info("memory has a ceiling (docs/operations.md says how it is made up)", "mib", bytes>>20)
 }
 
 // tellStopping says what the first signal began.

@@ -139,6 +139,9 @@ func (p *Process) Signal(t testing.TB, s os.Signal) {
 	}
 }
 
+// PID returns the id of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Exited returns a channel that is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
