@@ -3,13 +3,20 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/sluicemq/sluice/broker"
 	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/metadata"
 	"github.com/sluicemq/sluice/metadata/pb"
+	"github.com/sluicemq/sluice/storage"
+	"github.com/sluicemq/sluice/storage/bucket/mem"
 )
 
 // doubtful is a quorum that applies every command, and says for the first few that the outcome is
@@ -63,5 +70,52 @@ func TestI13_RepeatedCommandAnswersAsItsFirst(t *testing.T) {
 	}
 	if _, ok := c.TopicByName("t"); ok {
 		t.Fatal("the topic is still there")
+	}
+}
+
+// A change that the catalog has answered is applied here: the next lookup shows it, and storage acts
+// on it. Handlers rely on that: what a client was told holds for its next request.
+func TestAppliedHereBeforeItAnswers(t *testing.T) {
+	r := serve(t, filepath.Join(t.TempDir(), "n"), mem.New())
+	ctx := within(t)
+	for i := range 50 {
+		name := fmt.Sprintf("t-%d", i)
+		made := r.create(name, 1, nil)
+		if now, ok := r.cat.TopicByName(name); !ok || now.ID != made.ID {
+			t.Fatalf("created, and the catalog shows %v", now)
+		}
+		first, second := ident.TopicPartition{Topic: made.ID}, ident.TopicPartition{Topic: made.ID, Index: 1}
+		if _, err := r.engine.LogBytes(first); err != nil {
+			t.Fatalf("created, and storage says: %v", err)
+		}
+		if err := r.cat.CreatePartitions(ctx, made.ID, 2); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.engine.LogBytes(second); err != nil {
+			t.Fatalf("grown, and storage says: %v", err)
+		}
+		set := map[string]string{"retention.ms": fmt.Sprint(i + 1)}
+		if err := r.cat.SetConfigs(ctx, made.ID, made.Configs, set); err != nil {
+			t.Fatal(err)
+		}
+		if now, _ := r.cat.TopicByID(made.ID); now.Configs["retention.ms"] != set["retention.ms"] {
+			t.Fatalf("set, and the catalog shows %v", now.Configs)
+		}
+		before := r.cat.BrokerConfigs(1)
+		if err := r.cat.SetBrokerConfigs(ctx, 1, before, map[string]string{"max.connections": fmt.Sprint(1000 + i)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.shown(kmsg.ConfigResourceTypeBroker, "1", "max.connections"); got != fmt.Sprintf("%d/2", 1000+i) {
+			t.Fatalf("set, and the broker shows %s", got)
+		}
+		if err := r.cat.DeleteTopic(ctx, made.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := r.cat.TopicByID(made.ID); ok {
+			t.Fatal("deleted, and the catalog shows it")
+		}
+		if _, err := r.engine.LogBytes(first); !errors.Is(err, storage.ErrUnknownPartition) {
+			t.Fatalf("deleted, and storage says: %v", err)
+		}
 	}
 }
