@@ -1,12 +1,14 @@
 package storage_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage"
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 	"github.com/sluicemq/sluice/storage/pstate"
 	"github.com/sluicemq/sluice/vfs/crashfs"
@@ -179,5 +181,50 @@ func TestI11_DuplicateWaitsForItsOriginal(t *testing.T) {
 			t.Errorf("original at %d, duplicate at %d", original.base, duplicate.base)
 		}
 		r.check()
+	})
+}
+
+// DescribeProducers is told of every producer as it last wrote, until its id expires; how long that
+// takes changes while storage is open.
+func TestProducersAreListed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tp := r.mustCreate("t", 1, nil)[0]
+		listed := func() string {
+			t.Helper()
+			producers, err := r.engine().Producers(tp)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out []string
+			for _, p := range producers {
+				out = append(out, fmt.Sprintf("%d/%d/%d %v", p.ID, p.Epoch, p.LastSequence, time.Since(p.Placed).Round(time.Minute)))
+			}
+			return fmt.Sprint(out)
+		}
+		if got := listed(); got != "[]" {
+			t.Errorf("before anything was written: %s", got)
+		}
+		for range 3 {
+			r.mustSend(r.batch(tp, 2, 40, 5), r.batch(tp, 1, 40, 6))
+		}
+		time.Sleep(time.Hour)
+		if err := r.engine().Retain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := listed(); got != "[5/0/5 1h0m0s 6/0/2 1h0m0s]" {
+			t.Errorf("after an hour: %s", got)
+		}
+		r.mustSend(r.batch(tp, 1, 40, 6))
+		r.engine().Reconfigure(nil, 30*time.Minute)
+		if err := r.engine().Retain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := listed(); got != "[6/0/3 0s]" {
+			t.Errorf("when ids are kept for half an hour: %s", got)
+		}
+		if _, err := r.engine().Producers(ident.TopicPartition{Topic: tp.Topic, Index: 9}); !errors.Is(err, storage.ErrUnknownPartition) {
+			t.Errorf("a partition that is none: %v", err)
+		}
 	})
 }
