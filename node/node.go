@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluicemq/sluice/broker"
 	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/internal/retry"
 	"github.com/sluicemq/sluice/metadata"
 	"github.com/sluicemq/sluice/metadata/controller"
 	"github.com/sluicemq/sluice/metadata/pb"
@@ -601,13 +602,4 @@ func (n *Node) stopDeadline() time.Time {
 func (n *Node) ClusterID() string { return n.id.ClusterID }
 
 // pause waits for d. It returns false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func pause(ctx context.Context, d time.Duration) bool { return retry.Sleep(ctx, d) == nil }

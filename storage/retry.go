@@ -3,11 +3,12 @@ package storage
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
+
+	"github.com/sluicemq/sluice/internal/retry"
 )
 
-// Pauses between attempts of background work: doubling with full jitter.
+// Pauses between attempts of background work: doubling, with jitter.
 const (
 	retryFirst = 50 * time.Millisecond
 	retryLast  = 5 * time.Second
@@ -16,8 +17,8 @@ const (
 // retry repeats do until it succeeds or ctx ends. It logs the first failure and then
 // every time the pause has reached its end, so that an outage is seen and does not flood.
 func (e *Engine) retry(ctx context.Context, what string, do func(context.Context) error) error {
-	pause := retryFirst
-	for attempt := 1; ; attempt++ {
+	pauses := retry.Pauses{First: retryFirst, Last: retryLast}
+	for {
 		err := do(ctx)
 		if err == nil {
 			return nil
@@ -26,25 +27,12 @@ func (e *Engine) retry(ctx context.Context, what string, do func(context.Context
 			return errors.Join(ctx.Err(), err)
 		}
 		e.meter.failed(what)
-		if attempt == 1 || pause == retryLast {
-			e.log.Warn("background work failed; trying again", "what", what, "attempt", attempt, "err", err)
+		if pauses.Notable() {
+			e.log.Warn("background work failed; trying again", "what", what, "attempt", pauses.Attempt(), "err", err)
 		}
-		if err := sleep(ctx, time.Duration(rand.Int64N(int64(pause)))+pause/2); err != nil {
+		if err := pauses.Wait(ctx); err != nil {
 			return err
 		}
-		pause = min(2*pause, retryLast)
-	}
-}
-
-// sleep waits for d or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sluicemq/sluice/internal/retry"
 )
 
 // What starts a flush: enough has gathered, the interval has passed, a partition of class object has
@@ -42,7 +44,7 @@ func (e *Engine) Flush(ctx context.Context) error {
 			}
 		}
 		if n == 0 || again { // another pass holds the partitions, or it has to be planned again
-			if err := sleep(ctx, heldPause); err != nil {
+			if err := retry.Sleep(ctx, heldPause); err != nil {
 				return err
 			}
 		}
@@ -171,7 +173,7 @@ func (e *Engine) urgentLoop() {
 			}
 		}
 		if planned == 0 {
-			_ = sleep(e.ctx, heldPause)
+			_ = retry.Sleep(e.ctx, heldPause)
 		}
 	}
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/sluicemq/sluice/broker/group"
 	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/internal/retry"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage"
 )
@@ -28,7 +28,8 @@ const (
 // while: load tries again until ctx ends, and lets other shards load meanwhile.
 func (s *shard) load(ctx context.Context) error {
 	began := time.Now()
-	for pause := loadRetryFirst; ; pause = min(2*pause, loadRetryLast) {
+	pauses := retry.Pauses{First: loadRetryFirst, Last: loadRetryLast}
+	for {
 		err := s.loadInTurn(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -40,10 +41,10 @@ func (s *shard) load(ctx context.Context) error {
 			s.stuck.Store(true)
 		}
 		// An operator sees it at once, and is not flooded.
-		if pause == loadRetryFirst || pause == loadRetryLast {
+		if pauses.Notable() {
 			s.log.Warn("groups are not loaded yet; trying again", "err", err)
 		}
-		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
+		if err := pauses.Wait(ctx); err != nil {
 			return err
 		}
 	}
@@ -51,17 +52,6 @@ func (s *shard) load(ctx context.Context) error {
 		"skipped", s.machine.Skipped(), "took", time.Since(began))
 	s.take(s.machine.Loaded(time.Now()))
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // loadInTurn waits for a slot and loads.
