@@ -29,6 +29,7 @@ type budget struct {
 	batches   atomic.Int64 // in the index and not committed
 	span      atomic.Int64 // of the own WAL: durable end minus lowest uncommitted position
 	tailBytes atomic.Int64 // of sealed tails
+	stuck     atomic.Int64 // of span: what stuck partitions alone hold back (carry.go)
 }
 
 // What waits for the bucket slows producers by what they bring, from two flushes' worth on. Early
@@ -77,7 +78,7 @@ func (b *budget) throttle(bytes int64) time.Duration {
 	if u >= throttleHardAt {
 		return throttleHard
 	}
-	waiting := float64(b.span.Load() + b.tailBytes.Load())
+	waiting := float64(b.span.Load() + b.tailBytes.Load() - b.stuck.Load()) // what is stuck waits for nothing
 	perMiB := float64(slowEarlyPerMiB)*b.slowEarly.at(waiting) + float64(slowLatePerMiB-slowEarlyPerMiB)*b.slowLate.at(waiting)
 	slow := perMiB * float64(bytes) / (1 << 20)
 	soft := max(0, u-throttleAt) / (throttleHardAt - throttleAt) * float64(throttleSoft)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/wal"
@@ -101,6 +102,11 @@ func (p *partition) carryable(tailCounts map[*source]int64) (bytes int64, ok boo
 		}
 	}
 	return bytes, true
+}
+
+// notStuck leaves out the partitions that are stuck.
+func notStuck(parts []*partition) []*partition {
+	return slices.DeleteFunc(slices.Clone(parts), (*partition).isStuck)
 }
 
 // carryBatches takes a partition through all steps but the trim.

@@ -29,6 +29,7 @@ func (e *Engine) trim(ctx context.Context) error {
 	carried := e.carryStuck(ctx, parts, published)
 	low := e.lowestUncommitted(parts, published)
 	e.trimmedTo.Store(int64(low))
+	e.budget.stuck.Store(int64(e.lowestUncommitted(notStuck(parts), published) - low))
 	e.measureSpan()
 	segment := ident.Position(e.cfg.WALSegmentBytes)
 	if boundary := low / segment * segment; boundary > e.boundary {
