@@ -21,36 +21,38 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// Bounds of the admin server: whoever reaches it can neither hold much nor for long.
+// These bounds keep a client of the admin server from holding much, or holding anything for long.
 const (
 	adminConnectionsMax = 64
 	adminHeaderTimeout  = 5 * time.Second
 	adminIdleTimeout    = time.Minute
-	adminAnswerTimeout  = 30 * time.Second // beside the seconds that a profile takes
+	adminAnswerTimeout  = 30 * time.Second // plus the seconds that a profile takes
 	adminProfileMax     = 10 * time.Minute
 	adminHeaderBytesMax = 16 << 10
 	scrapesMax          = 2
 )
 
-// admin answers /healthz, /readyz, /metrics, /stuck and /debug/pprof/ from before the start recovers anything until the last flush is done.
+// admin answers /healthz, /readyz, /metrics, /stuck and /debug/pprof/. It starts before anything is
+// recovered, and ends after the last flush.
 type admin struct {
-	health   func() []string // why the process should be restarted
-	ready    func() []string // why clients should not be sent here
+	health   func() []string // the reasons why the process should be restarted
+	ready    func() []string // the reasons why clients should not be sent here
 	log      *slog.Logger
 	server   *http.Server
-	registry *prometheus.Registry // all that has few series
+	registry *prometheus.Registry // all metrics that have few series
 	details  atomic.Pointer[details]
 	stuck    atomic.Pointer[func() []storage.StuckPartition] // nil until the log is open
 
 	accepting sync.WaitGroup
-	answering sync.RWMutex // held for reading by every answer
+	answering sync.RWMutex // each answer holds it for reading
 	closed    bool         // guarded by answering
 }
 
-// details are the metrics with a series per partition: up to a number of them, or all.
+// details are the metrics with one series per partition: bounded shows up to a number of
+// partitions, all shows every one.
 type details struct{ bounded, all prometheus.Gatherer }
 
-// newAdmin makes the registry; it serves nothing yet.
+// newAdmin makes the registry. It serves nothing yet.
 func newAdmin(log *slog.Logger, health, ready func() []string) *admin {
 	a := &admin{log: log, health: health, ready: ready, registry: prometheus.NewRegistry()}
 	a.registry.MustRegister(
@@ -66,7 +68,7 @@ func newAdmin(log *slog.Logger, health, ready func() []string) *admin {
 	return a
 }
 
-// serve answers on l until close, which closes l too.
+// serve answers on l until close is called, which closes l too.
 func (a *admin) serve(l net.Listener) {
 	a.accepting.Go(func() {
 		if err := a.server.Serve(limit(l, adminConnectionsMax)); !errors.Is(err, http.ErrServerClosed) {
@@ -75,7 +77,8 @@ func (a *admin) serve(l net.Listener) {
 	})
 }
 
-// close ends every connection and waits for what is being answered. It may be called twice.
+// close ends every connection and waits until no answer is being given any more. It may be called
+// twice.
 func (a *admin) close() error {
 	err := a.server.Close()
 	a.accepting.Wait()
@@ -114,7 +117,7 @@ func (a *admin) routes() http.Handler {
 	return mux
 }
 
-// answerStuck lists the partitions of which nothing can go to the bucket.
+// answerStuck lists the partitions of which nothing can be written to the bucket.
 func (a *admin) answerStuck(w http.ResponseWriter, _ *http.Request) {
 	list := a.stuck.Load()
 	if list == nil {
@@ -124,10 +127,11 @@ func (a *admin) answerStuck(w http.ResponseWriter, _ *http.Request) {
 	answer := append([]storage.StuckPartition{}, (*list)()...) // [], not null
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(answer) // to a client that may be gone
+	_ = json.NewEncoder(w).Encode(answer) // the client may be gone
 }
 
-// scrape answers /metrics. Partitions come with it up to a number of them, or all if asked for.
+// scrape answers /metrics. Partitions are included up to a number of them, or all of them if the
+// request asks for that.
 func (a *admin) scrape(w http.ResponseWriter, r *http.Request) {
 	from := prometheus.Gatherers{a.registry}
 	detail := a.details.Load()
@@ -146,7 +150,7 @@ func (a *admin) scrape(w http.ResponseWriter, r *http.Request) {
 	}).ServeHTTP(w, r)
 }
 
-// bounded ends an answer that nobody takes, and lets close wait for it.
+// bounded ends an answer that the client does not take, and lets close wait for the answer.
 func (a *admin) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.answering.RLock()
@@ -154,7 +158,8 @@ func (a *admin) bounded(next http.Handler) http.Handler {
 		if a.closed {
 			return
 		}
-		seconds, _ := strconv.ParseFloat(r.URL.Query().Get("seconds"), 64) // what is wrong with it is said by who uses it
+		// The handler of the profile reports a malformed number.
+		seconds, _ := strconv.ParseFloat(r.URL.Query().Get("seconds"), 64)
 		if seconds > adminProfileMax.Seconds() {
 			http.Error(w, fmt.Sprintf("seconds: at most %v", adminProfileMax.Seconds()), http.StatusBadRequest)
 			return
@@ -167,7 +172,7 @@ func (a *admin) bounded(next http.Handler) http.Handler {
 	})
 }
 
-// answerState answers 200, or 503 with reasons.
+// answerState answers 200, or 503 with the reasons.
 func answerState(w http.ResponseWriter, good, bad string, reasons []string) {
 	answer := struct {
 		Status  string   `json:"status"`
@@ -179,14 +184,14 @@ func answerState(w http.ResponseWriter, good, bad string, reasons []string) {
 		answer.Status = bad
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(answer) // to a client that may be gone
+	_ = json.NewEncoder(w).Encode(answer) // the client may be gone
 }
 
-// limited is a listener that accepts while fewer than a number of its connections are open.
+// limited is a listener that bounds how many of its connections are open at a time.
 type limited struct {
 	net.Listener
 	slots  chan struct{}
-	ctx    context.Context // ends with Close
+	ctx    context.Context // Close ends it
 	cancel context.CancelFunc
 }
 

@@ -218,7 +218,8 @@ func (c *Catalog) CreatePartitions(ctx context.Context, id ident.TopicID, count 
 			}
 		})
 		_, err := c.decide(ctx, metadata.NewCreatePartitions(id, count, leaders...))
-		if !errors.Is(err, catalog.ErrConflict) || ctx.Err() != nil { // else the topic grew meanwhile
+		// On a conflict the topic has grown meanwhile.
+		if !errors.Is(err, catalog.ErrConflict) || ctx.Err() != nil {
 			return err
 		}
 	}

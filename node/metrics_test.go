@@ -30,7 +30,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/metrics.md")
 
-// series is what a page of /metrics says: values by the text before them.
+// series holds the values of a page of /metrics, by the text in front of them.
 type series map[string]float64
 
 func scrape(t testing.TB, url string) series {
@@ -57,8 +57,8 @@ func scrape(t testing.TB, url string) series {
 	return out
 }
 
-// Producers, consumers and flushes go on while everything is scraped; what is not in the bucket is what the partitions
-// hold, and 0 after a flush.
+// TestMetricsUnderLoad: producers, consumers and flushes go on while everything is scraped. The
+// bytes that are not yet in the bucket are those of the partitions; after a flush there are none.
 func TestMetricsUnderLoad(t *testing.T) {
 	r, url := startAdmin(t, t.TempDir(), fileBucket(t), func(c *Config) { c.Storage.FlushBytes = 1 << 20 })
 	r.create("t", 3, nil)
@@ -113,7 +113,8 @@ func TestMetricsUnderLoad(t *testing.T) {
 	}
 }
 
-// Above the bound partitions are only summed up, unless they are asked for.
+// TestMetricsAreBounded: above the bound, partitions show only in sums, unless a request asks for
+// them.
 func TestMetricsAreBounded(t *testing.T) {
 	r, url := startAdmin(t, t.TempDir(), fileBucket(t), func(c *Config) { c.MetricsPartitionsMax = 3 })
 	r.create("few", 3, nil)
@@ -136,7 +137,8 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 }
 
-// A group's lag over the wire: what it has not committed, and since when that is there.
+// TestGroupLag: the lag of a group as a client sees it: the number of records that it has not
+// committed, and how long these have waited.
 func TestGroupLag(t *testing.T) {
 	r, url := startAdmin(t, t.TempDir(), fileBucket(t))
 	r.create("t", 1, nil)
@@ -172,7 +174,8 @@ func TestGroupLag(t *testing.T) {
 	}
 }
 
-// Groups whose names are no UTF-8, of topics that are gone, and too many of them.
+// TestGroupsCollector: the collector copes with groups whose names are not UTF-8, with topics that
+// are gone, and with too many groups.
 func TestGroupsCollector(t *testing.T) {
 	status := func(name string, partitions int) coordinator.Status {
 		s := coordinator.Status{Group: name}
@@ -202,7 +205,8 @@ func TestGroupsCollector(t *testing.T) {
 		}
 		return n, text
 	}
-	// one of state, one of shown, and for each group three sums and two series of the partition that is here
+	// One series is of state and one of shown. Each group has three sums, and two series for the
+	// one partition that exists here.
 	if n, text := collect(); n != 2+2*5 || !strings.Contains(text, "a\uFFFD") {
 		t.Errorf("%d series of two groups: %s", n, text)
 	}
@@ -216,7 +220,8 @@ func TestGroupsCollector(t *testing.T) {
 	}
 }
 
-// One line a minute while the bucket is behind or has not answered yet, one when it has caught up, none else.
+// TestFlushWatch: a line per minute is logged while the bucket is behind or has not answered yet,
+// and one line when it has caught up; there are no other lines.
 func TestFlushWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogs()
@@ -264,8 +269,8 @@ func TestFlushWatch(t *testing.T) {
 	})
 }
 
-// docs/metrics.md is the list of all metrics; -update writes it. Every one that is declared must have been seen, so that
-// none is dead.
+// TestMetricsAreDocumented: docs/metrics.md lists all metrics; -update writes it. The test must
+// have seen every declared metric, so that none is dead.
 func TestMetricsAreDocumented(t *testing.T) {
 	r, _ := startAdmin(t, t.TempDir(), fileBucket(t))
 	r.create("t", 1, nil)
@@ -278,7 +283,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if f := c.PollFetches(within(t)); f.Err() != nil || c.CommitUncommittedOffsets(within(t)) != nil {
 		t.Fatal(f.Err())
 	}
-	unknown := kmsg.NewPtrDeleteTopicsRequest() // an error, for sluice_request_errors_total
+	// It causes an error, for sluice_request_errors_total.
+	unknown := kmsg.NewPtrDeleteTopicsRequest()
 	unknown.TopicNames = []string{"nobody"}
 	if _, err := c.Request(within(t), unknown); err != nil {
 		t.Fatal(err)
@@ -343,7 +349,7 @@ Beside these, the metrics of Go's runtime (` + "`" + `go_…` + "`" + `) and of 
 |---|---|---|---|
 `
 
-// metricsPage makes docs/metrics.md of what the registries declare.
+// metricsPage makes docs/metrics.md from the declarations in the registries.
 func metricsPage(families map[string]*dto.MetricFamily, registries ...*prometheus.Registry) (string, error) {
 	rows := map[string]string{}
 	for _, reg := range registries {

@@ -18,8 +18,9 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// TestStuckIsNamed: a broker whose bucket holds a damaged manifest. The partition is named at the admin address, with the way out; its producer
-// is told to come again, another partition goes on; when the way out is taken, so does this one.
+// TestStuckIsNamed: the bucket holds a damaged manifest. The admin server names the partition and
+// the way out. The partition's producer is told to come again, while another partition goes on.
+// When the operator takes the way out, this partition goes on too.
 func TestStuckIsNamed(t *testing.T) {
 	dir, store := t.TempDir(), t.TempDir()
 	b, err := open.Open(t.Context(), "file://"+store, open.Options{})
@@ -53,7 +54,7 @@ func TestStuckIsNamed(t *testing.T) {
 			t.Fatal("never stuck")
 		}
 		r.produce("bad", 0, "b")
-		_ = r.engine.Flush(within(t)) // the last one says why it cannot
+		_ = r.engine.Flush(within(t)) // the last flush says why it fails
 	}
 	answer, err := http.Get(address + "/stuck")
 	if err != nil {

@@ -23,9 +23,10 @@ var reworded = []string{
 	"broker/group", "catalog", "cmd/sluice/client", "cmd/sluice/config", "compat-tests",
 	"compat-tests/beside", "compat-tests/harness", "compat-tests/history", "ident",
 	"internal/crc32c", "internal/house", "internal/unzeroed", "metadata", "metadata/controller",
-	"metadata/raft", "protocol", "scripts/gotest", "storage/bucket",
+	"metadata/raft", "node", "protocol", "scripts/gotest", "storage/bucket",
 	"storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",
-	"storage/bucket/mem", "storage/cache", "storage/object", "storage/pstate", "vfs",
+	"storage/bucket/mem", "storage/bucket/open", "storage/bucket/s3",
+	"storage/bucket/s3/faketest", "storage/cache", "storage/object", "storage/pstate", "vfs",
 	"vfs/crashfs", "wal",
 }
 

@@ -7,8 +7,9 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// checkS3 refuses an s3:// URL whose bucket or prefix no store would take, or that we do not: the
-// store's own answer to it (a signature that does not match, a host that is not found) misleads.
+// checkS3 refuses an s3:// URL whose bucket or prefix no store accepts, or this package does not
+// accept. The store's own answer would be misleading: a signature that does not match, or a host
+// that is not found.
 func checkS3(rawURL string) error {
 	rest, ok := strings.CutPrefix(rawURL, "s3://")
 	if !ok {
@@ -20,7 +21,7 @@ func checkS3(rawURL string) error {
 		return denied("no bucket in the URL; write s3://bucket/prefix")
 	}
 	if strings.Contains(name, "@") || strings.Contains(path, "#") {
-		return nil // has an answer of its own
+		return nil // open gives its own answer to this
 	}
 	pathStyle := strings.Contains(rawQuery, "path_style=true")
 	if err := checkBucketName(name, pathStyle); err != nil {
@@ -32,8 +33,9 @@ func checkS3(rawURL string) error {
 	return checkPrefix(strings.Trim(prefix, "/"))
 }
 
-// checkBucketName holds a name to S3's rules. Upper case and underscores, which buckets of before
-// 2018 and some other stores have, are taken with path_style=true: in a host name they cannot stand.
+// checkBucketName checks a name against S3's rules. Upper case and underscores are allowed with
+// path_style=true: buckets created before 2018 and some other stores have them, but a host name
+// cannot contain them.
 func checkBucketName(name string, pathStyle bool) error {
 	for i := range len(name) {
 		c := name[i]
@@ -60,7 +62,7 @@ func checkBucketName(name string, pathStyle bool) error {
 	return nil
 }
 
-// checkPrefix holds the part in front of our keys to the rules of keys.
+// checkPrefix checks that the prefix has only bytes that a key may have.
 func checkPrefix(prefix string) error {
 	for i := range len(prefix) {
 		if !bucket.KeyByte(prefix[i]) {

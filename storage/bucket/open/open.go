@@ -16,25 +16,26 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// Options are what the URL does not say.
+// Options has the settings that are not in the URL.
 type Options struct {
 	// Memory allows mem://, whose objects die with the process.
 	Memory bool
-	// ReadOnly is for tools beside a running broker: a file:// folder is neither made nor cleaned, nor written to.
+	// ReadOnly is for tools that run beside a broker. A file:// folder is not made, not cleaned and
+	// not written to.
 	ReadOnly bool
-	// Log gets what the S3 client library has to say; nil: nobody hears it.
+	// Log gets the lines of the S3 client library. If Log is nil, the lines are dropped.
 	Log *slog.Logger
-	// Retry of passing failures; the zero value is right.
+	// Retry configures the retries of passing failures. Its zero value suits every caller.
 	Retry bucket.RetryConfig
 }
 
-// Open opens one of
+// Open opens one of these buckets, with retries in front:
 //
 //	s3://bucket/prefix?region=…&endpoint=…&path_style=true
 //	file:///absolute/path
 //	mem://
 //
-// with retries in front. An s3 store is not asked for anything yet: bucket.Probe does that.
+// It does not yet send anything to an s3 store: bucket.Probe does that.
 func Open(ctx context.Context, rawURL string, o Options) (*bucket.Retrying, error) {
 	inner, err := open(ctx, rawURL, o)
 	if err != nil {
@@ -47,7 +48,8 @@ func open(ctx context.Context, rawURL string, o Options) (bucket.Bucket, error) 
 	if err := o.Retry.Validate(); err != nil {
 		return nil, err
 	}
-	if err := checkS3(rawURL); err != nil { // before url.Parse, whose words for a space are of hosts
+	// This check runs before url.Parse, whose message about a space is about hosts.
+	if err := checkS3(rawURL); err != nil {
 		return nil, err
 	}
 	u, err := url.Parse(rawURL)
@@ -72,7 +74,7 @@ func open(ctx context.Context, rawURL string, o Options) (bucket.Bucket, error) 
 	return nil, denied("unknown scheme %q; use s3://bucket/prefix, file:///path or mem://", u.Scheme)
 }
 
-// parameters checks that each is known to the scheme and given once.
+// parameters checks that the scheme knows each parameter, and that each is given once.
 func parameters(u *url.URL) (url.Values, error) {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -139,17 +141,19 @@ func openMem(u *url.URL, o Options) (bucket.Bucket, error) {
 	return mem.New(), nil
 }
 
-// refusal is ErrDenied by this package: the store was not asked, and the message does not blame it.
+// refusal is an ErrDenied of this package. The store was not asked, so the message does not blame
+// it.
 type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// Is makes it ErrDenied.
+// Is makes a refusal an ErrDenied.
 func (refusal) Is(target error) bool { return target == bucket.ErrDenied }
 
 func denied(format string, args ...any) error { return refusal(fmt.Sprintf(format, args...)) }
 
-// redacted is the URL without a password that someone may have written into it or its endpoint.
+// redacted returns the URL without a password that someone may have written into it or into its
+// endpoint.
 func redacted(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil {

@@ -79,7 +79,8 @@ func TestNoRegion(t *testing.T) {
 	}
 }
 
-// roundTrip creates and reads an object through one URL and sees it through another Open of it.
+// roundTrip creates and reads an object through one URL, and sees it through another Open of the
+// same URL.
 func roundTrip(t *testing.T, url string, reader Options) {
 	t.Helper()
 	b, err := Open(t.Context(), url, Options{})
@@ -103,7 +104,8 @@ func roundTrip(t *testing.T, url string, reader Options) {
 	if got, err := bucket.ReadAll(t.Context(), again, "a/key", 100); err != nil || !bytes.Equal(got, body) {
 		t.Fatalf("read back: %q, %v", got, err)
 	}
-	// Three of the probe: its own, the second of the key, the damaged one.
+	// Three requests are the probe's: its own object, the second creation of its key, and the
+	// damaged body.
 	if s := b.Stats()[bucket.OpCreate]; s.Requests != 4 || s.Bytes != int64(len(body))+40 {
 		t.Fatalf("stats: %+v", s)
 	}

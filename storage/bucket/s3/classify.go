@@ -15,21 +15,21 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// op is what classify has to know of a request.
+// op is what classify has to know about a request.
 type op int
 
 const (
-	createOp op = iota // may change what the key holds: a failure after sending is in doubt
-	readOp             // of one object; also what may simply be repeated
-	bucketOp           // of the bucket as a whole: 404 is not about an object
-	partOp             // part of an upload that nobody sees before it is completed
+	createOp op = iota // it may change what the key holds: a failure after sending is in doubt
+	readOp             // it reads one object; also for requests that may simply be repeated
+	bucketOp           // it concerns the bucket as a whole: 404 is not about an object
+	partOp             // it sends a part of an upload that nobody sees before it is completed
 )
 
 // sending tells whether a request may have left this machine.
 type sending struct{ begun atomic.Bool }
 
-// watchSending notes when a request first has a connection to be written to: before
-// that, whatever fails, the store cannot have seen it.
+// watchSending notes the moment at which a request first has a connection to write to. Whatever
+// fails before that moment, the store cannot have seen the request.
 func watchSending(ctx context.Context) (context.Context, *sending) {
 	s := &sending{}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -37,7 +37,8 @@ func watchSending(ctx context.Context) (context.Context, *sending) {
 	}), s
 }
 
-// credentials marks the errors of a provider, which happen before sending.
+// credentials marks the errors of a provider of credentials. Such errors happen before the request
+// is sent.
 type credentials struct{ aws.CredentialsProvider }
 
 type credentialsError struct{ error }
@@ -52,7 +53,7 @@ func (c credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return got, nil
 }
 
-// classify turns the SDK's error into one of bucket's, with the cause wrapped.
+// classify turns an error of the SDK into one of package bucket's errors, which wraps the cause.
 func classify(ctx context.Context, o op, err error, sent *sending) error {
 	if err == nil {
 		return nil
@@ -66,13 +67,14 @@ func classify(ctx context.Context, o op, err error, sent *sending) error {
 	}
 	err = causeOf(ctx, err)
 	if o == createOp && sent.begun.Load() {
-		// No whole answer, or a success that could not be read.
+		// There was no complete answer, or a success whose content could not be read.
 		return fmt.Errorf("%w: %w", bucket.ErrUnknown, err)
 	}
 	return fmt.Errorf("%w: %w", bucket.ErrUnavailable, err)
 }
 
-// answerError is the SDK's error about an answer in fewer words: its own has a host id of 80 characters.
+// answerError is the SDK's error about an answer, in fewer words: the SDK's own text has a host id
+// of 80 characters.
 type answerError struct {
 	error
 	answer *smithyhttp.ResponseError
@@ -93,7 +95,7 @@ func (e answerError) Error() string {
 	return fmt.Sprintf("%s was answered with %d%s: %v", name, e.answer.HTTPStatusCode(), id, e.answer.Err)
 }
 
-// causeOf names the context's end where the SDK only says "canceled".
+// causeOf names the reason why the context ended where the SDK only says "canceled".
 func causeOf(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)
@@ -109,18 +111,18 @@ func code(err error) string {
 	return ""
 }
 
-// answered judges a store's refusal by its code, and where that is not enough by its status.
+// answered judges a store's refusal by its code, and if the code does not suffice, by its status.
 func answered(o op, status int, code string) error {
 	switch code {
 	case "NoSuchBucket":
 		return noBucket
-	case "NoSuchUpload": // expired or swept; the upload begins anew
+	case "NoSuchUpload": // it has expired or was swept; the upload begins anew
 		return bucket.ErrUnavailable
 	case "BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch":
 		return bucket.ErrCorrupt
 	case "InvalidRange":
 		return bucket.ErrShort
-	case "RequestTimeout", "IncompleteBody": // 400, but of the connection's making
+	case "RequestTimeout", "IncompleteBody": // the status is 400, but the connection caused it
 		return passing(o)
 	case "RequestTimeTooSkewed":
 		return fix("this machine's clock differs from the store's: synchronise it")
@@ -136,7 +138,8 @@ func byStatus(o op, status int) error {
 	switch {
 	case status == http.StatusPreconditionFailed:
 		return bucket.ErrExists
-	case status == http.StatusConflict && o != bucketOp: // another write of the key was under way, ours was not done: to be sent again
+	// Another write of the key was under way and this one was not done: it has to be sent again.
+	case status == http.StatusConflict && o != bucketOp:
 		return bucket.ErrUnavailable
 	case status == http.StatusRequestedRangeNotSatisfiable:
 		return bucket.ErrShort
@@ -156,8 +159,8 @@ func byStatus(o op, status int) error {
 	return fix("bad request: check bucket name, region and endpoint")
 }
 
-// passing is a failure of the moment. A store that answers 5xx to a Create may
-// have stored the object nevertheless: not all of them mean "nothing was done".
+// passing returns the error of a failure that will pass. A store that answers 5xx to a Create may
+// have stored the object nevertheless: not every 5xx means "nothing was done".
 func passing(o op) error {
 	if o == createOp {
 		return bucket.ErrUnknown
@@ -165,7 +168,7 @@ func passing(o op) error {
 	return bucket.ErrUnavailable
 }
 
-// noBucket is also what some stores say to a key that they do not know.
+// Some stores give the answer of noBucket to an access key that they do not know, too.
 var noBucket = fix("the bucket does not exist (or the access key is unknown): create it or correct the URL")
 
 func fix(what string) error { return fmt.Errorf("%w: %s", bucket.ErrDenied, what) }

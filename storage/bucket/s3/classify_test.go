@@ -40,11 +40,11 @@ func connect(t *testing.T, cfg Config) *Bucket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.Close() }) // idle connections only
+	t.Cleanup(func() { _ = b.Close() }) // it closes only idle connections
 	return b
 }
 
-// sentinels are all of bucket's errors.
+// sentinels are all errors of package bucket.
 var sentinels = []error{bucket.ErrExists, bucket.ErrNotFound, bucket.ErrUnknown, bucket.ErrUnavailable, bucket.ErrDenied, bucket.ErrShort, bucket.ErrCorrupt}
 
 // isOnly checks that err is wanted and none of the other sentinels.
@@ -57,7 +57,7 @@ func isOnly(t *testing.T, err, wanted error) {
 	}
 }
 
-// results of each operation on a bucket.
+// results returns the error of each operation on a bucket.
 func results(b *Bucket) map[string]error {
 	ctx := context.Background()
 	got := map[string]error{
@@ -76,7 +76,7 @@ func TestClassifyAnswers(t *testing.T) {
 	const (
 		create = "create"
 		rest   = "read stat list delete"
-		body   = "read list delete" // HEAD's answer has no body, hence no code
+		body   = "read list delete" // the answer to HEAD has no body, hence no code
 	)
 	cases := []struct {
 		status int
@@ -97,7 +97,8 @@ func TestClassifyAnswers(t *testing.T) {
 		{403, "AccessDenied", map[error]string{bucket.ErrDenied: create + " " + rest}},
 		{403, "RequestTimeTooSkewed", map[error]string{bucket.ErrDenied: create + " " + rest}},
 		{301, "PermanentRedirect", map[error]string{bucket.ErrDenied: create + " " + rest}},
-		{404, "NoSuchBucket", map[error]string{bucket.ErrDenied: create + " " + rest}}, // never "no such object"
+		// This must never read as "no such object".
+		{404, "NoSuchBucket", map[error]string{bucket.ErrDenied: create + " " + rest}},
 		{404, "NoSuchKey", map[error]string{bucket.ErrNotFound: "read"}},
 		{416, "InvalidRange", map[error]string{bucket.ErrShort: "read"}},
 		{501, "NotImplemented", map[error]string{bucket.ErrDenied: create + " " + rest}},
@@ -134,7 +135,8 @@ func TestDeniedSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// Of a bucket that is not there, the advice comes first, and the store's own words last, without the host's id.
+// TestNoBucketSaysWhatToDo: if the bucket does not exist, the advice comes first. The store's own
+// words come last, without the host's id.
 func TestNoBucketSaysWhatToDo(t *testing.T) {
 	b := serve(t, Config{}, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Amz-Request-Id", "REQ1")
@@ -157,7 +159,7 @@ func TestNoBucketSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// TestNothingSent: what cannot have reached the store is not in doubt.
+// TestNothingSent: a request that cannot have reached the store is not in doubt.
 func TestNothingSent(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -227,8 +229,8 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// TestPartsReturnedWhileSending: Create is canceled in the middle of a body
-// that the store reads slowly. Then the parts are the caller's: -race sees whoever still reads them.
+// TestPartsReturnedWhileSending: Create is canceled in the middle of a body that the store reads
+// slowly. From then on the parts belong to the caller: -race finds anything that still reads them.
 func TestPartsReturnedWhileSending(t *testing.T) {
 	reading := make(chan struct{})
 	goOn := make(chan struct{})
@@ -238,10 +240,10 @@ func TestPartsReturnedWhileSending(t *testing.T) {
 		_, _ = io.ReadFull(r.Body, first)
 		close(reading)
 		<-goOn
-		rest, _ := io.ReadAll(r.Body) // breaks off
+		rest, _ := io.ReadAll(r.Body) // the body breaks off
 		received <- append(first, rest...)
 	})
-	part := make([]byte, 12<<20) // more than sockets buffer
+	part := make([]byte, 12<<20) // more than the sockets buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-reading
@@ -259,7 +261,7 @@ func TestPartsReturnedWhileSending(t *testing.T) {
 	}
 }
 
-// lateReader is a transport that gives up with the context, as it may, and keeps the body.
+// lateReader is a transport that gives up when its context ends, as it may, and keeps the body.
 type lateReader struct {
 	cancel context.CancelFunc
 	body   io.Reader
@@ -274,8 +276,8 @@ func (l *lateReader) Do(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-// TestLateTransport: whatever the transport does after Create has returned, it does not see the parts
-// (docs/lessons.md).
+// TestLateTransport: whatever the transport does after Create has returned, it does not see the
+// parts (docs/lessons.md).
 func TestLateTransport(t *testing.T) {
 	for _, size := range []int{1000, 3 * partBytesMin} { // in one request, and in parts
 		b := serve(t, Config{MultipartBytes: 1 << 20, PartBytes: partBytesMin}, func(w http.ResponseWriter, _ *http.Request) {
@@ -298,7 +300,7 @@ func TestLateTransport(t *testing.T) {
 			t.Fatal(err)
 		}
 		copy(part, bytes.Repeat([]byte{0xEE}, len(part)))
-		// Whether the SDK has closed the body or ours was released: nothing is to be had from it.
+		// The SDK has closed the body, or our reader was released: either way it yields nothing.
 		if got, err := io.ReadAll(late.body); len(got) > 0 {
 			t.Errorf("body of %d bytes: a late transport read %d bytes that are the caller's, %v", size, len(got), err)
 		}
@@ -309,7 +311,7 @@ type clientFunc func(*http.Request) (*http.Response, error)
 
 func (f clientFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestPutRequest: what a Create sends.
+// TestPutRequest: the header and the path that a Create sends.
 func TestPutRequest(t *testing.T) {
 	var got http.Header
 	var path string
@@ -338,7 +340,7 @@ func TestPutRequest(t *testing.T) {
 	}
 }
 
-// TestReadAnswers: an answer that is not to what was asked is not taken for the bytes.
+// TestReadAnswers: an answer to something else than the request is not mistaken for the bytes.
 func TestReadAnswers(t *testing.T) {
 	cases := []struct {
 		name, contentRange, body string
@@ -377,7 +379,7 @@ func TestReadAnswers(t *testing.T) {
 	}
 }
 
-// TestListAnswers: a listing is in order and says where it goes on.
+// TestListAnswers: a listing is in order, and continues where the page before ended.
 func TestListAnswers(t *testing.T) {
 	const page = `<ListBucketResult><IsTruncated>%v</IsTruncated>%s%s</ListBucketResult>`
 	const object = `<Contents><Key>pre/%s</Key><Size>1</Size></Contents>`
@@ -421,8 +423,8 @@ func TestListAnswers(t *testing.T) {
 	}
 }
 
-// TestMultipartFailures: until the completion is sent nothing is in doubt and the
-// upload is aborted; afterwards it is left alone.
+// TestMultipartFailures: until the completion is sent, nothing is in doubt and the upload is
+// aborted. Afterwards the upload is left alone.
 func TestMultipartFailures(t *testing.T) {
 	cases := []struct {
 		name    string
@@ -499,7 +501,8 @@ func TestConfigInvalid(t *testing.T) {
 	}
 }
 
-// TestSDKLines: what the AWS SDK has to say goes where our log goes, with its level, and not to standard error.
+// TestSDKLines: what the AWS SDK reports goes to our log, with its level, and not to standard
+// error.
 func TestSDKLines(t *testing.T) {
 	var told bytes.Buffer
 	for _, log := range []*slog.Logger{slog.New(slog.NewTextHandler(&told, nil)), nil} {

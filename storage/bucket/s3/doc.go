@@ -1,15 +1,15 @@
-// Package s3 is the s3:// bucket: Amazon S3 and what speaks its protocol.
+// Package s3 is the s3:// bucket: Amazon S3 and the stores that speak its protocol.
 //
-// It owns the HTTP connections to one bucket and is the only package that imports
-// the AWS SDK. It promises what bucket.Bucket does as far as the store does its part:
-// conditional create (If-None-Match) and the checksum header are sent always, and
-// bucket.Probe tells whether the store heeds them. One call is one try: retries are
-// bucket.Retrying's, so that there is one budget.
+// It owns the HTTP connections to one bucket, and is the only package that imports the AWS SDK. It
+// keeps the promises of bucket.Bucket as far as the store does its part: it always sends the
+// conditional create (If-None-Match) and the checksum header, and bucket.Probe finds out whether
+// the store heeds them. A call tries once: retries are the task of bucket.Retrying, so that there
+// is one budget of retries.
 //
-// The types to know are [Config] and [Bucket]. A Create of a large body has up to
-// partsInFlight goroutines, which end before it returns. There are no locks but
-// those of the connection pool and of a body's reader, which send.go hands past the SDK to the socket.
+// The types to know are [Config] and [Bucket]. A Create of a large body has up to partsInFlight
+// goroutines, which end before it returns. There are no locks but those of the connection pool and
+// of a body's reader, which send.go passes around the SDK to the socket.
 //
-// The outcome of each request is classified in classify.go alone.
-// Keys: docs/formats/bucket.md. Imports: storage/bucket.
+// Only classify.go classifies the outcome of a request. Keys: docs/formats/bucket.md. Imports:
+// storage/bucket.
 package s3

@@ -14,20 +14,23 @@ import (
 )
 
 const (
-	// partsInFlight uploads of one body: four fill a 10 Gbit/s link from one machine of ours.
+	// partsInFlight is how many parts of one body are sent at a time: four fill a 10 Gbit/s link
+	// from one of our machines.
 	partsInFlight = 4
 	// partCountMax is S3's limit.
 	partCountMax = 10_000
 )
 
-// createInParts uploads a large body: begin → parts → complete. The object appears with
-// the last step, on condition that the key is free where the store knows that here too.
+// createInParts uploads a large body: it begins an upload, sends the parts and completes the
+// upload. The object appears with the last step. Where the store supports that, the last step has
+// the condition that the key is free.
 //
-// Until complete was sent nothing is in doubt, and a failed upload is aborted. Afterwards it
-// is left alone: whether it took effect is not ours to settle, and a lifecycle
+// Until the last step has been sent nothing is in doubt, and a failed upload is aborted. Afterwards
+// the upload is left alone: this package cannot tell whether the step took effect, and a lifecycle
 // rule removes abandoned parts.
 func (b *Bucket) createInParts(ctx context.Context, key string, body bucket.Body) error {
-	if err := body.Verify(); err != nil { // parts get checksums of their own, of the bytes as they are now
+	// The body is verified first, because each part gets a checksum of the bytes as they are now.
+	if err := body.Verify(); err != nil {
 		return err
 	}
 	if parts := (body.Size() + b.cfg.PartBytes - 1) / b.cfg.PartBytes; parts > partCountMax {
@@ -74,7 +77,8 @@ func (u *upload) begin(ctx context.Context) error {
 	return nil
 }
 
-// sendParts returns when all parts are stored, or none is being sent any more.
+// sendParts returns when all parts are stored, or when one has failed and none is being sent any
+// more.
 func (u *upload) sendParts(ctx context.Context) ([]types.CompletedPart, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -96,7 +100,7 @@ func (u *upload) sendParts(ctx context.Context) ([]types.CompletedPart, error) {
 	return parts, first(ctx, errs)
 }
 
-// first is the error that made the others stop.
+// first returns the error that made the others stop.
 func first(ctx context.Context, errs []error) error {
 	for _, err := range errs {
 		if err != nil && context.Cause(ctx) == err {
@@ -146,7 +150,7 @@ func (u *upload) complete(ctx context.Context, parts []types.CompletedPart) erro
 	if err := bucket.ContextError(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := u.b.deadline(ctx, u.body.Size()) // stores may copy the parts together now
+	ctx, cancel := u.b.deadline(ctx, u.body.Size()) // the store may copy the parts together now
 	defer cancel()
 	ctx, sent := watchSending(ctx)
 	_, err := u.b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
@@ -161,7 +165,8 @@ func (u *upload) complete(ctx context.Context, parts []types.CompletedPart) erro
 	return classify(ctx, createOp, err, sent)
 }
 
-// abort frees the parts of an upload that certainly made no object, even if the caller has given up meanwhile.
+// abort frees the parts of an upload that certainly made no object. It does so even if the caller
+// has given up meanwhile.
 func (u *upload) abort(ctx context.Context) error {
 	ctx, cancel := u.b.deadline(context.WithoutCancel(ctx), 0)
 	defer cancel()

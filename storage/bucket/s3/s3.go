@@ -24,30 +24,32 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// Config says where the bucket is. Credentials come from AWS's usual chain
-// (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profiles, web identity, instance role).
+// Config says where the bucket is. The credentials come from AWS's usual chain (AWS_ACCESS_KEY_ID
+// and AWS_SECRET_ACCESS_KEY, profiles, web identity, instance role).
 type Config struct {
 	Bucket string
-	// Prefix is put in front of every key, with a slash between; "" for none.
+	// Prefix is put in front of every key, with a slash between. It may be empty.
 	Prefix string
-	// Region overrides AWS_REGION and the profile's. With an Endpoint it defaults to us-east-1.
+	// Region overrides AWS_REGION and the profile's region. With an Endpoint it defaults to
+	// us-east-1.
 	Region string
 	// Endpoint is the URL of a store other than Amazon's, such as http://127.0.0.1:9000.
 	Endpoint string
-	// PathStyle puts the bucket's name into the path, not into the host name; most other stores want it.
+	// PathStyle puts the bucket's name into the path and not into the host name. Most other stores
+	// need it.
 	PathStyle bool
 
-	// Log gets what the AWS SDK has to say; nil: nobody hears it.
+	// Log gets the lines of the AWS SDK. If Log is nil, the lines are dropped.
 	Log *slog.Logger
 
-	// RequestTimeout is the time that one request may take, beside a second for
-	// each MiB of its body; default 10 s. Shorter finds a hanging store sooner,
-	// longer spares a slow one requests that end in doubt.
+	// RequestTimeout is the time that one request may take, plus a second for each MiB of its body.
+	// The default is 10 s. A shorter time finds a hanging store sooner; with a longer time fewer
+	// requests to a slow store end in doubt.
 	RequestTimeout time.Duration
-	// MultipartBytes is the body size above which an upload goes in parts; default
-	// 64 MiB. Below, one request is cheaper and conditional on more stores.
+	// MultipartBytes is the body size above which an upload goes in parts; 64 MiB by default. Below
+	// it a single request is cheaper, and more stores honour its condition.
 	MultipartBytes int64
-	// PartBytes is the size of a part; default 16 MiB, at least 5 MiB (S3's rule).
+	// PartBytes is the size of a part: 16 MiB by default, at least 5 MiB (S3's rule).
 	PartBytes int64
 }
 
@@ -93,15 +95,15 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Bucket is one bucket, or a prefix of it.
+// Bucket is one bucket, or the part of it under a prefix.
 type Bucket struct {
 	cfg       Config
-	prefix    string // of keys; "" or ending in '/'
+	prefix    string // of the keys; "" or ending in '/'
 	client    *s3.Client
 	transport *http.Transport
 }
 
-// Open sets up the client. It sends nothing: a store that is away is no reason not to start.
+// Open sets up the client. It sends nothing: a broker may start while its store is away.
 func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", bucket.ErrDenied, err)
@@ -129,7 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Bucket, error) {
 	return b, nil
 }
 
-// sdkLogger takes the SDK's lines, which it would print to standard error by itself.
+// sdkLogger receives the lines of the SDK, which the SDK would otherwise print to standard error.
 func sdkLogger(log *slog.Logger) logging.Logger {
 	if log == nil {
 		return logging.Nop{}
@@ -150,19 +152,21 @@ func (b *Bucket) setOptions(o *s3.Options) {
 	if b.cfg.Endpoint != "" {
 		o.BaseEndpoint = aws.String(b.cfg.Endpoint)
 	}
-	// The default puts a trailing checksum on each request, which many stores refuse; we send our own header.
+	// By default the SDK puts a trailing checksum on each request, which many stores refuse. We
+	// send a header of our own.
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-	o.ContinueHeaderThresholdBytes = -1 // a round trip per upload, to spare bytes on the rare refusal
+	// This would cost a round trip per upload, to spare bytes on the rare refusal.
+	o.ContinueHeaderThresholdBytes = -1
 	o.Credentials = credentials{o.Credentials}
 	o.DisableLogOutputChecksumValidationSkipped = true
 }
 
-// noRedirect: a redirect means a wrong region or endpoint, which classify explains.
+// noRedirect stops at a redirect: it means a wrong region or endpoint, which classify explains.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// newTransport keeps enough idle connections that no request of a busy broker
-// has to dial; each Bucket has its own, so that readers cannot take writers' connections.
+// newTransport keeps enough idle connections that no request of a busy broker has to dial. Each
+// Bucket has its own transport, so that readers cannot take the connections of writers.
 func newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
 	return &http.Transport{
@@ -171,13 +175,13 @@ func newTransport() *http.Transport {
 		TLSHandshakeTimeout: 5 * time.Second,
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     60 * time.Second,
-		DisableCompression:  true, // a range of bytes is a range of bytes
+		DisableCompression:  true, // a range of an object must arrive as its own bytes
 		WriteBufferSize:     64 << 10,
 		ReadBufferSize:      64 << 10,
 	}
 }
 
-// deadline bounds one request that carries so many bytes.
+// deadline bounds one request that carries this many bytes.
 func (b *Bucket) deadline(ctx context.Context, bytes int64) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, b.cfg.RequestTimeout+time.Duration(bytes>>20)*time.Second)
 }
@@ -212,7 +216,8 @@ func (b *Bucket) put(ctx context.Context, key string, body bucket.Body) error {
 	defer cancel()
 	ctx, sent := watchSending(ctx)
 	ctx, reader := withBody(ctx, body)
-	defer reader.Release() // the transport may outlive this call; the parts are the caller's then
+	// The transport may outlive this call; by then the parts belong to the caller.
+	defer reader.Release()
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket:         &b.cfg.Bucket,
 		Key:            b.key(key),
@@ -221,19 +226,20 @@ func (b *Bucket) put(ctx context.Context, key string, body bucket.Body) error {
 		ChecksumCRC32C: aws.String(checksum(body.CRC32C)),
 		IfNoneMatch:    aws.String("*"), // I3
 	}, unsigned)
-	if damage := reader.Damage(); damage != nil { // the body broke off, and a store takes only whole ones
+	// The body broke off, and a store accepts only complete bodies.
+	if damage := reader.Damage(); damage != nil {
 		return damage
 	}
 	return classify(ctx, createOp, err, sent)
 }
 
-// unsigned leaves the payload's SHA-256 out of the signature: the CRC32C that
-// we have guards the bytes, and hashing them again costs a second per GiB.
+// unsigned leaves the payload's SHA-256 out of the signature. The CRC32C that we have guards the
+// bytes, and hashing them again costs a second per GiB.
 func unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
-// checksum is S3's spelling: base64 of the big-endian value.
+// checksum encodes a CRC as S3 does: base64 of the big-endian value.
 func checksum(crc uint32) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
 }
@@ -271,7 +277,7 @@ func (b *Bucket) readAt(ctx context.Context, key string, p []byte, pos int64) er
 	return errors.Join(err, closeError(out.Body.Close()))
 }
 
-// fill checks that the answer is to what was asked, and reads it.
+// fill checks that the answer is for the range that was asked for, and reads it.
 func fill(ctx context.Context, p []byte, pos int64, out *s3.GetObjectOutput) error {
 	from, bytes, err := contentRange(aws.ToString(out.ContentRange))
 	if err != nil {
@@ -283,7 +289,8 @@ func fill(ctx context.Context, p []byte, pos int64, out *s3.GetObjectOutput) err
 	if bytes < int64(len(p)) {
 		return fmt.Errorf("%w: the store has bytes %s", bucket.ErrShort, aws.ToString(out.ContentRange))
 	}
-	if n, err := io.ReadFull(out.Body, p); err != nil { // less than promised: the connection, not the object
+	// Fewer bytes than promised are the fault of the connection, not of the object.
+	if n, err := io.ReadFull(out.Body, p); err != nil {
 		return fmt.Errorf("%w: body broke off after %d bytes: %w", bucket.ErrUnavailable, n, causeOf(ctx, err))
 	}
 	return nil
@@ -333,7 +340,8 @@ func (b *Bucket) stat(ctx context.Context, key string) (int64, error) {
 	if !errors.Is(err, bucket.ErrNotFound) {
 		return 0, err
 	}
-	// An answer to HEAD has no body and cannot tell a missing bucket, which is no proof that an object is absent.
+	// An answer to HEAD has no body, so it cannot report a missing bucket. A missing bucket is no
+	// proof that an object is absent.
 	if _, herr := b.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.cfg.Bucket}); herr != nil {
 		return 0, classify(ctx, bucketOp, herr, sent)
 	}
@@ -399,8 +407,8 @@ func (b *Bucket) listPage(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.L
 	return page, nil
 }
 
-// Delete implements bucket.Bucket. It is one request per object: a batch's answer
-// hides failures of single keys.
+// Delete implements bucket.Bucket. It sends one request per object, because the answer to a batch
+// hides the failures of single keys.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	if err := b.delete(ctx, key); err != nil {
 		return fmt.Errorf("s3: delete %s: %w", b.name(key), err)

@@ -9,11 +9,15 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// Sending a body. Left alone, the SDK and net/http read it into a small buffer and write that, 32 KiB at a time: a copy of
-// everything and 32,768 calls per GiB. Without TLS the parts can go from where they lie into the socket: 0.33 CPU s per GiB
-// instead of 0.42. sender hands net/http our reader instead of the SDK's wrapping of it, net/http hands it to the
-// connection (as it does with files, for sendfile), and conn writes the vectors.
-// With TLS the same reader is read as any other, since what is sent has to be encrypted into a buffer anyway.
+// This file sends bodies. Left alone, the SDK and net/http read a body into a small buffer and
+// write that, 32 KiB at a time: that is a copy of everything and 32,768 calls per GiB. Without TLS
+// the parts can go into the socket from where they lie, which takes 0.33 CPU s per GiB instead of
+// 0.42.
+//
+// To that end sender gives net/http our reader instead of the SDK's wrapper around it. net/http
+// passes the reader to the connection (as it does with files, for sendfile), and conn writes the
+// vectors. With TLS the same reader is read like any other, because the bytes have to be encrypted
+// into a buffer anyway.
 
 // bodyKey is the context's key for the reader of the request's body.
 type bodyKey struct{}
@@ -24,14 +28,14 @@ func withBody(ctx context.Context, body bucket.Body) (context.Context, *bucket.B
 	return context.WithValue(ctx, bodyKey{}, reader), reader
 }
 
-// sender is the transport for bodies that withBody announced.
+// sender is the transport for the bodies that withBody announced.
 type sender struct{ *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
 func (s sender) RoundTrip(r *http.Request) (*http.Response, error) {
 	if reader, ok := r.Context().Value(bodyKey{}).(*bucket.BodyReader); ok && r.Body != nil {
 		closer := r.Body
-		r = r.WithContext(r.Context()) // a copy: a RoundTripper leaves the request as it is
+		r = r.WithContext(r.Context()) // a copy: a RoundTripper must not change its request
 		r.Body = &sendBody{reader, closer}
 	}
 	return s.Transport.RoundTrip(r)
@@ -43,7 +47,7 @@ type sendBody struct {
 	io.Closer
 }
 
-// conn is a connection that sends a sendBody from where its parts lie.
+// conn is a connection that sends the parts of a sendBody from where they lie.
 type conn struct{ *net.TCPConn }
 
 // dial makes conns. A TLS connection lies on top of one and never calls its ReadFrom.

@@ -16,7 +16,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// countingConn counts what net/http lets the connection read from the body itself.
+// countingConn counts the bytes that net/http lets the connection read from the body itself.
 type countingConn struct {
 	conn
 	bytes *atomic.Int64
@@ -32,8 +32,9 @@ func (c countingConn) ReadFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
-// TestSentFromWhereItLies: all of a body but what shares net/http's buffer with the header goes from its parts into the socket,
-// with the SDK and the net/http of today; and it arrives as it is.
+// TestSentFromWhereItLies: a body goes from its parts into the socket, except for what shares
+// net/http's buffer with the header. This holds with today's SDK and net/http. The body arrives
+// unchanged.
 func TestSentFromWhereItLies(t *testing.T) {
 	var got []byte
 	b := serve(t, Config{}, func(_ http.ResponseWriter, r *http.Request) { got, _ = io.ReadAll(r.Body) })
@@ -67,8 +68,8 @@ func TestSentFromWhereItLies(t *testing.T) {
 	}
 }
 
-// TestAnsweredWhileSending: a store may refuse before it has read the body, and then read no more of it. Create returns with
-// the refusal, and the parts are the caller's.
+// TestAnsweredWhileSending: a store may refuse before it has read the body, and then read no more
+// of it. Create returns the refusal, and the parts belong to the caller again.
 func TestAnsweredWhileSending(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,7 +90,7 @@ func TestAnsweredWhileSending(t *testing.T) {
 		}
 	}()
 	b := connect(t, Config{Endpoint: "http://" + l.Addr().String()})
-	part := make([]byte, 12<<20) // more than sockets buffer
+	part := make([]byte, 12<<20) // more than the sockets buffer
 	isOnly(t, b.Create(t.Context(), "key", bucket.NewBody(part)), bucket.ErrExists)
-	copy(part, bytes.Repeat([]byte{0xEE}, len(part))) // -race sees whoever still reads them
+	copy(part, bytes.Repeat([]byte{0xEE}, len(part))) // -race finds anything that still reads them
 }
