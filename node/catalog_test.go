@@ -73,8 +73,9 @@ func TestI13_RepeatedCommandAnswersAsItsFirst(t *testing.T) {
 	}
 }
 
-// A change that the catalog has answered is applied here: the next lookup shows it, and storage acts
-// on it. Handlers rely on that: what a client was told holds for its next request.
+// TestAppliedHereBeforeItAnswers: a change that the catalog has answered is applied on this node:
+// the next lookup shows it, and storage acts on it. Handlers rely on that: whatever a client was
+// told holds for its next request.
 func TestAppliedHereBeforeItAnswers(t *testing.T) {
 	r := serve(t, filepath.Join(t.TempDir(), "n"), mem.New())
 	ctx := within(t)

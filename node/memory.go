@@ -22,8 +22,9 @@ const (
 // metadata of some thousand partitions, buffers of the bucket and of the log.
 const programBytes = 128 << 20
 
-// MemoryBytes is the most memory that a node of this configuration takes: the sum of all budgets, and
-// an eighth for the collector. docs/operations.md ("Memory") has the formula in the operator's words.
+// MemoryBytes is the most memory that a node of this configuration takes: the sum of all budgets,
+// and an eighth more for the collector. docs/operations.md ("Memory") explains the formula to
+// operators.
 func (c Config) MemoryBytes() int64 {
 	sum := programBytes + c.Storage.MemoryBytes() + c.Broker.MemoryBytes()
 	return sum + sum/8

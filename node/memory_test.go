@@ -80,7 +80,8 @@ func TestReadHeap(t *testing.T) {
 	}
 }
 
-// The ceiling is the formula of docs/operations.md, which also says what it comes to where nothing is set.
+// TestMemoryCeilingIsDocumented: the ceiling is the formula of docs/operations.md, which also names
+// the ceiling of a broker where nothing is set.
 func TestMemoryCeilingIsDocumented(t *testing.T) {
 	const kib, mib = 1 << 10, 1 << 20
 	formula := func(request, fetch, hot, cache, batches, connections, uploads int64) int64 {
