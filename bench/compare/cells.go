@@ -69,7 +69,7 @@ func fixed(mibPerSecond float64) func(*load.Workload) {
 
 // spreadOver is 20,000 records/s of 1 KiB over the given number of partitions.
 func spreadOver(partitions int) func(*load.Workload) {
-	return produceOnly(4, fixed(20_000.0/1024), func(w *load.Workload) { w.Partitions = partitions })
+	return produceOnly(4, fixed(20_000.0/1024), func(w *load.Workload) { w.Partitions, w.Spread = partitions, true })
 }
 
 func read(consumers int) func(*load.Workload) {
@@ -168,7 +168,7 @@ var Cells = []Cell{
 		Systems: []string{"sluice"}, FullSystems: []string{"kafka"},
 		Measures: []Measure{publishP99, publishP50, publishP999, brokerCPU}},
 	{Name: "parts-rate-100", Title: "20,000 records/s to 100 partitions", Load: "omb-latency", Change: spreadOver(100), Warmup: 5 * time.Second, Duration: 10 * time.Second,
-		Help:    "The same, and each producer goes round all 100.",
+		Help:    "The same, and each record of a producer goes to the next of 100, as records with keys do.",
 		Systems: []string{"sluice"}, FullSystems: []string{"kafka"},
 		Measures: []Measure{publishP99, publishP50, publishP999, brokerCPU}},
 	{Name: "fetch-hot", Title: "Fetch, hot", Load: "fetch-hot", Warmup: 5 * time.Second, Duration: 15 * time.Second, Extra: 4 * time.Second,

@@ -57,6 +57,7 @@ func TestWorkloadsOnABroker(t *testing.T) {
 	}{
 		{"omb-latency", nil, []string{"publish_p99_ms", "ack_p50_ms", "end_to_end_p99_ms", "consume_mib_per_second", "target_records_per_second", "wire_mib_per_second"}},
 		{"omb-latency", func(w *Workload) { w.Direct, w.Codec = true, "snappy" }, []string{"end_to_end_p99_ms"}},
+		{"omb-latency", func(w *Workload) { w.Spread, w.Partitions = true, 7 }, []string{"publish_p99_ms", "end_to_end_p99_ms"}},
 		{"omb-throughput", func(w *Workload) { w.Subscriptions, w.Producers = 0, 1 }, []string{"publish_p50_ms", "cpu_s_per_gib.broker", "cpu_cores.client", "rss_mib.broker"}},
 		{"omb-fanout-3", func(w *Workload) { w.Topics, w.Producers, w.Direct = 3, 3, true }, []string{"end_to_end_p50_ms", "consume_records_per_second"}},
 		{"omb-max", func(w *Workload) { w.Direct = true }, []string{"publish_p50_ms"}},

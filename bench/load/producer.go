@@ -233,9 +233,13 @@ type placer producer
 // ForTopic implements kgo.Partitioner.
 func (p *placer) ForTopic(topic string) kgo.TopicPartitioner {
 	for _, t := range p.topics {
-		if t.name == topic {
-			return t
+		if t.name != topic {
+			continue
 		}
+		if p.f.w.Spread {
+			return spread{t}
+		}
+		return t
 	}
 	panic("BUG: a record of topic " + topic)
 }
@@ -274,6 +278,20 @@ func (s *sticky) Partition(r *kgo.Record, n int) int {
 func (s *sticky) OnNewBatch() {
 	s.next[s.on]--
 	s.last, s.on = s.on, -1
+}
+
+// spread gives each record to the next partition, as records with keys go.
+type spread struct{ s *sticky }
+
+// RequiresConsistency makes kgo choose among all partitions.
+func (r spread) RequiresConsistency(*kgo.Record) bool { return true }
+
+// Partition implements kgo.TopicPartitioner.
+func (r spread) Partition(rec *kgo.Record, n int) int {
+	r.s.on = (r.s.on + 1) % n
+	setPlace(rec.Value, r.s.base+uint32(r.s.on), r.s.next[r.s.on])
+	r.s.next[r.s.on]++
+	return r.s.on
 }
 
 // wireCounter counts what the client writes and reads.

@@ -25,21 +25,21 @@ type Workload struct {
 	Reuse bool
 	Keep  bool // do not delete the topics
 
-	// The fields about producing.
-	// Producers is the number of clients, with a connection each. If there are several topics, each
-	// producer writes all of them unless OwnTopic is set.
+	// The fields about producing. Producers is the number of clients, with a connection each. If
+	// there are several topics, each producer writes all of them unless OwnTopic is set.
 	Producers int
 	OwnTopic  bool    // producer i writes topic i mod Topics only
 	Rate      float64 // records/s of all producers together; 0 for as fast as possible
 	// FindMax looks for the highest Rate with which publishing and consuming keep up, as OMB does.
 	FindMax     bool
 	RecordBytes int // of a value, at least EnvelopeBytes
-	// RandomRatio is the part of a value's bytes that is random; the rest is zeros. It matters with
-	// compression.
+	// RandomRatio is the part of a value's bytes that is random; the rest is zeros. It matters
+	// with compression.
 	RandomRatio float64
 	Codec       string // none, lz4, zstd, snappy, gzip
 	Linger      time.Duration
 	BatchBytes  int32
+	Spread      bool   // each record goes to the next partition, as with keys; else a batch stays on one
 	InFlight    int    // unanswered produce requests per connection; 0 is kgo's default
 	Acks        string // all, leader or none; the latter two are not idempotent
 	Idempotent  bool
