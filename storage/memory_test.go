@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
 
@@ -25,6 +26,7 @@ func TestHotTailCountsFrames(t *testing.T) {
 			for range 200 {
 				frames = append(frames, appendFrame(t, r, parts))
 			}
+			synctest.Wait() // a flush holds what it stores
 			runtime.GC()
 			alive := 0
 			for _, f := range frames {

@@ -39,7 +39,7 @@ type Workload struct {
 	Codec       string // none, lz4, zstd, snappy, gzip
 	Linger      time.Duration
 	BatchBytes  int32
-	Spread      bool   // each record goes to the next partition, as with keys; else a batch stays on one
+	Spread      bool   // each record goes to the next partition, as with keys
 	InFlight    int    // unanswered produce requests per connection; 0 is kgo's default
 	Acks        string // all, leader or none; the latter two are not idempotent
 	Idempotent  bool
