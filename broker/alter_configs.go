@@ -13,14 +13,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// edit is what a request says of one key.
+// edit is what a request changes about one key.
 type edit struct {
 	name  string
 	op    kmsg.IncrementalAlterConfigOp
 	value *string
 }
 
-// alteration is one resource of AlterConfigs, which replaces all that is set, or of
+// alteration is one resource of AlterConfigs, which replaces everything that is set, or of
 // IncrementalAlterConfigs.
 type alteration struct {
 	kind     kmsg.ConfigResourceType
@@ -29,8 +29,8 @@ type alteration struct {
 	edits    []edit
 }
 
-// alterAll applies alterations, all or nothing for each resource, and returns their outcomes. A
-// resource that stands twice is refused both times.
+// alterAll applies the alterations and returns their outcomes. Each resource is altered entirely or
+// not at all. A resource that a request names twice is refused both times.
 func (b *Broker) alterAll(ctx context.Context, c *call, alterations []alteration, validateOnly bool) []error {
 	type resource struct {
 		kind kmsg.ConfigResourceType
@@ -74,8 +74,8 @@ func (b *Broker) alterResource(ctx context.Context, c *call, a *alteration, vali
 	}
 }
 
-// readAndWrite calls change, which reads, changes and writes a configuration, again for as long as
-// its write comes after another's: the quorum compares and sets, so that no change is lost.
+// readAndWrite calls change, which reads, changes and writes a configuration. It calls change again
+// if another write came in between. The quorum compares and sets, so no change is lost.
 func readAndWrite(ctx context.Context, change func() error) error {
 	for {
 		if err := change(); !errors.Is(err, catalog.ErrConflict) || ctx.Err() != nil {
@@ -84,8 +84,8 @@ func readAndWrite(ctx context.Context, change func() error) error {
 	}
 }
 
-// ownBroker checks the name of a resource that stands for one broker: only this one's id is
-// answered here. The empty name stands for what is set on all brokers.
+// ownBroker checks the name of a resource that stands for one broker: this broker answers only for
+// its own id. The empty name stands for the configs that are set on all brokers.
 func (b *Broker) ownBroker(c *call, name string, emptyIsAll bool) error {
 	if !b.authorize(Need{c.row.needs.Op, OnCluster}, "") {
 		return errUnauthorizedCluster
@@ -103,7 +103,7 @@ func (b *Broker) ownBroker(c *call, name string, emptyIsAll bool) error {
 	return nil
 }
 
-// check refuses a key that stands twice, and a value that is none.
+// check refuses a key that the request names twice, and a value that is missing.
 func (a *alteration) check() error {
 	seen := map[string]bool{}
 	for _, e := range a.edits {
@@ -118,8 +118,8 @@ func (a *alteration) check() error {
 	return nil
 }
 
-// apply returns what is set then, of what is set now. list gives the value that a key of a list has
-// without being set; false if it is no list.
+// apply returns the configs that result from the ones that are set now. list returns the value that
+// a key of a list has without being set; its second result is false if the key is no list.
 func (a *alteration) apply(now map[string]string, list func(name string) (string, bool)) (map[string]string, error) {
 	next := map[string]string{}
 	if !a.replaces {
@@ -147,12 +147,12 @@ func (a *alteration) apply(now map[string]string, list func(name string) (string
 	return next, nil
 }
 
-// alteredList appends items to a list value, or takes them out.
+// alteredList appends items to the value of a list, or removes them from it.
 func alteredList(current, value string, appends bool) string {
 	items := catalog.SplitConfigList(current)
 	for _, item := range catalog.SplitConfigList(value) {
 		switch at := slices.Index(items, item); {
-		case item == "": // behind a last comma
+		case item == "": // after a last comma
 		case appends && at < 0:
 			items = append(items, item)
 		case !appends && at >= 0:
@@ -162,8 +162,8 @@ func alteredList(current, value string, appends bool) string {
 	return strings.Join(items, ",")
 }
 
-// alterTopic reads, changes and writes what is set on a topic; catalog.ErrConflict if another did
-// so meanwhile.
+// alterTopic reads, changes and writes the configs of a topic. It returns catalog.ErrConflict if
+// they were changed meanwhile.
 func (b *Broker) alterTopic(ctx context.Context, c *call, a *alteration, validateOnly bool) error {
 	t, err := b.configuredTopic(c, a.name)
 	if err != nil {
@@ -199,8 +199,8 @@ func (b *Broker) alterTopic(ctx context.Context, c *call, a *alteration, validat
 	return nil
 }
 
-// noteCompaction logs, when a topic becomes a compacted one, that it keeps every record. before is
-// nil for a new topic.
+// noteCompaction logs once, when a topic becomes a compacted one, that the topic keeps every
+// record. before is nil for a new topic.
 func (b *Broker) noteCompaction(t, before *catalog.Topic) {
 	if !b.topicConfig(t).CleanupPolicy.Compact || before != nil && b.topicConfig(before).CleanupPolicy.Compact {
 		return
@@ -208,8 +208,9 @@ func (b *Broker) noteCompaction(t, before *catalog.Topic) {
 	b.logger.Warn("topic has cleanup.policy=compact: older records of a key are not removed yet, the topic keeps them all", "topic", t.Name, "topic_id", t.ID.String())
 }
 
-// alterBroker reads, changes and writes what is set on this broker while it runs, or on all brokers
-// if the name is empty; catalog.ErrConflict if another did so meanwhile.
+// alterBroker reads, changes and writes the configs that are set on this broker while it runs, or
+// on all brokers if the name is empty. It returns catalog.ErrConflict if they were changed
+// meanwhile.
 func (b *Broker) alterBroker(ctx context.Context, a *alteration, validateOnly bool) error {
 	id, shown := b.cfg.NodeID, map[string]describedConfig{}
 	if a.name == "" {
@@ -240,10 +241,10 @@ func (b *Broker) alterBroker(ctx context.Context, a *alteration, validateOnly bo
 	return nil
 }
 
-// withoutUnchanged leaves out what sets a key to the value that it shows and that cannot be set: a
-// client that reads all keys, changes one and sends all back changes that one. What cannot be set
-// is a key that does not change while the broker runs, and no value at all, for which some clients
-// send an empty one.
+// withoutUnchanged leaves out the edits that set a key to the value it already shows, if that value
+// cannot be set. So a client that reads all keys, changes one and sends all of them back changes
+// that one. Two values cannot be set: that of a key that does not change while the broker runs, and
+// the absence of a value, for which some clients send an empty one.
 func withoutUnchanged(edits []edit, shown map[string]describedConfig) (left []edit) {
 	for _, e := range edits {
 		d, ok := shown[e.name]
@@ -256,8 +257,8 @@ func withoutUnchanged(edits []edit, shown map[string]describedConfig) (left []ed
 	return left
 }
 
-// brokerList gives the value that a broker's key of a list was started with; false if there is no
-// such key, or it is no list.
+// brokerList returns the value with which the broker started for a key that is a list. The second
+// result is false if there is no such key, or the key is no list.
 func (b *Broker) brokerList(name string) (string, bool) {
 	for i := range b.settings {
 		if s := &b.settings[i]; s.Name == name && s.Type == catalog.ConfigList && s.Value != nil {
@@ -267,8 +268,8 @@ func (b *Broker) brokerList(name string) (string, bool) {
 	return "", false
 }
 
-// checkBroker judges what shall be set on this broker, or on all if the name is empty, and puts it
-// into canonical form.
+// checkBroker judges the configs to be set on this broker, or on all brokers if the name is empty,
+// and puts them into canonical form.
 func (b *Broker) checkBroker(name string, set map[string]string) error {
 	var fixed []string
 	for _, key := range slices.Sorted(maps.Keys(set)) {

@@ -1,5 +1,5 @@
-// Produce, versions 3 to 13 (0 to 13 are listed: librdkafka takes a minimum
-// above 2 as a sign that compression is not supported; 0 to 2 close the connection).
+// Produce, versions 3 to 13. Versions 0 to 13 are listed, because librdkafka takes a minimum above
+// 2 as a sign that compression is not supported. A request of version 0 to 2 closes the connection.
 //
 //	5   log start offset
 //	7   zstd
@@ -8,9 +8,12 @@
 //	10  new leader beside NOT_LEADER_OR_FOLLOWER (KIP-951)
 //	13  topic ids
 //
-// acks 1 and −1 are the same: answered when published. timeout_ms holds for both.
-// Different from Apache Kafka: records are not decompressed, so what only they show is not checked (counts inside, null keys of
-// compacted topics) and record_errors is always empty; transactional batches are refused with 53.
+// acks 1 and −1 mean the same: the broker answers when the records are published. timeout_ms holds
+// for both.
+//
+// Different from Apache Kafka: records are not decompressed, so errors that only the records show
+// are not found (wrong counts inside, null keys in compacted topics), and record_errors is always
+// empty. Transactional batches are refused with 53.
 
 package broker
 
@@ -37,37 +40,41 @@ const (
 	adminClientID = "__admin_client"
 )
 
-// produceCall is one Produce request from its place to its answer.
+// produceCall is one Produce request from its placing to its answer.
 type produceCall struct {
 	b        *Broker
 	conn     *conn
 	call     *call
 	acks     int16
-	bytes    int       // of the frame, counted against the connection's limit (E20)
-	deadline time.Time // zero: none
+	bytes    int       // size of the frame, counted against the connection's limit (E20)
+	deadline time.Time // zero if there is none
 
 	topics []protocol.ProducedTopic // the answer, in the request's order
 	append storage.AppendRequest    // what was not refused
-	slots  []produceSlot            // by append.Partitions: where its outcome goes
+	slots  []produceSlot            // by append.Partitions: where each outcome goes
 
-	seen map[ident.TopicID][]uint64 // target.seen of every topic so far; nil for a request of one partition
+	// target.seen of every topic so far; nil for a request of one partition.
+	seen map[ident.TopicID][]uint64
 
-	// holders of the memory budget and of space: the answer, the reader until it has placed, and the log until Done.
-	holders   atomic.Int32
-	space     *produceSpace
-	abandoned bool // the connection ended, perhaps in the middle of the answer: space is not used again
+	// holders counts those who hold a share of the memory budget and of space: the answer, the
+	// reader until it has placed the call, and the log until it calls Done.
+	holders atomic.Int32
+	space   *produceSpace
+	// The connection ended, perhaps in the middle of the answer: space is not used again.
+	abandoned bool
 
-	lent bool // the reader lends itself and answers; guarded by conn.mu, changed by the reader only
+	lent bool // the reader lends itself and answers; guarded by conn.mu, changed only by the reader
 
-	// Guarded by conn.mu. Once settled, append belongs to us again. A call
-	// that timed out is answered without a look at append, which the log still has.
+	// Guarded by conn.mu. Once the call is settled, append belongs to the broker again. A call that
+	// timed out is answered without a look at append, which the log still has.
 	settled, timedOut bool
 }
 
 type produceSlot struct{ topic, partition int }
 
-// produceSpace is what requests need per partition, used again by later ones: of a hundred partitions it is 30 KiB, which fresh
-// from the allocator are cold memory, a twentieth of the request's latency.
+// produceSpace is the memory that a request needs per partition; later requests use it again. For a
+// hundred partitions it is 30 KiB. Fresh from the allocator that would be cold memory, which cost a
+// twentieth of the request's latency.
 type produceSpace struct {
 	appends  []storage.PartitionAppend
 	slots    []produceSlot
@@ -76,10 +83,10 @@ type produceSpace struct {
 
 var produceSpaces = sync.Pool{New: func() any { return new(produceSpace) }}
 
-// produceSpaceMax is the most partitions that a space is kept for.
+// produceSpaceMax is the largest number of partitions for which a space is kept.
 const produceSpaceMax = 1024
 
-// produce authorises and validates a request; nothing is placed yet.
+// produce authorises and validates a request. It places nothing yet.
 func (b *Broker) produce(c *call) *produceCall {
 	req := c.req.(*kmsg.ProduceRequest)
 	p := &produceCall{b: b, call: c, acks: req.Acks, bytes: c.frameBytes}
@@ -109,14 +116,14 @@ func (b *Broker) produce(c *call) *produceCall {
 }
 
 const (
-	// keptOfFrame: a frame of which less than this part is appended does not stay in memory with it,
-	// unless the rest is less than wastedBytesMin.
+	// A frame of which less than one keptOfFrame-th is appended does not stay in memory, unless the
+	// rest is less than wastedBytesMin.
 	keptOfFrame    = 4
 	wastedBytesMin = 4 * kib
 )
 
-// pin says what memory the batches keep: the frame, and what was compressed anew. What little is left of a
-// request that was refused for the most part is copied instead.
+// pin tells the log which memory the batches keep alive: the frame, and the batches that were
+// compressed anew. If most of a request was refused, pin copies the little that is left instead.
 func (p *produceCall) pin() {
 	kept := 0
 	for i := range p.append.Partitions {
@@ -142,7 +149,7 @@ func partitionCount(req *kmsg.ProduceRequest) int {
 	return n
 }
 
-// prepareFor makes room for n partitions at once and returns that of their answers.
+// prepareFor makes room for n partitions at once, and returns the room for their answers.
 func (p *produceCall) prepareFor(n int) []protocol.ProducedPartition {
 	s := produceSpaces.Get().(*produceSpace)
 	if cap(s.appends) < n {
@@ -156,7 +163,8 @@ func (p *produceCall) prepareFor(n int) []protocol.ProducedPartition {
 	return s.produced[:n]
 }
 
-// hasTransactionalBatch decides from the batches: a header field proves nothing (CVE-2018-17196).
+// hasTransactionalBatch decides by the batches: a field in the header of the request proves nothing
+// (CVE-2018-17196).
 func hasTransactionalBatch(req *kmsg.ProduceRequest) bool {
 	for i := range req.Topics {
 		for j := range req.Topics[i].Partitions {
@@ -169,13 +177,16 @@ func hasTransactionalBatch(req *kmsg.ProduceRequest) bool {
 	return false
 }
 
-// target is what a request needs to know of one of its topics, found once for all of its partitions.
+// target is what a request needs to know of one of its topics. It is found once for all partitions
+// of the topic.
 type target struct {
 	topic    *catalog.Topic
 	internal bool
 	config   *catalog.TopicConfig
-	seen     []uint64 // bit by partition that was lined up, also by an earlier entry of the topic; nil for a request of one partition
-	err      error    // for every partition
+	// A bit for each partition that was lined up, also by an earlier entry of the topic. It is nil
+	// for a request of one partition.
+	seen []uint64
+	err  error // for every partition
 }
 
 func (p *produceCall) lookUp(rt *kmsg.ProduceRequestTopic) (t target) {
@@ -186,7 +197,8 @@ func (p *produceCall) lookUp(rt *kmsg.ProduceRequestTopic) (t target) {
 	t.config = p.b.topicConfig(t.topic)
 	if p.seen != nil {
 		words := (len(t.topic.Partitions) + 63) / 64
-		if t.seen = p.seen[t.topic.ID]; len(t.seen) < words { // it may have grown since the topic's first entry
+		// The topic may have grown since its first entry.
+		if t.seen = p.seen[t.topic.ID]; len(t.seen) < words {
 			t.seen = append(t.seen, make([]uint64, words-len(t.seen))...)
 			p.seen[t.topic.ID] = t.seen
 		}
@@ -217,7 +229,7 @@ func (b *Broker) producedTopic(c *call, rt *kmsg.ProduceRequestTopic) (*catalog.
 	return topic, nil
 }
 
-// addPartition validates one partition's batch and either refuses it or lines it up for the append.
+// addPartition validates the batch of one partition, and refuses it or lines it up for the append.
 func (p *produceCall) addPartition(i, j int, rp *kmsg.ProduceRequestTopicPartition, t *target, nowMs int64) {
 	out := &p.topics[i].Partitions[j]
 	*out = protocol.ProducedPartition{Index: rp.Partition, BaseOffset: -1, AppendTime: -1, LogStart: -1, Leader: protocol.NewLeader{Broker: -1, Epoch: -1}}
@@ -231,7 +243,7 @@ func (p *produceCall) addPartition(i, j int, rp *kmsg.ProduceRequestTopicPartiti
 	p.slots = append(p.slots, produceSlot{i, j})
 }
 
-// preparePartition fills a in place: it is copied nowhere.
+// preparePartition fills a in place, so that it is never copied.
 func (p *produceCall) preparePartition(a *storage.PartitionAppend, rp *kmsg.ProduceRequestTopicPartition, t *target, nowMs int64) (err error) {
 	if t.err != nil {
 		return t.err
@@ -269,8 +281,9 @@ func (p *produceCall) preparePartition(a *storage.PartitionAppend, rp *kmsg.Prod
 	return nil
 }
 
-// maybeRebuild returns the batch in the codec that the topic asks for. What takes memory beside the frame is counted; at the
-// bound it is refused retriably, since to wait for memory while holding some would be a deadlock.
+// maybeRebuild returns the batch in the codec that the topic asks for. Memory that it takes in
+// addition to the frame is counted. At the bound the batch is refused with an error that clients
+// retry: to wait for memory while holding some would be a deadlock.
 func (p *produceCall) maybeRebuild(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig) ([]byte, error) {
 	rebuilt, err := maybeRecompress(batch, h, config)
 	if err != nil || &rebuilt[0] == &batch[0] {
@@ -282,8 +295,8 @@ func (p *produceCall) maybeRebuild(batch []byte, h *protocol.BatchHeader, config
 	return rebuilt, nil
 }
 
-// isTwice reports whether a partition was lined up before: the log takes each lock once (E8).
-// A bit each: a map of partitions cost a twentieth of a request of a hundred.
+// isTwice reports whether a partition was lined up before; the log takes each lock once (E8). There
+// is one bit per partition, because a map of partitions cost a twentieth of a request of a hundred.
 func (t *target) isTwice(partition int32) bool {
 	if t.seen == nil {
 		return false
@@ -294,7 +307,8 @@ func (t *target) isTwice(partition int32) bool {
 	return twice
 }
 
-// refuse gives a partition an error. A producer that is at the wrong broker is told the right one.
+// refuse gives a partition an error. If the producer is at the wrong broker, the answer names the
+// right one.
 func (p *produceCall) refuse(out *protocol.ProducedPartition, err error) {
 	out.Code = codeOf(err)
 	if text := messageOf(err); text != nil {
@@ -306,7 +320,7 @@ func (p *produceCall) refuse(out *protocol.ProducedPartition, err error) {
 	out.Leader = newLeader(err)
 }
 
-// place hands over what is left of the request. Done may be called before Append returns.
+// place hands the rest of the request to the log. Done may be called before Append returns.
 func (p *produceCall) place(b *Broker) {
 	p.seen = nil
 	if len(p.append.Partitions) == 0 {
@@ -321,7 +335,8 @@ func (p *produceCall) place(b *Broker) {
 	b.log.Append(&p.append)
 }
 
-// done is called by the log, once. It must not block: conn.mu is never held during I/O.
+// done is called by the log, once. It must not block, and it does not: conn.mu is never held during
+// I/O.
 func (p *produceCall) done(*storage.AppendRequest) {
 	p.conn.mu.Lock()
 	p.settled = true
@@ -332,7 +347,8 @@ func (p *produceCall) done(*storage.AppendRequest) {
 	p.release()
 }
 
-// release gives the frame's memory back when both its answer has left and the log has let go of it.
+// release gives the memory of the frame back once the answer has left and the log has let go of the
+// frame.
 func (p *produceCall) release() {
 	if p.holders.Add(-1) > 0 {
 		return
@@ -341,7 +357,7 @@ func (p *produceCall) release() {
 	if s := p.space; !p.abandoned && cap(s.appends) <= produceSpaceMax {
 		clear(p.append.Partitions) // lets go of the batches
 		for i := range p.topics {
-			clear(p.topics[i].Partitions) // and of messages
+			clear(p.topics[i].Partitions) // and of the messages
 		}
 		produceSpaces.Put(s)
 	}
@@ -365,7 +381,8 @@ func (p *produceCall) finish() {
 	}
 }
 
-// refuseAppended is refuse for what the log refused. A topic that was found before may be gone.
+// refuseAppended does what refuse does, for a partition that the log refused. A topic that was
+// found before may be gone now.
 func (p *produceCall) refuseAppended(out *protocol.ProducedPartition, a *storage.PartitionAppend) {
 	err := a.Err
 	if p.call.version >= produceTopicIDVersion && errors.Is(err, storage.ErrUnknownPartition) {
@@ -389,8 +406,9 @@ func (p *produceCall) failed() bool {
 	return false
 }
 
-// appendAnswer appends the answer's frame; throttle is for how long the connection is not read. The
-// answer says nothing of less than a millisecond: a client that waits for that waits far too long.
+// appendAnswer appends the frame of the answer. throttle is for how long the connection is not
+// read. The answer leaves out times below a millisecond, because a client that waits for that waits
+// far too long.
 func (p *produceCall) appendAnswer(dst []byte, throttle time.Duration) []byte {
 	p.finish()
 	throttleMs := int32(0)
@@ -406,7 +424,7 @@ func (p *produceCall) appendAnswer(dst []byte, throttle time.Duration) []byte {
 	return dst
 }
 
-// answerBytes is about what an answer without refusals takes.
+// answerBytes is about the size of an answer without refusals.
 func (p *produceCall) answerBytes() int {
 	const fixedBytes, topicBytes, partitionBytes = 32, 24, 37
 	n := fixedBytes

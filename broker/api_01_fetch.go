@@ -10,16 +10,22 @@
 //	16  endpoints of new leaders
 //	17, 18  fields of replicas, ignored
 //
-// One wait for the whole request, woken by any of its partitions. Record bytes are sent from where the log has them.
+// The whole request has one wait, and any of its partitions ends it. Record bytes are sent from
+// where the log has them.
 //
-// Memory: what the request decodes to is planned and let go of; while it waits it keeps what it needs for each
-// partition, once. Before anything is read, the answer takes its part of Broker.answers and is no larger than that; it holds
-// that until it is written, or the peer has stalled for too long.
+// Memory: the request is decoded, planned and let go of. While it waits it keeps the plan, with
+// each partition once. Before it reads, the answer takes its share of Broker.answers, and it grows
+// no larger than that share. It holds the share until it is written, or until the peer has stalled
+// for too long.
 //
-// Different from Apache Kafka: no session is kept, the id is always 0 and a request that
-// continues one gets FETCH_SESSION_ID_NOT_FOUND; a wait is at most as long as a connection may idle; last_fetched_epoch
-// is ignored, as only replicas send it, and a request with a replica id gets TOPIC_AUTHORIZATION_FAILED; of a partition that is
-// named twice the first counts, where Kafka takes the last.
+// Different from Apache Kafka:
+//
+//   - No session is kept: the id is always 0, and a request that continues a session gets
+//     FETCH_SESSION_ID_NOT_FOUND.
+//   - A wait is at most as long as a connection may idle.
+//   - last_fetched_epoch is ignored, as only replicas send it.
+//   - A request with a replica id gets TOPIC_AUTHORIZATION_FAILED.
+//   - If a request names a partition twice, its first entry counts. Kafka takes the last one.
 
 package broker
 
@@ -41,46 +47,50 @@ const (
 	fetchTopicIDVersion = 13
 	fetchSessionVersion = 7
 
-	// fetchCostTimes: a Fetch request that is being answered takes up to three times what it decodes to, of which a wait
-	// keeps fetchPlanBytes for each partition.
+	// A Fetch request that is being answered takes up to fetchCostTimes the memory of its decoded
+	// form. A wait keeps fetchPlanBytes of that for each partition.
 	fetchCostTimes = 3
 	fetchPlanBytes = 384
-	// crowdedLook is how often a wait that holds a share of a budget looks whether others need it.
+	// crowdedLook is how often a wait that holds a share of a budget looks whether others need that
+	// share.
 	crowdedLook = time.Second
 
-	// fetchTurnBytes is what an answer gets of Broker.answers at the least: a batch of 1 MiB, which may lie across two blocks of the cache.
+	// fetchTurnBytes is the least share of Broker.answers that an answer gets: room for a batch of
+	// 1 MiB, which may lie across two blocks of the cache.
 	fetchTurnBytes = 2*mib + vectorBytes
-	// fetchTurnWait is how long an answer waits for its turn; then it is empty. It is below the 30 s after which clients give up.
+	// fetchTurnWait is how long an answer waits for its turn; after that it is empty. It is below
+	// the 30 s after which clients give up.
 	fetchTurnWait = 20 * time.Second
-	// noRoom lets a read tell positions only: no batch is as small.
+	// noRoom makes a read return positions only: no batch is that small.
 	noRoom = 1
 )
 
-// fetchCall is one Fetch request. fetch.Partitions holds what is asked of the log. Nothing in it refers to the request, which may wait for minutes.
+// fetchCall is one Fetch request. fetch.Partitions lists the partitions that the log is asked for.
+// Nothing in a fetchCall refers to the decoded request, because a call may wait for minutes.
 type fetchCall struct {
 	b        *Broker
 	call     *call
 	level    storage.Isolation
 	replica  bool // the request says that a replica sends it
 	topics   []fetchedTopic
-	refused  bool // any entry
+	refused  bool // at least one entry was refused
 	fetch    storage.Fetch
-	maxBytes int // of all partitions together, as far as the request bounds each
+	maxBytes int // bound for all partitions together, from the bounds that the request has for each
 }
 
 // fetchedTopic is a topic of the answer.
 type fetchedTopic struct {
-	name    string // until version 12
+	name    string // up to version 12
 	id      [16]byte
-	topic   *catalog.Topic // nil: not found
-	seen    []uint64       // a bit for each partition that is among the entries; nil if there is one only
+	topic   *catalog.Topic // nil if not found
+	seen    []uint64       // a bit for each partition among the entries; nil if there is only one
 	entries []fetchedEntry
 }
 
 // fetchedEntry is a partition of the answer.
 type fetchedEntry struct {
 	index int32
-	asked int32 // where in fetch.Partitions, unless err says why not
+	asked int32 // index in fetch.Partitions; without a meaning if err is set
 	err   error
 }
 
@@ -99,7 +109,7 @@ func (b *Broker) fetch(ctx context.Context, c *call) ([][]byte, int, error) {
 	return buffers, bytes, nil
 }
 
-// plan sorts out what cannot be asked of the log, and takes each partition once.
+// plan separates the entries for which the log cannot be asked, and takes each partition once.
 func (f *fetchCall) plan(req *kmsg.FetchRequest) {
 	f.topics = make([]fetchedTopic, 0, len(req.Topics))
 	places := map[ident.TopicID]int{}
@@ -115,7 +125,7 @@ func (f *fetchCall) plan(req *kmsg.FetchRequest) {
 		entries += len(t.entries) - before
 	}
 	f.fetch.MaxBytes = f.b.cfg.FetchBytesMax
-	if req.MaxBytes >= 0 { // a client that has none says so with 2147483647
+	if req.MaxBytes >= 0 { // a client without a bound sends 2147483647
 		f.fetch.MaxBytes = min(int(req.MaxBytes), f.b.cfg.FetchBytesMax)
 	}
 	f.fetch.MinBytes = min(int(req.MinBytes), f.fetch.MaxBytes)
@@ -156,14 +166,14 @@ func (f *fetchCall) topic(rt *kmsg.FetchRequestTopic) (*catalog.Topic, error) {
 	}
 	switch {
 	case !f.call.allowed(name), f.replica:
-		return nil, errUnauthorizedTopic // there are no replicas here that could ask (CVE-2018-1288)
+		return nil, errUnauthorizedTopic // no replica exists here that could ask (CVE-2018-1288)
 	case !ok:
 		return nil, storage.ErrUnknownPartition
 	}
 	return topic, nil
 }
 
-// add takes an entry of the request up, unless its partition was named before.
+// add takes up an entry of the request, unless its partition was named before.
 func (f *fetchCall) add(t *fetchedTopic, err error, rp *kmsg.FetchRequestTopicPartition) {
 	switch {
 	case err != nil:
@@ -199,7 +209,7 @@ func (t *fetchedTopic) isTwice(partition int32) bool {
 	return twice
 }
 
-// requestEpoch reads a leader epoch; anything negative means that it is not to be checked.
+// requestEpoch reads a leader epoch. A negative one means that the epoch is not to be checked.
 func requestEpoch(e int32) ident.Epoch { return max(ident.NoEpoch, ident.Epoch(e)) }
 
 func isolation(level int8) storage.Isolation {
@@ -209,8 +219,8 @@ func isolation(level int8) storage.Isolation {
 	return storage.ReadUncommitted
 }
 
-// poll reads until there is enough to answer, the wait is over, or the broker stops. It
-// watches before it reads: what comes between is not missed.
+// poll reads until there is enough to answer, the wait is over, or the broker stops. It begins to
+// watch before it reads, so that it misses nothing in between.
 func (f *fetchCall) poll(ctx context.Context) {
 	if !f.mayWait() {
 		f.read(ctx)
@@ -223,19 +233,21 @@ func (f *fetchCall) poll(ctx context.Context) {
 	}
 	defer f.b.log.Watch(parts, moved)()
 	deadline := time.Now().Add(f.fetch.MaxWait)
-	for over := false; !f.read(ctx) && !over; { // one last look when it is over: what came below MinBytes is sent
+	// When the wait is over, the log is read once more: the answer has what is there, even if it is
+	// less than MinBytes.
+	for over := false; !f.read(ctx) && !over; {
 		f.letGo()
 		over = f.wait(ctx, moved, deadline)
 	}
 }
 
-// mayWait reports that nothing has been refused, and that there is something to wait for.
+// mayWait reports whether nothing has been refused and there is something to wait for.
 func (f *fetchCall) mayWait() bool {
 	return f.fetch.MaxWait > 0 && f.fetch.MinBytes > 0 && len(f.fetch.Partitions) > 0 && !f.refused
 }
 
-// wait returns when a partition has moved, or reports that the wait is over: in time, because the broker stops, or because
-// the request holds memory that others wait for.
+// wait returns when a partition has moved, or reports that the wait is over. It is over when its
+// time is up, when the broker stops, or when the request holds memory that others wait for.
 func (f *fetchCall) wait(ctx context.Context, moved <-chan struct{}, deadline time.Time) (over bool) {
 	for {
 		look := time.Until(deadline)
@@ -259,14 +271,15 @@ func (f *fetchCall) wait(ctx context.Context, moved <-chan struct{}, deadline ti
 	}
 }
 
-// read asks the log and reports whether that is enough to answer.
+// read asks the log, and reports whether that is enough to answer.
 func (f *fetchCall) read(ctx context.Context) bool {
 	if len(f.fetch.Partitions) == 0 {
 		return true
 	}
 	f.takeTurn()
 	f.b.log.Read(ctx, &f.fetch)
-	if needs := int64(f.fetch.Needs); needs > 0 && f.fetch.Room > noRoom { // the first batch is larger than this turn
+	// The first batch is larger than this turn.
+	if needs := int64(f.fetch.Needs); needs > 0 && f.fetch.Room > noRoom {
 		f.call.answer.release()
 		f.hold(f.b.answers.reserveWithin(f.b.stopping, fetchTurnWait, min(needs+vectorBytes, f.b.answers.bytes)))
 		f.b.log.Read(ctx, &f.fetch)
@@ -285,8 +298,9 @@ func (f *fetchCall) read(ctx context.Context) bool {
 	return failed || bytes >= f.fetch.MinBytes || bytes > 0 && f.fetch.Room < f.fetch.MinBytes
 }
 
-// takeTurn takes a part of the memory for answers: what may be asked for, but no more than half of what is free, so that
-// answers become smaller as the memory fills up. If nothing is left, it is this reader's turn when all before it were served.
+// takeTurn takes a share of the memory for answers: as much as the request may ask for, but at most
+// half of what is free. So answers become smaller as the memory fills up. If nothing is free, the
+// call waits until the calls before it have been served.
 func (f *fetchCall) takeTurn() {
 	budget := f.b.answers
 	want := int64(min(f.fetch.MaxBytes, f.maxBytes)) + vectorBytes
@@ -304,7 +318,7 @@ func (f *fetchCall) hold(s share) {
 	f.fetch.Room = max(noRoom, int(s.bytes-vectorBytes))
 }
 
-// letGo drops what was read: the request waits for more.
+// letGo drops what was read, because the request waits for more.
 func (f *fetchCall) letGo() {
 	for i := range f.fetch.Partitions {
 		f.fetch.Partitions[i].LetGo()
@@ -323,7 +337,8 @@ func (f *fetchCall) encode() ([][]byte, int) {
 			var out protocol.FetchedPartition
 			if entry.err != nil {
 				out = f.refusedPartition(entry.index, entry.err)
-				out.Committed = true // Kafka lists no aborted transactions, rather than null, where it did not read
+				// Kafka lists no aborted transactions, rather than null, where it did not read.
+				out.Committed = true
 			} else {
 				out = f.readPartition(t.topic, &f.fetch.Partitions[entry.asked])
 			}
@@ -354,7 +369,7 @@ func (f *fetchCall) readPartition(topic *catalog.Topic, p *storage.FetchPartitio
 	}
 	err := p.Err
 	if errors.Is(err, storage.ErrUnknownPartition) && f.call.version >= fetchTopicIDVersion {
-		err = errUnknownTopicID // deleted while we waited
+		err = errUnknownTopicID // the topic was deleted while the request waited
 	}
 	out := f.refusedPartition(p.Partition.Index, err)
 	if out.Code == protocol.CodeUnknownServerError {

@@ -9,7 +9,8 @@
 //	10  timeout
 //	11  earliest pending upload (−6), always none
 //
-// Lookups by time go by record, not by batch. Replica ids are ignored: nobody sees beyond the high watermark.
+// A lookup by time finds a record, not a batch. Replica ids are ignored: nobody sees beyond the
+// high watermark.
 
 package broker
 
@@ -25,13 +26,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// timestampSince says from which version a special timestamp may be asked for.
+// timestampSince maps each special timestamp to the first version in which a client may ask for it.
 var timestampSince = map[int64]int16{
 	storage.TimestampLatest: 1, storage.TimestampEarliest: 1, storage.TimestampMax: 7,
 	storage.TimestampEarliestLocal: 8, storage.TimestampLatestTiered: 9, storage.TimestampEarliestUpload: 11,
 }
 
-// offsetNotAvailableVersion is the first ListOffsets version whose clients know OFFSET_NOT_AVAILABLE.
+// offsetNotAvailableVersion is the first ListOffsets version whose clients know
+// OFFSET_NOT_AVAILABLE.
 const offsetNotAvailableVersion = 5
 
 func (b *Broker) listOffsets(ctx context.Context, c *call, req *kmsg.ListOffsetsRequest) kmsg.Response {
@@ -89,13 +91,13 @@ func (b *Broker) listOffset(ctx context.Context, c *call, req *kmsg.ListOffsetsR
 	}
 	at, err := b.log.ListOffset(ctx, tp, timestamp, requestEpoch(rp.CurrentLeaderEpoch), isolation(req.IsolationLevel))
 	if timestamp == storage.TimestampLatestTiered || timestamp == storage.TimestampEarliestUpload {
-		return none, err // the log was asked for its leadership only
+		return none, err // the log was asked only for its leadership
 	}
 	return at, err
 }
 
-// partitionNamed finds a topic by name and checks that it has the partition. Whether this broker leads
-// it is for the log to say.
+// partitionNamed finds a topic by name and checks that it has the partition. Only the log knows
+// whether this broker leads the partition.
 func (b *Broker) partitionNamed(c *call, name string, index int32) (*catalog.Topic, error) {
 	if !c.allowed(name) {
 		return nil, errUnauthorizedTopic

@@ -9,8 +9,8 @@
 //	10  topic ids; 12 asks by id
 //	13  top-level error code
 //
-// Different from Apache Kafka: a topic that is created by being asked for is in the first answer already;
-// as many replicas are listed as the topic asks for, whatever the number of brokers.
+// Different from Apache Kafka: if the request creates a topic, the first answer already has the
+// topic. As many replicas are listed as the topic asks for, whatever the number of brokers.
 
 package broker
 
@@ -62,7 +62,7 @@ func (b *Broker) metadataTopics(ctx context.Context, c *call, req *kmsg.Metadata
 		name string
 		id   [16]byte
 	}
-	seen := map[asked]bool{} // an answer is not longer for asking the same twice
+	seen := map[asked]bool{} // naming a topic twice does not make the answer longer
 	for i := range req.Topics {
 		rt := &req.Topics[i]
 		a := asked{id: rt.TopicID}
@@ -83,7 +83,8 @@ func (b *Broker) metadataTopics(ctx context.Context, c *call, req *kmsg.Metadata
 	return topics
 }
 
-// metadataTopic finds one topic by name or id, and creates it by name where that is wanted.
+// metadataTopic finds one topic by name or id. If the request wants that, it creates the topic by
+// name.
 func (b *Broker) metadataTopic(ctx context.Context, c *call, req *kmsg.MetadataRequest, rt *kmsg.MetadataRequestTopic) (*catalog.Topic, error) {
 	id := ident.TopicID(rt.TopicID)
 	switch {
@@ -137,7 +138,8 @@ func (b *Broker) autoCreate(ctx context.Context, name string) (*catalog.Topic, e
 	}
 	if err != nil {
 		b.logger.Warn("topic not created on first use", "topic", name, "err", err)
-		return nil, storage.ErrUnknownPartition // retriable, unlike what may be behind it
+		// Clients retry this error, unlike some of the errors that may be behind it.
+		return nil, storage.ErrUnknownPartition
 	}
 	return t, nil
 }

@@ -4,7 +4,7 @@
 //	6   leader epoch of the last record
 //	7   group.instance.id
 //	8   flexible
-//	9   GROUP_ID_NOT_FOUND instead of ILLEGAL_GENERATION for a group that is not there
+//	9   GROUP_ID_NOT_FOUND instead of ILLEGAL_GENERATION for a group that does not exist
 //	10  topic ids
 //
 // The answer waits until the offsets are durable.
@@ -27,7 +27,7 @@ const (
 	commitTopicIDVersion      = 10
 )
 
-// commitSlot is where an offset's outcome goes.
+// commitSlot says where the outcome of an offset goes.
 type commitSlot struct{ topic, partition int }
 
 func (b *Broker) offsetCommit(ctx context.Context, c *call, req *kmsg.OffsetCommitRequest) kmsg.Response {
@@ -87,7 +87,7 @@ func (b *Broker) committedTopic(c *call, rt *kmsg.OffsetCommitRequestTopic) (*ca
 	return b.groupTopic(c.version >= commitTopicIDVersion, rt.Topic, rt.TopicID, topicRead)
 }
 
-// groupTopic finds a topic that a group's request names by name or by id.
+// groupTopic finds a topic that a request of a group names by name or by id.
 func (b *Broker) groupTopic(byID bool, name string, id ident.TopicID, needs Need) (*catalog.Topic, error) {
 	if byID {
 		t, ok := b.topics.TopicByID(id)
@@ -109,7 +109,7 @@ func (b *Broker) groupTopic(byID bool, name string, id ident.TopicID, needs Need
 	return t, nil
 }
 
-// partitionError is the topic's error, or that the topic has no such partition.
+// partitionError returns the error of the topic, or an error if the topic has no such partition.
 func partitionError(t *catalog.Topic, partition int32, err error) error {
 	if err != nil {
 		return err

@@ -8,8 +8,10 @@
 //	9   member id and epoch, which groups of the classic protocol do not look at
 //	10  topic ids
 //
-// A group or partition without a committed offset is answered with offset -1 and no error.
-// Different from Apache Kafka: a group that is asked for all of its offsets twice is answered once.
+// A group or a partition without a committed offset is answered with offset -1 and no error.
+//
+// Different from Apache Kafka: a group that a request asks twice for all of its offsets is answered
+// once.
 
 package broker
 
@@ -30,7 +32,7 @@ const (
 func (b *Broker) offsetFetch(ctx context.Context, c *call, req *kmsg.OffsetFetchRequest) kmsg.Response {
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	if c.version >= offsetsGroupsVersion {
-		seen := map[string]bool{} // an answer is not longer for asking twice for all of a group
+		seen := map[string]bool{} // asking twice for all of a group does not make the answer longer
 		for i := range req.Groups {
 			if name := req.Groups[i].Group; req.Groups[i].Topics == nil {
 				if seen[name] {
@@ -61,7 +63,7 @@ func (b *Broker) offsetFetch(ctx context.Context, c *call, req *kmsg.OffsetFetch
 	return resp
 }
 
-// singleGroup puts a request of one group into the form of several.
+// singleGroup puts a request of one group into the form for several groups.
 func singleGroup(c *call, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchRequestGroup {
 	g := &kmsg.OffsetFetchRequestGroup{Group: req.Group}
 	if req.Topics != nil || c.version < offsetsGroupErrorVersion {
@@ -73,7 +75,7 @@ func singleGroup(c *call, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchRequest
 	return g
 }
 
-// failedOffsets tells a group's error with each partition, as version 1 does.
+// failedOffsets repeats the error of a group for each partition, as version 1 does.
 func failedOffsets(asked []kmsg.OffsetFetchRequestTopic, code int16) (topics []kmsg.OffsetFetchResponseTopic) {
 	for _, t := range asked {
 		out := kmsg.OffsetFetchResponseTopic{Topic: t.Topic}
@@ -112,7 +114,7 @@ func (b *Broker) fetchAllOffsets(ctx context.Context, c *call, name string) (top
 		if i == 0 || offsets[i-1].Topic != o.Topic || len(topics) == 0 {
 			t, err := b.groupTopic(false, o.Topic, [16]byte{}, topicDescribe)
 			if err != nil {
-				continue // not for the caller, or gone in this moment
+				continue // the caller may not see it, or it has just gone
 			}
 			topics = append(topics, groupTopicAnswer(c, t))
 		}
@@ -123,7 +125,7 @@ func (b *Broker) fetchAllOffsets(ctx context.Context, c *call, name string) (top
 	return forVersion(c, topics), nil
 }
 
-// forVersion leaves out names where ids stand for them.
+// forVersion leaves out the names in versions that have ids in their place.
 func forVersion(c *call, topics []kmsg.OffsetFetchResponseGroupTopic) []kmsg.OffsetFetchResponseGroupTopic {
 	if c.version >= offsetsTopicIDVersion {
 		for i := range topics {
@@ -143,7 +145,8 @@ func offsetAnswer(o *group.FetchedOffset) kmsg.OffsetFetchResponseGroupTopicPart
 	}
 }
 
-// fetchOffsets asks for what is named. An unknown topic has no offsets, and by id is an error.
+// fetchOffsets asks for the partitions that are named. A topic that is unknown by name has no
+// offsets; one that is unknown by id is an error.
 func (b *Broker) fetchOffsets(ctx context.Context, c *call, rg *kmsg.OffsetFetchRequestGroup) ([]kmsg.OffsetFetchResponseGroupTopic, error) {
 	errs := make([]error, len(rg.Topics))
 	var asked []group.PartitionName

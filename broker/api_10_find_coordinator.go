@@ -1,8 +1,13 @@
-// FindCoordinator, versions 0 to 6: 1 has key types, 3 is flexible, 4 takes several keys, 6 share groups.
+// FindCoordinator, versions 0 to 6: 1 has key types, 3 is flexible, 4 takes several keys, 6 share
+// groups.
 //
-// Different from Apache Kafka: __consumer_offsets, where it is not there yet, is created before the answer, and not after
-// a first COORDINATOR_NOT_AVAILABLE; transactions are refused, for now, with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, so that a
-// transactional producer fails at once and says why; share groups have no coordinator.
+// Different from Apache Kafka:
+//
+//   - If __consumer_offsets does not exist yet, it is created before the answer. Kafka answers
+//     COORDINATOR_NOT_AVAILABLE first.
+//   - Transactions are refused, for now, with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, so that a
+//     transactional producer fails at once and says why.
+//   - Share groups have no coordinator.
 
 package broker
 
@@ -34,7 +39,7 @@ func (b *Broker) findCoordinator(ctx context.Context, c *call, req *kmsg.FindCoo
 	resp.NodeID, resp.Host, resp.Port = one.NodeID, one.Host, one.Port
 	resp.ErrorCode, resp.ErrorMessage = one.ErrorCode, one.ErrorMessage
 	if one.ErrorCode == 0 {
-		resp.ErrorMessage = kmsg.StringPtr("NONE") // what Kafka says there
+		resp.ErrorMessage = kmsg.StringPtr("NONE") // the text that Kafka sends there
 	}
 	return resp
 }

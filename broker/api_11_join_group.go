@@ -76,7 +76,7 @@ func (c *call) joinRequest(req *kmsg.JoinGroupRequest) group.JoinRequest {
 	return r
 }
 
-// milliseconds is a duration, or the longest there is.
+// milliseconds returns a duration of so many milliseconds, or the longest duration there is.
 func milliseconds(ms int64) time.Duration {
 	const longest = 1<<63 - 1
 	if ms > longest/int64(time.Millisecond) {

@@ -1,6 +1,7 @@
 // Heartbeat, versions 0 to 4: 3 has group.instance.id, 4 is flexible.
 //
-// While the group is being loaded the answer is success, as in Kafka: a member must not rejoin because of a restart.
+// While the group is being loaded the answer is success, as in Kafka: a restart of the broker must
+// not make a member rejoin.
 
 package broker
 

@@ -1,4 +1,5 @@
-// LeaveGroup, versions 0 to 5: 3 takes a list of members, static ones by group.instance.id, 4 is flexible, 5 has reasons, which are ignored.
+// LeaveGroup, versions 0 to 5: 3 takes a list of members, static ones by group.instance.id, 4 is
+// flexible, 5 has reasons, which are ignored.
 
 package broker
 
@@ -36,7 +37,7 @@ func (b *Broker) leaveGroup(ctx context.Context, c *call, req *kmsg.LeaveGroupRe
 	return resp
 }
 
-// leave returns the outcome of each member, or why there is none.
+// leave returns the outcome of each member, or the reason why there is none.
 func (b *Broker) leave(ctx context.Context, c *call, r group.LeaveRequest) (*group.LeaveAnswer, error) {
 	if err := c.groupError(r.Group); err != nil {
 		return nil, err

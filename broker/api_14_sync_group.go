@@ -1,6 +1,7 @@
-// SyncGroup, versions 0 to 5: 3 has group.instance.id, 4 is flexible, 5 names protocol type and protocol, which must be the group's.
+// SyncGroup, versions 0 to 5: 3 has group.instance.id, 4 is flexible, 5 names the protocol type and
+// the protocol, which must be those of the group.
 //
-// The answer waits for the leader's assignment, and for that to be durable.
+// The answer waits until the leader's assignment has come and is durable.
 
 package broker
 

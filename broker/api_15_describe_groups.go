@@ -1,5 +1,5 @@
 // DescribeGroups, versions 0 to 6: 3 has authorised operations, 4 group.instance.id, 5 is flexible,
-// 6 answers GROUP_ID_NOT_FOUND where older versions tell of a group in state Dead.
+// 6 answers GROUP_ID_NOT_FOUND where older versions describe a group in state Dead.
 //
 // Different from Apache Kafka: a group that is named twice is answered once.
 
@@ -18,7 +18,7 @@ const describeNotFoundVersion = 6
 
 func (b *Broker) describeGroups(ctx context.Context, c *call, req *kmsg.DescribeGroupsRequest) kmsg.Response {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
-	seen := map[string]bool{} // an answer is not longer for naming a group twice
+	seen := map[string]bool{} // naming a group twice does not make the answer longer
 	for _, name := range req.Groups {
 		if seen[name] {
 			continue
@@ -58,7 +58,8 @@ func (b *Broker) describeGroup(ctx context.Context, c *call, name string, withOp
 	return out
 }
 
-// description asks the group; what is not there is also told as group.Dead.
+// description asks the group. It describes a group that does not exist as group.Dead, in addition
+// to the error.
 func (b *Broker) description(ctx context.Context, c *call, name string) (group.Description, error) {
 	dead := group.Description{State: group.Dead}
 	if err := c.groupError(name); err != nil {

@@ -1,6 +1,6 @@
-// ListGroups, versions 0 to 5: 3 is flexible, 4 filters by state, 5 by type. Filters do not look at case.
+// ListGroups, versions 0 to 5: 3 is flexible, 4 filters by state, 5 by type. Filters ignore case.
 //
-// Only what this broker coordinates is listed: clients ask every broker.
+// The answer lists only the groups that this broker coordinates: clients ask every broker.
 
 package broker
 
@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// classicType is how Kafka names the protocol of all groups here.
+// classicType is Kafka's name for the protocol of all groups here.
 const classicType = "classic"
 
 func (b *Broker) listGroups(ctx context.Context, c *call, req *kmsg.ListGroupsRequest) kmsg.Response {
@@ -34,7 +34,7 @@ func (b *Broker) listGroups(ctx context.Context, c *call, req *kmsg.ListGroupsRe
 	return resp
 }
 
-// matches reports that a filter is empty or names a value.
+// matches reports whether a filter is empty or names a value.
 func matches(filter []string, value string) bool {
 	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
 }

@@ -1,7 +1,8 @@
-// ApiVersions, versions 0 to 4: 1 has throttle time, 3 is flexible and names the client, 4 allows features from 0 on.
+// ApiVersions, versions 0 to 4: 1 has the throttle time, 3 is flexible and names the client, 4
+// allows features from 0 on.
 //
-// A version above that is answered as version 0 with UNSUPPORTED_VERSION and
-// ApiVersions' own range, so that clients ask again; the response header is always v0.
+// A request of a higher version is answered as version 0, with UNSUPPORTED_VERSION and the range of
+// ApiVersions itself, so that the client asks again. The response header is always v0.
 
 package broker
 
@@ -41,7 +42,7 @@ func listedVersions(a *api) kmsg.ApiVersionsResponseApiKey {
 	return kmsg.ApiVersionsResponseApiKey{ApiKey: a.key, MinVersion: a.versions.listed, MaxVersion: a.versions.high}
 }
 
-// isSoftwareName takes letters and digits with '-' and '.' between them.
+// isSoftwareName accepts letters and digits with '-' and '.' between them.
 func isSoftwareName(s string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]

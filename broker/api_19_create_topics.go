@@ -1,7 +1,9 @@
-// CreateTopics, versions 2 to 7: 4 has defaults (−1), 5 is flexible and returns the configuration, 7 the topic id.
+// CreateTopics, versions 2 to 7: 4 has defaults (−1), 5 is flexible and returns the configuration,
+// 7 the topic id.
 //
-// Different from Apache Kafka: any replication factor from 1 on is taken, stored and shown, also above the number of brokers;
-// a manual assignment gives counts only, since leaders are placed by the cluster.
+// Different from Apache Kafka: any replication factor from 1 on is accepted, stored and shown, also
+// above the number of brokers. A manual assignment gives only the counts, because the cluster
+// places the leaders.
 
 package broker
 
@@ -31,7 +33,7 @@ func (b *Broker) createTopics(ctx context.Context, c *call, req *kmsg.CreateTopi
 		var spec TopicSpec
 		var err error
 		switch counts[rt.Topic] {
-		case 0: // answered already
+		case 0: // it has its answer already
 			continue
 		case 1:
 			spec, err = b.creatable(c, req, rt, planned)
@@ -53,11 +55,12 @@ func (b *Broker) createTopics(ctx context.Context, c *call, req *kmsg.CreateTopi
 
 // creation is a topic that is to be created.
 type creation struct {
-	at   int // in the response
+	at   int // index in the response
 	spec TopicSpec
 }
 
-// creatable judges one topic of a request. planned holds those that were found creatable before it, by what metrics call them.
+// creatable judges one topic of a request. planned has the topics before it that can be created, by
+// the name that metrics give them.
 func (b *Broker) creatable(c *call, req *kmsg.CreateTopicsRequest, rt *kmsg.CreateTopicsRequestTopic, planned map[string]string) (TopicSpec, error) {
 	if !c.allowed(rt.Topic) {
 		return TopicSpec{}, errUnauthorizedTopic
@@ -77,7 +80,8 @@ func (b *Broker) creatable(c *call, req *kmsg.CreateTopicsRequest, rt *kmsg.Crea
 	return spec, nil
 }
 
-// withRequestTimeout bounds the wait for a change, not the change: 0 or less is "do not wait", which we read as a moment.
+// withRequestTimeout bounds the wait for a change, not the change itself. 0 or less means "do not
+// wait", which this broker reads as a short moment.
 func withRequestTimeout(ctx context.Context, ms int32) (context.Context, context.CancelFunc) {
 	const shortest = 100 * time.Millisecond
 	return context.WithTimeout(ctx, max(shortest, time.Duration(ms)*time.Millisecond))
@@ -121,11 +125,12 @@ func (b *Broker) showCreated(out *kmsg.CreateTopicsResponseTopic, spec TopicSpec
 	}
 }
 
-// replicationFactorMax bounds what Metadata lists for each partition. The factor is only shown: tools that ask for three
-// get three on one broker. Apache Kafka's bound is the number of brokers.
+// replicationFactorMax bounds how many replicas Metadata lists for each partition. The factor is
+// only shown: tools that ask for three get three on one broker. Apache Kafka's bound is the number
+// of brokers.
 const replicationFactorMax = 32
 
-// topicSpec validates what is asked for and fills in the defaults.
+// topicSpec validates what is asked for, and fills in the defaults.
 func (b *Broker) topicSpec(rt *kmsg.CreateTopicsRequestTopic) (TopicSpec, error) {
 	spec := TopicSpec{Name: rt.Topic, Partitions: rt.NumPartitions, ReplicationFactor: rt.ReplicationFactor}
 	if err := validateTopicName(rt.Topic); err != nil {
@@ -167,7 +172,7 @@ func (b *Broker) topicSpec(rt *kmsg.CreateTopicsRequestTopic) (TopicSpec, error)
 	return spec, err
 }
 
-// assign takes the counts from a manual assignment, which has to be whole.
+// assign takes the counts from a manual assignment, which has to be complete.
 func (spec *TopicSpec) assign(rt *kmsg.CreateTopicsRequestTopic) error {
 	if rt.NumPartitions != -1 || rt.ReplicationFactor != -1 {
 		return fmt.Errorf("%w: with an assignment, partitions and replication factor must both be -1", errInvalidRequest)
@@ -187,7 +192,8 @@ func (spec *TopicSpec) assign(rt *kmsg.CreateTopicsRequestTopic) error {
 	return nil
 }
 
-// checkReplicas refuses an empty, uneven or repeating list of replicas.
+// checkReplicas refuses a list of replicas that is empty, has another length than wanted, or
+// repeats a replica.
 func checkReplicas(list []int32, want int) error {
 	if len(list) == 0 || len(list) != want {
 		return fmt.Errorf("%w: %d replicas, want %d", errInvalidAssignment, len(list), want)
@@ -200,7 +206,8 @@ func checkReplicas(list []int32, want int) error {
 	return nil
 }
 
-// checkCreatable judges a valid spec against the topics that there are, and the request's size.
+// checkCreatable judges a valid spec against the topics that exist and against the size of the
+// request.
 func (b *Broker) checkCreatable(spec TopicSpec, req *kmsg.CreateTopicsRequest) error {
 	var total int64
 	for i := range req.Topics {

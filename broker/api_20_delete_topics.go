@@ -1,6 +1,7 @@
 // DeleteTopics, versions 1 to 6: 4 is flexible, 5 has error messages, 6 takes names or ids.
 //
-// Different from Apache Kafka: an internal topic, and so the state of all groups, is not deleted: INVALID_TOPIC_EXCEPTION.
+// Different from Apache Kafka: an internal topic is not deleted, since the state of all groups
+// would go with it. The answer is INVALID_TOPIC_EXCEPTION.
 
 package broker
 
@@ -50,7 +51,7 @@ func (b *Broker) deleteTopics(ctx context.Context, c *call, req *kmsg.DeleteTopi
 	return resp
 }
 
-// deletionOff is the refusal that clients of a version know.
+// deletionOff returns the refusal that clients of a version know.
 func deletionOff(c *call) error {
 	if c.version < deletionOffVersion {
 		return fmt.Errorf("%w: %w", errInvalidRequest, errDeletionOff)
@@ -58,7 +59,8 @@ func deletionOff(c *call) error {
 	return errDeletionOff
 }
 
-// topicsToDelete looks up all that is asked for before anything is deleted: a topic named twice is refused both times.
+// topicsToDelete looks up every topic before any is deleted. A topic that is named twice is refused
+// both times.
 func (b *Broker) topicsToDelete(c *call, asked []kmsg.DeleteTopicsRequestTopic) ([]*catalog.Topic, []error) {
 	topics, errs := make([]*catalog.Topic, len(asked)), make([]error, len(asked))
 	counts := map[ident.TopicID]int{}
@@ -96,7 +98,8 @@ func (b *Broker) topicToDelete(c *call, rt *kmsg.DeleteTopicsRequestTopic) (*cat
 	t, ok := b.topics.TopicByID(id)
 	switch {
 	case !ok, !c.allowed(t.Name) && !b.authorize(topicDescribe, t.Name):
-		return nil, errUnknownTopicID // whoever may not see a topic does not learn that it exists
+		// A caller that may not see a topic does not learn that it exists.
+		return nil, errUnknownTopicID
 	case !c.allowed(t.Name):
 		return nil, errUnauthorizedTopic
 	}

@@ -1,7 +1,8 @@
 // DeleteRecords, versions 0 to 2: 1 and 2 (flexible) change no meaning.
 //
-// Log starts move in the metadata quorum before they are answered. A topic whose records are only compacted, never
-// deleted, is refused (POLICY_VIOLATION), and so is an internal one (INVALID_TOPIC_EXCEPTION).
+// The log starts move in the metadata quorum before the request is answered. A topic whose records
+// are only compacted, never deleted, is refused (POLICY_VIOLATION), and so is an internal topic
+// (INVALID_TOPIC_EXCEPTION).
 
 package broker
 
@@ -15,8 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// deleteRecordsParallel is how many partitions of a request are decided at once: each is a command of the quorum, which
-// makes those that come together durable together.
+// deleteRecordsParallel is how many partitions of a request are decided at once. Each is a command
+// of the quorum, and the quorum makes commands that come together durable together.
 const deleteRecordsParallel = 16
 
 func (b *Broker) deleteRecords(ctx context.Context, c *call, req *kmsg.DeleteRecordsRequest) kmsg.Response {
@@ -42,8 +43,8 @@ func (b *Broker) deleteRecords(ctx context.Context, c *call, req *kmsg.DeleteRec
 	return resp
 }
 
-// deletedOnce lists what is asked for, each partition once with the last offset that is named for it, as Kafka reads it. The offset
-// stands in the place of the answer.
+// deletedOnce lists the partitions that are asked for, each once. If a partition is named several
+// times, the last offset counts, as in Kafka. The offset is stored in the place of the answer.
 func deletedOnce(req *kmsg.DeleteRecordsRequest) (out []kmsg.DeleteRecordsResponseTopic) {
 	topics := map[string]int{}
 	type place struct{ topic, partition int }
@@ -69,7 +70,7 @@ func deletedOnce(req *kmsg.DeleteRecordsRequest) (out []kmsg.DeleteRecordsRespon
 	return out
 }
 
-// deleteBelow moves one log start and returns it, -1 with an error.
+// deleteBelow moves one log start and returns it, or -1 with an error.
 func (b *Broker) deleteBelow(ctx context.Context, c *call, name string, partition int32, before ident.Offset) (ident.Offset, error) {
 	if !c.allowed(name) {
 		return -1, errUnauthorizedTopic

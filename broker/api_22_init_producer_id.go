@@ -1,7 +1,9 @@
 // InitProducerId, versions 0 to 5: 2 is flexible, 3 names an id to renew (for transactions only).
 //
 // A producer without a transactional id always gets a new id with epoch 0.
-// Different from Apache Kafka, for now: a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+//
+// Different from Apache Kafka, for now: a transactional id is refused with
+// TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
 
 package broker
 

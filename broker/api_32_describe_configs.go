@@ -1,13 +1,13 @@
 // DescribeConfigs, versions 1 to 4: 1 has sources and synonyms, 3 types and documentation, 4 is
 // flexible.
 //
-// Topics have every key of Kafka 4.3 and ours. A broker shows its own configuration and has one
-// logger; the empty name stands for all brokers and shows what is set on them while they run.
-// Values shown are values in force.
+// A topic shows every key of Kafka 4.3 and our own keys. A broker shows its own configuration and
+// has one logger. The empty name stands for all brokers and shows what is set on them while they
+// run. Each value that is shown is in force.
 //
-// Different from Apache Kafka: client metrics and groups have no configuration; the level of the
-// one logger cannot be changed; a resource that is asked for all of its keys twice is answered
-// once.
+// Different from Apache Kafka: client metrics and groups have no configuration. The level of the
+// one logger cannot be changed. A resource that a request asks twice for all of its keys is
+// answered once.
 
 package broker
 
@@ -34,7 +34,8 @@ func (b *Broker) describeConfigs(_ context.Context, c *call, req *kmsg.DescribeC
 		kind kmsg.ConfigResourceType
 		name string
 	}
-	seen := map[resource]bool{} // an answer is not longer for asking twice for all of a resource
+	// Asking twice for all of a resource does not make the answer longer.
+	seen := map[resource]bool{}
 	for i := range req.Resources {
 		rr := &req.Resources[i]
 		if r := (resource{rr.ResourceType, rr.ResourceName}); len(rr.ConfigNames) == 0 {
@@ -49,7 +50,7 @@ func (b *Broker) describeConfigs(_ context.Context, c *call, req *kmsg.DescribeC
 			ResourceType: rr.ResourceType, ResourceName: rr.ResourceName,
 		}
 		if err == nil {
-			out.ErrorMessage = kmsg.StringPtr("") // Kafka's is empty here, null nowhere
+			out.ErrorMessage = kmsg.StringPtr("") // Kafka's message is empty here, and never null
 		}
 		for _, k := range configs {
 			if len(rr.ConfigNames) > 0 && !slices.Contains(rr.ConfigNames, k.Name) {
@@ -91,7 +92,7 @@ func (b *Broker) resourceConfigs(c *call, rr *kmsg.DescribeConfigsRequestResourc
 	}
 }
 
-// configuredTopic finds the topic of a configuration request.
+// configuredTopic finds the topic of a request about configs.
 func (b *Broker) configuredTopic(c *call, name string) (*catalog.Topic, error) {
 	if !c.allowed(name) {
 		return nil, errUnauthorizedTopic
@@ -109,7 +110,7 @@ func synonym(name, value string, source kmsg.ConfigSource) describedSynonym {
 	return describedSynonym{Name: name, Value: &value, Source: source}
 }
 
-// topicConfigValue returns a key's effective value and where it comes from.
+// topicConfigValue returns the effective value of a key and the value's source.
 func (l *live) topicConfigValue(k *catalog.TopicConfigKey, set map[string]string) (string, kmsg.ConfigSource) {
 	if v, ok := set[k.Name]; ok {
 		return v, kmsg.ConfigSourceDynamicTopicConfig
@@ -138,8 +139,8 @@ func (l *live) describeTopicConfigs(set map[string]string) (out []describedConfi
 	return out
 }
 
-// describeBroker shows this broker's configuration, or what is set on all brokers if the name is
-// empty.
+// describeBroker shows the configuration of this broker, or what is set on all brokers if the name
+// is empty.
 func (b *Broker) describeBroker(name string) (out []describedConfig) {
 	l := b.live.Load()
 	byName := make(map[string]*Setting, len(b.settings))
@@ -158,8 +159,8 @@ func (b *Broker) describeBroker(name string) (out []describedConfig) {
 	return out
 }
 
-// describeDefault shows a key that is set on all brokers. s tells what it is; nil if this broker
-// does not show it.
+// describeDefault shows a key that is set on all brokers. s describes the key; it is nil if this
+// broker does not show the key.
 func describeDefault(key, value string, s *Setting) describedConfig {
 	d := describedConfig{Name: key, Value: &value, Source: kmsg.ConfigSourceDynamicDefaultBrokerConfig}
 	if s != nil {
@@ -200,8 +201,9 @@ func (s *Setting) describe(l *live, byName map[string]*Setting) describedConfig 
 	return d
 }
 
-// synonyms appends what is said of the key, the one that counts first: set on the running broker,
-// on all, by the configuration that it was started with, then its default.
+// synonyms appends the values that the key has in several places, the one that counts first. The
+// places are: this running broker, all brokers, the configuration with which the broker started,
+// and the default.
 func (s *Setting) synonyms(l *live, to []describedSynonym) []describedSynonym {
 	if v, ok := l.own[s.Name]; ok {
 		to = append(to, synonym(s.Name, v, kmsg.ConfigSourceDynamicBrokerConfig))
@@ -218,9 +220,9 @@ func (s *Setting) synonyms(l *live, to []describedSynonym) []describedSynonym {
 	return to
 }
 
-// describeLoggers shows the level of the one logger that there is.
+// describeLoggers shows the level of the one logger that exists.
 func (b *Broker) describeLoggers() []describedConfig {
-	level := "FATAL" // Kafka's name for what is above ERROR
+	level := "FATAL" // Kafka's name for the level above ERROR
 	for _, l := range []slog.Level{slog.LevelError, slog.LevelWarn, slog.LevelInfo, slog.LevelDebug} {
 		if b.logger.Enabled(context.Background(), l) {
 			level = l.String()

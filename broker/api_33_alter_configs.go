@@ -1,10 +1,13 @@
-// AlterConfigs, versions 0 to 2 (2 is flexible): replaces all that is set on a topic, on this
-// broker or on all brokers; keys that are not named return to their defaults.
+// AlterConfigs, versions 0 to 2 (2 is flexible). It replaces everything that is set on a topic, on
+// this broker or on all brokers. Keys that are not named return to their defaults.
 //
-// Different from Apache Kafka: a key of a broker that cannot change while it runs may be sent with
-// the value that it has, so that what was described can be sent back; unknown keys of brokers are
-// refused; a resource that stands twice is refused, where Kafka does not answer at all; another
-// sluice.durability of an existing topic is refused.
+// Different from Apache Kafka:
+//
+//   - A request may name a key of a broker that cannot change while the broker runs, if it has the
+//     value that is in force. So a client can send back what was described.
+//   - Unknown keys of brokers are refused.
+//   - A resource that a request names twice is refused; Kafka does not answer at all.
+//   - Another sluice.durability for an existing topic is refused.
 
 package broker
 

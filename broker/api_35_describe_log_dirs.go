@@ -1,8 +1,8 @@
-// DescribeLogDirs, versions 1 to 5: 2 is flexible, 3 has a top-level error, 4 the size of the disk, 5 whether
-// new partitions are kept off a dir (never).
+// DescribeLogDirs, versions 1 to 5: 2 is flexible, 3 has a top-level error, 4 the size of the disk,
+// 5 whether new partitions are kept off a dir (never).
 //
-// There is one log dir, the data directory. The size of a partition is that of its batches from log start to
-// end, wherever they are: in the write-ahead log, or in the bucket.
+// There is one log dir, the data directory. The size of a partition is that of its batches from log
+// start to end, wherever they are: in the write-ahead log, or in the bucket.
 
 package broker
 
@@ -14,7 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// logDirsErrorVersion is the first with a top-level error; before it, no dirs are the answer to who may not see them.
+// logDirsErrorVersion is the first version with a top-level error. Before it, a caller that may not
+// see the dirs gets an empty list.
 const logDirsErrorVersion = 3
 
 func (b *Broker) describeLogDirs(_ context.Context, c *call, req *kmsg.DescribeLogDirsRequest) kmsg.Response {
@@ -43,7 +44,8 @@ func (b *Broker) describeLogDirs(_ context.Context, c *call, req *kmsg.DescribeL
 	return resp
 }
 
-// describedLogs lists the partitions asked for that this broker has; null means all.
+// describedLogs lists those of the requested partitions that this broker has. A null list asks for
+// all.
 func (b *Broker) describedLogs(req *kmsg.DescribeLogDirsRequest) (out []kmsg.DescribeLogDirsResponseDirTopic) {
 	if req.Topics == nil {
 		for _, t := range b.topics.AllTopics() {
@@ -75,7 +77,7 @@ func (b *Broker) describeLogs(t *catalog.Topic, partitions []int32) kmsg.Describ
 		seen[i] = true
 		size, err := b.log.LogBytes(ident.TopicPartition{Topic: t.ID, Index: i})
 		if err != nil {
-			continue // led elsewhere, or deleted meanwhile
+			continue // another broker leads it, or it was deleted meanwhile
 		}
 		p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 		p.Partition, p.Size = i, size

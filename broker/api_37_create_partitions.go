@@ -1,6 +1,7 @@
 // CreatePartitions, versions 0 to 3: 2 is flexible, 3 may answer THROTTLING_QUOTA_EXCEEDED.
 //
-// Different from Apache Kafka: an internal topic does not grow (INVALID_TOPIC_EXCEPTION): groups are found by its partition count.
+// Different from Apache Kafka: an internal topic does not grow (INVALID_TOPIC_EXCEPTION), because
+// groups are found by its number of partitions.
 
 package broker
 
@@ -24,7 +25,7 @@ func (b *Broker) createPartitions(ctx context.Context, c *call, req *kmsg.Create
 	for i := range req.Topics {
 		rt := &req.Topics[i]
 		if counts[rt.Topic] == 0 {
-			continue // answered already
+			continue // it has its answer already
 		}
 		err := fmt.Errorf("%w: the topic stands twice", errInvalidRequest)
 		if counts[rt.Topic] == 1 {

@@ -1,8 +1,8 @@
-// ElectLeaders, versions 0 to 2: 1 has the type of election, 2 is flexible. Without topics all are
-// meant, and then only partitions that an election was needed for are answered.
+// ElectLeaders, versions 0 to 2: 1 has the type of election, 2 is flexible. A request without
+// topics means all topics; its answer then has only the partitions that needed an election.
 //
-// Leaders are placed by the cluster: a partition that a live broker leads needs no election, of
-// either type, and one that none leads finds nobody who may.
+// The cluster places the leaders. So a partition that a live broker leads needs no election of
+// either type, and for a partition without a leader no broker is eligible.
 
 package broker
 
@@ -66,7 +66,7 @@ func (b *Broker) electLeaders(_ context.Context, c *call, req *kmsg.ElectLeaders
 	return resp
 }
 
-// election says how an election for one partition ends.
+// election returns the outcome of an election for one partition.
 func election(t *catalog.Topic, partition int32, nodes []Node) error {
 	switch {
 	case !hasPartition(t, partition):

@@ -1,8 +1,8 @@
-// IncrementalAlterConfigs, versions 0 and 1 (1 is flexible): sets, deletes, appends to and
-// subtracts from keys of topics, of this broker or of all brokers; the others stay.
+// IncrementalAlterConfigs, versions 0 and 1 (1 is flexible). It sets and deletes keys of topics, of
+// this broker or of all brokers, and appends to and subtracts from them. All other keys stay.
 //
-// Different from Apache Kafka: as AlterConfigs; the level of the logger is not changed while the
-// broker runs; an operation that does not exist is an invalid request.
+// Different from Apache Kafka: the same as for AlterConfigs. In addition, the level of the logger
+// is not changed while the broker runs, and an operation that does not exist is an invalid request.
 
 package broker
 

@@ -1,12 +1,12 @@
 // AlterPartitionReassignments, versions 0 and 1, both flexible: 1 says whether the replication
 // factor may change. Null replicas cancel a reassignment.
 //
-// Leaders are placed by the cluster and data lies in the bucket, so that nothing is ever on its way
-// from one broker to another: the replicas that a partition shows are taken, others are refused, and
-// there is no reassignment to cancel.
+// The cluster places the leaders and the data lies in the bucket, so nothing ever moves from one
+// broker to another. A request that names the replicas which the partition shows succeeds, any
+// other is refused, and there is no reassignment to cancel.
 //
-// Different from Apache Kafka: the replication factor of a topic stays as it was created; no time is
-// read as a moment, which is enough.
+// Different from Apache Kafka: a topic keeps the replication factor with which it was created. A
+// timeout of zero means a short moment, which is enough.
 
 package broker
 
@@ -29,7 +29,7 @@ func (b *Broker) alterPartitionReassignments(_ context.Context, c *call, req *km
 	}
 	resp.ErrorCode, resp.ErrorMessage = int16(codeOf(err)), messageOf(err)
 	if len(req.Topics) == 0 && err == nil {
-		resp.ErrorMessage = kmsg.StringPtr("") // Kafka's is empty here, null elsewhere
+		resp.ErrorMessage = kmsg.StringPtr("") // Kafka's message is empty here, and null elsewhere
 	}
 	var count namedPartitions
 	nodes := b.topics.Brokers()
@@ -59,7 +59,7 @@ func (b *Broker) alterPartitionReassignments(_ context.Context, c *call, req *km
 	return resp
 }
 
-// reassign judges the replicas that one partition shall have.
+// reassign judges the replicas that a request wants for one partition.
 func reassign(t *catalog.Topic, rp *kmsg.AlterPartitionAssignmentsRequestTopicPartition, nodes []Node) error {
 	if !hasPartition(t, rp.Partition) {
 		return fmt.Errorf("%w: no partition %d of topic %q", storage.ErrUnknownPartition, rp.Partition, t.Name)

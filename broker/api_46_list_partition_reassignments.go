@@ -1,5 +1,5 @@
-// ListPartitionReassignments, version 0, flexible. Nothing is ever on its way from one broker to
-// another (see AlterPartitionReassignments): the list is empty, whatever it is asked of.
+// ListPartitionReassignments, version 0, flexible. Nothing ever moves from one broker to another
+// (see AlterPartitionReassignments), so the list is empty whatever the request names.
 
 package broker
 

@@ -42,12 +42,13 @@ func (b *Broker) offsetDelete(ctx context.Context, c *call, req *kmsg.OffsetDele
 	return resp
 }
 
-// deleteOffsets returns the outcome of each partition, or why there is none.
+// deleteOffsets returns the outcome of each partition, or the reason why there is none.
 func (b *Broker) deleteOffsets(ctx context.Context, c *call, r group.DeleteOffsetsRequest) ([]error, error) {
 	if err := c.groupError(r.Group); err != nil {
 		return nil, err
 	}
-	if r.Group == "" { // here alone: in OffsetCommit and OffsetFetch it is a name like any other
+	// Only here: in OffsetCommit and OffsetFetch the empty name is a name like any other.
+	if r.Group == "" {
 		return nil, group.ErrInvalidGroupID
 	}
 	a, err := b.groups.DeleteOffsets(ctx, r)

@@ -1,9 +1,10 @@
 // DescribeQuorum, versions 0 to 2, all flexible: 1 has the times of voters, 2 messages and the
-// addresses of nodes. The quorum is named as Kafka names its own, by partition 0 of
-// __cluster_metadata; asked for anything else, or for more, it is not there.
+// addresses of nodes. The quorum has the name that Kafka gives to its own: partition 0 of
+// __cluster_metadata. A request for anything else, or for more, gets the answer that it does not
+// exist.
 //
-// Different from Apache Kafka: an offset is an index of the metadata's Raft log, and the epoch its
-// term; voters are reached where clients reach them.
+// Different from Apache Kafka: an offset is an index of the metadata's Raft log, and the epoch is
+// its term. Voters are reached at the addresses of clients.
 
 package broker
 
@@ -16,18 +17,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// QuorumState is where the metadata's quorum is.
+// QuorumState describes where the metadata's quorum stands.
 type QuorumState struct {
-	Leader        int32 // broker; -1: none that is known
+	Leader        int32 // id of a broker; -1 if none is known
 	Epoch         int32
 	HighWatermark int64 // one above the last index that is committed
 	Voters        []QuorumVoter
 }
 
-// QuorumVoter is one voter as its leader sees it.
+// QuorumVoter is one voter as the leader sees it.
 type QuorumVoter struct {
 	Broker   int32
-	End      int64 // one above the last index of its log
+	End      int64 // one above the last index of the voter's log
 	CaughtUp time.Time
 }
 
@@ -85,7 +86,7 @@ func (c *call) describeVoters(q QuorumState) kmsg.DescribeQuorumResponseTopicPar
 	return p
 }
 
-// voters are the addresses of the quorum's nodes, which all are brokers.
+// voters returns the addresses of the nodes of the quorum, which are all brokers.
 func (c *call) voters() (nodes []kmsg.DescribeQuorumResponseNode) {
 	for _, n := range c.brokers() {
 		name := "CONTROLLER"

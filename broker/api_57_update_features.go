@@ -1,8 +1,9 @@
 // UpdateFeatures, versions 0 to 2, all flexible: 1 has the type of an update and can only validate,
 // 2 has no result for each feature.
 //
-// The features are those that ApiVersions lists, each at the only level that is served: an update to
-// that level is taken and changes nothing, and any other is refused, with all that stand beside it.
+// The features are those that ApiVersions lists, each at the only level that is served. An update
+// to that level succeeds and changes nothing. Any other update is refused, and with it the whole
+// request.
 
 package broker
 
@@ -13,19 +14,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// feature is a feature with the lowest level that its name stands for, and the level in force, which
-// is also the highest.
+// feature is a feature with the lowest level that its name stands for, and with the level in force,
+// which is also the highest.
 type feature struct {
 	name       string
 	min, level int16
 }
 
-// features are what ApiVersions lists: metadata.version as a new cluster of Kafka 4.2 has it. Tools
-// print it, and take a broker without features for something else than Kafka. Nothing that is not
-// served is listed.
+// features are the features that ApiVersions lists: metadata.version as a new cluster of Kafka 4.2
+// has it. Tools print it, and take a broker without features for something else than Kafka. No
+// feature is listed that is not served.
 var features = []feature{{name: "metadata.version", min: 7, level: 29}}
 
-// Types of updates.
+// These are the types of updates.
 const (
 	upgradeOnly           = 1
 	downgradeSafely       = 2

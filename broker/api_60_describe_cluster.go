@@ -1,4 +1,5 @@
-// DescribeCluster, versions 0 to 2: 1 has endpoint types, of which brokers (1) are here, 2 fenced brokers, of which none is listed.
+// DescribeCluster, versions 0 to 2: 1 has types of endpoints, of which only brokers (1) exist here;
+// 2 has fenced brokers, and lists none.
 
 package broker
 

@@ -1,9 +1,9 @@
-// DescribeProducers, version 0, flexible: the producers that a partition remembers, for idempotence.
-// Transactions are not served: no producer has a coordinator or an open transaction.
+// DescribeProducers, version 0, flexible. It lists the producers that a partition remembers for
+// idempotence. Transactions are not served: no producer has a coordinator or an open transaction.
 //
-// Different from Apache Kafka: the time of a producer is when its last batch was placed, by the
-// broker's clock, not what the client claims; a partition that stands twice is refused the second
-// time, since an answer must not grow by asking twice.
+// Different from Apache Kafka: the time of a producer is the moment at which its last batch was
+// placed, by the broker's clock, and not a time that the client claims. A partition that is named
+// twice is refused the second time, so that asking twice does not make an answer longer.
 
 package broker
 

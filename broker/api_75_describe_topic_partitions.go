@@ -1,4 +1,5 @@
-// DescribeTopicPartitions, version 0: topics by name, cut off at a number of partitions and continued by a cursor.
+// DescribeTopicPartitions, version 0: topics by name, cut off at a number of partitions and
+// continued by a cursor.
 
 package broker
 
@@ -48,7 +49,8 @@ func (b *Broker) describeTopicPartitions(_ context.Context, c *call, req *kmsg.D
 	return resp
 }
 
-// describedNames are the topics asked for, sorted, each once; none named means all that the caller may see.
+// describedNames returns the topics that are asked for, sorted, each once. If none is named, it
+// returns all that the caller may see.
 func (b *Broker) describedNames(c *call, req *kmsg.DescribeTopicPartitionsRequest) []string {
 	var names []string
 	for _, t := range req.Topics {
@@ -62,7 +64,7 @@ func (b *Broker) describedNames(c *call, req *kmsg.DescribeTopicPartitionsReques
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names) // in the order of names, which the cursor needs
+	return slices.Compact(names) // the cursor needs the order of names
 }
 
 // describeError gives the error to every topic that was named.
@@ -76,7 +78,8 @@ func describeError(resp *kmsg.DescribeTopicPartitionsResponse, req *kmsg.Describ
 	return resp
 }
 
-// describeNamed describes up to limit partitions of a topic and returns where to continue, 0 if that was all.
+// describeNamed describes up to limit partitions of a topic, and returns the partition at which to
+// continue, or 0 if there are no more.
 func (b *Broker) describeNamed(c *call, name string, from int32, limit int, nodes []Node) (out kmsg.DescribeTopicPartitionsResponseTopic, next int32) {
 	out = kmsg.NewDescribeTopicPartitionsResponseTopic()
 	out.Topic = kmsg.StringPtr(name)

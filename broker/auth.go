@@ -3,7 +3,7 @@ package broker
 // Operation is what a request wants to do, with Kafka's ACL numbers.
 type Operation int8
 
-// Operations.
+// These are the operations.
 const (
 	OpNone            Operation = 0
 	OpRead            Operation = 3
@@ -21,7 +21,7 @@ const (
 // Resource is the kind of thing that an operation is done to.
 type Resource int8
 
-// Resources, with Kafka's ACL numbers.
+// These are the kinds of resources, with Kafka's ACL numbers.
 const (
 	OnNothing       Resource = 0
 	OnTopic         Resource = 2
@@ -30,7 +30,8 @@ const (
 	OnTransactional Resource = 5
 )
 
-// Need is what a row of the dispatch table asks for, on each thing that a request names.
+// Need is the permission that a row of the dispatch table requires, on each thing that a request
+// names.
 type Need struct {
 	Op Operation
 	On Resource
@@ -54,17 +55,18 @@ var (
 	groupDelete            = Need{OpDelete, OnGroup}
 )
 
-// Operations that Kafka knows for a resource, for the "authorized operations" fields.
+// Operations that Kafka knows for each resource, for the fields "authorized operations".
 var (
 	topicOperations   = []Operation{OpRead, OpWrite, OpCreate, OpDelete, OpAlter, OpDescribe, OpDescribeConfigs, OpAlterConfigs}
 	groupOperations   = []Operation{OpRead, OpDelete, OpDescribe, OpDescribeConfigs, OpAlterConfigs}
 	clusterOperations = []Operation{OpCreate, OpAlter, OpDescribe, OpClusterAction, OpDescribeConfigs, OpAlterConfigs, OpIdempotentWrite}
 )
 
-// operationsNotAsked is the value of an "authorized operations" field that the request did not want.
+// operationsNotAsked is the value of a field "authorized operations" that the request did not ask
+// for.
 const operationsNotAsked = -1 << 31
 
-// authorizedOperations is the bit field of what the caller may do to something.
+// authorizedOperations returns, as a bit field, what the caller may do to something.
 func (b *Broker) authorizedOperations(on Resource, name string) int32 {
 	operations := topicOperations
 	switch on {
