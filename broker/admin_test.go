@@ -748,7 +748,7 @@ func TestDeleteRecordsErrors(t *testing.T) {
 		want protocol.Code
 	}{
 		{fmt.Errorf("x: %w", storage.ErrNotLeader), 6}, {storage.ErrUnknownPartition, 3}, {storage.ErrNotReady, 5},
-		{fmt.Errorf("x: %w", catalog.ErrUnavailable), 7}, {storage.ErrWALFailed, 56}, {storage.ErrClosed, 6},
+		{fmt.Errorf("x: %w", catalog.ErrUnavailable), 7}, {storage.ErrWALFailed, 7}, {storage.ErrClosed, 6},
 	} {
 		h.log.failDeletes(tc.err)
 		p := ask[*kmsg.DeleteRecordsResponse](c, deleteRequest("t", 0, 0), 2).Topics[0].Partitions[0]

@@ -71,9 +71,9 @@ var codes = []struct {
 	{storage.ErrNotReady, protocol.CodeLeaderNotAvailable},
 	{storage.ErrStuck, protocol.CodeNotEnoughReplicas},
 	{storage.ErrThrottled, protocol.CodeNotEnoughReplicas},
-	{storage.ErrWALFailed, protocol.CodeKafkaStorageError},
 	// Clients ask again, and are told who leads. 6 or 56 would tell librdkafka that nothing was
 	// written.
+	{storage.ErrWALFailed, protocol.CodeRequestTimedOut},
 	{storage.ErrLeadershipLost, protocol.CodeRequestTimedOut},
 	{storage.ErrClosed, protocol.CodeNotLeaderOrFollower},
 	{storage.ErrOutOfOrder, protocol.CodeOutOfOrderSequenceNumber},

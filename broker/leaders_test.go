@@ -26,6 +26,7 @@ func TestProduceRefusedByTheLog(t *testing.T) {
 		epoch  ident.Epoch
 	}{
 		{storage.ErrLeadershipLost, 7, -1, -1},
+		{fmt.Errorf("%w: no space", storage.ErrWALFailed), 7, -1, -1},
 		{fmt.Errorf("x: %w", elsewhere), 6, 3, 8},
 		{storage.ErrNotLeader, 6, -1, -1},
 		{storage.ErrNotReady, 5, -1, -1},
