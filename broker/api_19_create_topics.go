@@ -198,9 +198,10 @@ func checkReplicas(list []int32, want int) error {
 	if len(list) == 0 || len(list) != want {
 		return fmt.Errorf("%w: %d replicas, want %d", errInvalidAssignment, len(list), want)
 	}
-	for i, id := range list {
-		if slices.Contains(list[:i], id) {
-			return fmt.Errorf("%w: broker %d stands twice", errInvalidAssignment, id)
+	sorted := slices.Sorted(slices.Values(list)) // a request may name two million
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			return fmt.Errorf("%w: broker %d stands twice", errInvalidAssignment, sorted[i])
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ func (b *Broker) electLeaders(_ context.Context, c *call, req *kmsg.ElectLeaders
 			switch {
 			case outcome != nil:
 			case !ok:
-				outcome = fmt.Errorf("%w: no topic %q", storage.ErrUnknownPartition, rt.Topic)
+				outcome = noTopic(rt.Topic)
 			default:
 				outcome = election(t, p, nodes)
 			}

@@ -46,7 +46,7 @@ func (b *Broker) alterPartitionReassignments(_ context.Context, c *call, req *km
 			switch {
 			case outcome != nil:
 			case !ok:
-				outcome = fmt.Errorf("%w: no topic %q", storage.ErrUnknownPartition, rt.Topic)
+				outcome = noTopic(rt.Topic)
 			default:
 				outcome = reassign(t, rp, nodes)
 			}

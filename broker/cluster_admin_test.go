@@ -1,11 +1,15 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+	"unsafe"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
@@ -261,4 +265,63 @@ func TestTooManyPartitions(t *testing.T) {
 	last("reassign", len(r), r[len(r)-1].ErrorCode, r[len(r)-1].ErrorMessage)
 	q := ask[*kmsg.DescribeQuorumResponse](c, quorum, 2).Topics[0].Partitions
 	last("quorum", len(q), q[len(q)-1].ErrorCode, q[len(q)-1].ErrorMessage)
+}
+
+// A name of any length may stand in a request, and be what every one of its partitions fails by.
+func TestNameIsNotRepeatedForEachPartition(t *testing.T) {
+	h := startTCP(t, Config{})
+	name := strings.Repeat("é", 128*kib)
+	const partitions = 1000
+	elect := kmsg.NewPtrElectLeadersRequest()
+	elect.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: name, Partitions: make([]int32, partitions)}}
+	reassign := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	reassign.Topics = []kmsg.AlterPartitionAssignmentsRequestTopic{{Topic: name, Partitions: make([]kmsg.AlterPartitionAssignmentsRequestTopicPartition, partitions)}}
+	c := h.dial(t)
+	before := allocatedBytes()
+	e := ask[*kmsg.ElectLeadersResponse](c, elect, 2).Topics[0].Partitions[partitions-1]
+	r := ask[*kmsg.AlterPartitionAssignmentsResponse](c, reassign, 1).Topics[0].Partitions[partitions-1]
+	if took := allocatedBytes() - before; took > 64*mib {
+		t.Errorf("two requests have taken %d MiB", took/mib)
+	}
+	for _, message := range []*string{e.ErrorMessage, r.ErrorMessage} {
+		if message == nil || !utf8.ValidString(*message) || !strings.Contains(*message, "no topic") {
+			t.Errorf("message %v", message)
+		}
+	}
+	wantCode(t, "elect", e.ErrorCode, protocol.CodeUnknownTopicOrPartition)
+	wantCode(t, "reassign", r.ErrorCode, protocol.CodeUnknownTopicOrPartition)
+}
+
+func allocatedBytes() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
+// A message is cut where a letter ends, and does not keep in memory what was cut off.
+func TestMessagesAreCut(t *testing.T) {
+	for _, s := range []string{strings.Repeat("é", 1000), "x" + strings.Repeat("é", 1000), "\xff"} {
+		message := *messageOf(errors.New(s))
+		if !utf8.ValidString(message) || len(message) > 520 || len(s) > 1000 && unsafe.StringData(message) == unsafe.StringData(s) {
+			t.Errorf("%.9q…: %d bytes, %.9q…", s, len(message), message)
+		}
+	}
+}
+
+// To compare two hundred thousand replicas with one another would take ten seconds and more.
+func TestManyReplicas(t *testing.T) {
+	list := make([]int32, 200_000)
+	for i := range list {
+		list[i] = int32(i)
+	}
+	began := time.Now()
+	if err := checkReplicas(list, len(list)); err != nil {
+		t.Error(err)
+	}
+	if err := checkReplicas(append(list, 7), len(list)+1); !errors.Is(err, errInvalidAssignment) {
+		t.Errorf("a broker twice: %v", err)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/sluicemq/sluice/broker/coordinator"
 	"github.com/sluicemq/sluice/broker/group"
@@ -192,7 +193,8 @@ func producerIDCode(err error) protocol.Code {
 	}
 }
 
-// messageOf is the text beside a code, or nil. It never repeats what the client sent at length.
+// messageOf is the text beside a code, or nil. It never repeats what the client sent at length, nor
+// keeps it in memory.
 func messageOf(err error) *string {
 	if err == nil {
 		return nil
@@ -200,7 +202,8 @@ func messageOf(err error) *string {
 	const messageBytesMax = 512
 	s := err.Error()
 	if len(s) > messageBytesMax {
-		s = s[:messageBytesMax]
+		s = strings.Clone(s[:messageBytesMax])
 	}
+	s = strings.ToValidUTF8(s, "\uFFFD") // a cut may fall into a letter, and clients send any bytes
 	return &s
 }

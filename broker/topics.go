@@ -42,6 +42,12 @@ func partitionMessage(err error) *string {
 	return messageOf(err)
 }
 
+// noTopic says of one of many partitions that its topic does not exist. The name is cut to what a
+// topic's name may have, since a client may send megabytes.
+func noTopic(name string) error {
+	return fmt.Errorf("%w: no topic %.*q", storage.ErrUnknownPartition, topicNameBytesMax, name)
+}
+
 // internalTopics may not be written by clients and are shown as internal.
 var internalTopics = map[string]bool{"__consumer_offsets": true, "__transaction_state": true, "__share_group_state": true}
 
