@@ -58,8 +58,8 @@ const (
 	// fetchTurnBytes is the least share of Broker.answers that an answer gets: room for a batch of
 	// 1 MiB, which may lie across two blocks of the cache.
 	fetchTurnBytes = 2*mib + vectorBytes
-	// fetchTurnWait is how long an answer waits for its turn; after that it is empty. It is below
-	// the 30 s after which clients give up.
+	// fetchTurnWait is how long an answer waits for memory in all; after that it is empty. It is
+	// below the 30 s after which clients give up.
 	fetchTurnWait = 20 * time.Second
 	// noRoom makes a read return positions only: no batch is that small.
 	noRoom = 1
@@ -75,7 +75,9 @@ type fetchCall struct {
 	topics   []fetchedTopic
 	refused  bool // at least one entry was refused
 	fetch    storage.Fetch
-	maxBytes int // bound for all partitions together, from the bounds that the request has for each
+	// The bound for all partitions together, from the bounds that the request has for each.
+	maxBytes int
+	patience time.Duration // what is left of fetchTurnWait
 }
 
 // fetchedTopic is a topic of the answer.
@@ -101,7 +103,8 @@ func (b *Broker) fetch(ctx context.Context, c *call) ([][]byte, int, error) {
 		buffers, bytes := r.Buffers(nil)
 		return buffers, bytes, nil
 	}
-	f := &fetchCall{b: b, call: c, level: isolation(req.IsolationLevel), replica: req.ReplicaID >= 0 || req.ReplicaState.ID >= 0}
+	f := &fetchCall{b: b, call: c, level: isolation(req.IsolationLevel), replica: req.ReplicaID >= 0 || req.ReplicaState.ID >= 0,
+		patience: fetchTurnWait}
 	f.plan(req)
 	c.req = nil
 	f.poll(ctx)
@@ -271,7 +274,8 @@ func (f *fetchCall) wait(ctx context.Context, moved <-chan struct{}, deadline ti
 	}
 }
 
-// read asks the log, and reports whether that is enough to answer.
+// read asks the log, and reports whether the answer can leave: there is enough, or there was no
+// memory in time.
 func (f *fetchCall) read(ctx context.Context) bool {
 	if len(f.fetch.Partitions) == 0 {
 		return true
@@ -281,7 +285,7 @@ func (f *fetchCall) read(ctx context.Context) bool {
 	// The first batch is larger than this turn.
 	if needs := int64(f.fetch.Needs); needs > 0 && f.fetch.Room > noRoom {
 		f.call.answer.release()
-		f.hold(f.b.answers.reserveWithin(f.b.stopping, fetchTurnWait, min(needs+vectorBytes, f.b.answers.bytes)))
+		f.awaitTurn(min(needs+vectorBytes, f.b.answers.bytes))
 		f.b.log.Read(ctx, &f.fetch)
 	}
 	bytes, held, failed := 0, 0, false
@@ -295,7 +299,7 @@ func (f *fetchCall) read(ctx context.Context) bool {
 		held += vectorBytes
 	}
 	f.call.answer.shrinkTo(int64(held))
-	return failed || bytes >= f.fetch.MinBytes || bytes > 0 && f.fetch.Room < f.fetch.MinBytes
+	return failed || f.fetch.Room == noRoom || bytes >= f.fetch.MinBytes || bytes > 0 && f.fetch.Room < f.fetch.MinBytes
 }
 
 // takeTurn takes a share of the memory for answers: as much as the request may ask for, but at most
@@ -305,10 +309,18 @@ func (f *fetchCall) takeTurn() {
 	budget := f.b.answers
 	want := int64(min(f.fetch.MaxBytes, f.maxBytes)) + vectorBytes
 	n := max(fetchTurnBytes, min(want, budget.available()/2))
-	s, ok := budget.tryReserve(n)
-	if !ok {
-		s = budget.reserveWithin(f.b.stopping, fetchTurnWait, fetchTurnBytes)
+	if s, ok := budget.tryReserve(n); ok {
+		f.hold(s)
+		return
 	}
+	f.awaitTurn(fetchTurnBytes)
+}
+
+// awaitTurn waits in order for so much memory, for as long as the request has patience.
+func (f *fetchCall) awaitTurn(bytes int64) {
+	began := time.Now()
+	s := f.b.answers.reserveWithin(f.b.stopping, f.patience, bytes)
+	f.patience -= time.Since(began)
 	f.hold(s)
 }
 

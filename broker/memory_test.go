@@ -209,10 +209,14 @@ func TestNoTurnIsAnEmptyAnswer(t *testing.T) {
 			t.Fatal("the memory is not free")
 		}
 		defer rest.release()
-		began := time.Now()
-		p := ask[*kmsg.FetchResponse](dial(), fetchRequest("t", 0, 1, 0), 11).Topics[0].Partitions[0]
-		if took := time.Since(began); p.ErrorCode != 0 || len(p.RecordBatches) != 0 || p.HighWatermark != 40 || took != fetchTurnWait {
-			t.Errorf("after %v: code %d, %d bytes, high watermark %d", took, p.ErrorCode, len(p.RecordBatches), p.HighWatermark)
+		for _, waits := range []int32{0, 500, 60_000} {
+			req := fetchRequest("t", 0, 1, 0)
+			req.MaxWaitMillis = waits
+			began := time.Now()
+			p := ask[*kmsg.FetchResponse](dial(), req, 11).Topics[0].Partitions[0]
+			if took := time.Since(began); p.ErrorCode != 0 || len(p.RecordBatches) != 0 || p.HighWatermark != 40 || took != fetchTurnWait {
+				t.Errorf("a wait of %d ms, after %v: code %d, %d bytes, high watermark %d", waits, took, p.ErrorCode, len(p.RecordBatches), p.HighWatermark)
+			}
 		}
 	})
 }
@@ -234,6 +238,29 @@ func TestLargeBatchGetsItsTurn(t *testing.T) {
 		rest.release()
 		if got := c.receive(req, correlation).(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches; len(got) != len(batch) {
 			t.Errorf("%d bytes came, want a batch of %d", len(got), len(batch))
+		}
+	})
+}
+
+// A request that waits for its turn, and then for memory for a large batch, does not wait twice as long.
+func TestTwoWaitsForMemoryAreOne(t *testing.T) {
+	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
+		ask[*kmsg.ProduceResponse](dial(), produceRequest("t", plainBatch(t, string(make([]byte, 3_500_000)))), 8)
+		turn, ok1 := h.answers.tryReserve(fetchTurnBytes)
+		rest, ok2 := h.answers.tryReserve(h.answers.available())
+		if !ok1 || !ok2 {
+			t.Fatal("the memory is not free")
+		}
+		defer rest.release()
+		began := time.Now()
+		c, req := dial(), fetchRequest("t", 0, 1, 0)
+		correlation := c.send(req, 11)
+		time.Sleep(15 * time.Second)
+		turn.release()
+		c.receive(req, correlation)
+		if took := time.Since(began); took != fetchTurnWait {
+			t.Errorf("answered after %v, want %v", took, fetchTurnWait)
 		}
 	})
 }
