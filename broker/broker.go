@@ -212,12 +212,13 @@ type Broker struct {
 	live      atomic.Pointer[live]
 	groups    *coordinator.Coordinator // there when the log is
 
-	meter   *meter
-	memory  *budget // Produce frames that are read, not answered, or still with the log
-	rebuilt *budget // batches of Produce that are not in the codec that came
-	fetches requestBudgets
-	others  requestBudgets // of all but Produce and Fetch: neither a log that is stuck nor consumers hold them up
-	answers *budget        // what answers to Fetch hold of records, until they are written
+	meter           *meter
+	memory          *budget // Produce frames that are read, not answered, or still with the log
+	producedDecoded *budget // what they decode to
+	rebuilt         *budget // batches of Produce that are not in the codec that came
+	fetches         requestBudgets
+	others          requestBudgets // of all but Produce and Fetch: neither a log that is stuck nor consumers hold them up
+	answers         *budget        // what answers to Fetch hold of records, until they are written
 
 	// opened is closed when log is there. Reading the tail takes as long as the tail is large: until then
 	// ApiVersions, Metadata and DescribeCluster answer, everything else waits.
@@ -254,6 +255,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	}
 	b.Reconfigure()
 	b.memory = newBudget(b.cfg.MemoryBytesMax)
+	b.producedDecoded = newBudget(producedDecodedBytesMax)
 	b.rebuilt = newBudget(rebuiltBytesMax)
 	b.fetches = newRequestBudgets()
 	b.others = newRequestBudgets()

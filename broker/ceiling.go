@@ -10,6 +10,6 @@ const connectionBytes = 16*kib + frameFreeBytes + decodedFreeBytes
 // (docs/operations.md, "Memory").
 func (c Config) MemoryBytes() int64 {
 	c = c.withDefaults()
-	requests := c.MemoryBytesMax + rebuiltBytesMax + 2*(framesBytesMax+decodedBytesMax) + protocol.DecompressingBytesMax
+	requests := c.MemoryBytesMax + rebuiltBytesMax + producedDecodedBytesMax + 2*(framesBytesMax+decodedBytesMax) + protocol.DecompressingBytesMax
 	return requests + c.FetchMemoryBytesMax + int64(c.ConnectionsMax)*connectionBytes
 }

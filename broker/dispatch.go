@@ -23,6 +23,9 @@ const (
 	// their frames, and so what one may; below decodedFreeBytes nobody asks.
 	decodedBytesMax  = 128 * mib
 	decodedFreeBytes = 16 * kib
+	// producedDecodedBytesMax bounds what all Produce requests decode to beside their frames, and so what one may: 500,000 partitions.
+	// They hold it for as long as the log takes, so it is no one else's.
+	producedDecodedBytesMax = 64 * mib
 	// rebuiltBytesMax bounds the batches that were compressed anew and are not answered, or still with the log.
 	rebuiltBytesMax = 128 * mib
 )
@@ -162,17 +165,17 @@ func (b *Broker) frameBytesMax(a *api) int {
 
 // frames is the budget that a frame's bytes come from; nil: they need none.
 func (b *Broker) frames(a *api, size int) *budget {
-	switch {
-	case a.place != nil:
-		return b.memory
-	case size <= frameFreeBytes:
+	if a.place == nil && size <= frameFreeBytes {
 		return nil
 	}
 	return b.budgets(a).frames
 }
 
 func (b *Broker) budgets(a *api) requestBudgets {
-	if a.key == fetchKey {
+	switch {
+	case a.place != nil:
+		return requestBudgets{frames: b.memory, decoded: b.producedDecoded}
+	case a.key == fetchKey:
 		return b.fetches
 	}
 	return b.others
@@ -229,13 +232,14 @@ func (b *Broker) decode(f *frame) (*call, error) {
 }
 
 func (c *call) reserveDecoded(cost int) (err error) {
+	of := c.b.budgets(c.row).decoded
 	switch {
 	case cost <= decodedFreeBytes:
 		return nil
-	case cost > decodedBytesMax:
+	case int64(cost) > of.bytes:
 		return fmt.Errorf("%w: %s would decode to %d bytes", errBadFrame, c.row.name, cost)
 	}
-	c.decoded, err = c.b.budgets(c.row).decoded.reserve(c.b.stopping, int64(cost))
+	c.decoded, err = of.reserve(c.b.stopping, int64(cost))
 	return err
 }
 

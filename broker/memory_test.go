@@ -145,6 +145,30 @@ func TestSmallRequestsAlwaysHaveRoom(t *testing.T) {
 	})
 }
 
+// What Produce requests decode to has a budget of its own: a log that does not settle them holds up
+// no other request.
+func TestProduceHoldsNoMemoryOfOthers(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		h.log.hold = true
+		c := dial()
+		for range 3 {
+			req := produceRequest("t", plainBatch(t, "v"))
+			for range 100_000 {
+				req.Topics[0].Partitions = append(req.Topics[0].Partitions, kmsg.ProduceRequestTopicPartition{Partition: 9})
+			}
+			c.send(req, 8)
+		}
+		synctest.Wait()
+		if n := h.log.heldCount(); n != 3 {
+			t.Fatalf("%d requests are with the log, want 3", n)
+		}
+		if free := h.others.decoded.available(); free != decodedBytesMax {
+			t.Errorf("others have %d bytes for what they decode to, want %d", free, decodedBytesMax)
+		}
+	})
+}
+
 // fetchMemory fills a topic with 40 batches of 500 KB.
 func fetchMemory(t *testing.T, h *harness, c *rawClient) (all []byte) {
 	t.Helper()
