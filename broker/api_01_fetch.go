@@ -286,6 +286,9 @@ func (f *fetchCall) read(ctx context.Context) bool {
 	if needs := int64(f.fetch.Needs); needs > 0 && f.fetch.Room > noRoom {
 		f.call.answer.release()
 		f.awaitTurn(min(needs+vectorBytes, f.b.answers.bytes))
+		if f.call.answer.bytes == f.b.answers.bytes { // it has all that there is: let the batch come, though it takes a little more
+			f.fetch.Room = max(f.fetch.Room, int(needs))
+		}
 		f.b.log.Read(ctx, &f.fetch)
 	}
 	bytes, held, failed := 0, 0, false

@@ -266,6 +266,21 @@ func TestLargeBatchGetsItsTurn(t *testing.T) {
 	})
 }
 
+// A batch that is nearly as large as all memory for answers is served, with all of it.
+func TestLargestBatchIsServed(t *testing.T) {
+	cfg := fetchMemoryConfig
+	cfg.FetchMemoryBytesMax = int64(cfg.FrameBytesMax)
+	virtually(t, cfg, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
+		batch := plainBatch(t, string(make([]byte, cfg.FrameBytesMax-kib)))
+		ask[*kmsg.ProduceResponse](dial(), produceRequest("t", batch), 8)
+		p := ask[*kmsg.FetchResponse](dial(), fetchRequest("t", 0, 1, 0), 11).Topics[0].Partitions[0]
+		if len(p.RecordBatches) != len(batch) {
+			t.Errorf("%d bytes came, want a batch of %d", len(p.RecordBatches), len(batch))
+		}
+	})
+}
+
 // A request that waits for its turn, and then for memory for a large batch, does not wait twice as long.
 func TestTwoWaitsForMemoryAreOne(t *testing.T) {
 	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
