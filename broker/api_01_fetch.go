@@ -68,13 +68,13 @@ const (
 // fetchCall is one Fetch request. fetch.Partitions lists the partitions that the log is asked for.
 // Nothing in a fetchCall refers to the decoded request, because a call may wait for minutes.
 type fetchCall struct {
-	b        *Broker
-	call     *call
-	level    storage.Isolation
-	replica  bool // the request says that a replica sends it
-	topics   []fetchedTopic
-	refused  bool // at least one entry was refused
-	fetch    storage.Fetch
+	b       *Broker
+	call    *call
+	level   storage.Isolation
+	replica bool // the request says that a replica sends it
+	topics  []fetchedTopic
+	refused bool // at least one entry was refused
+	fetch   storage.Fetch
 	// The bound for all partitions together, from the bounds that the request has for each.
 	maxBytes int
 	patience time.Duration // what is left of fetchTurnWait
@@ -286,7 +286,8 @@ func (f *fetchCall) read(ctx context.Context) bool {
 	if needs := int64(f.fetch.Needs); needs > 0 && f.fetch.Room > noRoom {
 		f.call.answer.release()
 		f.awaitTurn(min(needs+vectorBytes, f.b.answers.bytes))
-		if f.call.answer.bytes == f.b.answers.bytes { // it has all that there is: let the batch come, though it takes a little more
+		// The answer has all that there is: the batch may take a little more.
+		if f.call.answer.bytes == f.b.answers.bytes {
 			f.fetch.Room = max(f.fetch.Room, int(needs))
 		}
 		f.b.log.Read(ctx, &f.fetch)

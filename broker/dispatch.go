@@ -23,8 +23,9 @@ const (
 	// their frames, and so what one may; below decodedFreeBytes nobody asks.
 	decodedBytesMax  = 128 * mib
 	decodedFreeBytes = 16 * kib
-	// producedDecodedBytesMax bounds what all Produce requests decode to beside their frames, and so what one may: 500,000 partitions.
-	// They hold it for as long as the log takes, so it is no one else's.
+	// producedDecodedBytesMax bounds what all Produce requests together decode to beside their
+	// frames, and so what one may: about 500,000 partitions. They hold it for as long as the log
+	// takes, so no other requests use this budget.
 	producedDecodedBytesMax = 64 * mib
 	// rebuiltBytesMax bounds the batches that were compressed anew and are not answered, or still with the log.
 	rebuiltBytesMax = 128 * mib
