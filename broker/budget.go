@@ -12,8 +12,8 @@ import (
 // errStopped ends a wait when the broker stops.
 var errStopped = errors.New("broker is stopping")
 
-// budget hands out bytes, first come first served, so that a large request is
-// not passed over for ever by small ones. At the bound it makes callers wait: that is the back-pressure.
+// budget hands out bytes, first come first served, so that small requests cannot pass over a large
+// one for ever. At the bound it makes callers wait: that is the back-pressure.
 type budget struct {
 	bytes int64
 	sem   *semaphore.Weighted
@@ -24,13 +24,13 @@ func newBudget(bytes int64) *budget {
 	return &budget{bytes: bytes, sem: semaphore.NewWeighted(bytes)}
 }
 
-// share is what somebody holds of a budget. The zero share holds nothing.
+// share is the part of a budget that somebody holds. The zero share holds nothing.
 type share struct {
 	of    *budget
 	bytes int64
 }
 
-// reserve takes n bytes, or waits for them until ctx ends; it then returns the cause.
+// reserve takes n bytes, or waits for them until ctx ends and then returns the cause.
 func (b *budget) reserve(ctx context.Context, n int64) (share, error) {
 	if err := b.sem.Acquire(ctx, n); err != nil {
 		return share{}, context.Cause(ctx)
@@ -39,11 +39,11 @@ func (b *budget) reserve(ctx context.Context, n int64) (share, error) {
 	return share{b, n}, nil
 }
 
-// reserveWithin is reserve that gives up after a while, and then holds nothing.
+// reserveWithin does what reserve does, but gives up after a while and then holds nothing.
 func (b *budget) reserveWithin(ctx context.Context, wait time.Duration, n int64) share {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	s, _ := b.reserve(ctx, n) // the zero share says it all
+	s, _ := b.reserve(ctx, n) // after an error s is the zero share
 	return s
 }
 
@@ -65,7 +65,7 @@ func (s *share) grow(of *budget, n int64) bool {
 	return ok
 }
 
-// shrinkTo gives back what is held above n bytes.
+// shrinkTo gives back the bytes above n.
 func (s *share) shrinkTo(n int64) {
 	if back := s.bytes - n; back > 0 {
 		s.bytes = n
@@ -74,11 +74,11 @@ func (s *share) shrinkTo(n int64) {
 	}
 }
 
-// isCrowded reports that something is held, and that so does more than half of the budget.
+// isCrowded reports whether the share holds something while more than half of its budget is held.
 func (s *share) isCrowded() bool { return s.bytes > 0 && s.of.available() < s.of.bytes/2 }
 
 // release gives everything back. It may be called again.
 func (s *share) release() { s.shrinkTo(0) }
 
-// available returns the bytes that nobody holds.
+// available returns the number of bytes that nobody holds.
 func (b *budget) available() int64 { return b.bytes - b.held.Load() }

@@ -1,20 +1,21 @@
-// One connection: requests are read one after another, and answered in the
-// same order (docs/kafka-behaviour.md, E20).
+// This file has one connection. The broker reads its requests one after another, and answers them
+// in the same order (docs/kafka-behaviour.md, E20).
 //
 //  1. The reader waits until fewer than 64 requests and 32 MiB are unanswered.
-//  2. It takes one whole frame off the socket: key and version are looked at
-//     first, the bytes are reserved in the broker's budget, then read under a deadline.
-//  3. Produce is placed at once and goes into the queue; so consecutive
-//     Produce requests overlap. If nothing is before it and the peer has sent nothing more, the reader lends itself to the log for
-//     the sync and answers on the spot; the alarm sees to it that a sync which hangs does not hold up REQUEST_TIMED_OUT.
-//  4. Any other request waits until the queue is empty, which is when all
-//     before it are published and answered, and runs in the reader.
-//  5. The writer, which is started by the first Produce that has to wait,
-//     takes the settled head of the queue and writes its answers.
-//  6. While the log asks for it, an answer to Produce mutes the connection:
-//     it is sent at once and says for how long, and no further frame is begun until then (KIP-219).
+//  2. The reader takes one complete frame off the socket. It looks at the key and the version
+//     first, reserves the bytes in the broker's budget, and then reads them under a deadline.
+//  3. The reader places a Produce request at once and puts it into the queue, so consecutive
+//     Produce requests overlap. If the queue was empty and the peer has sent nothing more, the
+//     reader lends itself to the log for the sync and answers on the spot. The alarm makes sure
+//     that a sync which hangs does not hold up REQUEST_TIMED_OUT.
+//  4. Any other request waits until the queue is empty: then all requests before it are published
+//     and answered. It runs in the reader.
+//  5. The first Produce that has to wait starts the writer. The writer takes the settled head of
+//     the queue and writes its answers.
+//  6. While the log asks for it, an answer to Produce mutes the connection: the answer is sent at
+//     once and says for how long, and the reader begins no further frame until then (KIP-219).
 //
-// So at any time either the reader writes (queue empty) or the writer does.
+// So at any time only one of them writes: the reader if the queue is empty, otherwise the writer.
 
 package broker
 
@@ -38,13 +39,16 @@ const (
 	unansweredMax      = 64       // E20
 	unansweredBytesMax = 32 * mib // E20
 
-	// firstReadBytes is what a frame is given before its bytes arrive, out of what it has reserved in the budget. Memory that is not
-	// zeroed is hardly touched before, and what had been read into less would be copied.
+	// firstReadBytes is how much memory a frame gets before its bytes arrive, out of what it has
+	// reserved in the budget. Memory that is not zeroed is hardly touched before the bytes come;
+	// with a smaller first piece the bytes that were read would have to be copied.
 	firstReadBytes = 32 * mib
-	// lentMax is how long an answer refers to batches where the log has them: a small one keeps the whole frame or block around it
-	// from being freed, after these have left the hot tail or the cache. What a peer has not taken by then is copied.
+	// lentMax is how long an answer may refer to batches where the log has them. A small batch
+	// keeps the whole frame or block around it alive, even after that has left the hot tail or the
+	// cache. What a peer has not taken by then is copied.
 	lentMax = 250 * time.Millisecond
-	// transferBytesPerSecond is the slowest that a peer may be, beside StallTimeout.
+	// transferBytesPerSecond is the slowest rate at which a peer may send or receive, in addition
+	// to StallTimeout.
 	transferBytesPerSecond = 512 * kib
 )
 
@@ -58,22 +62,22 @@ var (
 type conn struct {
 	b        *Broker
 	nc       net.Conn
-	listener string   // the name of the one that it came by
-	in       *inbound // the reader's
+	listener string   // name of the listener that accepted the connection
+	in       *inbound // belongs to the reader
 
 	writers sync.WaitGroup
-	ended   chan struct{} // closed when nothing is left of it
+	ended   chan struct{} // closed when nothing of the connection is left
 
 	mu         sync.Mutex
-	changed    sync.Cond      // on mu: anything below
-	queue      []*produceCall // placed, in order; an entry stays until its answer is written
+	changed    sync.Cond      // uses mu; signals a change of any field below
+	queue      []*produceCall // placed calls, in order; each stays until its answer is written
 	queueBytes int
 	hasWriter  bool
 	lent       bool        // the reader is with the log, which may take as long as the disk does
-	alarm      *time.Timer // wakes the writer, or starts it, when the head's time is over
+	alarm      *time.Timer // wakes the writer, or starts it, when the time of the head is over
 	mutedUntil time.Time   // begin no frame before
 	stopping   bool        // read no further request
-	err        error       // set once: the connection is of no use any more
+	err        error       // set once: the connection can no longer be used
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
@@ -82,11 +86,12 @@ func newConn(b *Broker, nc net.Conn) *conn {
 	return c
 }
 
-// serve reads until the peer leaves, misbehaves, idles too long, or the broker stops, and returns which.
+// serve reads until the peer leaves, misbehaves or idles too long, or until the broker stops. It
+// returns which of these it was.
 func (c *conn) serve() error {
 	err := c.readLoop()
 	if c.isStopping() {
-		err = errors.Join(errStopped, c.drain()) // answer what was placed
+		err = errors.Join(errStopped, c.drain()) // answer the requests that were placed
 	}
 	c.fail(err)
 	c.writers.Wait()
@@ -97,8 +102,8 @@ func (c *conn) serve() error {
 	return err
 }
 
-// fail makes the connection useless and wakes everybody. What is still in the
-// queue loses its answer, not its outcome.
+// fail makes the connection useless and wakes everybody. A call that is still in the queue loses
+// its answer, but still takes effect.
 func (c *conn) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,9 +114,9 @@ func (c *conn) fail(err error) {
 	if c.err == nil {
 		c.err = net.ErrClosed
 	}
-	_ = c.nc.Close() // nothing to do about its error
+	_ = c.nc.Close() // nothing can be done about its error
 	for _, p := range c.queue {
-		p.abandoned = true // the writer may be at its answer
+		p.abandoned = true // the writer may be writing its answer
 		p.release()
 	}
 	c.queue = nil
@@ -130,7 +135,8 @@ func (c *conn) stop() {
 	c.changed.Broadcast()
 }
 
-// isLent reports that the reader is with the log. A connection that has failed does not become it any more.
+// isLent reports whether the reader is with the log. A connection that has failed no longer becomes
+// lent.
 func (c *conn) isLent() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,16 +191,16 @@ func (c *conn) stateLocked() error {
 	return c.err
 }
 
-// frame is one request's bytes and what they hold of a budget.
+// frame is the bytes of one request and the share of a budget that they hold.
 type frame struct {
 	row    *api
 	header protocol.RequestHeader // key, version and correlation id
 	bytes  []byte
-	held   share     // what the bytes take of a budget
+	held   share     // share of a budget that the bytes hold
 	began  time.Time // when its last byte was read
 }
 
-// readFrame reads one request. Its bytes are reserved; the caller releases them.
+// readFrame reads one request. It reserves the bytes in a budget; the caller releases them.
 func (c *conn) readFrame() (*frame, error) {
 	prefix, err := c.peekPrefix()
 	if err != nil {
@@ -233,11 +239,11 @@ func (c *conn) readFrame() (*frame, error) {
 	return f, nil
 }
 
-// beginsTLS reports that bytes are the head of a TLS handshake record (RFC 8446, 5.1). As the length
-// of a Kafka request they would be 369 MB and more, above the limit of every API.
+// beginsTLS reports whether the bytes begin a TLS handshake record (RFC 8446, 5.1). As the length
+// of a Kafka request they would be 369 MB or more, above the limit of every API.
 func beginsTLS(b []byte) bool { return b[0] == 22 && b[1] == 3 }
 
-// peekPrefix waits, as long as a connection may idle, for a request to begin.
+// peekPrefix waits for a request to begin, as long as a connection may idle.
 func (c *conn) peekPrefix() ([]byte, error) {
 	const n = protocol.FrameLengthBytes + protocol.RequestPrefixBytes
 	for {
@@ -254,19 +260,20 @@ func (c *conn) peekPrefix() ([]byte, error) {
 	}
 }
 
-// silenceIsOurs reports that the peer waits for an answer, or was told to wait not long ago.
+// silenceIsOurs reports whether the broker is the reason for the peer's silence: the peer waits for
+// an answer, or was told not long ago to wait.
 func (c *conn) silenceIsOurs() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.queue) > 0 || c.stopping || time.Since(c.mutedUntil) < c.b.cfg.IdleTimeout
 }
 
-// muteMax is the longest mute that mutes add up to.
+// muteMax is the longest time that mutes may add up to.
 const muteMax = time.Second
 
-// mute makes the reader begin no further frame for a while, and returns for how long in all. Mutes
-// add up, because each answer stands for bytes of its own, also of requests that were read before
-// the mute began; what one answer asks for is never shortened.
+// mute makes the reader begin no further frame for a while, and returns the whole time that is
+// left. Mutes add up, because each answer stands for bytes of its own, also for requests that were
+// read before the mute began. The time that one answer asks for is never shortened.
 func (c *conn) mute(d time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,7 +284,7 @@ func (c *conn) mute(d time.Duration) time.Duration {
 	return left
 }
 
-// waitUnmuted waits until the connection may be read again, or is to end.
+// waitUnmuted waits until the connection may be read again, or has to end.
 func (c *conn) waitUnmuted() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -318,7 +325,7 @@ func transferTime(size int) time.Duration {
 	return time.Duration(size) * time.Second / transferBytesPerSecond
 }
 
-// setReadDeadline does not undo the one by which stop wakes the reader.
+// setReadDeadline does not undo the deadline by which stop wakes the reader.
 func (c *conn) setReadDeadline(d time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -328,7 +335,7 @@ func (c *conn) setReadDeadline(d time.Duration) error {
 	return c.nc.SetReadDeadline(time.Now().Add(d))
 }
 
-// handle takes a frame over, its reservation included.
+// handle takes over a frame and its reservation.
 func (c *conn) handle(f *frame) error {
 	call, err := c.b.decode(f)
 	if err != nil {
@@ -358,8 +365,9 @@ func (c *conn) handle(f *frame) error {
 	return err
 }
 
-// untilGone returns a context that ends when the peer leaves or the broker stops, for a handler that may wait for
-// minutes. The handler runs in the reader: nobody else reads meanwhile. It calls done before it returns.
+// untilGone returns a context that ends when the peer leaves or the broker stops. It is for a
+// handler that may wait for minutes. The handler runs in the reader, so nobody else reads
+// meanwhile. It calls done before it returns.
 func (c *conn) untilGone(parent context.Context) (ctx context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	if err := c.forgetReadDeadline(); err != nil {
@@ -387,8 +395,9 @@ func (c *conn) forgetReadDeadline() error {
 	return c.nc.SetReadDeadline(time.Time{})
 }
 
-// watchPeer returns when the peer has left, the broker stops, or over is closed. What the peer sends
-// meanwhile stays in the buffer; if that is full, its leaving is noticed later.
+// watchPeer returns when the peer has left, the broker stops, or over is closed. What the peer
+// sends meanwhile stays in the buffer. Once the buffer is full, the peer's leaving is noticed only
+// later.
 func (c *conn) watchPeer(over <-chan struct{}) error {
 	for c.in.buffered() < inboundBytes {
 		if _, err := c.in.peek(c.in.buffered() + 1); err != nil {
@@ -403,12 +412,14 @@ func (c *conn) watchPeer(over <-chan struct{}) error {
 	}
 }
 
-// place puts a Produce request into the queue and hands it to the log. A lent one is answered by the reader, unless its time is
-// over before.
+// place puts a Produce request into the queue and hands it to the log. If the request is lent, the
+// reader answers it, unless its time is over before.
 func (c *conn) place(call *call) error {
 	p := call.row.place(c.b, call)
 	p.conn = c
-	p.holders.Add(1) // the connection may fail at any moment from here on, and lets go of what is in its queue
+	// From here on the connection may fail at any moment, and then it releases every call in its
+	// queue.
+	p.holders.Add(1)
 	defer p.release()
 	if err := c.enqueue(p, !c.in.mayHaveMore()); err != nil {
 		p.release()
@@ -422,22 +433,24 @@ func (c *conn) place(call *call) error {
 		return c.err // fail has released it
 	}
 	if p.lent && p.settled && !p.timedOut {
-		c.queue, c.queueBytes = slices.Delete(c.queue, 0, 1), 0 // nothing was before it, and only we add
+		// Nothing was before it, and only the reader adds calls.
+		c.queue, c.queueBytes = slices.Delete(c.queue, 0, 1), 0
 		c.mu.Unlock()
 		defer p.release()
 		return c.answer(p)
 	}
 	p.lent = false
 	c.startWriterLocked()
-	if p.settled { // else its outcome wakes the writer, or the alarm does
+	if p.settled { // otherwise its outcome wakes the writer, or the alarm does
 		c.changed.Broadcast()
 	}
 	c.mu.Unlock()
 	return nil
 }
 
-// enqueue puts a call at the queue's end. It is lent if it may be and nothing is before it. The alarm is set for it then, lent or not:
-// placing it may hang with the disk. For a call that comes to the head later the writer sets it.
+// enqueue puts a call at the end of the queue. The call is lent if it may be and the queue was
+// empty. In that case, lent or not, enqueue also sets the alarm for the call, because placing it
+// may hang with the disk. For a call that becomes the head later, the writer sets the alarm.
 func (c *conn) enqueue(p *produceCall, mayLend bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -470,7 +483,7 @@ func (c *conn) setAlarmLocked(d time.Duration) {
 	c.alarm.Reset(d)
 }
 
-// overdue is called when the head's time may be over.
+// overdue is called when the time of the head may be over.
 func (c *conn) overdue() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -487,7 +500,7 @@ func (c *conn) wake() {
 }
 
 // answer writes the answers of settled calls in one go. The mute begins before they leave, so that
-// the reader cannot slip in between; acks=0 is held back like any other.
+// the reader cannot begin a frame in between. It holds back a producer with acks=0 like any other.
 func (c *conn) answer(calls ...*produceCall) error {
 	bytes := 0
 	for _, p := range calls {
@@ -505,7 +518,8 @@ func (c *conn) answer(calls ...*produceCall) error {
 			continue
 		}
 		if p.failed() {
-			// No byte is ever answered to acks=0: the end of the connection is the sign.
+			// No byte is ever answered to acks=0. The client learns of the failure by the end of
+			// the connection.
 			return errors.Join(errSilentFailure, c.write([][]byte{out}, len(out)))
 		}
 	}
@@ -549,7 +563,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// writeLoop answers what the reader has queued, until the connection ends.
+// writeLoop answers the calls that the reader has queued, until the connection ends.
 func (c *conn) writeLoop() {
 	for {
 		calls := c.nextSettled()
@@ -565,8 +579,8 @@ func (c *conn) writeLoop() {
 	}
 }
 
-// nextSettled waits for the head of the queue and returns all that can be
-// answered now; nil when the connection is over.
+// nextSettled waits for the head of the queue and returns all calls that can be answered now. It
+// returns nil when the connection has ended.
 func (c *conn) nextSettled() []*produceCall {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -583,8 +597,8 @@ func (c *conn) nextSettled() []*produceCall {
 	return nil
 }
 
-// settledLocked reports whether a call can be answered: its outcome is there, or its time is
-// over. Only the head's time counts, as answers leave in order; the alarm is set for it.
+// settledLocked reports whether a call can be answered: its outcome is known, or its time is over.
+// Only the time of the head counts, because answers leave in order. The alarm is set for the head.
 func (c *conn) settledLocked(p *produceCall) bool {
 	if p.settled && !p.lent {
 		return true

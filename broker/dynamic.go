@@ -13,39 +13,40 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 )
 
-// live is the configuration that may change while the broker runs: what it was started with, under
-// what is set on all brokers, under what is set on this one. Immutable; Broker.live is the one in
-// force.
+// live is the configuration that may change while the broker runs, in three layers: what is set on
+// this broker, under it what is set on all brokers, and under that the configuration with which the
+// broker started. A live is immutable; Broker.live is the one in force.
 type live struct {
-	own, all   map[string]string // what is set on this broker, and on all of them: known keys with values that hold
+	// Set on this broker, and on all of them: only known keys with valid values.
+	own, all   map[string]string
 	topics     *catalog.TopicDefaults
 	plainTopic catalog.TopicConfig // of a topic that sets nothing
 
 	connectionsMax, connectionsPerIPMax int
-	producerExpiry                      time.Duration // 0: as storage was started
+	producerExpiry                      time.Duration // 0: the value with which storage was started
 }
 
-// InForce is what storage has to know of the configuration in force.
+// InForce is the part of the configuration in force that storage has to know.
 type InForce struct {
 	TopicDefaults *catalog.TopicDefaults
-	// ProducerExpiry is how long an idle producer id is remembered; 0: for as long as storage was
-	// started with.
+	// ProducerExpiry is how long an idle producer id is remembered. 0 means the time with which
+	// storage was started.
 	ProducerExpiry time.Duration
 }
 
-// Keys of a broker that may change while it runs, beside those behind topics' keys.
+// These keys of a broker may change while it runs, in addition to those behind the keys of topics.
 const (
 	keyConnectionsMax      = "max.connections"
 	keyConnectionsPerIPMax = "max.connections.per.ip"
 	keyProducerExpiry      = "producer.id.expiration.ms"
 )
 
-// dynamicNumbers are the keys that Kafka lists as dynamic and that mean something here, with their
+// dynamicNumbers maps the keys that Kafka lists as dynamic and that mean something here to their
 // lowest values.
 var dynamicNumbers = map[string]int64{keyConnectionsMax: 1, keyConnectionsPerIPMax: 1, keyProducerExpiry: 1}
 
 // checkDynamic returns the canonical form of a value for a key that may change while the broker
-// runs; known is false for any other.
+// runs. For any other key, known is false.
 func checkDynamic(name, value string) (canonical string, known bool, err error) {
 	if canonical, known, err = catalog.CheckBrokerKey(name, value); known {
 		return canonical, known, err
@@ -67,9 +68,9 @@ func ChangesWhileRunning(name string) bool {
 	return known
 }
 
-// newLive lays what is set over what the broker was started with. The error names what does not
-// hold; the configuration is good all the same, without it: a start must not fail by what another
-// version or another broker took.
+// newLive lays the values that are set over those with which the broker started. The error names
+// the values that are not valid. The configuration is usable all the same, without them: a value
+// that another version or another broker accepted must not prevent a start.
 func (b *Broker) newLive(own, all map[string]string) (*live, error) {
 	own, err1 := holding(own)
 	all, err2 := holding(all)
@@ -88,7 +89,8 @@ func (b *Broker) newLive(own, all map[string]string) (*live, error) {
 	return l, errors.Join(err1, err2, err3)
 }
 
-// holding returns the known keys of a set with values that hold, and names the others.
+// holding returns the known keys of a set that have valid values, and an error that names the
+// others.
 func holding(set map[string]string) (map[string]string, error) {
 	good := make(map[string]string, len(set))
 	var errs []error
@@ -105,7 +107,7 @@ func holding(set map[string]string) (map[string]string, error) {
 	return good, errors.Join(errs...)
 }
 
-// set returns the value of a key that is set on this broker, else on all of them.
+// set returns the value of a key that is set on this broker, or else on all of them.
 func (l *live) set(name string) (string, bool) {
 	if v, ok := l.own[name]; ok {
 		return v, true
@@ -126,8 +128,8 @@ func (l *live) number(name string) (int, bool) {
 	return n, true
 }
 
-// Reconfigure takes what is set on this broker and on all brokers into use, and returns what
-// storage has to follow. Calls must not overlap, so that the last one is the one that looked last.
+// Reconfigure puts into force what is set on this broker and on all brokers, and returns what
+// storage has to follow. Calls must not overlap, so that the last call is the one that read last.
 func (b *Broker) Reconfigure() InForce {
 	l, err := b.newLive(b.topics.BrokerConfigs(b.cfg.NodeID), b.topics.BrokerConfigs(catalog.AllBrokers))
 	if err != nil {

@@ -14,31 +14,34 @@ import (
 )
 
 const (
-	// acceptPause follows a failed accept (out of file descriptors, mostly), and doubles until one succeeds.
+	// acceptPause follows a failed accept (mostly for want of file descriptors). It doubles until
+	// an accept succeeds.
 	acceptPause    = 50 * time.Millisecond
 	acceptPauseMax = time.Second
-	// acceptLogEvery is the least time between two lines about it.
+	// acceptLogEvery is the least time between two log lines about failed accepts.
 	acceptLogEvery = 10 * time.Second
-	// tlsLogEvery is the least time between two lines about TLS clients of one listener: they try again all the time.
+	// tlsLogEvery is the least time between two log lines about TLS clients of one listener: such
+	// clients try again all the time.
 	tlsLogEvery = time.Minute
 )
 
-// Listener is one of the addresses at which a broker answers. Clients are told of the
-// endpoints of the listener that they came by (Node.Endpoints).
+// Listener is one of the addresses at which a broker answers. A client is told the endpoints of the
+// listener at which it arrived (Node.Endpoints).
 type Listener struct {
 	net.Listener
-	Name string // Kafka's name of it, such as PLAINTEXT
+	Name string // Kafka's name for the listener, such as PLAINTEXT
 }
 
-// Serve accepts connections from the listeners until ctx ends or one of them fails. Then it stops accepting,
-// wakes long polls, finishes what is in flight within StopTimeout, closes every connection, idle
-// ones at once, and returns nil, or what failed. It closes the listeners. A broker serves once.
+// Serve accepts connections from the listeners until ctx ends or a listener fails. Then it stops
+// accepting, wakes long polls, finishes the requests in flight within StopTimeout, and closes every
+// connection, idle ones at once. It returns nil, or the error of the listener that failed. It
+// closes the listeners. A broker serves once.
 func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	s := &server{b: b, conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}, toldTLS: map[string]time.Time{}}
 	stopAccepting := func() {
 		b.beginStop(errStopped)
 		for _, l := range listeners {
-			_ = l.Close() // wakes Accept; its error is of no use
+			_ = l.Close() // it wakes Accept; its error does not matter
 		}
 	}
 	unhook := context.AfterFunc(ctx, stopAccepting)
@@ -49,7 +52,7 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	}
 	err := <-ended
 	stopAccepting()
-	for range listeners[1:] { // no connection begins after stop has told them all
+	for range listeners[1:] { // no connection begins after stop has told all of them
 		<-ended
 	}
 	s.stop()
@@ -60,14 +63,14 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	return fmt.Errorf("broker: %w", err)
 }
 
-// server is what one Serve owns: the set of its connections.
+// server is the state of one Serve: the set of its connections.
 type server struct {
 	b *Broker
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
 	perIP   map[netip.Addr]int
-	toldTLS map[string]time.Time // when tellTLS spoke last, by listener
+	toldTLS map[string]time.Time // time of the last line of tellTLS, by listener
 }
 
 func (s *server) acceptLoop(ctx context.Context, l Listener) error {
@@ -96,7 +99,7 @@ func (s *server) acceptLoop(ctx context.Context, l Listener) error {
 	}
 }
 
-// acceptFailed says what a failed accept means to clients, and what to do where that is known.
+// acceptFailed says what a failed accept means to clients, and, if known, what to do about it.
 func acceptFailed(err error) string {
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return "accept failed, clients wait: too few file descriptors; raise the limit (ulimit -n, LimitNOFILE=), or lower max.connections"
@@ -104,7 +107,8 @@ func acceptFailed(err error) string {
 	return "accept failed; trying again"
 }
 
-// start serves a connection in a goroutine of its own, or closes it at once if there are too many.
+// start serves a connection in a goroutine of its own. If there are too many connections, it closes
+// the new one at once.
 func (s *server) start(nc net.Conn, listener string) {
 	ip := remoteIP(nc)
 	c := newConn(s.b, nc)
@@ -130,7 +134,8 @@ func (s *server) start(nc net.Conn, listener string) {
 	}()
 }
 
-// tellTLS says that a client wants TLS where there is none. Of such a client's own errors few name the reason.
+// tellTLS logs that a client wants TLS on a listener without it. The client's own errors rarely
+// name the reason.
 func (s *server) tellTLS(listener string, remote net.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +175,8 @@ func (s *server) remove(c *conn, ip netip.Addr) {
 	}
 }
 
-// stop ends all connections: gracefully until StopTimeout, then at once. Who is in a sync that hangs is then left to the log's Close.
+// stop ends all connections: gracefully until StopTimeout, then at once. A connection that is in a
+// sync which hangs is then left to the log's Close.
 func (s *server) stop() {
 	all := s.all()
 	for _, c := range all {
@@ -195,7 +201,7 @@ func (s *server) stop() {
 	s.b.cancel()
 }
 
-// all returns the connections that there are. Nobody accepts any more when it is called.
+// all returns the connections that exist. When it is called, nobody accepts any more.
 func (s *server) all() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,13 +9,14 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 )
 
-// Setting is one key of this broker's configuration as DescribeConfigs shows it, under
-// Kafka's name where Kafka has it, as the broker was started. What is set while it runs is laid over it (dynamic.go).
+// Setting is one key of this broker's configuration as DescribeConfigs shows it, with the value at
+// the start of the broker. It has Kafka's name where Kafka has the key. The values that are set
+// while the broker runs are laid over it (dynamic.go).
 type Setting struct {
 	Name string
-	// Value is what is in force unless something is set while the broker runs; nil if there is none.
+	// Value is in force unless a value is set while the broker runs. It is nil if there is none.
 	Value *string
-	// Default is what is in force where nothing is said; nil if there is none.
+	// Default is in force where the configuration has no value. It is nil if there is none.
 	Default *string
 	// Static says that Value comes from the configuration: file, environment or flag.
 	Static bool
@@ -25,7 +26,7 @@ type Setting struct {
 	Documentation string
 }
 
-// validateSettings reports keys without a name, and those that stand twice.
+// validateSettings reports keys without a name, and keys that occur twice.
 func validateSettings(settings []Setting) error {
 	seen := map[string]bool{}
 	for i := range settings {
@@ -37,8 +38,8 @@ func validateSettings(settings []Setting) error {
 	return nil
 }
 
-// ownSettings is what a broker shows that was given no Settings: the keys that tools read
-// (docs/kafka-behaviour.md) and that the broker itself knows of, and those behind topics' keys.
+// ownSettings returns what a broker without Settings shows: the keys that tools read
+// (docs/kafka-behaviour.md) and that the broker itself knows, and the keys behind those of topics.
 func (c *Config) ownSettings() []Setting {
 	set := func(name, value, standard string, t catalog.ConfigType) Setting {
 		return Setting{Name: name, Value: &value, Default: &standard, Static: value != standard, Type: t}

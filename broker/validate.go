@@ -15,7 +15,8 @@ const (
 	zstdProduceVersion = 7
 )
 
-// parseOneBatch takes what a Produce request holds for a partition: exactly one batch of format 2.
+// parseOneBatch reads what a Produce request has for a partition, which must be exactly one batch
+// of format 2.
 func parseOneBatch(records []byte, version int16) (protocol.BatchHeader, error) {
 	if len(records) <= batchMagicPosition {
 		return protocol.BatchHeader{}, fmt.Errorf("%w: no batch", errInvalidRecord)
@@ -37,8 +38,8 @@ func parseOneBatch(records []byte, version int16) (protocol.BatchHeader, error) 
 }
 
 // validateBatch judges a batch by its header and checksum. It looks at the records only if the
-// header's times cannot be theirs. Then it corrects the largest time in batch and h, as Apache Kafka
-// does.
+// times in the header cannot be theirs. Then it corrects the largest time in batch and in h, as
+// Apache Kafka does.
 func validateBatch(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig, nowMs int64) error {
 	switch {
 	case h.BaseOffset != 0:
@@ -71,7 +72,7 @@ func validateBatch(batch []byte, h *protocol.BatchHeader, config *catalog.TopicC
 	return validateTimestamps(batch, h, config, nowMs)
 }
 
-// timeLimits are the times that a topic takes from producers, in milliseconds.
+// timeLimits are the times that a topic accepts from producers, in milliseconds.
 type timeLimits struct{ oldest, newest int64 }
 
 func limitsAt(nowMs int64, config *catalog.TopicConfig) timeLimits {
@@ -82,16 +83,17 @@ func limitsAt(nowMs int64, config *catalog.TopicConfig) timeLimits {
 	return l
 }
 
-// allow reports whether a record may have that time. -1, no time, always may.
+// allow reports whether a record may have that time. -1, which means no time, is always allowed.
 func (l timeLimits) allow(ms int64) bool { return ms == -1 || ms >= l.oldest && ms <= l.newest }
 
-// aheadBelievedMs is how far ahead of the broker's clock a largest time may be without a look at
-// the records, also on a topic that sets no such limit: retention waits for that time.
+// aheadBelievedMs is how far a largest time may be ahead of the broker's clock without a look at
+// the records. It also holds on a topic that sets no such limit, because retention waits for that
+// time.
 const aheadBelievedMs = 60 * 60 * 1000
 
-// validateTimestamps believes baseTimestamp and maxTimestamp if records could have them. If not, the
-// records decide. Telling the two cases apart needs no look at the records, so an honest producer
-// pays nothing.
+// validateTimestamps believes baseTimestamp and maxTimestamp if records could have these times. If
+// not, the records decide. Telling the two cases apart needs no look at the records, so an honest
+// producer pays nothing.
 func validateTimestamps(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig, nowMs int64) error {
 	if h.Attributes.LogAppendTime() {
 		return fmt.Errorf("%w: LogAppendTime is the broker's to set", errInvalidTimestamp)
@@ -112,12 +114,13 @@ func validateTimestamps(batch []byte, h *protocol.BatchHeader, config *catalog.T
 	return err
 }
 
-// largestWithin returns the largest time of a batch's records, or -1 if they have none. All of them
+// largestWithin returns the largest time of a batch's records, or -1 if they have none. All times
 // must be within the limits.
 func largestWithin(batch []byte, limits timeLimits) (int64, error) {
 	largest := int64(-1)
 	for s, err := range protocol.Stamps(batch) {
-		if errors.Is(err, protocol.ErrCorruptBatch) { // its checksum is right: to send it again is no use
+		// The checksum is right, so sending the batch again would not help.
+		if errors.Is(err, protocol.ErrCorruptBatch) {
 			return 0, fmt.Errorf("%w: %v", errInvalidRecord, err)
 		}
 		if err != nil {
@@ -134,8 +137,8 @@ func largestWithin(batch []byte, limits timeLimits) (int64, error) {
 var codecNumbers = map[string]int{"uncompressed": protocol.CodecNone, "gzip": protocol.CodecGzip,
 	"snappy": protocol.CodecSnappy, "lz4": protocol.CodecLZ4, "zstd": protocol.CodecZstd}
 
-// maybeRecompress rebuilds a batch where the topic's compression.type asks for
-// another codec than the producer chose.
+// maybeRecompress rebuilds a batch if the topic's compression.type asks for another codec than the
+// producer chose.
 func maybeRecompress(batch []byte, h *protocol.BatchHeader, config *catalog.TopicConfig) ([]byte, error) {
 	if config.CompressionType == "producer" {
 		return batch, nil
