@@ -1,20 +1,55 @@
-// Package storage is the partition log: it places batches, makes them durable
-// through the write-ahead log, shows them, moves them to the bucket and reads
-// them back from wherever they are.
+// Package storage is the partition log. It places batches, makes them durable through the
+// write-ahead log, shows them to readers, moves them to the bucket, and reads them back from
+// wherever they are.
 //
-// It owns every partition that this broker leads ([Engine] holds them all), the WAL and its
-// sealed tails, the flush to the bucket and what is deleted from it. It promises I1, I2, I5, I8, I9 and
-// I11 for one broker; what the quorum decides (ends, log starts, who leads) it
-// gets through [Catalog] and never decides itself.
+// The package owns every partition that this broker leads ([Engine] holds them all), the WAL and
+// its sealed tails, the flush to the bucket, and retention: what no partition needs is released in
+// the catalog, and package metadata/controller deletes the objects. The package promises I1, I2,
+// I5, I8, I9 and I11 for one broker. What the quorum decides (committed ends, log starts, who
+// leads) it gets through [Catalog], and never decides itself.
 //
-// The path that matters is in append.go: place, persist, replicate, publish,
-// acknowledge. The path to the bucket is in flush.go: plan, upload, commit,
-// record, trim. Reading is in read.go (hot tail, WAL file) and cold.go (objects).
+// One produce (append.go has the steps and their rules):
 //
-// Goroutines: the WAL's own call [Engine.persisted] in WAL order; one flusher for
-// all partitions and one for those of class object; one for retention, manifests and trim; one
-// that deletes (it may take long, and nothing waits for it); one per reader of the bucket while it is read ahead of (ahead.go). A partition's mutex guards memory only; several are taken in
-// id order (E8); the catalog is never called under one.
+//  1. Engine.Append locks the partitions in the order of their ids. Engine.place gives the batches
+//     their offsets and hands them to the WAL in one call (E8).
+//  2. Engine.persist wakes the WAL, or lends it the caller's goroutine. Package wal writes a group
+//     and syncs it.
+//  3. The WAL calls Engine.persisted with each group, in WAL order. Engine.replicate decides
+//     whether the peers have the group.
+//  4. Engine.publish moves the high watermark of each partition as far as its class allows. A batch
+//     of class object waits for its commit instead.
+//  5. acknowledge calls AppendRequest.Done once every partition of the request is shown.
 //
-// What is measured: metrics.go; no decision depends on it. Imports: ident, catalog, protocol, vfs, wal, storage/{bucket,object,cache,pstate}.
+// One flush (flush.go):
+//
+//  1. Engine.flushLoop calls Engine.flushAll when enough bytes have gathered, or when
+//     Config.FlushInterval has passed (trigger.go). Engine.flushAll repeats Engine.pass, which is
+//     one pass over the partitions.
+//  2. Engine.plan copies which batches are persisted and not committed into sections, and packs the
+//     sections into bundles (plan.go).
+//  3. Engine.upload puts the bundles into the bucket, each under a fresh object id (upload.go).
+//  4. Engine.commitAll proposes the bundles to the quorum, one command at a time, and follows its
+//     verdicts (commit.go).
+//  5. Engine.record writes a state record per partition into the WAL (record.go).
+//  6. Engine.trim gives up the part of the WAL that is committed or void, and recorded (trim.go,
+//     I9).
+//
+// One fetch (read.go):
+//
+//  1. Engine.Read goes through the partitions in the order of the request, within its limits.
+//  2. Engine.readOnce takes batches that are still in memory from there, and reads the others of
+//     the WAL from its file.
+//  3. Offsets below those are in the bucket: Engine.readCold finds the range that holds the offset,
+//     and reads its batches through the block cache (cold.go). If the data moves meanwhile, the
+//     read is planned again.
+//
+// Goroutines: the WAL calls [Engine.persisted] from its own or a lent goroutine, one group at a
+// time. One flusher serves all partitions, and one more those of class object. One goroutine does
+// retention, manifests and trim. One looks again at the partitions that are stuck (stuck.go). A
+// partition that needs its state from the bucket has one while it loads, and each reader of the
+// bucket that is read ahead of has one (ahead.go). Locks: the mutex of a partition guards memory
+// only. Several are locked in the order of their ids (E8). The catalog is never called under one.
+//
+// Metrics: metrics.go; no decision depends on them. Imports: ident, catalog, protocol, vfs, wal,
+// storage/{bucket,object,cache,pstate}.
 package storage
