@@ -241,8 +241,9 @@ func batchOf(entry *wal.Entry, src *source, now int64) (batch, error) {
 // merge makes one log of what was placed and what was carried, after dropVoid has dropped what the
 // quorum would not take. A batch that was carried counts only where its original is gone, and of
 // several copies the oldest counts: an original goes only when all that was carried with it is
-// durable. So the epochs under which batches lie in the log rise with the offsets, as the quorum
-// wants them.
+// durable. But behind a copy only what was carried with it or later counts, even where an original is
+// there: what was carried out of two tails is half copies, half originals once the older tail has gone,
+// and the quorum wants the epochs under which batches lie in the log to rise with the offsets.
 //
 // What lies below a gap was committed: its segments, or those of the batches behind it, were trimmed
 // and their holder died before it let go of the rest; or another broker led the partition between.
@@ -261,6 +262,10 @@ func (f *found) merge() error {
 			merged = append(merged, b)
 		case merged[n-1].end < b.start:
 			merged = append(merged[:0], b)
+		case b.carried && b.start == merged[n-1].start && b.end == merged[n-1].end:
+			if n > 1 && merged[n-1].under < merged[n-2].under && merged[n-1].under < b.under {
+				merged[n-1] = b
+			}
 		case b.carried && b.end <= merged[n-1].end:
 		default:
 			return fmt.Errorf("%w: batches [%d,%d) and [%d,%d) overlap", ErrCorrupt, merged[n-1].start, merged[n-1].end, b.start, b.end)

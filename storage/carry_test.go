@@ -1,0 +1,109 @@
+package storage_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicemq/sluice/metadata/pb"
+	"github.com/sluicemq/sluice/storage/bucket/fault"
+	"github.com/sluicemq/sluice/vfs/crashfs"
+)
+
+// TestI9_KilledBetweenTwoTails: what a stuck partition holds lies in two sealed tails and is carried
+// out of both. The process dies when the first tail is retired and the second is not. The copies of
+// what the first one held and the originals in the second one lie under different epochs; all of it
+// is committed as soon as the partition may go on.
+func TestI9_KilledBetweenTwoTails(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		bad := r.mustCreate("bad", 1, nil)[0]
+		r.alterRanges(bad, func(c *pb.CommitRange) { c.Range.Epoch += 7 })
+		for range 2 {
+			r.mustSend(r.batch(bad, 2, 40, 5), r.batch(bad, 1, 40, 5))
+			r.restart()
+		}
+		retired := 0
+		r.quorum.decide(func(_ int, cmd *pb.Command) fate {
+			if cmd.GetRetireTail() == nil {
+				return carried
+			}
+			if retired++; retired == 2 {
+				return killBefore
+			}
+			return carried
+		})
+		r.flush()
+		if retired != 2 || r.tails() != 1 {
+			t.Fatalf("%d tails were to be retired, %d are left: the test needs another course", retired, r.tails())
+		}
+		r.quorum.decide(nil)
+		r.quorum.change(nil)
+		r.restart()
+		r.check()
+		r.mustFlush()
+		if h := r.head(bad); h.CommittedEnd != 6 {
+			t.Errorf("committed up to %d, want 6", h.CommittedEnd)
+		}
+		r.check()
+		r.restart()
+		r.check()
+		r.resume()
+	})
+}
+
+// TestE12_LogStartMovesWhilePlanning: a log start moves between a look at the head and the plan of
+// what lies above it. Nothing is wrong with the partition, and the flush goes on.
+func TestE12_LogStartMovesWhilePlanning(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		tp := r.mustCreate("t", 1, nil)[0]
+		r.mustSend(r.batch(tp, 2, 40, 1))
+		r.mustSend(r.batch(tp, 2, 40, 1))
+		r.onView = func(*process) {
+			r.onView = nil
+			r.advance(tp, 2)
+		}
+		r.mustFlush()
+		if h := r.head(tp); r.onView != nil || h.LogStart != 2 || h.CommittedEnd != 4 {
+			t.Errorf("the log starts at %d and is committed up to %d, want 2 and 4", h.LogStart, h.CommittedEnd)
+		}
+		r.check()
+	})
+}
+
+// TestUnreadableBatchOfClassObject: the disk does not read a batch of one partition of class object,
+// without a word of damage. Producers of another one do not wait for it.
+func TestUnreadableBatchOfClassObject(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		bad, good := r.mustCreate("bad", 1, classObject)[0], r.mustCreate("good", 1, classObject)[0]
+		r.bucket.Away(fault.Refused)
+		r.start(r.batch(bad, 1, 40, 1))
+		synctest.Wait()
+		r.restart()
+		r.disk0().SetHook(func(c crashfs.Call) error {
+			if c.Op == "read" {
+				return crashfs.EIO
+			}
+			return nil
+		})
+		r.bucket.Away(fault.None)
+		time.Sleep(10 * time.Second)
+		for range 3 {
+			began := time.Now()
+			s := r.plain(good, 1)
+			r.start(s)
+			time.Sleep(10 * time.Second)
+			if r.history.outcome(s) != acked {
+				t.Fatalf("after %v a partition beside is not acknowledged: %v", time.Since(began), r.history.outcome(s))
+			}
+		}
+		r.disk0().SetHook(nil)
+		time.Sleep(2 * time.Minute)
+		if n := r.engine().Unflushed(); n != 0 {
+			t.Errorf("%d bytes are not in the bucket", n)
+		}
+		r.check()
+	})
+}
