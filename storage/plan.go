@@ -78,12 +78,20 @@ func (e *Engine) planPartition(p *partition, pass *plan) (cut []*section, rest b
 		return cut, rest
 	}
 	release([]*partition{p})
-	moved := e.follow(p) // then it is planned again on what it has learnt
+	// It is planned again on what it has learnt, or on what has changed since the head was read.
+	moved := e.follow(p) || e.headMoved(&head)
 	if !moved {
 		e.note(p, trouble{reason: reason.String(), at: cut[0].start(), head: head,
 			err: fmt.Errorf("the quorum would refuse [%d,%d): committed up to %d, log start %d", cut[0].start(), cut[0].end(), head.CommittedEnd, head.LogStart)}, false)
 	}
 	return nil, moved
+}
+
+// headMoved reports that the quorum would judge a range by another head now.
+func (e *Engine) headMoved(head *catalog.Head) bool {
+	now, ok := e.deps.Catalog.Head(head.Partition)
+	return !ok || now.LogStart != head.LogStart || now.CommittedEnd != head.CommittedEnd ||
+		now.Leader != head.Leader || !slices.Equal(now.Past, head.Past)
 }
 
 // flushable reports whether a partition has something that may go to the bucket.
