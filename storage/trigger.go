@@ -142,6 +142,15 @@ func (e *Engine) wakeUrgent(p *partition) {
 	signal(e.urgent.wake)
 }
 
+// wakeTroubled has those flushed once more whose trouble may have passed by itself.
+func (e *Engine) wakeTroubled(parts []*partition) {
+	for _, p := range parts {
+		if p.flushable() {
+			e.wakeUrgent(p)
+		}
+	}
+}
+
 func (u *urgentSet) take() []*partition {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -165,6 +174,11 @@ func (e *Engine) urgentLoop() {
 		planned := 0
 		_ = e.retry(e.ctx, "flush of class object", func(ctx context.Context) (err error) {
 			planned, _, err = e.pass(ctx, parts)
+			if err != nil && !slices.ContainsFunc(parts, (*partition).uncommitted) {
+				e.log.Warn("flush of class object goes on without partitions that have trouble", "err", err)
+				time.AfterFunc(retryLast, func() { e.wakeTroubled(parts) })
+				return nil // those that have no trouble must not wait for the others
+			}
 			return err
 		})
 		for _, p := range parts { // those that another pass held, or that have more already
