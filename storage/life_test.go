@@ -299,6 +299,48 @@ func TestI11_LedAgainAndDiedAtOnce(t *testing.T) {
 	})
 }
 
+// TestI11_LedAgainAndNothingRecorded: as above, and the first life left no state record either: of
+// what it placed nothing was committed. Its batches begin at offset 0 and are not what the other
+// broker wrote, however far that reaches.
+func TestI11_LedAgainAndNothingRecorded(t *testing.T) {
+	for _, c := range []struct {
+		end       int64
+		restarted bool // while the other broker led it
+	}{{6, false}, {10, false}, {10, true}} {
+		inBubble(t, func(t *testing.T) {
+			end := c.end
+			r := newRig(t, seed(t), byHand)
+			tp := r.mustCreate("t", 1, classObject)[0]
+			r.bucket.Away(fault.Refused)
+			void := r.batch(tp, 6, 40, 9) // durable here, and nobody ever sees it
+			r.start(void)
+			synctest.Wait()
+			r.moveAway(tp)
+			synctest.Wait()
+			if c.restarted {
+				r.restart()
+			}
+			written := make(chan struct{})
+			r.process.disk.SetHook(func(crashfs.Call) error { <-written; return nil })                // the next call is the new life's record
+			r.onSetLeader = func(h *pb.Head) { h.LogStart, h.CommittedEnd, h.Ranges = end, end, nil } // broker 2 wrote so many, and deleted all
+			r.history.advancing(tp, ident.Offset(end))
+			r.moveBack(tp)
+			synctest.Wait()
+			r.process.die()
+			close(written)
+			r.crash()
+			r.onSetLeader = nil
+			r.bucket.Heal()
+			r.mustOpen()
+			r.check()
+			r.send(void)
+			if void.err != nil || void.base != ident.Offset(end) {
+				t.Errorf("sent again, a batch that is nowhere is acknowledged at %d, %v; want %d", void.base, void.err, end)
+			}
+		})
+	}
+}
+
 // TestI4_OldLeadershipsAreIgnored: what was applied before, or is older, changes nothing.
 func TestI4_OldLeadershipsAreIgnored(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

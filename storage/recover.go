@@ -296,12 +296,16 @@ func (f *found) cutBefore(entry *wal.Entry, src *source) {
 	f.batches = f.batches[:n]
 }
 
-// isStale reports that another life of the partition began after the newest state record, in the
-// same incarnation: somebody else led it between, and the record with the batches behind it says
-// nothing of what that broker wrote.
+// isStale reports that another life of the partition began after the newest state record, or after
+// the oldest batch if there is no record, in the same incarnation: somebody else led it between, and
+// the record with the batches behind it says nothing of what that broker wrote.
 func (f *found) isStale(head *catalog.Head) bool {
+	incarnation, epoch := f.baseAt.incarnation, f.baseEpoch
+	if f.base == nil && len(f.batches) > 0 {
+		incarnation, epoch = f.batches[0].source.incarnation, f.batches[0].under
+	}
 	return slices.ContainsFunc(head.Past, func(l catalog.Leadership) bool {
-		return l.Incarnation == f.baseAt.incarnation && l.Epoch > f.baseEpoch
+		return l.Incarnation == incarnation && l.Epoch > epoch
 	})
 }
 
@@ -368,7 +372,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 		p.hw = p.committed
 	}
 	p.flush.baseAt, p.flush.deltaAt = f.baseAt, f.deltaAt
-	if f.base == nil && !joins(0, p.committed, f.batches) || f.base != nil && f.isStale(head) {
+	if f.base == nil && !joins(0, p.committed, f.batches) || f.isStale(head) {
 		e.loadLater(p, head, f)
 		return nil
 	}
@@ -418,7 +422,7 @@ func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) 
 // joins reports that batches hold everything between what a state reflects and the committed end.
 func joins(stateEnd, committed ident.Offset, batches []batch) bool {
 	above := slices.IndexFunc(batches, func(b batch) bool { return b.end > stateEnd })
-	return stateEnd >= committed || above >= 0 && batches[above].start <= stateEnd
+	return stateEnd >= committed || above >= 0 && batches[above].start <= stateEnd && batches[len(batches)-1].end >= committed
 }
 
 // loadLater opens a partition whose state is only in the bucket: after a restore (E24), or where
