@@ -1,11 +1,13 @@
 package storage_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sluicemq/sluice/metadata/pb"
+	"github.com/sluicemq/sluice/storage"
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
@@ -106,4 +108,67 @@ func TestUnreadableBatchOfClassObject(t *testing.T) {
 		}
 		r.check()
 	})
+}
+
+// TestStuckOnDamageInTheLog: a batch in the log is damaged, of class local and of class object. The
+// partition is named with a way out that there is, which frees the log; another one goes on.
+func TestStuckOnDamageInTheLog(t *testing.T) {
+	for name, configs := range map[string]map[string]string{"local": nil, "object": classObject} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, seed(t), byHand, func(c *storage.Config) { c.HotBytes = 1 })
+				bad, good := r.mustCreate("bad", 1, configs)[0], r.mustCreate("good", 1, configs)[0]
+				r.bucket.Away(fault.Refused)
+				damaged, intact := r.batch(bad, 1, 2000, 1), r.batch(bad, 1, 2000, 1)
+				r.start(damaged)
+				synctest.Wait()
+				r.start(intact)
+				synctest.Wait()
+				r.restart()
+				tail := r.cfg.WALDir + "/" + (r.engine().Incarnation() - 1).String() + "/"
+				files, err := r.disk0().List(tail)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f, err := r.disk0().Open(tail + files[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.WriteAt([]byte{'!'}, 4096+1000); err != nil { // in the first group's batch
+					t.Fatal(err)
+				}
+				r.bucket.Away(fault.None)
+				r.flush()
+				time.Sleep(10 * time.Second)
+				r.mustSend(r.batch(good, 1, 2000, 1))
+				r.flush()
+				stuck := r.engine().Stuck()
+				if h := r.head(good); len(stuck) != 1 || stuck[0].Topic != "bad" || h.CommittedEnd != 1 {
+					t.Fatalf("stuck: %+v; the partition beside is committed up to %d", stuck, h.CommittedEnd)
+				}
+				if configs == nil {
+					if !strings.Contains(stuck[0].Remedy, "below offset 1 ") {
+						t.Errorf("remedy: %s", stuck[0].Remedy)
+					}
+					r.history.advancing(bad, 1)
+					if _, err := r.engine().DeleteRecords(t.Context(), bad, 1); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Second)
+				} else {
+					if strings.Contains(stuck[0].Remedy, "below offset") || !strings.Contains(stuck[0].Remedy, "delete its topic") {
+						t.Errorf("remedy: %s", stuck[0].Remedy)
+					}
+					r.deleteTopic(bad.Topic)
+				}
+				r.mustFlush()
+				if s := r.engine().Stuck(); len(s) > 0 || r.tails() > 0 {
+					t.Errorf("%d tails are left; still stuck: %+v", r.tails(), s)
+				}
+				r.check()
+				r.restart()
+				r.check()
+			})
+		})
+	}
 }

@@ -49,6 +49,8 @@ type trouble struct {
 	at     ident.Offset // where the range begins that cannot be committed
 	head   catalog.Head // by which that was judged
 	lost   *batch       // the batch that cannot be read; nil if that is not the reason
+	// unshown says that it lies above the high watermark, as with class object: no log start passes it.
+	unshown bool
 	// uploads is how many bundles the bucket had taken by then: more since then say that it is
 	// not the bucket that is away.
 	uploads int64
@@ -66,6 +68,7 @@ func (e *Engine) note(p *partition, t trouble, certain bool) {
 		p.mu.Unlock()
 		return
 	}
+	t.unshown = t.lost != nil && t.lost.end > p.hw
 	old := p.flush.trouble
 	if old != nil && old.reason == t.reason {
 		t.since, t.uploads = old.since, old.uploads
@@ -325,6 +328,8 @@ func (t *trouble) remedy() string {
 		return "let the broker read and write the bucket"
 	case t.reason == headFull:
 		return fmt.Sprintf("bring the manifest object back; or give up what it lists: delete the partition's records below offset %d (kafka-delete-records.sh)%s", t.head.Manifest.End, deletion)
+	case t.lost != nil && t.unshown:
+		return "delete its topic: what is not in the bucket was not acknowledged, and cannot be deleted by offset"
 	case t.lost != nil:
 		return fmt.Sprintf("delete the partition's records below offset %d (kafka-delete-records.sh)%s", t.lost.end, deletion)
 	case t.reason == reasonTooLarge:
