@@ -110,9 +110,9 @@ func TestUnreadableBatchOfClassObject(t *testing.T) {
 	})
 }
 
-// TestStuckOnDamageInTheLog: a batch in the log is damaged, of class local and of class object. The
+// TestWayOutOfDamageInTheLog: a batch in the log is damaged, of class local and of class object. The
 // partition is named with a way out that there is, which frees the log; another one goes on.
-func TestStuckOnDamageInTheLog(t *testing.T) {
+func TestWayOutOfDamageInTheLog(t *testing.T) {
 	for name, configs := range map[string]map[string]string{"local": nil, "object": classObject} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
