@@ -16,8 +16,8 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/open"
 )
 
-// run opens listeners → bucket → node → serves, and closes in reverse. What it logs goes to progress; hello
-// is printed to out once clients are answered.
+// run opens the listeners, the bucket and the node, and serves. It closes them in reverse. The log
+// goes to progress; hello is printed to out once clients are answered.
 func run(ctx context.Context, s *settings, hello func(address string) string, out, progress io.Writer) (err error) {
 	log := slog.New(slog.NewTextHandler(progress, nil))
 	defer func() { err = s.explain(err) }()
@@ -50,19 +50,20 @@ func run(ctx context.Context, s *settings, hello func(address string) string, ou
 	log.Info("listening", "version", version, "address", addresses(clients), "dir", s.dir, "bucket", s.bucketName(),
 		"durability", s.durability(), "cluster", n.ClusterID(), "admin", adminAddress(admin))
 	if hello != nil {
-		_, _ = fmt.Fprint(out, hello(clients[0].Addr().String())) // to someone who may not look
+		_, _ = fmt.Fprint(out, hello(clients[0].Addr().String())) // nobody may be reading out
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer context.AfterFunc(ctx, func() {
-		s.tellStopping(log) // before anything that stopping says
+		s.tellStopping(log) // before any line that the stop causes
 		stop()
 	})()
 	defer stop()
 	return n.Serve(serving)
 }
 
-// limitMemory makes the collector work harder before the process takes more than its ceiling. Without
-// that, garbage may become as much as what is in use. What an operator sets in GOMEMLIMIT counts instead.
+// limitMemory makes the collector work harder before the process takes more than its ceiling.
+// Without that, there may be as much garbage as memory in use. A GOMEMLIMIT of the operator has
+// precedence.
 func limitMemory(bytes int64, log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(bytes)
@@ -70,7 +71,7 @@ func limitMemory(bytes int64, log *slog.Logger) {
 	log.Info("memory has a ceiling (docs/operations.md says how it is made up)", "mib", bytes>>20)
 }
 
-// tellStopping says what the first signal began.
+// tellStopping logs what the first signal has started.
 func (s *settings) tellStopping(log *slog.Logger) {
 	if s.config.Bool("sluice.memory.only") {
 		log.Info("stopping: nothing is kept")
@@ -82,7 +83,7 @@ func (s *settings) tellStopping(log *slog.Logger) {
 // closing joins a closer's error to err.
 func closing(err *error, close func() error) { *err = errors.Join(*err, close()) }
 
-// durability is what an acknowledged record of a topic without sluice.durability survives.
+// durability returns the class that applies to a topic without sluice.durability.
 func (s *settings) durability() string {
 	if s.config.Bool("sluice.memory.only") {
 		return "none: everything is in memory"
@@ -108,7 +109,7 @@ func addresses(listeners []node.Listener) string {
 	return joined(all)
 }
 
-// tellOddities logs, once, what was asked for and does not happen, and what may run out.
+// tellOddities logs, once, the settings that have no effect and the resources that may run out.
 func (s *settings) tellOddities(log *slog.Logger) {
 	if names := s.config.Meaningless(); len(names) > 0 {
 		log.Info("accepted, and without meaning here (docs/configuration.md says why)", "keys", joined(names))
@@ -125,7 +126,8 @@ func (s *settings) tellOddities(log *slog.Logger) {
 // kafkasMark is a file that Apache Kafka has in each of its data directories.
 const kafkasMark = "meta.properties"
 
-// prepareDir makes the data directory. What it returns removes it, if it was in memory.
+// prepareDir makes the data directory. The function that it returns removes the directory if it was
+// in memory.
 func (s *settings) prepareDir(log *slog.Logger) (remove func() error, err error) {
 	keep := func() error { return nil }
 	if s.dir != "" {
@@ -140,8 +142,8 @@ func (s *settings) prepareDir(log *slog.Logger) (remove func() error, err error)
 	return s.prepareMemory(log)
 }
 
-// memoryBytesMin is how much of the write-ahead log must fit into memory, or it goes to a temporary folder on disk: containers
-// have 64 MiB of /dev/shm unless told otherwise.
+// memoryBytesMin is how much of the write-ahead log must fit into memory. If less fits, the log
+// goes to a temporary folder on disk: containers have 64 MiB of /dev/shm unless told otherwise.
 const memoryBytesMin = 512 << 20
 
 // prepareMemory makes a data directory that does not outlive the process.
@@ -165,9 +167,11 @@ func (s *settings) prepareMemory(log *slog.Logger) (remove func() error, err err
 	}, nil
 }
 
-// lines are an error's, without empty ones; cobra's hint to a slip goes onto the line that it belongs to.
+// lines returns the lines of an error, without empty ones. Cobra's hint after a typing error goes
+// onto the line that it belongs to.
 func lines(err error) (out []string) {
-	text := strings.Replace(err.Error(), "\n\nDid you mean this?\n\t", "; did you mean ", 1) // several stand on lines of their own
+	// Several suggestions stand on lines of their own.
+	text := strings.Replace(err.Error(), "\n\nDid you mean this?\n\t", "; did you mean ", 1)
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
 			out = append(out, line)

@@ -15,7 +15,8 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// stuckAnswerMax bounds what is read of an answer; stuckTimeout, how long it is waited for.
+// stuckAnswerMax bounds how much of an answer is read, stuckTimeout how long the command waits for
+// it.
 const (
 	stuckAnswerMax = 64 << 20
 	stuckTimeout   = 10 * time.Second
@@ -90,7 +91,8 @@ func printStuck(w io.Writer, stuck []storage.StuckPartition) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "TOPIC\tPARTITION\tREASON\tSINCE\tUNFLUSHED") // the writer is in memory; Flush tells
+	// The writer is in memory; Flush reports errors.
+	_, _ = fmt.Fprintln(t, "TOPIC\tPARTITION\tREASON\tSINCE\tUNFLUSHED")
 	for i := range stuck {
 		s := &stuck[i]
 		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%d\n", s.Topic, s.Partition, s.Reason, s.Since.UTC().Format(time.RFC3339), s.UnflushedBytes)

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestStuckCommand: what a broker answers is shown with the reason and the way out, and the exit code tells whether there is any.
+// TestStuckCommand: the command shows the answer of a broker with the reason and the way out, and
+// its exit code tells whether any partition is stuck.
 func TestStuckCommand(t *testing.T) {
 	one := `[{"topic":"orders","partition":3,"reason":"head full","error":"manifest 52 is damaged","since":"2026-03-01T08:00:00Z","unflushed_bytes":1048576,"log_start":0,"high_watermark":9,"remedy":"bring it back"}]`
 	for name, c := range map[string]struct {

@@ -20,11 +20,11 @@ const (
 // that is reworded joins the list.
 var reworded = []string{
 	"bench", "bench/compare", "bench/limits", "bench/load", "broker/coordinator",
-	"broker/group", "catalog", "cmd/sluice/client", "cmd/sluice/config", "compat-tests",
-	"compat-tests/beside", "compat-tests/harness", "compat-tests/history", "ident",
-	"internal/crc32c", "internal/house", "internal/unzeroed", "metadata", "metadata/controller",
-	"metadata/raft", "node", "protocol", "scripts/gotest", "storage/bucket",
-	"storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",
+	"broker/group", "catalog", "cmd/sluice", "cmd/sluice/client", "cmd/sluice/config",
+	"compat-tests", "compat-tests/beside", "compat-tests/harness", "compat-tests/history",
+	"ident", "internal/crc32c", "internal/house", "internal/unzeroed", "metadata",
+	"metadata/controller", "metadata/raft", "node", "protocol", "scripts/gotest",
+	"storage/bucket", "storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",
 	"storage/bucket/mem", "storage/bucket/open", "storage/bucket/s3",
 	"storage/bucket/s3/faketest", "storage/cache", "storage/object", "storage/pstate", "vfs",
 	"vfs/crashfs", "wal",
