@@ -37,7 +37,7 @@ func (b *Broker) joinGroup(ctx context.Context, c *call, req *kmsg.JoinGroupRequ
 	if err == nil {
 		r := c.joinRequest(req)
 		c.patiently(ctx, func(ctx context.Context) {
-			if answer, asked := b.groups.Join(ctx, r); asked != nil {
+			if answer, asked := b.groups.Join(ctx, r, c.release); asked != nil {
 				err = asked
 			} else {
 				a, err = answer, answer.Err
@@ -57,8 +57,8 @@ func (b *Broker) joinGroup(ctx context.Context, c *call, req *kmsg.JoinGroupRequ
 }
 
 // joinRequest copies what the group keeps: a frame must not live as long as a member.
-func (c *call) joinRequest(req *kmsg.JoinGroupRequest) group.JoinRequest {
-	r := group.JoinRequest{
+func (c *call) joinRequest(req *kmsg.JoinGroupRequest) *group.JoinRequest {
+	r := &group.JoinRequest{
 		Group: req.Group, MemberID: req.MemberID, InstanceID: req.InstanceID, ProtocolType: req.ProtocolType,
 		ClientHost:         c.host(),
 		ClientID:           c.header.ClientID,

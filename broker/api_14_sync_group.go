@@ -21,7 +21,7 @@ func (b *Broker) syncGroup(ctx context.Context, c *call, req *kmsg.SyncGroupRequ
 	r, err := c.syncRequest(req)
 	if err == nil {
 		c.patiently(ctx, func(ctx context.Context) {
-			a, asked := b.groups.Sync(ctx, r)
+			a, asked := b.groups.Sync(ctx, r, c.release)
 			if asked != nil {
 				err = asked
 				return
@@ -35,8 +35,8 @@ func (b *Broker) syncGroup(ctx context.Context, c *call, req *kmsg.SyncGroupRequ
 }
 
 // syncRequest copies what the group keeps.
-func (c *call) syncRequest(req *kmsg.SyncGroupRequest) (group.SyncRequest, error) {
-	r := group.SyncRequest{Group: req.Group, MemberID: req.MemberID, InstanceID: req.InstanceID, Generation: req.Generation}
+func (c *call) syncRequest(req *kmsg.SyncGroupRequest) (*group.SyncRequest, error) {
+	r := &group.SyncRequest{Group: req.Group, MemberID: req.MemberID, InstanceID: req.InstanceID, Generation: req.Generation}
 	if err := c.groupError(req.Group); err != nil {
 		return r, err
 	}

@@ -11,5 +11,5 @@ const connectionBytes = 16*kib + frameFreeBytes + decodedFreeBytes
 func (c Config) MemoryBytes() int64 {
 	c = c.withDefaults()
 	requests := c.MemoryBytesMax + rebuiltBytesMax + producedDecodedBytesMax + 2*(framesBytesMax+decodedBytesMax) + protocol.DecompressingBytesMax
-	return requests + c.FetchMemoryBytesMax + int64(c.ConnectionsMax)*connectionBytes
+	return requests + c.FetchMemoryBytesMax + c.Groups.MemoryBytes() + int64(c.ConnectionsMax)*connectionBytes
 }

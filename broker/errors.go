@@ -52,6 +52,9 @@ var codes = []struct {
 	{coordinator.ErrNotAvailable, protocol.CodeCoordinatorNotAvailable},
 	{coordinator.ErrNotCoordinator, protocol.CodeNotCoordinator},
 
+	// Members try again with the same coordinator; 15 or 16 would make them look for another one, and
+	// 81 would end them.
+	{group.ErrNoMemory, protocol.CodeCoordinatorLoadInProgress},
 	{group.ErrTooLong, protocol.CodeInvalidRequest},
 	{group.ErrMetadataTooLarge, protocol.CodeOffsetMetadataTooLarge},
 	{group.ErrIllegalGeneration, protocol.CodeIllegalGeneration},

@@ -38,7 +38,7 @@ var sentinels = map[string]error{
 	"group.ErrInconsistentProtocol": group.ErrInconsistentProtocol, "group.ErrInvalidGroupID": group.ErrInvalidGroupID,
 	"group.ErrUnknownMember": group.ErrUnknownMember, "group.ErrInvalidSession": group.ErrInvalidSession,
 	"group.ErrRebalanceInProgress": group.ErrRebalanceInProgress, "group.ErrNotEmpty": group.ErrNotEmpty, "group.ErrNotFound": group.ErrNotFound,
-	"group.ErrMemberIDRequired": group.ErrMemberIDRequired, "group.ErrMaxSize": group.ErrMaxSize, "group.ErrTooLong": group.ErrTooLong,
+	"group.ErrMemberIDRequired": group.ErrMemberIDRequired, "group.ErrMaxSize": group.ErrMaxSize, "group.ErrNoMemory": group.ErrNoMemory, "group.ErrTooLong": group.ErrTooLong,
 	"group.ErrFencedInstance": group.ErrFencedInstance, "group.ErrSubscribed": group.ErrSubscribed,
 	"coordinator.ErrLoading": coordinator.ErrLoading, "coordinator.ErrNotAvailable": coordinator.ErrNotAvailable,
 	"coordinator.ErrNotCoordinator": coordinator.ErrNotCoordinator,

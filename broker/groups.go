@@ -91,10 +91,9 @@ func (c *call) groupCode(group string, err error) int16 {
 	return int16(code)
 }
 
-// patiently runs a wait that may take minutes. The request's share of the budgets is given back
-// first: the group has what it needs. The wait ends when the peer leaves or the broker stops.
+// patiently runs a wait that may take minutes. It ends when the peer leaves or the broker stops. wait
+// calls c.release once the group has what it needs of the request.
 func (c *call) patiently(ctx context.Context, wait func(context.Context)) {
-	c.release()
 	c.req = nil
 	if c.conn == nil { // a handler without a connection: in tests
 		wait(ctx)

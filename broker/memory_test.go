@@ -404,3 +404,34 @@ func TestRebuiltBatchesAreCounted(t *testing.T) {
 		rest.release()
 	})
 }
+
+// Members that wait hold what the groups count, and nothing of their requests. At the bound a new one is told to try again with
+// the same coordinator; whoever is a member goes on.
+func TestGroupsHaveABound(t *testing.T) {
+	cfg := groupsNow
+	cfg.Groups.MemoryBytesMax = 4 * mib
+	virtually(t, cfg, func(t *testing.T, h *harness, dial func() *rawClient) {
+		c := dial()
+		findGroup(c, "g")
+		member, generation := joinAlone(c, "g", 9)
+		large := joinRequest("h", "")
+		large.Protocols[0].Metadata = make([]byte, mib)
+		first := ask[*kmsg.JoinGroupResponse](dial(), large, 3)
+		wantCode(t, "first join", first.ErrorCode, 0)
+		waits := dial()
+		waits.send(large, 3) // for the first, which is to join again
+		synctest.Wait()
+		waits.expectSilence(time.Second)
+		if used := h.groups.MemoryUsed(); used < 2*mib {
+			t.Errorf("two members of a MiB count %d bytes", used)
+		}
+		if held := h.others.frames.held.Load() + h.others.decoded.held.Load(); held != 0 {
+			t.Errorf("a member that waits holds %d bytes of budgets", held)
+		}
+		refused := ask[*kmsg.JoinGroupResponse](dial(), large, 3)
+		wantCode(t, "a third one", refused.ErrorCode, protocol.CodeCoordinatorLoadInProgress)
+		wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](c, &kmsg.HeartbeatRequest{Group: "g", MemberID: member, Generation: generation}, 4).ErrorCode, 0)
+		again := ask[*kmsg.JoinGroupResponse](c, joinRequest("g", member), 9)
+		wantCode(t, "join again", again.ErrorCode, 0)
+	})
+}

@@ -102,7 +102,26 @@ func (b *Broker) Metrics() []prometheus.Collector {
 			}, func() float64 { return float64(budget.bytes) }),
 		)
 	}
-	return out
+	return append(out, b.groupMemory()...)
+}
+
+// groupMemory shows what the groups take; nothing before the log is open.
+func (b *Broker) groupMemory() []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sluice_groups_memory_used_bytes",
+			Help: "Memory of consumer groups' members, assignments and committed offsets. From seven eighths of the limit on, new members are told to try again.",
+		}, func() float64 {
+			select {
+			case <-b.opened:
+				return float64(b.groups.MemoryUsed())
+			default:
+				return 0
+			}
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sluice_groups_memory_limit_bytes", Help: "The bound of that memory."},
+			func() float64 { return float64(b.cfg.Groups.WithDefaults().MemoryBytesMax) }),
+	}
 }
 
 func (b *Broker) namedBudgets() map[string]*budget {

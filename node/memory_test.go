@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/sluicemq/sluice/broker"
+	"github.com/sluicemq/sluice/broker/coordinator"
 	"github.com/sluicemq/sluice/storage"
 )
 
@@ -84,15 +85,15 @@ func TestReadHeap(t *testing.T) {
 // the ceiling of a broker where nothing is set.
 func TestMemoryCeilingIsDocumented(t *testing.T) {
 	const kib, mib = 1 << 10, 1 << 20
-	formula := func(request, fetch, hot, cache, batches, connections, uploads int64) int64 {
-		sum := request + fetch + 2*hot + cache*3/2 + 128*batches + 36*kib*connections + uploads*5/2 + (448+384+128+128)*mib
+	formula := func(request, fetch, groups, hot, cache, batches, connections, uploads int64) int64 {
+		sum := request + fetch + 2*groups + 2*hot + cache*3/2 + 128*batches + 36*kib*connections + uploads*5/2 + (448+384+128+128)*mib
 		return sum + sum/8
 	}
 	c := Config{
 		Storage: storage.Config{HotBytes: 1 * mib, CacheBytes: 2 * mib, UnflushedBatchesMax: 3000, UploadParallel: 5, FlushBytes: 7 * mib},
-		Broker:  broker.Config{MemoryBytesMax: 11 * mib, FetchMemoryBytesMax: 13 * mib, ConnectionsMax: 17},
+		Broker:  broker.Config{MemoryBytesMax: 11 * mib, FetchMemoryBytesMax: 13 * mib, ConnectionsMax: 17, Groups: coordinator.Config{MemoryBytesMax: 19 * mib}},
 	}
-	if got, want := c.MemoryBytes(), formula(11*mib, 13*mib, 1*mib, 2*mib, 3000, 17, 5*7*mib); got != want {
+	if got, want := c.MemoryBytes(), formula(11*mib, 13*mib, 19*mib, 1*mib, 2*mib, 3000, 17, 5*7*mib); got != want {
 		t.Errorf("the ceiling is %d, the formula gives %d", got, want)
 	}
 	page, err := os.ReadFile("../docs/operations.md")

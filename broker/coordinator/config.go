@@ -29,6 +29,10 @@ type Config struct {
 	// OffsetMetadataBytesMax bounds the text that a client may store beside an offset:
 	// offset.metadata.max.bytes, 4096 by default.
 	OffsetMetadataBytesMax int
+	// MemoryBytesMax bounds what members, assignments and offsets of all groups of this broker take
+	// in memory: 128 MiB by default. At the bound new members and offsets are refused with
+	// [group.ErrNoMemory], which clients retry; members that need no more than before go on.
+	MemoryBytesMax int64
 	// Partitions is the number of partitions with which __consumer_offsets is created:
 	// offsets.topic.num.partitions, 50 by default. The number never changes after that.
 	Partitions int32
@@ -67,6 +71,7 @@ func (c Config) WithDefaults() Config {
 	orDefault(&c.OffsetsRetention, d.OffsetsRetention)
 	orDefault(&c.CheckInterval, 10*time.Minute)
 	orDefault(&c.OffsetMetadataBytesMax, d.OffsetMetadataMax)
+	orDefault(&c.MemoryBytesMax, 128*mib)
 	orDefault(&c.Partitions, 50)
 	orDefault(&c.ReplicationFactor, 3)
 	orDefault(&c.ShortenBytes, 16*mib)
@@ -89,12 +94,17 @@ func (c Config) Validate() error {
 	atLeast("OffsetsRetention", int64(c.OffsetsRetention), 1)
 	atLeast("CheckInterval", int64(c.CheckInterval), 1)
 	atLeast("OffsetMetadataBytesMax", int64(c.OffsetMetadataBytesMax), 0)
+	atLeast("MemoryBytesMax", c.MemoryBytesMax, mib)
 	atLeast("Partitions", int64(c.Partitions), 1)
 	atLeast("ReplicationFactor", int64(c.ReplicationFactor), 1)
 	atLeast("ShortenBytes", c.ShortenBytes, 1)
 	atLeast("ShortenInterval", int64(c.ShortenInterval), 1)
 	return errors.Join(errs...)
 }
+
+// MemoryBytes is the most that the groups of this configuration take: their state, and once more
+// what of it is being written to the log.
+func (c Config) MemoryBytes() int64 { return 2 * c.WithDefaults().MemoryBytesMax }
 
 // machine returns the part of the configuration that the pure core needs.
 func (c Config) machine() group.Config {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicemq/sluice/broker/group"
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage"
@@ -57,9 +58,10 @@ const createWait = time.Second
 
 // Coordinator serves the groups whose partition of __consumer_offsets this broker leads.
 type Coordinator struct {
-	cfg   Config
-	deps  Deps
-	slots chan struct{} // each shard that loads holds one
+	cfg    Config
+	deps   Deps
+	slots  chan struct{} // each shard that loads holds one
+	memory *group.Memory // what the groups of all shards take
 
 	ctx    context.Context // parent of the context of every shard: Close ends it
 	cancel context.CancelFunc
@@ -88,6 +90,7 @@ func (set *shardSet) of(group string) int32 { return PartitionOf(group, len(set.
 // until ctx ends.
 func Open(ctx context.Context, cfg Config, deps Deps) *Coordinator {
 	c := &Coordinator{cfg: cfg.WithDefaults(), deps: deps, slots: make(chan struct{}, loadParallel)}
+	c.memory = group.NewMemory(c.cfg.MemoryBytesMax)
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.Follow() // it does nothing if the topic does not exist yet
 	return c
@@ -119,6 +122,9 @@ func (s *shard) loading() bool {
 		return !s.stuck.Load()
 	}
 }
+
+// MemoryUsed returns the bytes that the groups take of MemoryBytesMax.
+func (c *Coordinator) MemoryUsed() int64 { return c.memory.Used() }
 
 // Close answers every waiting caller with ErrNotCoordinator, and returns when nothing of the
 // coordinator runs any more. It may be called twice.

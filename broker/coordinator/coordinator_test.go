@@ -118,7 +118,7 @@ type member struct {
 func (r *rig) join(id string) member {
 	r.t.Helper()
 	for {
-		a, err := r.Join(r.t.Context(), r.joinRequest(id))
+		a, err := r.Join(r.t.Context(), r.joinRequest(id), nil)
 		switch {
 		case err == nil && errors.Is(a.Err, group.ErrMemberIDRequired):
 			id = a.MemberID
@@ -130,15 +130,15 @@ func (r *rig) join(id string) member {
 	}
 }
 
-func (r *rig) joinRequest(id string) group.JoinRequest {
-	return group.JoinRequest{
+func (r *rig) joinRequest(id string) *group.JoinRequest {
+	return &group.JoinRequest{
 		Group: "g", MemberID: id, ClientID: "c", ClientHost: "/h", SessionTimeout: 10 * time.Second, RebalanceTimeout: time.Minute,
 		ProtocolType: "consumer", Protocols: []group.Protocol{{Name: "range"}}, RequireKnownMember: true,
 	}
 }
 
 func (r *rig) sync(m member, assignment string) error {
-	a, err := r.Sync(r.t.Context(), group.SyncRequest{Group: "g", MemberID: m.id, Generation: m.generation, Assignments: map[string][]byte{m.id: []byte(assignment)}})
+	a, err := r.Sync(r.t.Context(), &group.SyncRequest{Group: "g", MemberID: m.id, Generation: m.generation, Assignments: map[string][]byte{m.id: []byte(assignment)}}, nil)
 	switch {
 	case err != nil:
 		return err
@@ -196,8 +196,8 @@ func TestLoadInProgress(t *testing.T) {
 		ctx := t.Context()
 		refusals := func() map[string]error {
 			synctest.Wait()
-			_, join := r.Join(ctx, r.joinRequest(""))
-			_, sync := r.Sync(ctx, group.SyncRequest{Group: "g"})
+			_, join := r.Join(ctx, r.joinRequest(""), nil)
+			_, sync := r.Sync(ctx, &group.SyncRequest{Group: "g"}, nil)
 			_, leave := r.Leave(ctx, group.LeaveRequest{Group: "g"})
 			_, fetch := r.Fetch(ctx, "g", nil)
 			_, all := r.FetchAll(ctx, "g")
@@ -277,7 +277,7 @@ func TestWaiterGivesUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		second := r.pendingMember()
 		wait := later(func() error {
-			_, err := r.Join(ctx, r.joinRequest(second))
+			_, err := r.Join(ctx, r.joinRequest(second), nil)
 			return err
 		})
 		r.wantWaiting(wait, "a join while another member has not joined again")
@@ -298,7 +298,7 @@ func TestWaiterGivesUp(t *testing.T) {
 // pendingMember asks for a member id and does not join with it yet.
 func (r *rig) pendingMember() string {
 	r.t.Helper()
-	a, err := r.Join(r.t.Context(), r.joinRequest(""))
+	a, err := r.Join(r.t.Context(), r.joinRequest(""), nil)
 	if err != nil || !errors.Is(a.Err, group.ErrMemberIDRequired) {
 		r.t.Fatalf("join: %v %+v", err, a)
 	}
@@ -316,7 +316,7 @@ func TestCloseAnswersEverybody(t *testing.T) {
 		second := r.pendingMember()
 		var joinErr error
 		join := later(func() error {
-			a, err := r.Join(t.Context(), r.joinRequest(second))
+			a, err := r.Join(t.Context(), r.joinRequest(second), nil)
 			if err == nil {
 				joinErr = a.Err
 			}
@@ -502,5 +502,79 @@ func TestFindTogether(t *testing.T) {
 		}
 		wg.Wait()
 		r.mustCommit(0, 5)
+	})
+}
+
+// TestMemoryIsOfAllShards: the groups of all partitions share one bound, and a shard that is given
+// up gives back what it took.
+func TestMemoryIsOfAllShards(t *testing.T) {
+	inBubble(t, Config{MemoryBytesMax: mib}, func(t *testing.T, r *rig) {
+		r.topics.delete(OffsetsTopic)
+		r.topics.create(OffsetsTopic, 2, 1)
+		r.Follow()
+		synctest.Wait()
+		join := func(name string, bytes int) error {
+			req := r.joinRequest("")
+			req.Group, req.Protocols, req.RequireKnownMember = name, []group.Protocol{{Name: "range", Metadata: make([]byte, bytes)}}, false
+			a, err := r.Join(t.Context(), req, nil)
+			if err != nil {
+				t.Fatalf("join: %v", err)
+			}
+			if req.Protocols != nil {
+				t.Error("the request still holds what the group has taken")
+			}
+			return a.Err
+		}
+		first, other := "a", "b"
+		if PartitionOf(first, 2) == PartitionOf(other, 2) {
+			t.Fatal("want groups of two partitions")
+		}
+		if err := join(first, 400_000); err != nil {
+			t.Fatal(err)
+		}
+		if err := join(other, 400_000); !errors.Is(err, group.ErrNoMemory) {
+			t.Errorf("a group of another partition, beyond the bound: %v", err)
+		}
+		if used := r.MemoryUsed(); used < 400_000 || used > mib/2 {
+			t.Errorf("a member of 400,000 bytes counts %d", used)
+		}
+		r.topics.lead(OffsetsTopic, 2)
+		r.Follow()
+		synctest.Wait()
+		if used := r.MemoryUsed(); used != 0 {
+			t.Errorf("the partitions are led elsewhere, and %d bytes still count", used)
+		}
+	})
+}
+
+// TestRequestIsTakenOnce: what a join reserves elsewhere is given back when the group has it, and
+// not while the shard takes no work.
+func TestRequestIsTakenOnce(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *rig) {
+		first := r.join("")
+		s := r.current.shards[0]
+		release := make(chan struct{})
+		go func() { _ = s.post(t.Context(), func() { <-release }) }()
+		synctest.Wait()
+		taken := 0
+		done := later(func() error {
+			req := r.joinRequest("")
+			req.RequireKnownMember = false
+			_, err := r.Join(t.Context(), req, func() { taken++ })
+			return err
+		})
+		r.wantWaiting(done, "a join of a busy shard")
+		if taken != 0 {
+			t.Error("taken before the shard had it")
+		}
+		close(release)
+		r.wantWaiting(done, "a join of a group that rebalances")
+		if taken != 1 {
+			t.Errorf("taken %d times while it waits for the other members", taken)
+		}
+		r.join(first.id)
+		if err, over := answered(done); !over || err != nil {
+			t.Errorf("over %v, %v", over, err)
+		}
 	})
 }

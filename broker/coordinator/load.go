@@ -67,7 +67,8 @@ func (s *shard) loadInTurn(ctx context.Context) error {
 
 // loadOnce replays the whole log into a new machine.
 func (s *shard) loadOnce(ctx context.Context) error {
-	s.machine = group.NewShard(s.cfg.machine())
+	s.machine.Drop()
+	s.machine = group.NewShard(s.cfg.machine(), s.memory)
 	s.appender.logBytes = 0
 	first, err := s.deps.Log.ListOffset(ctx, s.tp, storage.TimestampEarliest, s.epoch, storage.ReadUncommitted)
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 // up (the error of ctx). What the group itself says is in its answer.
 
 // ask sends a request to the shard of its group and waits for the answer.
-func ask[B group.Body](ctx context.Context, c *Coordinator, name string, f func(*group.Shard, time.Time, group.Waiter) group.Effects) (answer B, err error) {
+func ask[B group.Body](ctx context.Context, c *Coordinator, name string, taken func(), f func(*group.Shard, time.Time, group.Waiter) group.Effects) (answer B, err error) {
 	s, err := c.shardOf(name)
 	if err != nil {
 		return answer, err
 	}
-	body, err := s.ask(ctx, f)
+	body, err := s.ask(ctx, taken, f)
 	if err != nil {
 		return answer, err
 	}
@@ -35,12 +35,13 @@ func (c *Coordinator) view(ctx context.Context, name string, f func(*group.Shard
 }
 
 // Join handles JoinGroup. It may take as long as the rebalance timeout. Join itself sets Waiter and
-// FreshID of r.
-func (c *Coordinator) Join(ctx context.Context, r group.JoinRequest) (*group.JoinAnswer, error) {
+// FreshID of r. When the group has the request, Join lets go of r's protocols and calls taken.
+func (c *Coordinator) Join(ctx context.Context, r *group.JoinRequest, taken func()) (*group.JoinAnswer, error) {
 	r.FreshID = newUUID()
-	return ask[*group.JoinAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
+	return ask[*group.JoinAnswer](ctx, c, r.Group, taken, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
-		return m.Join(now, r)
+		defer func() { r.Protocols = nil }()
+		return m.Join(now, *r)
 	})
 }
 
@@ -53,11 +54,13 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// Sync handles SyncGroup. It answers when the leader's assignment is durable.
-func (c *Coordinator) Sync(ctx context.Context, r group.SyncRequest) (*group.SyncAnswer, error) {
-	return ask[*group.SyncAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
+// Sync handles SyncGroup. It answers when the leader's assignment is durable. As soon as the group
+// has the request, Sync lets go of r's assignments and calls taken.
+func (c *Coordinator) Sync(ctx context.Context, r *group.SyncRequest, taken func()) (*group.SyncAnswer, error) {
+	return ask[*group.SyncAnswer](ctx, c, r.Group, taken, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
-		return m.Sync(now, r)
+		defer func() { r.Assignments = nil }()
+		return m.Sync(now, *r)
 	})
 }
 
@@ -72,7 +75,7 @@ func (c *Coordinator) Heartbeat(ctx context.Context, r group.HeartbeatRequest) (
 
 // Leave handles LeaveGroup.
 func (c *Coordinator) Leave(ctx context.Context, r group.LeaveRequest) (*group.LeaveAnswer, error) {
-	return ask[*group.LeaveAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
+	return ask[*group.LeaveAnswer](ctx, c, r.Group, nil, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
 		return m.Leave(now, r)
 	})
@@ -80,7 +83,7 @@ func (c *Coordinator) Leave(ctx context.Context, r group.LeaveRequest) (*group.L
 
 // Commit handles OffsetCommit. It answers when the offsets are durable.
 func (c *Coordinator) Commit(ctx context.Context, r group.CommitRequest) (*group.CommitAnswer, error) {
-	return ask[*group.CommitAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
+	return ask[*group.CommitAnswer](ctx, c, r.Group, nil, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
 		return m.Commit(now, r)
 	})
@@ -88,7 +91,7 @@ func (c *Coordinator) Commit(ctx context.Context, r group.CommitRequest) (*group
 
 // DeleteOffsets handles OffsetDelete.
 func (c *Coordinator) DeleteOffsets(ctx context.Context, r group.DeleteOffsetsRequest) (*group.DeleteOffsetsAnswer, error) {
-	return ask[*group.DeleteOffsetsAnswer](ctx, c, r.Group, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
+	return ask[*group.DeleteOffsetsAnswer](ctx, c, r.Group, nil, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		r.Waiter = w
 		return m.DeleteOffsets(now, r)
 	})
@@ -96,7 +99,7 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, r group.DeleteOffsetsRe
 
 // Delete handles DeleteGroups for one group.
 func (c *Coordinator) Delete(ctx context.Context, name string) (*group.DeleteAnswer, error) {
-	return ask[*group.DeleteAnswer](ctx, c, name, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
+	return ask[*group.DeleteAnswer](ctx, c, name, nil, func(m *group.Shard, now time.Time, w group.Waiter) group.Effects {
 		return m.Delete(now, group.DeleteRequest{Waiter: w, Group: name})
 	})
 }

@@ -36,6 +36,8 @@ type shard struct {
 	close context.CancelFunc
 	log   *slog.Logger
 	slots chan struct{} // a shard holds one while it loads
+	// The machine counts here what it holds.
+	memory *group.Memory
 
 	work   chan func()   // the loop runs these, in order
 	loaded chan struct{} // closed when the loop begins to take work
@@ -53,9 +55,9 @@ type shard struct {
 
 func newShard(c *Coordinator, tp ident.TopicPartition, epoch ident.Epoch) *shard {
 	s := &shard{
-		cfg: c.cfg, deps: c.deps, tp: tp, epoch: epoch, log: c.deps.Logger.With("partition", tp.Index), slots: c.slots,
+		cfg: c.cfg, deps: c.deps, tp: tp, epoch: epoch, log: c.deps.Logger.With("partition", tp.Index), slots: c.slots, memory: c.memory,
 		work: make(chan func()), loaded: make(chan struct{}), ended: make(chan struct{}),
-		waiting: map[group.Waiter]chan<- group.Body{},
+		waiting: map[group.Waiter]chan<- group.Body{}, machine: group.NewShard(c.cfg.machine(), c.memory),
 	}
 	s.appender.settled = make(chan outcome, 1)
 	s.shorten.moved = make(chan error, 1)
@@ -65,6 +67,7 @@ func newShard(c *Coordinator, tp ident.TopicPartition, epoch ident.Epoch) *shard
 // run serves the shard until ctx ends.
 func (s *shard) run(ctx context.Context) {
 	defer close(s.ended)
+	defer func() { s.machine.Drop() }() // loading replaces the machine
 	if err := s.load(ctx); err != nil {
 		return // only the end of ctx makes load fail
 	}
@@ -163,16 +166,22 @@ func (s *shard) view(ctx context.Context, f func(*group.Shard)) error {
 }
 
 // ask gives the machine a request and waits for its one answer. A caller that gives up loses the
-// answer; the request still takes effect.
-func (s *shard) ask(ctx context.Context, f func(*group.Shard, time.Time, group.Waiter) group.Effects) (group.Body, error) {
-	answer := make(chan group.Body, 1)
+// answer; the request still takes effect. If taken is set, ask calls it as soon as the machine has
+// the request: the machine counts what it keeps.
+func (s *shard) ask(ctx context.Context, taken func(), f func(*group.Shard, time.Time, group.Waiter) group.Effects) (group.Body, error) {
+	answer, ran := make(chan group.Body, 1), make(chan struct{})
 	err := s.post(ctx, func() {
 		s.lastWaiter++
 		s.waiting[s.lastWaiter] = answer
 		s.take(f(s.machine, time.Now(), s.lastWaiter))
+		close(ran)
 	})
 	if err != nil {
 		return nil, err
+	}
+	<-ran
+	if taken != nil {
+		taken()
 	}
 	select {
 	case body := <-answer:

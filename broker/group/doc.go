@@ -17,11 +17,12 @@
 //
 // Types to know: Shard; Effects; the requests and their answers.
 //
-// There are no goroutines, no locks, no clock and no randomness: one owner calls a shard. Formats:
+// There are no goroutines, no locks, no clock and no randomness: one owner calls a shard. Several
+// shards share a [Memory]: an atomic counter that says only whether groups may grow. Formats:
 // docs/formats/groups.md. Imports: ident, kmsg for the record formats.
 //
 // File map: shard.go (the whole, queries) · group.go (one group, sessions, heartbeat, leave) ·
-// join.go, rebalance.go, sync.go (a generation, in this order) · offsets.go, expire.go,
+// join.go, rebalance.go, sync.go (a generation, in this order) · offsets.go, expire.go, memory.go,
 // subscription.go · write.go (what waits for the log, and the one place where durable state
 // changes) · format.go, replay.go (records, snapshot) · timers.go.
 package group

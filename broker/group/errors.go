@@ -7,6 +7,8 @@ import "errors"
 var (
 	// 12
 	ErrMetadataTooLarge = errors.New("metadata of the commit is larger than offset.metadata.max.bytes")
+	// 14, which members retry with the same coordinator and the same id
+	ErrNoMemory = errors.New("the memory for groups is used up (sluice.groups.memory.bytes)")
 	// 22
 	ErrIllegalGeneration = errors.New("not the generation of the group")
 	// 23

@@ -46,7 +46,7 @@ func goldenTopic() ident.TopicID {
 
 // goldenGroup is the group of the golden records.
 func goldenGroup() *group {
-	g := newGroup(NewShard(DefaultConfig()), "payments")
+	g := newGroup(NewShard(DefaultConfig(), NewMemory(1<<40)), "payments")
 	g.generation, g.protocolType, g.protocol, g.leader, g.since = 5, "consumer", "range", "c1-u1", 1700000000123
 	instance := "i2"
 	g.members = []*member{
@@ -136,7 +136,7 @@ func TestReplayRefusesWhatItCannotRead(t *testing.T) {
 		"too many members":   {Key: groupKey, Value: change(b["write empty-group value"], 28, 0x7f)},
 	} {
 		var damage *RecordError
-		if err := NewShard(DefaultConfig()).Replay(r); !errors.As(err, &damage) || !bytes.Equal(damage.Key, r.Key) {
+		if err := NewShard(DefaultConfig(), NewMemory(1<<40)).Replay(r); !errors.As(err, &damage) || !bytes.Equal(damage.Key, r.Key) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -151,7 +151,7 @@ func FuzzReplay(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, key, value []byte) {
-		s := NewShard(DefaultConfig())
+		s := NewShard(DefaultConfig(), NewMemory(1<<40))
 		if s.Replay(Record{Key: key, Value: value}) != nil {
 			return
 		}

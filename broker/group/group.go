@@ -62,6 +62,7 @@ type member struct {
 	fresh                bool // has not had an answer to its first JoinGroup
 	owes                 bool // has not sent SyncGroup in this generation
 	expiry               timer
+	charged              int // what weigh has counted
 }
 
 // waiting is a member's request that may be waiting for its answer.
@@ -88,6 +89,9 @@ func newGroup(s *Shard, id string) *group {
 
 // clearMembers removes all members, as if nobody had ever joined.
 func (g *group) clearMembers() {
+	for _, m := range g.members {
+		g.unweigh(m)
+	}
 	g.members, g.leader, g.joining, g.owing = nil, "", 0, 0
 	g.byID = make(map[string]*member)
 	g.static = make(map[string]*member)
@@ -134,6 +138,7 @@ func (g *group) add(m *member, protocolType string) {
 		g.static[*m.instance] = m
 	}
 	g.support(m, 1)
+	g.weigh(m)
 	m.expiry.fire = func(now time.Time) { g.expireSession(now, m) }
 	g.removePending(m.id)
 }
@@ -145,6 +150,7 @@ func (g *group) remove(m *member) {
 	g.shard.timers.stop(&m.expiry)
 	g.settleSync(m)
 	g.support(m, -1)
+	g.unweigh(m)
 	delete(g.byID, m.id)
 	if m.instance != nil {
 		delete(g.static, *m.instance)
@@ -202,6 +208,7 @@ func (g *group) addPending(now time.Time, id string, session time.Duration) {
 		g.maybeCompleteJoin(now)
 	}
 	g.pending = append(g.pending, p)
+	g.shard.charge(pendingOverhead + len(id))
 	g.shard.timers.set(&p.session, now.Add(session))
 }
 
@@ -216,6 +223,7 @@ func (g *group) removePending(id string) {
 	}
 	g.shard.timers.stop(&g.pending[i].session)
 	g.pending = slices.Delete(g.pending, i, i+1)
+	g.shard.charge(-pendingOverhead - len(id))
 }
 
 // renew restarts the member's session.

@@ -17,7 +17,7 @@ var codes = []struct {
 	err  error
 	name string
 }{
-	{ErrMetadataTooLarge, "12 OFFSET_METADATA_TOO_LARGE"}, {ErrIllegalGeneration, "22 ILLEGAL_GENERATION"},
+	{ErrNoMemory, "14 COORDINATOR_LOAD_IN_PROGRESS"}, {ErrMetadataTooLarge, "12 OFFSET_METADATA_TOO_LARGE"}, {ErrIllegalGeneration, "22 ILLEGAL_GENERATION"},
 	{ErrInconsistentProtocol, "23 INCONSISTENT_GROUP_PROTOCOL"}, {ErrInvalidGroupID, "24 INVALID_GROUP_ID"},
 	{ErrUnknownMember, "25 UNKNOWN_MEMBER_ID"}, {ErrInvalidSession, "26 INVALID_SESSION_TIMEOUT"},
 	{ErrRebalanceInProgress, "27 REBALANCE_IN_PROGRESS"}, {ErrTooLong, "42 INVALID_REQUEST"}, {ErrNotEmpty, "68 NON_EMPTY_GROUP"},
@@ -66,7 +66,7 @@ type rig struct {
 
 func newRig(t failer, cfg Config) *rig {
 	return &rig{
-		t: t, cfg: cfg, shard: NewShard(cfg), now: start, auto: true,
+		t: t, cfg: cfg, shard: NewShard(cfg, NewMemory(1<<40)), now: start, auto: true,
 		waiting: make(map[Waiter]string), answers: make(map[Waiter]Body), say: func(string) {},
 	}
 }
@@ -153,7 +153,7 @@ func (r *rig) restart() {
 
 func load(t failer, cfg Config, log []Record) *Shard {
 	t.Helper()
-	s := NewShard(cfg)
+	s := NewShard(cfg, NewMemory(1<<40))
 	for _, rec := range log {
 		if err := s.Replay(rec); err != nil {
 			t.Fatal(err)

@@ -48,7 +48,12 @@ func (s *Shard) join(now time.Time, r JoinRequest) *JoinAnswer {
 	if !g.supports(r.ProtocolType, r.Protocols) {
 		return refuseJoin(ErrInconsistentProtocol, "")
 	}
-	s.groups[r.Group] = g
+	if !g.admitsNew(r) {
+		return refuseJoin(ErrNoMemory, "")
+	}
+	if s.groups[r.Group] == nil {
+		s.register(g)
+	}
 	g.known = true
 	return g.joinNew(now, r)
 }
@@ -93,6 +98,20 @@ func (g *group) supports(protocolType string, protocols []Protocol) bool {
 	return protocolType == g.protocolType && slices.ContainsFunc(protocols, func(p Protocol) bool {
 		return g.supported[p.Name] == len(g.members)
 	})
+}
+
+// admitsNew reports whether there is memory for a member that comes without an id. A static member
+// may take its predecessor's place with no more than that one held.
+func (g *group) admitsNew(r JoinRequest) bool {
+	if r.InstanceID != nil && g.static[*r.InstanceID] != nil {
+		return g.admitsAgain(g.static[*r.InstanceID], r)
+	}
+	return g.shard.admit(r.size(), true)
+}
+
+// admitsAgain reports whether there is memory for what a member says anew.
+func (g *group) admitsAgain(m *member, r JoinRequest) bool {
+	return g.shard.admit(protocolsSize(r.Protocols)-protocolsSize(m.protocols), false)
 }
 
 // joinNew takes in a member that has no id yet.
@@ -141,6 +160,7 @@ func (g *group) restate(m *member, r JoinRequest) {
 	g.support(m, -1)
 	m.protocols, m.session, m.rebalance = r.Protocols, r.SessionTimeout, r.RebalanceTimeout
 	g.support(m, 1)
+	g.weigh(m)
 }
 
 // rejoin serves JoinGroup of a member that has an id.
@@ -162,6 +182,9 @@ func (s *Shard) rejoin(now time.Time, r JoinRequest) *JoinAnswer {
 	}
 	// An id that was given out to a dynamic member cannot be used by a static one.
 	if g.isPending(r.MemberID) && r.InstanceID == nil {
+		if !s.admit(r.size(), true) {
+			return refuseJoin(ErrNoMemory, r.MemberID)
+		}
 		g.addMember(now, r)
 		return nil
 	}
@@ -175,6 +198,9 @@ func (s *Shard) rejoin(now time.Time, r JoinRequest) *JoinAnswer {
 	same := m.says(r.Protocols) && (g.state == CompletingRebalance || g.state == Stable && g.leader != m.id)
 	if same {
 		return g.joined(m)
+	}
+	if !g.admitsAgain(m, r) {
+		return refuseJoin(ErrNoMemory, r.MemberID)
 	}
 	g.updateMember(now, m, r)
 	return nil
@@ -229,6 +255,7 @@ func (g *group) succeed(now time.Time, old *member, id string) *member {
 	if g.leader == old.id {
 		g.leader = id
 	}
+	g.weigh(&m)
 	g.renew(now, &m)
 	return &m
 }

@@ -32,6 +32,7 @@ func (g *group) slot(p PartitionName) *slot {
 	if sl == nil {
 		sl = &slot{partition: p}
 		g.offsets[p] = sl
+		g.shard.charge(p.size())
 	}
 	return sl
 }
@@ -39,6 +40,7 @@ func (g *group) slot(p PartitionName) *slot {
 func (g *group) maybeDrop(sl *slot) {
 	if sl.committed == nil && sl.inFlight == 0 {
 		delete(g.offsets, sl.partition)
+		g.shard.charge(-sl.partition.size())
 	}
 }
 
@@ -55,10 +57,12 @@ func (s *Shard) Commit(now time.Time, r CommitRequest) Effects {
 		return s.take()
 	}
 	a := &CommitAnswer{Partitions: make([]error, len(r.Partitions))}
-	var changes []change
+	var offsets []*offset // nil for one that is refused
+	more := 0
 	for i, p := range r.Partitions {
 		if utf16Length(p.Metadata) > s.cfg.OffsetMetadataMax || len(p.Metadata) > stringMax {
 			a.Partitions[i] = ErrMetadataTooLarge
+			offsets = append(offsets, nil)
 			continue
 		}
 		o := &offset{at: p.Offset, epoch: p.LeaderEpoch, metadata: p.Metadata, commit: now.UnixMilli(), expire: -1, topic: p.TopicID}
@@ -66,7 +70,19 @@ func (s *Shard) Commit(now time.Time, r CommitRequest) Effects {
 			// The record version that has an expiry has neither an epoch nor a topic id.
 			o.expire, o.epoch, o.topic = now.Add(r.Retention).UnixMilli(), ident.NoEpoch, ident.TopicID{}
 		}
-		changes = append(changes, g.offsetChange(PartitionName{p.Topic, p.Partition}, o))
+		offsets = append(offsets, o)
+		more += g.committedMore(PartitionName{p.Topic, p.Partition}, o)
+	}
+	if !s.admit(more, r.Generation < 0) {
+		s.answer(r.Waiter, &CommitAnswer{Err: ErrNoMemory})
+		s.maybeForget(g)
+		return s.take()
+	}
+	var changes []change
+	for i, p := range r.Partitions {
+		if offsets[i] != nil {
+			changes = append(changes, g.offsetChange(PartitionName{p.Topic, p.Partition}, offsets[i]))
+		}
 	}
 	if len(changes) == 0 {
 		s.answer(r.Waiter, a)
@@ -130,7 +146,9 @@ func (s *Shard) mayCommit(now time.Time, r CommitRequest) (*group, error) {
 
 // offsetChange is the change that commits an offset. If o is nil, it deletes the offset.
 func (g *group) offsetChange(p PartitionName, o *offset) change {
-	return change{record: offsetRecord(g.id, p, o), group: g, slot: g.slot(p), offset: o}
+	sl := g.slot(p)
+	g.shard.charge(o.size()) // settle or commit take it back
+	return change{record: offsetRecord(g.id, p, o), group: g, slot: sl, offset: o}
 }
 
 // shown returns what a client may see of a slot: the durable offset, if it belongs to the topic

@@ -163,6 +163,10 @@ func (p *player) check(rt *rapid.T) {
 	for _, g := range p.shard.groups {
 		checkGroup(rt, g)
 	}
+	// What a shard counts is what it holds: nothing is forgotten, and nothing counts twice.
+	if size := sizeOf(p.shard); p.shard.size != size || p.shard.memory.Used() != int64(size) {
+		rt.Fatalf("the shard holds %d bytes, counts %d, and its memory %d", size, p.shard.size, p.shard.memory.Used())
+	}
 	// A group that was forgotten begins again at generation 1.
 	listed := p.shard.List()
 	for _, name := range groupNames {
@@ -170,6 +174,28 @@ func (p *player) check(rt *rapid.T) {
 			maps.DeleteFunc(p.joins, func(key string, _ *JoinAnswer) bool { return strings.HasPrefix(key, name+"/") })
 		}
 	}
+}
+
+// sizeOf adds up what a shard holds.
+func sizeOf(s *Shard) (size int) {
+	for _, g := range s.groups {
+		size += groupOverhead + len(g.id) + len(g.stored)
+		for _, m := range g.members {
+			size += m.size()
+		}
+		for _, pending := range g.pending {
+			size += pendingOverhead + len(pending.id)
+		}
+		for _, sl := range g.offsets {
+			size += sl.partition.size() + sl.committed.size()
+		}
+	}
+	for _, w := range s.inFlight {
+		for _, c := range w.changes {
+			size += c.offset.size()
+		}
+	}
+	return size
 }
 
 // checkGroup checks what must always hold for a group's counts and indexes.

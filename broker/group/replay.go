@@ -34,7 +34,7 @@ func (s *Shard) replayOffset(r Record) error {
 	if r.Value == nil {
 		if g := s.groups[key.Group]; g != nil && g.offsets[p] != nil {
 			s.commit(g, g.offsets[p], nil)
-			delete(g.offsets, p)
+			g.maybeDrop(g.offsets[p])
 		}
 		return nil
 	}
@@ -44,7 +44,9 @@ func (s *Shard) replayOffset(r Record) error {
 	}
 	g := s.group(key.Group)
 	g.known = true
-	s.commit(g, g.slot(p), o)
+	sl := g.slot(p)
+	s.charge(o.size())
+	s.commit(g, sl, o)
 	return nil
 }
 
@@ -75,14 +77,18 @@ func (s *Shard) replayGroup(r Record) error {
 func (s *Shard) store(g *group, value []byte) {
 	if g.stored != nil {
 		s.bytes -= recordBytes(len(g.id)+4, len(g.stored))
+		s.charge(-len(g.stored))
 	}
 	if g.stored = value; value != nil {
 		s.bytes += recordBytes(len(g.id)+4, len(value))
+		s.charge(len(value))
 	}
 }
 
-// commit sets a slot's durable offset; nil means that there is none.
+// commit sets a slot's durable offset; nil means that there is none. The new offset is counted
+// already.
 func (s *Shard) commit(g *group, sl *slot, o *offset) {
+	s.charge(-sl.committed.size())
 	s.bytes += offsetBytes(g.id, sl.partition, o) - offsetBytes(g.id, sl.partition, sl.committed)
 	sl.committed = o
 }

@@ -21,13 +21,21 @@ type Shard struct {
 	effects   Effects // of the current call
 	bytes     int     // estimated size of the durable state
 	skipped   int
+
+	memory   *Memory
+	size     int // what the shard counts in memory
+	admitted int // what memory counts for the rest of the current call beside size
 }
 
-// NewShard returns an empty shard. Replay its log, call Loaded, then serve.
-func NewShard(cfg Config) *Shard { return &Shard{cfg: cfg, groups: make(map[string]*group)} }
+// NewShard returns an empty shard. Replay its log, call Loaded, then serve. What it holds counts in
+// memory until Drop.
+func NewShard(cfg Config, memory *Memory) *Shard {
+	return &Shard{cfg: cfg, groups: make(map[string]*group), memory: memory}
+}
 
-// take returns the effects of the current call and clears them.
+// take ends the current call: it returns the effects and clears them.
 func (s *Shard) take() Effects {
+	s.giveBackAdmitted()
 	e := s.effects
 	s.effects = Effects{}
 	return e
@@ -52,15 +60,28 @@ func (s *Shard) group(id string) *group {
 	g := s.groups[id]
 	if g == nil {
 		g = newGroup(s, id)
-		s.groups[id] = g
+		s.register(g)
 	}
 	return g
+}
+
+func (s *Shard) register(g *group) {
+	s.groups[g.id] = g
+	s.charge(groupOverhead + len(g.id))
 }
 
 // maybeForget drops a group that neither clients nor the log know.
 func (s *Shard) maybeForget(g *group) {
 	if !g.known && g.inFlight == 0 && len(g.offsets) == 0 && g.vacant() {
+		s.unregister(g)
+	}
+}
+
+// unregister does nothing for a group that was forgotten before.
+func (s *Shard) unregister(g *group) {
+	if s.groups[g.id] == g {
 		delete(s.groups, g.id)
+		s.charge(-groupOverhead - len(g.id))
 	}
 }
 

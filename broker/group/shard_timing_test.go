@@ -8,7 +8,7 @@ import (
 
 // BenchmarkCommit: a simple consumer commits one partition, durable at once.
 func BenchmarkCommit(b *testing.B) {
-	s := NewShard(DefaultConfig())
+	s := NewShard(DefaultConfig(), NewMemory(1<<40))
 	b.ReportAllocs()
 	for b.Loop() {
 		e := s.Commit(start, CommitRequest{Group: "g", Generation: -1, Retention: -1, Partitions: []CommitPartition{{Topic: "orders"}}})
@@ -18,7 +18,7 @@ func BenchmarkCommit(b *testing.B) {
 
 // BenchmarkHeartbeat: a heartbeat among the timers of 10,000 members.
 func BenchmarkHeartbeat(b *testing.B) {
-	s := NewShard(DefaultConfig())
+	s := NewShard(DefaultConfig(), NewMemory(1<<40))
 	for i := range 10_000 {
 		s.Join(start, JoinRequest{Waiter: Waiter(i), Group: fmt.Sprint("g", i), FreshID: "1", ClientID: "c", SessionTimeout: 10 * time.Second, RebalanceTimeout: time.Minute, ProtocolType: "consumer", Protocols: []Protocol{{"range", subscribe("t")}}})
 	}
@@ -35,7 +35,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 
 // BenchmarkRebalance: a whole rebalance of a group of 1,000 members, which all join again and sync.
 func BenchmarkRebalance(b *testing.B) {
-	s := NewShard(DefaultConfig())
+	s := NewShard(DefaultConfig(), NewMemory(1<<40))
 	const size = 1000
 	join := func(i int, id string) {
 		s.Join(start, JoinRequest{Waiter: Waiter(i), Group: "g", MemberID: id, FreshID: fmt.Sprint(i), ClientID: "c", SessionTimeout: 10 * time.Second, RebalanceTimeout: time.Minute, ProtocolType: "consumer", Protocols: []Protocol{{"range", subscribe("t")}, {"rr", subscribe("t")}}})

@@ -1,6 +1,9 @@
 package group
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Sync serves SyncGroup. It is answered when the leader's assignment is durable.
 func (s *Shard) Sync(now time.Time, r SyncRequest) Effects {
@@ -30,12 +33,23 @@ func (s *Shard) sync(now time.Time, r SyncRequest) *SyncAnswer {
 		g.synced(m)
 		return g.assigned(m)
 	}
+	assigns := g.leader == m.id && g.assigning != g.generation
+	var record Record
+	if assigns {
+		maps.DeleteFunc(r.Assignments, func(id string, _ []byte) bool { return g.byID[id] == nil })
+		record = g.metadataRecord(r.Assignments)
+		if !s.admit(g.assignedMore(r.Assignments, record), false) {
+			// Clients take no other code for "try again" here: the leader joins the generation once
+			// more, and assigns anew. The others go on waiting.
+			return &SyncAnswer{Err: ErrRebalanceInProgress}
+		}
+	}
 	g.synced(m)
 	// An older request of the same member.
 	m.sync.answer(s, &SyncAnswer{Err: ErrRebalanceInProgress})
 	m.sync = waiting{on: true, waiter: r.Waiter}
-	if g.leader == m.id && g.assigning != g.generation {
-		g.assign(r.Assignments)
+	if assigns {
+		g.assign(r.Assignments, record)
 	}
 	return nil
 }
@@ -68,10 +82,10 @@ func (g *group) assigned(m *member) *SyncAnswer {
 }
 
 // assign writes the leader's assignment. No member learns of it before it is durable (I13).
-func (g *group) assign(assignments map[string][]byte) {
+func (g *group) assign(assignments map[string][]byte, record Record) {
 	generation := g.generation
 	g.assigning = generation
-	g.writeMetadata(assignments, func(now time.Time, err error) {
+	g.writeMetadata(record, func(now time.Time, err error) {
 		if g.assigning == generation {
 			g.assigning = 0
 		}
@@ -85,6 +99,7 @@ func (g *group) assign(assignments map[string][]byte) {
 		}
 		for _, m := range g.members {
 			m.assignment = assignments[m.id]
+			g.weigh(m)
 		}
 		g.enter(now, Stable)
 		for _, m := range g.members {
@@ -99,6 +114,7 @@ func (g *group) assign(assignments map[string][]byte) {
 func (g *group) refuseSyncs(now time.Time, err error) {
 	for _, m := range g.members {
 		m.assignment = nil
+		g.weigh(m)
 		if m.sync.answer(g.shard, &SyncAnswer{Err: err}) {
 			g.renew(now, m)
 		}
@@ -111,9 +127,9 @@ func (g *group) persist(done func(now time.Time, err error)) {
 	for _, m := range g.members {
 		assignments[m.id] = m.assignment
 	}
-	g.writeMetadata(assignments, done)
+	g.writeMetadata(g.metadataRecord(assignments), done)
 }
 
-func (g *group) writeMetadata(assignments map[string][]byte, done func(now time.Time, err error)) {
-	g.shard.write([]change{{record: g.metadataRecord(assignments), group: g}}, done)
+func (g *group) writeMetadata(record Record, done func(now time.Time, err error)) {
+	g.shard.write([]change{{record: record, group: g}}, done)
 }

@@ -104,6 +104,8 @@ func (s *Shard) settle(c change, err error) {
 	if err == nil {
 		s.commit(c.group, c.slot, c.offset)
 		c.group.known = c.group.known || c.offset != nil
+	} else {
+		s.charge(-c.offset.size())
 	}
 	c.group.maybeDrop(c.slot)
 }

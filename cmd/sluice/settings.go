@@ -115,8 +115,8 @@ func (s *settings) groupConfig() coordinator.Config {
 		InitialRebalanceDelay: c.Ms("group.initial.rebalance.delay.ms"), MaxSize: int(c.Int("group.max.size")),
 		OffsetsRetention:       time.Duration(c.Int("offsets.retention.minutes")) * time.Minute,
 		CheckInterval:          c.Ms("offsets.retention.check.interval.ms"),
-		OffsetMetadataBytesMax: int(c.Int("offset.metadata.max.bytes")),
-		Partitions:             int32(c.Int("offsets.topic.num.partitions")), ReplicationFactor: int16(c.Int("offsets.topic.replication.factor")),
+		OffsetMetadataBytesMax: int(c.Int("offset.metadata.max.bytes")), MemoryBytesMax: c.Size("sluice.groups.memory.bytes"),
+		Partitions: int32(c.Int("offsets.topic.num.partitions")), ReplicationFactor: int16(c.Int("offsets.topic.replication.factor")),
 	}
 	if g.InitialRebalanceDelay == 0 {
 		g.InitialRebalanceDelay = -1 // 0 would mean the default

@@ -125,6 +125,7 @@ var actingKeys = []Key{
 	acts("sluice.unflushed.batches.max", Size, "4194304", "Batches that may wait for the bucket; about 128 bytes of memory each."),
 	acts("sluice.request.memory.bytes", Size, "512MiB", "Memory for Produce requests in flight; at the bound producers are not read. At least socket.request.max.bytes."),
 	acts("sluice.fetch.memory.bytes", Size, "256MiB", "Memory for answers to Fetch that are being read or written; at the bound answers are smaller, and consumers take turns. At least socket.request.max.bytes.").from(4 << 20),
+	acts("sluice.groups.memory.bytes", Size, "128MiB", "Memory for members of consumer groups and committed offsets; at the bound new ones are told to try again.").from(1 << 20),
 	acts("sluice.delete.delay", Duration, "1m", "How long an unreferenced object stays; longer than any reader keeps a plan."),
 	acts("sluice.snapshot.interval", Duration, "10m", "Longest time between metadata snapshots in the bucket; garbage is only deleted after one."),
 	acts("sluice.snapshot.after.change", Duration, "5s", "From a topic's creation or change to its snapshot."),

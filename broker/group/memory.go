@@ -1,0 +1,141 @@
+package group
+
+import "sync/atomic"
+
+// About what the parts of a group take in structs, map entries and timers, beside the strings and
+// bytes that clients give them.
+const (
+	groupOverhead    = 1 << 10
+	memberOverhead   = 1 << 10
+	protocolOverhead = 128
+	pendingOverhead  = 256
+	slotOverhead     = 256
+)
+
+// newcomersPart is the part of a Memory, in eighths, that new members and simple groups may fill.
+// The rest is for what the members of groups add: assignments, and offsets of new partitions.
+const newcomersPart = 7
+
+// Memory counts what the groups of several shards take, and bounds what they may grow to. Unlike a
+// Shard it may be used by several goroutines.
+//
+// The count covers members with what they say and what they are assigned, member ids that are not
+// used yet, stored records, and offsets. Where the bound is reached, what would add to them is
+// refused with ErrNoMemory; whoever needs no more than before goes on. A log that is replayed is
+// counted and never refused, so that the count may exceed a bound that was lowered.
+type Memory struct {
+	max  int64
+	used atomic.Int64
+}
+
+// NewMemory returns a Memory with a bound in bytes.
+func NewMemory(max int64) *Memory { return &Memory{max: max} }
+
+// Used returns the bytes that groups take.
+func (m *Memory) Used() int64 { return m.used.Load() }
+
+// admit makes sure that the current call may add n bytes, and sets them aside until the call ends.
+func (s *Shard) admit(n int, newcomer bool) bool {
+	if n <= 0 {
+		return true
+	}
+	bound := s.memory.max
+	if newcomer {
+		bound = bound / 8 * newcomersPart
+	}
+	if s.memory.used.Add(int64(n)) > bound {
+		s.memory.used.Add(-int64(n))
+		return false
+	}
+	s.admitted += n
+	return true
+}
+
+// charge counts n bytes more, or fewer if n is negative. It is the only place where the size of a
+// shard changes. What was admitted is counted in the Memory already.
+func (s *Shard) charge(n int) {
+	s.size += n
+	if n > 0 {
+		ready := min(n, s.admitted)
+		s.admitted -= ready
+		n -= ready
+	}
+	s.memory.used.Add(int64(n))
+}
+
+// giveBackAdmitted ends what admit began.
+func (s *Shard) giveBackAdmitted() {
+	s.memory.used.Add(-int64(s.admitted))
+	s.admitted = 0
+}
+
+// Drop gives back what the shard takes of its Memory, because the owner gives the shard up. Nothing
+// may be called after it.
+func (s *Shard) Drop() { s.charge(-s.size) }
+
+// weigh counts what a member takes now. It is called after every change of a member.
+func (g *group) weigh(m *member) {
+	size := m.size()
+	g.shard.charge(size - m.charged)
+	m.charged = size
+}
+
+// unweigh takes a member out of the count.
+func (g *group) unweigh(m *member) {
+	g.shard.charge(-m.charged)
+	m.charged = 0
+}
+
+func (m *member) size() int {
+	size := memberOverhead + len(m.id) + len(m.clientID) + len(m.clientHost) + len(m.assignment) + protocolsSize(m.protocols)
+	if m.instance != nil {
+		size += len(*m.instance)
+	}
+	return size
+}
+
+func protocolsSize(protocols []Protocol) int {
+	size := 0
+	for _, p := range protocols {
+		size += protocolOverhead + len(p.Name) + len(p.Metadata)
+	}
+	return size
+}
+
+// size is what a new member takes, its part of the group's record included.
+func (r *JoinRequest) size() int {
+	size := groupOverhead + pendingOverhead + memberOverhead + len(r.Group) + 2*(len(r.ClientID)+len(r.FreshID)+len(r.MemberID)+len(r.ClientHost))
+	if r.InstanceID != nil {
+		size += 2 * len(*r.InstanceID)
+	}
+	return size + 2*protocolsSize(r.Protocols)
+}
+
+// size is what an offset takes beside its slot.
+func (o *offset) size() int {
+	if o == nil {
+		return 0
+	}
+	return len(o.metadata)
+}
+
+func (p PartitionName) size() int { return slotOverhead + len(p.Topic) }
+
+// assignedMore returns by how much an assignment, and the record that holds it, exceed what is
+// there.
+func (g *group) assignedMore(assignments map[string][]byte, record Record) int {
+	more := len(record.Value) - len(g.stored)
+	for _, m := range g.members {
+		more += len(assignments[m.id]) - len(m.assignment)
+	}
+	return more
+}
+
+// committedMore returns by how much an offset exceeds what is there.
+func (g *group) committedMore(p PartitionName, o *offset) int {
+	sl := g.offsets[p]
+	if sl == nil {
+		return p.size() + o.size()
+	}
+	return o.size() - sl.committed.size()
+}
