@@ -83,7 +83,7 @@ func (s *settings) tellStopping(log *slog.Logger) {
 // closing joins a closer's error to err.
 func closing(err *error, close func() error) { *err = errors.Join(*err, close()) }
 
-// durability returns the class that applies to a topic without sluice.durability.
+// durability says what an acknowledged record of a topic without sluice.durability survives.
 func (s *settings) durability() string {
 	if s.config.Bool("sluice.memory.only") {
 		return "none: everything is in memory"
