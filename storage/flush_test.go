@@ -385,7 +385,10 @@ func TestFlushCountsWhatIsLeft(t *testing.T) {
 		})
 		expires, stays := r.newLog("a", map[string]string{catalog.ConfigRetentionBytes: "6000"}), r.newLog("b", nil)
 		add := func(m *modelLog, n int) {
-			r.fill(m, n, 1, 10_000) // 12 KiB of the log each
+			for range n {
+				r.fill(m, 1, 1, 10_000) // 12 KiB of the log
+				synctest.Wait()         // what starts a flush is looked at before the next one comes
+			}
 			time.Sleep(5 * time.Second)
 		}
 		wants := func(flushed bool, when string) {

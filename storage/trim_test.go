@@ -137,6 +137,7 @@ func TestI9_KilledBetweenRetentionAndTrim(t *testing.T) {
 		r.fill(m, 40, 1, 8<<10)
 		r.fill(idle, 1, 1, 40) // stays, and with it the segments from here on
 		r.fill(m, 20, 1, 8<<10)
+		synctest.Wait() // until the next segment is prepared
 		call, command, size := len(r.disk0().Calls()), r.quorum.commands(), r.walBytes()
 		if at.call > 0 {
 			r.disk0().KillAt(call + at.call)
