@@ -76,9 +76,11 @@ var refusals = map[string]func(r *rig, tp ident.TopicPartition) (repair func()){
 	}),
 	catalog.ReasonMalformed.String(): altered(func(c *pb.CommitRange) { c.Range.Start = c.Range.End + 1 }),
 	catalog.ReasonBeyondTail.String(): func(r *rig, tp ident.TopicPartition) func() {
+		r.bucket.Away(fault.Refused) // else a flush that has begun may take the batch
 		r.mustSend(r.batch(tp, 1, 300, 1))
 		r.alterRanges(tp, func(c *pb.CommitRange) { c.WalEnd = 1 << 40 })
 		r.restart()
+		r.bucket.Heal()
 		return func() { r.quorum.change(nil) }
 	},
 }
