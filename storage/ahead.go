@@ -188,51 +188,51 @@ func (a *readAhead) forgetLocked(el *list.Element) {
 }
 
 // goAhead is told what a reader got from the bucket and reads ahead of it, if it goes on where it ended.
-func (e *Engine) goAhead(id ident.TopicPartition, from, next ident.Offset) {
-	s, begin, bytes := e.ahead.advance(id, from, next)
+func (c *coldReader) goAhead(id ident.TopicPartition, from, next ident.Offset) {
+	s, begin, bytes := c.ahead.advance(id, from, next)
 	if s == nil {
 		return
 	}
 	go func() {
-		runs := e.planAhead(id, begin, bytes)
-		e.fetchRuns(runs)
-		e.ahead.landed(s, bytes, runs)
+		runs := c.planAhead(id, begin, bytes)
+		c.fetchRuns(runs)
+		c.ahead.landed(s, bytes, runs)
 	}()
 }
 
 // fetchRuns brings runs into the cache, several at once.
-func (e *Engine) fetchRuns(runs []aheadRun) {
-	ctx, cancel := context.WithTimeout(e.ctx, bucketWait)
+func (c *coldReader) fetchRuns(runs []aheadRun) {
+	ctx, cancel := context.WithTimeout(c.ctx, bucketWait)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, run := range runs {
 		select {
-		case e.ahead.running <- struct{}{}:
+		case c.ahead.running <- struct{}{}:
 		case <-ctx.Done():
 			continue
 		}
 		wg.Go(func() {
-			defer func() { <-e.ahead.running }()
-			_ = e.cache.Ahead(ctx, run.object, run.pos, run.bytes) // the reader meets the error again
+			defer func() { <-c.ahead.running }()
+			_ = c.blocks.Ahead(ctx, run.object, run.pos, run.bytes) // the reader meets the error again
 		})
 	}
 	wg.Wait()
 }
 
 // planAhead finds the runs of objects from offset on that take about so many bytes of the cache.
-func (e *Engine) planAhead(id ident.TopicPartition, offset ident.Offset, bytes int64) (runs []aheadRun) {
-	ctx, cancel := context.WithTimeout(e.ctx, bucketWait)
+func (c *coldReader) planAhead(id ident.TopicPartition, offset ident.Offset, bytes int64) (runs []aheadRun) {
+	ctx, cancel := context.WithTimeout(c.ctx, bucketWait)
 	defer cancel()
-	head, ok := e.deps.Catalog.Head(id)
+	head, ok := c.catalog.Head(id)
 	if !ok {
 		return nil
 	}
 	for bytes > 0 && offset < head.CommittedEnd {
-		r, err := e.findRange(ctx, &head, offset)
+		r, err := c.findRange(ctx, &head, offset)
 		if err != nil || r == nil {
 			break // who asks for it is told
 		}
-		section, err := e.section(ctx, id, r)
+		section, err := c.section(ctx, id, r)
 		if err != nil {
 			break
 		}
@@ -240,7 +240,7 @@ func (e *Engine) planAhead(id ident.TopicPartition, offset ident.Offset, bytes i
 		if len(entries) == 0 {
 			break
 		}
-		run := newAheadRun(e.rangeObject(r), &entries[0], &entries[len(entries)-1])
+		run := newAheadRun(c.rangeObject(r), &entries[0], &entries[len(entries)-1])
 		runs, bytes, offset = append(runs, run), bytes-run.cost, run.end
 	}
 	return runs

@@ -4,24 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sort"
+	"time"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/internal/unzeroed"
+	"github.com/sluicemq/sluice/protocol"
+	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/storage/pstate"
 )
 
+// coldReader reads what lies in the bucket: batches, indexes, manifests, states. It knows what the
+// quorum says lies where, and nothing of the WAL or of the partitions that are open. It owns the
+// memory that reading takes: blocks of objects, what is read ahead, what is decoded. Its methods may
+// be called from anywhere, with no lock held.
+type coldReader struct {
+	catalog Catalog
+	bucket  bucket.Bucket
+	now     func() time.Time
+	log     *slog.Logger
+	ctx     context.Context // of reading ahead
+
+	openedAt time.Time // when what nothing tells the age of counts as arrived
+	blocks   *cache.Cache
+	ahead    *readAhead
+	decoded  *decodedCache
+}
+
+func newColdReader(e *env) *coldReader {
+	return &coldReader{
+		catalog: e.deps.Catalog, bucket: e.deps.Bucket, now: e.deps.Now, log: e.log, ctx: e.ctx, openedAt: e.openedAt,
+		blocks:  cache.New(e.cfg.CacheBytes, e.deps.Bucket.ReadAt),
+		ahead:   newReadAhead(e.cfg.CacheBytes/2, e.deps.Now),
+		decoded: newDecodedCache(),
+	}
+}
+
+// close waits for what is being read ahead; ctx has ended.
+func (c *coldReader) close() error {
+	c.ahead.close()
+	return c.blocks.Close()
+}
+
 // readCold reads from the bucket: find the range, read its index, read the batches in one run, verify each. Where
 // that is little it goes on with the next range: a bundle that many partitions share has a little of each.
-func (e *Engine) readCold(ctx context.Context, q *FetchPartition, end ident.Offset, may quota) error {
+func (c *coldReader) readCold(ctx context.Context, q *FetchPartition, end ident.Offset, may quota) error {
 	next := q.Offset
 	for n := 0; n < rangesPerRead && next < end && q.Bytes < cache.BlockBytes; n++ {
 		from := next
-		err := e.replanning(ctx, q.Partition, func(head *catalog.Head) (err error) {
-			next, err = e.readRange(ctx, head, q, from, end, quota{bytes: may.bytes - q.Bytes, first: may.first && q.Bytes == 0, room: may.room - q.Held})
+		err := c.replanning(ctx, q.Partition, func(head *catalog.Head) (err error) {
+			next, err = c.readRange(ctx, head, q, from, end, quota{bytes: may.bytes - q.Bytes, first: may.first && q.Bytes == 0, room: may.room - q.Held})
 			return err
 		})
 		if err != nil && q.Bytes == 0 {
@@ -38,15 +74,15 @@ func (e *Engine) readCold(ctx context.Context, q *FetchPartition, end ident.Offs
 const rangesPerRead = 4
 
 // readRange reads from the range that holds offset; next is where what was read ends.
-func (e *Engine) readRange(ctx context.Context, head *catalog.Head, q *FetchPartition, offset, end ident.Offset, may quota) (next ident.Offset, err error) {
+func (c *coldReader) readRange(ctx context.Context, head *catalog.Head, q *FetchPartition, offset, end ident.Offset, may quota) (next ident.Offset, err error) {
 	if offset > q.Offset && offset >= head.CommittedEnd {
 		return offset, nil // the rest is in memory
 	}
-	r, err := e.findRange(ctx, head, offset)
+	r, err := c.findRange(ctx, head, offset)
 	if err != nil || r == nil {
 		return offset, err
 	}
-	section, err := e.section(ctx, q.Partition, r)
+	section, err := c.section(ctx, q.Partition, r)
 	if err != nil {
 		return offset, err
 	}
@@ -58,7 +94,7 @@ func (e *Engine) readRange(ctx context.Context, head *catalog.Head, q *FetchPart
 	if len(entries) == 0 {
 		return offset, nil
 	}
-	o := e.rangeObject(r)
+	o := c.rangeObject(r)
 	if needs := newAheadRun(o, &entries[0], &entries[0]).cost; needs > int64(may.room) {
 		if q.Bytes == 0 {
 			q.needs = int(needs)
@@ -66,7 +102,7 @@ func (e *Engine) readRange(ctx context.Context, head *catalog.Head, q *FetchPart
 		return offset, nil
 	}
 	entries = entries[:sort.Search(len(entries), func(n int) bool { return newAheadRun(o, &entries[0], &entries[n]).cost > int64(may.room) })]
-	if err := e.readEntries(ctx, q, r, entries); err != nil {
+	if err := c.readEntries(ctx, q, r, entries); err != nil {
 		return offset, err
 	}
 	return entries[len(entries)-1].End, nil
@@ -86,14 +122,14 @@ func pickEntries(index []object.IndexEntry, end ident.Offset, limit int, atLeast
 }
 
 // readEntries reads neighbouring batches in one run and verifies every one of them.
-func (e *Engine) readEntries(ctx context.Context, q *FetchPartition, r *catalog.Range, entries []object.IndexEntry) error {
+func (c *coldReader) readEntries(ctx context.Context, q *FetchPartition, r *catalog.Range, entries []object.IndexEntry) error {
 	from, last := entries[0].Position, &entries[len(entries)-1]
 	size := last.Position + int64(last.Bytes) - from
-	o := e.rangeObject(r)
+	o := c.rangeObject(r)
 	var batches [][]byte
 	var cold []coldBatch
-	err := e.verified(o, func() error {
-		pieces, err := e.cache.Pieces(ctx, o, from, size)
+	err := c.verified(o, func() error {
+		pieces, err := c.blocks.Pieces(ctx, o, from, size)
 		if err != nil {
 			return err
 		}
@@ -174,10 +210,10 @@ func join(slices [][]byte, n int) []byte {
 // replanning runs do on the partition's head. An object that is not there was perhaps
 // deleted rightly: do runs again on the head as it is after a barrier, and only if it meets
 // the same missing object again is that damage (E16).
-func (e *Engine) replanning(ctx context.Context, tp ident.TopicPartition, do func(*catalog.Head) error) error {
+func (c *coldReader) replanning(ctx context.Context, tp ident.TopicPartition, do func(*catalog.Head) error) error {
 	var before ident.ObjectID
 	for attempt := 1; ; attempt++ {
-		head, ok := e.deps.Catalog.Head(tp)
+		head, ok := c.catalog.Head(tp)
 		if !ok {
 			return ErrUnknownPartition // deleted meanwhile
 		}
@@ -190,14 +226,14 @@ func (e *Engine) replanning(ctx context.Context, tp ident.TopicPartition, do fun
 			return fmt.Errorf("%w: object %s is not in the bucket: %w", ErrCorrupt, missing.object, err)
 		}
 		before = missing.object
-		if err := e.deps.Catalog.Barrier(ctx); err != nil {
+		if err := c.catalog.Barrier(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // findRange returns the range that holds offset; nil if log start has passed it meanwhile.
-func (e *Engine) findRange(ctx context.Context, head *catalog.Head, offset ident.Offset) (*catalog.Range, error) {
+func (c *coldReader) findRange(ctx context.Context, head *catalog.Head, offset ident.Offset) (*catalog.Range, error) {
 	if offset < head.LogStart {
 		return nil, nil
 	}
@@ -207,22 +243,22 @@ func (e *Engine) findRange(ctx context.Context, head *catalog.Head, offset ident
 		}
 	}
 	if head.Manifest.Object != 0 && offset < head.Manifest.End {
-		return e.manifests.find(ctx, head, offset)
+		return c.findInManifest(ctx, head, offset)
 	}
 	return nil, fmt.Errorf("%w: no object holds offset %d of %s, which lies in [%d,%d)", ErrCorrupt, offset, head.Partition, head.LogStart, head.CommittedEnd)
 }
 
 // loadState reads a partition's state from the bucket and brings it up to the committed end: restore may
 // have cut the section that carried a newer one (E26), and then the batches above are gone through.
-func (e *Engine) loadState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
-	now := e.deps.Now().UnixMilli() // nothing in the bucket says when a batch was placed: now is late, and never early
-	state, err := e.readState(ctx, head, now)
+func (c *coldReader) loadState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
+	now := c.now().UnixMilli() // nothing in the bucket says when a batch was placed: now is late, and never early
+	state, err := c.readState(ctx, head, now)
 	if err != nil {
 		return nil, err
 	}
 	for from := max(state.End, head.LogStart); from < head.CommittedEnd; {
 		q := FetchPartition{Partition: head.Partition, Offset: from}
-		if err := e.readCold(ctx, &q, head.CommittedEnd, quota{bytes: loadStep, first: true, room: unbounded}); err != nil {
+		if err := c.readCold(ctx, &q, head.CommittedEnd, quota{bytes: loadStep, first: true, room: unbounded}); err != nil {
 			return nil, err
 		}
 		if len(q.Batches) == 0 {
@@ -259,29 +295,75 @@ func (f *foundBatch) batch(arrived int64) batch {
 }
 
 // readState reads a partition's state from the bucket: at most two blocks (E11).
-func (e *Engine) readState(ctx context.Context, head *catalog.Head, now int64) (*pstate.State, error) {
+func (c *coldReader) readState(ctx context.Context, head *catalog.Head, now int64) (*pstate.State, error) {
 	if head.State.Object == 0 {
 		return pstate.Decode(nil, nil, now)
 	}
-	newest, err := e.readStateBlock(ctx, &head.State)
+	newest, err := c.readStateBlock(ctx, &head.State)
 	if err != nil {
 		return nil, err
 	}
 	if head.Base.Object == 0 {
 		return pstate.Decode(newest, nil, now)
 	}
-	base, err := e.readStateBlock(ctx, &head.Base)
+	base, err := c.readStateBlock(ctx, &head.Base)
 	if err != nil {
 		return nil, err
 	}
 	return pstate.Decode(base, newest, now)
 }
 
-func (e *Engine) readStateBlock(ctx context.Context, ref *catalog.StateRef) ([]byte, error) {
+func (c *coldReader) readStateBlock(ctx context.Context, ref *catalog.StateRef) ([]byte, error) {
 	b := make([]byte, ref.Extent.Bytes)
-	key := e.objectKey(ref.Object, ref.Writer, object.KindBundle)
-	if err := e.deps.Bucket.ReadAt(ctx, key, b, ref.Extent.Position); err != nil {
+	key := c.objectKey(ref.Object, ref.Writer, object.KindBundle)
+	if err := c.bucket.ReadAt(ctx, key, b, ref.Extent.Position); err != nil {
 		return nil, fmt.Errorf("state block in object %s: %w", ref.Object, err)
 	}
 	return b, nil
+}
+
+// newestIn returns the largest time of a range whose reference does not tell it: an earlier release
+// wrote it, which believed what a producer said. The answer is kept, since retention asks for the
+// oldest range that stays at every turn. Where no record can tell, the range counts as arrived when
+// this process began: later than it was, never earlier.
+func (c *coldReader) newestIn(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (int64, error) {
+	key := decodedKey{r.Object, ^r.Index.Position} // beside the range's index
+	if newest, ok := c.decoded.lookup(key).(int64); ok {
+		return newest, nil
+	}
+	newest, err := c.readNewest(ctx, tp, r)
+	if err != nil && !errors.Is(err, ErrCorrupt) {
+		return -1, err
+	}
+	if newest < 0 {
+		newest = c.openedAt.UnixMilli()
+	}
+	c.decoded.add(&decodedItem{key: key, bytes: decodedTimeBytes, value: newest})
+	return newest, nil
+}
+
+const decodedTimeBytes = 128 // about what the cache takes for a time
+
+// readNewest reads the batches of a range whose times its index does not tell; -1 if no record has one.
+func (c *coldReader) readNewest(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (int64, error) {
+	s, err := c.section(ctx, tp, r)
+	if err != nil {
+		return -1, err
+	}
+	newest := int64(-1)
+	for i := range s.Index {
+		entry := &s.Index[i]
+		if entry.MaxTimestamp >= 0 {
+			newest = max(newest, entry.MaxTimestamp)
+			continue
+		}
+		q := FetchPartition{Partition: tp}
+		if err := c.readEntries(ctx, &q, r, s.Index[i:i+1]); err != nil {
+			return newest, err
+		}
+		if largest, err := protocol.LargestTimestamp(q.Batches[0]); err == nil {
+			newest = max(newest, largest)
+		}
+	}
+	return newest, nil
 }

@@ -5,38 +5,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
-	"github.com/sluicemq/sluice/storage/cache"
 	"github.com/sluicemq/sluice/storage/pstate"
 	"github.com/sluicemq/sluice/wal"
 )
 
 // Engine holds the partitions that this broker leads.
 type Engine struct {
-	cfg  Config
-	deps Deps
-	log  *slog.Logger
+	*env
 
-	incarnation ident.Incarnation
-	wal         *wal.Writer
-	own         *source // reads the own WAL
+	wal *wal.Writer
+	own *source // reads the own WAL
 	// appendBytesMax is what one WAL append holds, entry headers included.
 	appendBytesMax int64
 	// producersMax is Config.ProducersMax, or less where a partition's state record would not fit one append.
 	producersMax int
 	budget       budget
 	hot          hotTail
-	cache        *cache.Cache
-	ahead        *readAhead
-	decoded      *decodedCache
-	manifests    *manifests
+	cold         *coldReader
 	objects      *objectIDs
+	manifests    *manifestWriter
 
 	partitions partitions
 	leadTurn   sync.Mutex // one leadership is applied at a time; taken before partitions.mu
@@ -59,9 +52,6 @@ type Engine struct {
 	failed      atomic.Pointer[error]
 	awaited     atomic.Int64 // see Awaited
 
-	meter    *meter
-	openedAt time.Time
-
 	// configMu is held from the choice of configuration and defaults until every partition of the
 	// topics has what follows from them, so that none is left with what was in force before.
 	configMu       sync.Mutex
@@ -74,8 +64,7 @@ type Engine struct {
 	// commitInDoubt says that a commit may still be on its way whose caller gave up; guarded by commitTurn.
 	commitInDoubt bool
 
-	ctx    context.Context // of background work: ends with Close, not with a request
-	cancel context.CancelFunc
+	cancel context.CancelFunc // ends ctx
 	work   sync.WaitGroup
 }
 
@@ -96,7 +85,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		cfg: cfg, deps: deps, log: deps.Log,
+		env:        &env{cfg: cfg, deps: deps, log: deps.Log, meter: newMeter(), openedAt: deps.Now()},
 		flushNow:   make(chan struct{}, 1),
 		recheckNow: make(chan struct{}, 1),
 		commitTurn: newTurn(), trimTurn: newTurn(),
@@ -104,13 +93,12 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	e.topicDefaults = cfg.TopicDefaults
 	e.producerExpiry.Store(int64(cfg.ProducerExpiry))
 	e.urgent.wake = make(chan struct{}, 1)
-	e.meter, e.openedAt = newMeter(), deps.Now()
 	e.budget.open(&cfg)
 	e.hot.bytesMax = cfg.HotBytes
-	e.cache = cache.New(cfg.CacheBytes, deps.Bucket.ReadAt)
-	e.ahead = newReadAhead(cfg.CacheBytes/2, deps.Now)
-	e.decoded, e.manifests = newDecodedCache(), &manifests{e}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.cold = newColdReader(e.env)
+	e.objects = &objectIDs{env: e.env, turn: newTurn()}
+	e.manifests = &manifestWriter{e.env, e.cold, e.objects}
 	if err := e.recover(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: open: %w", err), e.Close())
 	}
@@ -126,7 +114,6 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 func (e *Engine) Close() error {
 	e.cancel()
 	e.work.Wait()
-	e.ahead.close()
 	var errs []error
 	if e.wal != nil {
 		errs = append(errs, e.wal.Close())
@@ -135,7 +122,7 @@ func (e *Engine) Close() error {
 	for _, t := range e.tails {
 		errs = append(errs, t.sealed.Close())
 	}
-	return errors.Join(append(errs, e.cache.Close())...)
+	return errors.Join(append(errs, e.cold.close())...)
 }
 
 // Incarnation returns the incarnation under which this engine writes.

@@ -10,13 +10,13 @@ import (
 
 // FindRange finds the range that holds an offset as readers do; between is called after each plan.
 func (e *Engine) FindRange(ctx context.Context, tp ident.TopicPartition, offset ident.Offset, between func()) (r *catalog.Range, err error) {
-	err = e.replanning(ctx, tp, func(h *catalog.Head) (err error) {
+	err = e.cold.replanning(ctx, tp, func(h *catalog.Head) (err error) {
 		between()
-		e.decoded.mu.Lock()
-		e.decoded.order.Init()
-		e.decoded.items = map[decodedKey]*list.Element{}
-		e.decoded.mu.Unlock()
-		r, err = e.findRange(ctx, h, offset)
+		e.cold.decoded.mu.Lock()
+		e.cold.decoded.order.Init()
+		e.cold.decoded.items = map[decodedKey]*list.Element{}
+		e.cold.decoded.mu.Unlock()
+		r, err = e.cold.findRange(ctx, h, offset)
 		return err
 	})
 	return r, err
@@ -24,12 +24,12 @@ func (e *Engine) FindRange(ctx context.Context, tp ident.TopicPartition, offset 
 
 // Decoded counts the indexes and manifests that are kept decoded.
 func (e *Engine) Decoded() int {
-	e.decoded.mu.Lock()
-	defer e.decoded.mu.Unlock()
-	if len(e.decoded.items) != e.decoded.order.Len() {
+	e.cold.decoded.mu.Lock()
+	defer e.cold.decoded.mu.Unlock()
+	if len(e.cold.decoded.items) != e.cold.decoded.order.Len() {
 		panic("items and their order differ")
 	}
-	return len(e.decoded.items)
+	return len(e.cold.decoded.items)
 }
 
 // PickEntries is what a cold read serves of an index.

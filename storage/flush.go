@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicemq/sluice/catalog"
@@ -96,6 +98,50 @@ func (e *Engine) move(ctx context.Context, plan *plan) error {
 	err = errors.Join(err, e.commitAll(ctx, uploaded), e.lose(plan.bundles))
 	e.meter.flushed(began, err)
 	return errors.Join(err, e.record(ctx, plan.chosen)) // of those that were committed, whatever became of the others
+}
+
+// absorbParallel is how many manifests are written at once.
+const absorbParallel = 16
+
+// absorb moves the oldest ranges of full heads into their manifests. What the bucket does
+// not take now is tried again after the next flush. A head that stays full stops flushing of its
+// partition, nothing else (E17): those that had no room in this pass are crowded. It reports whether one of them has room now.
+func (e *Engine) absorb(ctx context.Context, chosen, crowded []*partition) (room bool) {
+	var wg sync.WaitGroup
+	var made atomic.Bool
+	slots := make(chan struct{}, absorbParallel)
+	try := func(p *partition, do func(*catalog.Head) error, failed func(*catalog.Head, error)) {
+		head, ok := e.deps.Catalog.Head(p.id)
+		if !ok || len(head.Ranges) < e.cfg.ManifestAt {
+			return
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := do(&head); err != nil && ctx.Err() == nil {
+				failed(&head, err)
+			}
+		})
+	}
+	for _, p := range chosen {
+		try(p, func(h *catalog.Head) error { return e.manifests.absorb(ctx, h) }, func(_ *catalog.Head, err error) {
+			e.log.Warn("ranges stay in the quorum until the next flush", "partition", p.id, "err", err)
+		})
+	}
+	for _, p := range crowded {
+		try(p, func(h *catalog.Head) error {
+			err := e.makeRoom(ctx, h)
+			if err == nil {
+				made.Store(true)
+				e.clearTrouble(p)
+			}
+			return err
+		}, func(h *catalog.Head, err error) {
+			e.note(p, trouble{reason: headFull, err: err, at: h.CommittedEnd, head: *h}, certain(err))
+		})
+	}
+	wg.Wait()
+	return made.Load()
 }
 
 func release(parts []*partition) {

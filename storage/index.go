@@ -43,8 +43,8 @@ func newDecodedCache() *decodedCache {
 }
 
 // section returns the decoded section of a range.
-func (e *Engine) section(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (*object.SectionInfo, error) {
-	s, err := decoded(ctx, e, e.rangeObject(r), r.Index, func(b []byte) (*object.SectionInfo, error) {
+func (c *coldReader) section(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (*object.SectionInfo, error) {
+	s, err := decoded(ctx, c, c.rangeObject(r), r.Index, func(b []byte) (*object.SectionInfo, error) {
 		s, err := object.DecodeSection(b, r.Index)
 		if err != nil {
 			return nil, err
@@ -75,20 +75,20 @@ func cutSection(s *object.SectionInfo, end ident.Offset) *object.SectionInfo {
 }
 
 // decoded returns what decode makes of a run of an object, from memory if it was asked for before or has just been written (manifests.remember).
-func decoded[T any](ctx context.Context, e *Engine, o cache.Object, at catalog.Extent, decode func([]byte) (*T, error)) (*T, error) {
+func decoded[T any](ctx context.Context, c *coldReader, o cache.Object, at catalog.Extent, decode func([]byte) (*T, error)) (*T, error) {
 	key := decodedKey{o.ID, at.Position}
-	if v, ok := e.decoded.lookup(key).(*T); ok {
+	if v, ok := c.decoded.lookup(key).(*T); ok {
 		return v, nil
 	}
 	var v *T
-	err := e.readVerified(ctx, o, at.Position, int64(at.Bytes), func(b []byte) (err error) {
+	err := c.readVerified(ctx, o, at.Position, int64(at.Bytes), func(b []byte) (err error) {
 		v, err = decode(b)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	e.decoded.add(&decodedItem{key: key, bytes: int64(at.Bytes), value: v})
+	c.decoded.add(&decodedItem{key: key, bytes: int64(at.Bytes), value: v})
 	return v, nil
 }
 
@@ -134,20 +134,20 @@ func (c *decodedCache) removeLocked(el *list.Element) {
 }
 
 // objectKey names an object of this cluster in the bucket.
-func (e *Engine) objectKey(id ident.ObjectID, writer ident.Incarnation, kind object.Kind) string {
-	return object.Key(e.deps.Catalog.ClusterID(), id, writer, kind)
+func (c *coldReader) objectKey(id ident.ObjectID, writer ident.Incarnation, kind object.Kind) string {
+	return object.Key(c.catalog.ClusterID(), id, writer, kind)
 }
 
 // rangeObject is what the cache has to know of a range's object.
-func (e *Engine) rangeObject(r *catalog.Range) cache.Object {
-	return cache.Object{ID: r.Object, Key: e.objectKey(r.Object, r.Writer, object.KindBundle), Bytes: r.ObjectBytes}
+func (c *coldReader) rangeObject(r *catalog.Range) cache.Object {
+	return cache.Object{ID: r.Object, Key: c.objectKey(r.Object, r.Writer, object.KindBundle), Bytes: r.ObjectBytes}
 }
 
 // readVerified reads a run of an object through the block cache and has it checked. What does
 // not fit is forgotten and read once more, since the block may have been damaged on its way here; then it is damage.
-func (e *Engine) readVerified(ctx context.Context, o cache.Object, pos, n int64, check func([]byte) error) error {
-	return e.verified(o, func() error {
-		b, err := e.cache.Get(ctx, o, pos, n)
+func (c *coldReader) readVerified(ctx context.Context, o cache.Object, pos, n int64, check func([]byte) error) error {
+	return c.verified(o, func() error {
+		b, err := c.blocks.Get(ctx, o, pos, n)
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (e *Engine) readVerified(ctx context.Context, o cache.Object, pos, n int64,
 }
 
 // verified runs read, and once more if what it read does not fit its checksums (misfitError).
-func (e *Engine) verified(o cache.Object, read func() error) error {
+func (c *coldReader) verified(o cache.Object, read func() error) error {
 	for again := false; ; again = true {
 		err := read()
 		var bad *misfitError
@@ -166,11 +166,11 @@ func (e *Engine) verified(o cache.Object, read func() error) error {
 		case !errors.As(err, &bad):
 			return err
 		}
-		e.cache.Forget(o.ID)
+		c.blocks.Forget(o.ID)
 		if again {
 			return fmt.Errorf("%w: object %s: %w", ErrCorrupt, o.ID, bad.err)
 		}
-		e.log.Warn("damaged block: reading it once more", "object", o.ID, "err", bad.err)
+		c.log.Warn("damaged block: reading it once more", "object", o.ID, "err", bad.err)
 	}
 }
 

@@ -140,7 +140,7 @@ func (e *Engine) Metrics() []prometheus.Collector {
 		gauge("sluice_throttle_current_seconds", "For how long a connection is not read after an answer to Produce of a MiB now, because the write-ahead log fills up; 0 if all is well.", func() float64 { return b.throttle(1 << 20).Seconds() }),
 		gauge("sluice_hot_bytes", "Memory that the batches kept for readers that follow take, with the frames that they came in.", func() float64 { return float64(e.hot.held()) }),
 		gauge("sluice_hot_limit_bytes", "Memory that these batches may take.", func() float64 { return float64(e.hot.bytesMax) }),
-	}, e.wal.Metrics(), e.cache.Metrics())
+	}, e.wal.Metrics(), e.cold.blocks.Metrics())
 }
 
 func (h *hotTail) held() int64 {

@@ -17,7 +17,7 @@ const (
 
 // objectIDs hands out object ids from blocks that the quorum has prepared (E7).
 type objectIDs struct {
-	e *Engine
+	*env
 
 	turn  turn // held across the reservation: all who need an id wait for the same block; guards what follows
 	first ident.ObjectID
@@ -27,7 +27,7 @@ type objectIDs struct {
 
 // giveUp forgets the ids that are left: one that was handed out turned out not to be prepared any more.
 func (o *objectIDs) giveUp() {
-	if o.turn.take(o.e.ctx) == nil {
+	if o.turn.take(o.ctx) == nil {
 		o.left = 0
 		o.turn.give()
 	}
@@ -39,9 +39,9 @@ func (o *objectIDs) next(ctx context.Context) (ident.ObjectID, error) {
 		return 0, err
 	}
 	defer o.turn.give()
-	now := o.e.deps.Now()
+	now := o.deps.Now()
 	if o.left == 0 || now.After(o.until) {
-		first, err := o.e.deps.Catalog.ReserveObjects(ctx, o.e.incarnation, objectBlock)
+		first, err := o.deps.Catalog.ReserveObjects(ctx, o.incarnation, objectBlock)
 		if err != nil {
 			return 0, err
 		}

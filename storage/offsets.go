@@ -10,7 +10,6 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
-	"github.com/sluicemq/sluice/storage/object"
 	"github.com/sluicemq/sluice/wal"
 )
 
@@ -49,11 +48,11 @@ func (e *Engine) ListOffset(ctx context.Context, tp ident.TopicPartition, timest
 	case start >= end:
 		return none, nil
 	}
-	return e.search(ctx, &lookup{p: p, start: start, end: end}, timestamp)
+	return e.search(ctx, &openLookup{lookup{tp, start, end}, p}, timestamp)
 }
 
 // search looks through records; what moves while it is read is looked up anew.
-func (e *Engine) search(ctx context.Context, l *lookup, timestamp int64) (OffsetAt, error) {
+func (e *Engine) search(ctx context.Context, l *openLookup, timestamp int64) (OffsetAt, error) {
 	ctx, cancel := context.WithTimeout(ctx, bucketWait)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
@@ -85,19 +84,25 @@ func (p *partition) epochAtLocked(offset ident.Offset) ident.Epoch {
 
 // lookup is one search among a partition's records [start, end).
 type lookup struct {
-	p          *partition
+	id         ident.TopicPartition
 	start, end ident.Offset
+}
+
+// openLookup is a lookup that goes through the batches of an open partition in memory and WAL, too.
+type openLookup struct {
+	lookup
+	p *partition
 }
 
 // firstAfter finds the first record whose timestamp is at least ts: in the bucket what is only there, then in the
 // WAL and memory. Leaves, ranges and batches are judged by their largest timestamps; only the batch that matches is read.
-func (e *Engine) firstAfter(ctx context.Context, l *lookup, ts int64) (at OffsetAt, err error) {
+func (e *Engine) firstAfter(ctx context.Context, l *openLookup, ts int64) (at OffsetAt, err error) {
 	match := func(t int64) bool { return t >= ts }
 	for from := l.start; from < l.end; {
 		b, memory := l.batchAfter(from, match)
 		if from < memory {
-			err := e.replanning(ctx, l.p.id, func(h *catalog.Head) (err error) {
-				at, err = e.firstInBucket(ctx, h, l, from, memory, ts)
+			err := e.cold.replanning(ctx, l.id, func(h *catalog.Head) (err error) {
+				at, err = e.cold.firstInBucket(ctx, h, &l.lookup, from, memory, ts)
 				return err
 			})
 			if err != nil || at.Offset >= 0 {
@@ -119,7 +124,7 @@ func (e *Engine) firstAfter(ctx context.Context, l *lookup, ts int64) (at Offset
 
 // batchAfter returns a copy of the first batch in the WAL or memory that ends after from and
 // matches, and where memory begins: from below it is in the bucket.
-func (l *lookup) batchAfter(from ident.Offset, match func(int64) bool) (b *batch, memory ident.Offset) {
+func (l *openLookup) batchAfter(from ident.Offset, match func(int64) bool) (b *batch, memory ident.Offset) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	memory = l.p.memoryStartLocked()
@@ -134,46 +139,6 @@ func (l *lookup) batchAfter(from ident.Offset, match func(int64) bool) (b *batch
 		}
 	}
 	return nil, memory
-}
-
-// firstInBucket is firstAfter for what lies in [from, to) in the bucket.
-func (e *Engine) firstInBucket(ctx context.Context, h *catalog.Head, l *lookup, from, to ident.Offset, ts int64) (OffsetAt, error) {
-	for from < to {
-		r, err := e.rangeAfter(ctx, h, from, ts)
-		if err != nil || r == nil {
-			return none, err
-		}
-		s, err := e.section(ctx, h.Partition, r)
-		if err != nil {
-			return none, err
-		}
-		for i := object.Find(s.Index, from); i < len(s.Index); i++ {
-			entry := &s.Index[i]
-			if entry.Start >= to {
-				return none, nil
-			}
-			if !object.MayReach(entry.MaxTimestamp, ts) {
-				continue
-			}
-			at, err := e.recordAt(ctx, l, r, entry, func(t int64) bool { return t >= ts })
-			if err != nil || at.Offset >= 0 {
-				return at, err
-			}
-		}
-		from = r.End
-	}
-	return none, nil
-}
-
-// rangeAfter returns the first range that ends after from and may hold a record of at least the given time; nil if none.
-func (e *Engine) rangeAfter(ctx context.Context, h *catalog.Head, from ident.Offset, ts int64) (*catalog.Range, error) {
-	if h.Manifest.Object != 0 && from < h.Manifest.End {
-		r, err := e.manifests.after(ctx, h, from, ts)
-		if err != nil || r != nil {
-			return r, err
-		}
-	}
-	return rangeAfter(h.Ranges, from, ts), nil
 }
 
 // bound is what is known of something before it is opened: no record in it is newer than newest, and
@@ -209,15 +174,15 @@ func boundOf(maxTimestamp int64, from ident.Offset) bound {
 // newest finds the first record with the largest timestamp. What has the largest bound is opened, a
 // manifest leaf into ranges, a range into batches, a batch into its record, until that is a record.
 // So a bound that no record reaches costs a look, and hides nothing.
-func (e *Engine) newest(ctx context.Context, l *lookup) (at OffsetAt, err error) {
+func (e *Engine) newest(ctx context.Context, l *openLookup) (at OffsetAt, err error) {
 	inMemory, memory, err := l.newestInMemory()
 	if err != nil {
 		return none, err
 	}
-	err = e.replanning(ctx, l.p.id, func(h *catalog.Head) error {
+	err = e.cold.replanning(ctx, l.id, func(h *catalog.Head) error {
 		var all []candidate
 		if l.start < memory {
-			if all, err = e.candidates(ctx, h, l, memory); err != nil {
+			if all, err = e.cold.candidates(ctx, h, &l.lookup, memory); err != nil {
 				return err
 			}
 		}
@@ -247,66 +212,8 @@ func openBest(ctx context.Context, all []candidate) (OffsetAt, error) {
 	return none, nil
 }
 
-// candidates returns what may hold the newest record among what lies below memory.
-func (e *Engine) candidates(ctx context.Context, h *catalog.Head, l *lookup, memory ident.Offset) (all []candidate, err error) {
-	ranges := func(of []catalog.Range) {
-		for i := object.FindRange(of, l.start); i < len(of) && of[i].Start < memory; i++ {
-			all = append(all, e.openRange(h, l, &of[i], memory))
-		}
-	}
-	root, err := e.manifests.root(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	if root != nil {
-		for i := root.LeafAt(l.start); i >= 0 && i < len(root.Leaves); i++ {
-			all = append(all, e.openLeaf(h, l, root, i))
-		}
-		ranges(root.Ranges)
-	}
-	ranges(h.Ranges)
-	return all, nil
-}
-
-func (e *Engine) openLeaf(h *catalog.Head, l *lookup, root *object.Root, i int) candidate {
-	ref := &root.Leaves[i]
-	return candidate{bound: boundOf(ref.MaxTimestamp, ref.Start), open: func(ctx context.Context) (all []candidate, err error) {
-		leaf, err := e.manifests.leaf(ctx, h.Partition, ref)
-		if err != nil {
-			return nil, err
-		}
-		live := root.Live(i, leaf)
-		for j := object.FindRange(live, l.start); j < len(live); j++ {
-			all = append(all, e.openRange(h, l, &live[j], l.end))
-		}
-		return all, nil
-	}}
-}
-
-func (e *Engine) openRange(h *catalog.Head, l *lookup, r *catalog.Range, to ident.Offset) candidate {
-	return candidate{bound: boundOf(r.MaxTimestamp, r.Start), open: func(ctx context.Context) (all []candidate, err error) {
-		s, err := e.section(ctx, h.Partition, r)
-		if err != nil {
-			return nil, err
-		}
-		return newestAfter(boundless, func(last bound) (at bound, read readRecord, err error) {
-			best := -1
-			for i := object.Find(s.Index, l.start); i < len(s.Index) && s.Index[i].End <= to; i++ {
-				b := boundOf(s.Index[i].MaxTimestamp, s.Index[i].Start)
-				if last.before(b) && (best < 0 || b.before(at)) {
-					best, at = i, b
-				}
-			}
-			if best < 0 {
-				return at, nil, nil
-			}
-			return at, func(ctx context.Context) (OffsetAt, error) { return e.recordAt(ctx, l, r, &s.Index[best], nil) }, nil
-		})
-	}}
-}
-
 // newestInMemory returns what may hold the newest record in WAL and memory, and where that begins.
-func (l *lookup) newestInMemory() (all []candidate, memory ident.Offset, err error) {
+func (l *openLookup) newestInMemory() (all []candidate, memory ident.Offset, err error) {
 	l.p.mu.Lock()
 	memory = min(l.p.memoryStartLocked(), l.end)
 	l.p.mu.Unlock()
@@ -321,11 +228,11 @@ func (l *lookup) newestInMemory() (all []candidate, memory ident.Offset, err err
 }
 
 // nextInMemory returns a copy of the batch that comes after last; nil if none does.
-func (l *lookup) nextInMemory(last bound, memory ident.Offset) (at bound, b *batch, err error) {
+func (l *openLookup) nextInMemory(last bound, memory ident.Offset) (at bound, b *batch, err error) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	if now := l.p.memoryStartLocked(); now > memory && memory < l.end {
-		return at, nil, fmt.Errorf("batches of %s up to %d left the memory: %w", l.p.id, now, wal.ErrTrimmed)
+		return at, nil, fmt.Errorf("batches of %s up to %d left the memory: %w", l.id, now, wal.ErrTrimmed)
 	}
 	log, best := &l.p.log, -1
 	for i := log.search(l.start); i < log.len() && log.at(i).end <= l.end; i++ {
@@ -382,49 +289,11 @@ func parseFound(bytes []byte) (*foundBatch, error) {
 	return &foundBatch{h, bytes}, nil
 }
 
-// recordAt reads a batch from the bucket and looks for a record in it.
-func (e *Engine) recordAt(ctx context.Context, l *lookup, r *catalog.Range, entry *object.IndexEntry, match func(int64) bool) (OffsetAt, error) {
-	q := FetchPartition{Partition: l.p.id}
-	if err := e.readEntries(ctx, &q, r, []object.IndexEntry{*entry}); err != nil {
-		return none, err
-	}
-	return l.recordIn(q.Batches[0], match)
-}
-
 // record reads a batch from memory or WAL and looks for a record in it.
-func (l *lookup) record(b *batch, match func(int64) bool) (OffsetAt, error) {
+func (l *openLookup) record(b *batch, match func(int64) bool) (OffsetAt, error) {
 	bytes, err := b.load()
 	if err != nil {
 		return none, err
 	}
 	return l.recordIn(bytes, match)
-}
-
-// recordIn returns the batch's first record in [start, end) whose timestamp matches, or without match
-// the first of the newest ones. The batch's bytes are those that a producer sent (whoever read them has
-// checked that), so records that cannot be read are the producer's fault: the search ends at them and
-// goes on in the next batch.
-func (l *lookup) recordIn(bytes []byte, match func(int64) bool) (OffsetAt, error) {
-	b, err := parseFound(bytes)
-	if err != nil {
-		return none, err
-	}
-	at := none
-	for rec, err := range protocol.Records(b.bytes) {
-		if err != nil {
-			break
-		}
-		offset := ident.Offset(rec.Offset)
-		if offset < l.start || offset >= l.end {
-			continue
-		}
-		found := OffsetAt{Offset: offset, Timestamp: rec.Timestamp, Epoch: ident.Epoch(b.header.LeaderEpoch)}
-		switch {
-		case match != nil && match(rec.Timestamp):
-			return found, nil
-		case match == nil && rec.Timestamp >= 0 && rec.Timestamp > at.Timestamp:
-			at = found
-		}
-	}
-	return at, nil
 }

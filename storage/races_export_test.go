@@ -11,7 +11,7 @@ import (
 
 // Section is what readers know of a range.
 func (e *Engine) Section(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (*object.SectionInfo, error) {
-	return e.section(ctx, tp, r)
+	return e.cold.section(ctx, tp, r)
 }
 
 // PlaceAdmitted is Append for a request that nothing refused before it was placed.

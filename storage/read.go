@@ -82,7 +82,7 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 			room -= q.Held
 		}
 		if n := len(q.cold); n > 0 {
-			e.goAhead(q.Partition, q.Offset, q.cold[n-1].end)
+			e.cold.goAhead(q.Partition, q.Offset, q.cold[n-1].end)
 		}
 	}
 	if !empty {
@@ -296,7 +296,7 @@ func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, 
 	if q.Offset < p.memoryStartLocked() {
 		end := p.readEndLocked(q.Isolation)
 		p.mu.Unlock()
-		return e.readCold(ctx, q, end, may)
+		return e.cold.readCold(ctx, q, end, may)
 	}
 	behind := p.pickLocked(q, may)
 	p.mu.Unlock()

@@ -140,7 +140,6 @@ func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
 	e.appendBytesMax = w.MaxAppendBytes()
 	e.producersMax = min(e.cfg.ProducersMax, int(e.appendBytesMax-recordReserve)/producerBytesMax)
 	e.own = &source{incarnation: inc, read: w.ReadAt}
-	e.objects = &objectIDs{e: e, turn: newTurn()}
 	if err := e.deps.Catalog.OpenIncarnation(ctx, inc); err != nil {
 		return fmt.Errorf("open incarnation %s: %w", inc, err)
 	}
@@ -437,7 +436,7 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		defer settled()
 		var state *pstate.State
 		err := e.retry(e.ctx, "load partition state", func(ctx context.Context) (err error) {
-			if state, err = e.loadState(ctx, head); err != nil && errors.Is(readError(err), ErrCorrupt) {
+			if state, err = e.cold.loadState(ctx, head); err != nil && errors.Is(readError(err), ErrCorrupt) {
 				settled() // damage is tried again like everything, but nobody need wait for it
 			}
 			return err

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
-	"github.com/sluicemq/sluice/protocol"
 )
 
 // retaining applies retention and keeps manifests in order, at its own pace.
@@ -138,7 +137,7 @@ func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition,
 	dropRange := func(g *catalog.Range) bool {
 		newest := g.MaxTimestamp
 		if newest < 0 && g.End > head.LogStart && r.expiredBelow >= 0 {
-			if newest, unread = e.newestIn(ctx, p.id, g); unread != nil {
+			if newest, unread = e.cold.newestIn(ctx, p.id, g); unread != nil {
 				return false
 			}
 		}
@@ -146,7 +145,7 @@ func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition,
 	}
 	if head.Manifest.Object != 0 {
 		all := true
-		err := e.manifests.each(ctx, head, func(g *catalog.Range) bool {
+		err := e.cold.eachInManifest(ctx, head, func(g *catalog.Range) bool {
 			all = dropRange(g)
 			return all
 		})
@@ -161,52 +160,6 @@ func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition,
 	}
 	p.walkAbove(head.CommittedEnd, func(b *batch) bool { return drop(b.end, int64(b.size), b.maxTimestamp) })
 	return start, nil
-}
-
-// newestIn returns the largest time of a range whose reference does not tell it: an earlier release
-// wrote it, which believed what a producer said. The answer is kept, since retention asks for the
-// oldest range that stays at every turn. Where no record can tell, the range counts as arrived when
-// this process began: later than it was, never earlier.
-func (e *Engine) newestIn(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (int64, error) {
-	key := decodedKey{r.Object, ^r.Index.Position} // beside the range's index
-	if newest, ok := e.decoded.lookup(key).(int64); ok {
-		return newest, nil
-	}
-	newest, err := e.readNewest(ctx, tp, r)
-	if err != nil && !errors.Is(err, ErrCorrupt) {
-		return -1, err
-	}
-	if newest < 0 {
-		newest = e.openedAt.UnixMilli()
-	}
-	e.decoded.add(&decodedItem{key: key, bytes: decodedTimeBytes, value: newest})
-	return newest, nil
-}
-
-const decodedTimeBytes = 128 // about what the cache takes for a time
-
-// readNewest reads the batches of a range whose times its index does not tell; -1 if no record has one.
-func (e *Engine) readNewest(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (int64, error) {
-	s, err := e.section(ctx, tp, r)
-	if err != nil {
-		return -1, err
-	}
-	newest := int64(-1)
-	for i := range s.Index {
-		entry := &s.Index[i]
-		if entry.MaxTimestamp >= 0 {
-			newest = max(newest, entry.MaxTimestamp)
-			continue
-		}
-		q := FetchPartition{Partition: tp}
-		if err := e.readEntries(ctx, &q, r, s.Index[i:i+1]); err != nil {
-			return newest, err
-		}
-		if largest, err := protocol.LargestTimestamp(q.Batches[0]); err == nil {
-			newest = max(newest, largest)
-		}
-	}
-	return newest, nil
 }
 
 // shownAbove returns the size of what is shown and not in the bucket by the word of a head that was read before, and the high

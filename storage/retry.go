@@ -16,7 +16,7 @@ const (
 
 // retry repeats do until it succeeds or ctx ends. It logs the first failure and then
 // every time the pause has reached its end, so that an outage is seen and does not flood.
-func (e *Engine) retry(ctx context.Context, what string, do func(context.Context) error) error {
+func (e *env) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	pauses := retry.Pauses{First: retryFirst, Last: retryLast}
 	for {
 		err := do(ctx)

@@ -50,7 +50,7 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 		return nil
 	}
 	body := bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C, PartCRCs: b.built.PartCRCs}
-	err := e.deps.Bucket.Create(ctx, e.objectKey(b.id, e.incarnation, object.KindBundle), body)
+	err := e.deps.Bucket.Create(ctx, e.cold.objectKey(b.id, e.incarnation, object.KindBundle), body)
 	b.built.Parts, b.built.PartCRCs = nil, nil // lets go of the batches; built again for another attempt
 	var damaged *bucket.DamagedPartError
 	if errors.As(err, &damaged) {

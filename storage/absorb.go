@@ -1,0 +1,157 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/ident"
+	"github.com/sluicemq/sluice/storage/bucket"
+	"github.com/sluicemq/sluice/storage/object"
+)
+
+// manifestWriter replaces the manifests of partitions (E17, E30): ranges that heads have too many of
+// go in, ranges that the log start has passed come out. It keeps nothing: each change begins with a
+// head and ends in a compare-and-set on it, so that two changes at once do no harm.
+type manifestWriter struct {
+	*env
+	cold *coldReader
+	ids  *objectIDs
+}
+
+// absorb writes the next version of a manifest, with all of the head's ranges but the newest few, and swaps it in.
+func (m *manifestWriter) absorb(ctx context.Context, h *catalog.Head) error {
+	take := h.Ranges[:len(h.Ranges)-m.cfg.ManifestAt/4]
+	root, err := m.cold.manifestRoot(ctx, h)
+	if err != nil {
+		return err
+	}
+	last, err := m.cold.manifestLeaf(ctx, h.Partition, object.AbsorbNeeds(root, len(take)))
+	if err != nil {
+		return err
+	}
+	plan, err := object.Absorb(h.Partition, h.Manifest, root, last, take)
+	if err != nil {
+		return err
+	}
+	next, ids, err := m.write(ctx, plan)
+	if err != nil {
+		return err
+	}
+	err = m.deps.Catalog.SwapManifest(ctx, catalog.ManifestSwap{
+		Partition: h.Partition, Incarnation: m.incarnation, OldVersion: h.Manifest.Version,
+		New: next, Absorbed: take, NewObjects: ids, Dropped: plan.Dropped,
+	})
+	if err == nil {
+		m.cold.decoded.forget(plan.Dropped)
+	}
+	return ignoreLostRace(err)
+}
+
+// release takes what log start has passed out of the manifest, a step at a time (E30).
+func (m *manifestWriter) release(ctx context.Context, h *catalog.Head) error {
+	for h.Manifest.Object != 0 {
+		root, first, err := m.oldest(ctx, h)
+		if certain(err) && h.Manifest.End <= h.LogStart {
+			return m.giveUp(ctx, h, err)
+		}
+		if err != nil {
+			return err
+		}
+		plan := object.Release(h.Partition, h.Manifest, root, first, h.LogStart)
+		if plan == nil {
+			return nil
+		}
+		next, ids, err := m.write(ctx, plan)
+		if err != nil {
+			return err
+		}
+		err = m.deps.Catalog.ReleaseRanges(ctx, catalog.RangeRelease{
+			Partition: h.Partition, Incarnation: m.incarnation, OldVersion: h.Manifest.Version,
+			New: next, Released: plan.Released, NewObjects: ids, Dropped: plan.Dropped,
+		})
+		if err != nil {
+			return ignoreLostRace(err)
+		}
+		m.cold.decoded.forget(plan.Dropped)
+		h.Manifest = next
+	}
+	return nil
+}
+
+// oldest reads what a release needs of a manifest.
+func (m *manifestWriter) oldest(ctx context.Context, h *catalog.Head) (*object.Root, *object.Leaf, error) {
+	root, err := m.cold.manifestRoot(ctx, h)
+	if err != nil {
+		return nil, nil, err
+	}
+	first, err := m.cold.manifestLeaf(ctx, h.Partition, object.ReleaseNeeds(root))
+	return root, first, err
+}
+
+// giveUp lets go of a damaged manifest that the log start has passed wholly, so that the partition can go on. Which objects
+// it refers to cannot be read any more: they stay counted, and in the bucket. The manifest of a deleted
+// topic hinders nobody, and waits in case somebody brings it back.
+func (m *manifestWriter) giveUp(ctx context.Context, h *catalog.Head, damage error) error {
+	if _, ok := m.deps.Catalog.Head(h.Partition); !ok {
+		return damage
+	}
+	err := m.deps.Catalog.ReleaseRanges(ctx, catalog.RangeRelease{
+		Partition: h.Partition, Incarnation: m.incarnation, OldVersion: h.Manifest.Version,
+		New: catalog.Manifest{Version: h.Manifest.Version + 1}, Dropped: []ident.ObjectID{h.Manifest.Object},
+	})
+	if err != nil {
+		return ignoreLostRace(err)
+	}
+	m.log.Warn("a damaged manifest is given up: the objects that only it names stay in the bucket", "partition", h.Partition,
+		"manifest", h.Manifest.Object, "ranges", h.Manifest.RangeCount, "bytes", h.Manifest.DataBytes, "err", damage)
+	h.Manifest = catalog.Manifest{Version: h.Manifest.Version + 1}
+	return nil
+}
+
+// ignoreLostRace makes nothing of a compare-and-set that another change has won: it is planned
+// anew at the next turn, and the objects written for it expire (E7).
+func ignoreLostRace(err error) error {
+	if errors.Is(err, catalog.ErrConflict) || errors.Is(err, catalog.ErrTopicNotFound) {
+		return nil
+	}
+	return err
+}
+
+// write puts a plan's objects into the bucket under fresh ids; the root is the last.
+func (m *manifestWriter) write(ctx context.Context, plan *object.Plan) (catalog.Manifest, []ident.ObjectID, error) {
+	ids := make([]ident.ObjectID, plan.Objects())
+	for i := range ids {
+		id, err := m.ids.next(ctx)
+		if err != nil {
+			return catalog.Manifest{}, nil, err
+		}
+		ids[i] = id
+	}
+	encoded, next := plan.Encode(m.deps.Catalog.ClusterID(), m.incarnation, ids)
+	for i := range encoded {
+		key := m.cold.objectKey(encoded[i].Object, m.incarnation, object.KindManifest)
+		body := bucket.Body{Parts: [][]byte{encoded[i].Bytes}, CRC32C: encoded[i].CRC}
+		if err := m.deps.Bucket.Create(ctx, key, body); err != nil {
+			return catalog.Manifest{}, nil, fmt.Errorf("create manifest: %w", err) // ids abandoned, whatever happened (E28)
+		}
+	}
+	if plan.Root != nil {
+		if err := m.remember(plan.Root.Partition, next, encoded[len(encoded)-1].Bytes); err != nil {
+			return catalog.Manifest{}, nil, err
+		}
+	}
+	return next, ids, nil
+}
+
+// remember keeps a root that was just stored, as a reader of it would: the next absorb begins with it, without a request. What
+// cannot be decoded is not swapped in.
+func (m *manifestWriter) remember(tp ident.TopicPartition, at catalog.Manifest, encoded []byte) error {
+	root, err := object.DecodeRoot(encoded, tp, at)
+	if err != nil {
+		return fmt.Errorf("manifest %s of %s, just written: %w", at.Object, tp, err)
+	}
+	m.cold.decoded.add(&decodedItem{key: decodedKey{object: at.Object}, bytes: int64(at.Bytes), value: root})
+	return nil
+}

@@ -1,0 +1,20 @@
+package storage
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/sluicemq/sluice/ident"
+)
+
+// env is what all owners of the engine work with. It is set before their work begins, and stays.
+type env struct {
+	cfg         Config
+	deps        Deps
+	log         *slog.Logger
+	meter       *meter
+	openedAt    time.Time
+	incarnation ident.Incarnation // under which this engine writes; known since the quorum gave it
+	ctx         context.Context   // of background work: ends with Close, not with a request
+}
