@@ -397,9 +397,9 @@ func TestFlushCountsWhatIsLeft(t *testing.T) {
 				t.Fatalf("%s: flushed: %v, want %v", when, got, flushed)
 			}
 		}
-		add(expires, 20)
+		add(expires, 21)
 		add(stays, 6)
-		wants(false, "260 KB came, 7 batches are left: 84 KiB")
+		wants(false, "270 KB came, 7 batches are left: 84 KiB")
 		add(stays, 8)
 		wants(false, "84 KiB and 80 KB")
 		add(stays, 13)
