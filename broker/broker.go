@@ -219,6 +219,7 @@ type Broker struct {
 	fetches         requestBudgets
 	others          requestBudgets // of all but Produce and Fetch: neither a log that is stuck nor consumers hold them up
 	answers         *budget        // what answers to Fetch hold of records, until they are written
+	behind          *budget        // the part of answers that consumers may take whose records lie in the bucket only
 
 	// opened is closed when log is there. Reading the tail takes as long as the tail is large: until then
 	// ApiVersions, Metadata and DescribeCluster answer, everything else waits.
@@ -260,6 +261,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	b.fetches = newRequestBudgets()
 	b.others = newRequestBudgets()
 	b.answers = newBudget(b.cfg.FetchMemoryBytesMax)
+	b.behind = newBudget(max(b.cfg.FetchMemoryBytesMax/4*3, fetchTurnBytes))
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.stopping, b.beginStop = context.WithCancelCause(b.ctx)
 	if deps.Log != nil {

@@ -64,6 +64,7 @@ type conn struct {
 	nc       net.Conn
 	listener string   // name of the listener that accepted the connection
 	in       *inbound // belongs to the reader
+	behind   bool     // used only by the reader: the last Fetch asked for what lies in the bucket only
 
 	writers sync.WaitGroup
 	ended   chan struct{} // closed when nothing of the connection is left

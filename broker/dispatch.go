@@ -197,6 +197,7 @@ type call struct {
 	decoded    share // of a budget of what requests decode to
 	rebuilt    share // of Broker.rebuilt
 	answer     share // of Broker.answers
+	behind     share // of Broker.behind, beside answer
 }
 
 // decode turns a frame into a call. It holds the frame's reservation only if there is no error.
@@ -249,7 +250,12 @@ func (c *call) release() {
 	c.held.release()
 	c.decoded.release()
 	c.rebuilt.release()
+	c.releaseAnswer()
+}
+
+func (c *call) releaseAnswer() {
 	c.answer.release()
+	c.behind.release()
 }
 
 // encode makes a whole frame of a response.

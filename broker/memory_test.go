@@ -2,14 +2,17 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -433,5 +436,51 @@ func TestGroupsHaveABound(t *testing.T) {
 		wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](c, &kmsg.HeartbeatRequest{Group: "g", MemberID: member, Generation: generation}, 4).ErrorCode, 0)
 		again := ask[*kmsg.JoinGroupResponse](c, joinRequest("g", member), 9)
 		wantCode(t, "join again", again.ErrorCode, 0)
+	})
+}
+
+// bucketLog is a log whose topic cold lies in a bucket that takes 5 s to say that it is away.
+type bucketLog struct {
+	*memoryLog
+	cold ident.TopicID
+}
+
+func (l bucketLog) Read(ctx context.Context, f *storage.Fetch) {
+	f.Behind = f.Partitions[0].Partition.Topic == l.cold
+	if f.Behind {
+		time.Sleep(5 * time.Second)
+	}
+	l.memoryLog.Read(ctx, f)
+}
+
+// However many consumers wait for the bucket, those that read from memory do not wait with them.
+func TestConsumersBehindLeaveMemoryToOthers(t *testing.T) {
+	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "hot", 1, nil)
+		h.topics.create(t, "cold", 1, nil)
+		ask[*kmsg.ProduceResponse](dial(), produceRequest("hot", plainBatch(t, "v")), 8)
+		cold, _ := h.topics.TopicByName("cold")
+		h.Broker.log = bucketLog{h.log, cold.ID}
+		late := time.Now().Add(3 * time.Minute)
+		var readers sync.WaitGroup
+		for range 60 { // four times as many as have a turn at once
+			c := dial()
+			readers.Go(func() {
+				for time.Now().Before(late) {
+					ask[*kmsg.FetchResponse](c, fetchRequest("cold", 0, 1, 500), 11)
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		c := dial()
+		for range 5 {
+			began := time.Now()
+			p := ask[*kmsg.FetchResponse](c, fetchRequest("hot", 0, 1, 500), 11).Topics[0].Partitions[0]
+			if took := time.Since(began); took > 0 || len(p.RecordBatches) == 0 {
+				t.Errorf("after %v, %d bytes", took, len(p.RecordBatches))
+			}
+			time.Sleep(time.Second)
+		}
+		readers.Wait()
 	})
 }

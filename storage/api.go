@@ -128,7 +128,8 @@ type Fetch struct {
 	// Room is how much memory the batches may hold together. Unlike the limits, no first batch exceeds it. 0: no bound.
 	Room int
 
-	Needs int // set if nothing was read because the first batch takes more than Room: so much
+	Needs  int  // set if nothing was read because the first batch takes more than Room: so much
+	Behind bool // set if something that was asked for lies in the bucket only
 }
 
 // Special timestamps of ListOffsets.

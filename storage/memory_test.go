@@ -117,6 +117,32 @@ func TestReadKeepsToItsRoom(t *testing.T) {
 	})
 }
 
+// A read tells whether something that was asked for lies in the bucket only.
+func TestReadTellsWhatIsBehind(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, seed(t), byHand)
+		a, b := r.newLog("a", nil), r.newLog("b", nil)
+		r.fill(a, 2, 3, 40)
+		r.fill(b, 2, 3, 40)
+		r.mustFlush()
+		r.restart()
+		old := a.end() - 1
+		r.fill(a, 2, 3, 40)
+		r.fill(b, 2, 3, 40)
+		f := storage.Fetch{MaxBytes: 1 << 20, Partitions: []storage.FetchPartition{
+			{Partition: a.tp, MaxBytes: 1 << 20, CurrentEpoch: ident.NoEpoch}, {Partition: b.tp, Offset: b.end() - 1, MaxBytes: 1 << 20, CurrentEpoch: ident.NoEpoch}}}
+		for _, at := range []struct {
+			offset ident.Offset
+			behind bool
+		}{{0, true}, {old, true}, {old + 1, false}, {a.end(), false}, {0, true}} {
+			f.Partitions[0].Offset = at.offset
+			if r.engine().Read(t.Context(), &f); f.Behind != at.behind {
+				t.Errorf("from %d: behind is %v", at.offset, f.Behind)
+			}
+		}
+	})
+}
+
 // readInRoom reads and reports whether there was room for nothing.
 func readInRoom(t *testing.T, r *rig, f *storage.Fetch, logs []*modelLog) (none bool) {
 	t.Helper()

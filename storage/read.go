@@ -113,6 +113,7 @@ func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition, r
 			behind = append(behind, i)
 		}
 	}
+	f.Behind = len(behind) > 0
 	if len(behind) < len(f.Partitions) {
 		room /= 2
 	}
