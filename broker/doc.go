@@ -37,9 +37,7 @@
 // Goroutines: Serve accepts. Each connection has a reader, and a writer from the first Produce on
 // that had to wait. While a member waits in JoinGroup or SyncGroup, one more goroutine watches
 // whether its peer has left (conn.untilGone). The log's goroutine calls produceCall.done. Locks:
-// server.mu → conn.mu; budget.mu and configCache.mu are leaves. Broker.alter is held during a
-// change of a topic's configuration, and whoever holds it takes no other lock of the broker. Only
-// alter is held during I/O.
+// server.mu → conn.mu; configCache.mu is a leaf. None is held during I/O.
 //
 // Metrics: metrics.go. Imports: broker/coordinator, broker/group, storage (its API types), catalog,
 // protocol, ident.
