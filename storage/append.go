@@ -125,7 +125,7 @@ func (e *Engine) admit(req *AppendRequest) error {
 	for i := range req.Partitions {
 		size += int64(len(req.Partitions[i].Batch))
 	}
-	if e.budget.used(size) >= refuseAt {
+	if e.budget.refuses(size) {
 		return ErrThrottled
 	}
 	switch err := e.wal.Ready(); {
@@ -349,14 +349,18 @@ func (e *Engine) persisted(g *wal.Group) {
 			freed = e.publish(freed[:0], placed.parts[i], &a.Entries[i], everywhere, now)
 			hot = append(hot, hotBatch{placed.parts[i].partition, placed.parts[i].number, batchOverhead})
 			acknowledge(freed)
-			e.persistedTo.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
+			e.trimmer.persistedTo.Store(int64(a.Entries[i].Position) + int64(len(a.Entries[i].Payload)))
 		}
 		hot[len(hot)-1].size += placed.pinned
 	}
 	e.woken.signal()
 	e.hot.add(hot)
 	e.meter.persisted(count, size)
-	e.persistedMore(size)
+	e.budget.persisted(size, g.End())
+	if e.unflushed.Add(size) >= e.cfg.flushAt() {
+		signal(e.flushNow)
+	}
+	e.hot.evict()
 }
 
 // publish notes where a batch is on this disk, and shows the batch if that is all that its class

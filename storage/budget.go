@@ -27,7 +27,8 @@ type budget struct {
 
 	queued    atomic.Int64 // bytes handed to the WAL, not durable yet
 	batches   atomic.Int64 // in the index and not committed
-	span      atomic.Int64 // of the own WAL: durable end minus lowest uncommitted position
+	durable   atomic.Int64 // ident.Position: end of the own WAL on this disk
+	trimmedTo atomic.Int64 // ident.Position in the own WAL: everything below is committed or void
 	tailBytes atomic.Int64 // of sealed tails
 	stuck     atomic.Int64 // of span: what stuck partitions alone hold back (carry.go)
 }
@@ -62,13 +63,50 @@ func (r ramp) at(bytes float64) float64 {
 
 // used returns the fuller of the two budgets, from 0 to 1 and above, if extra bytes came.
 func (b *budget) used(extra int64) float64 {
-	bytes := float64(b.queued.Load()+b.span.Load()+b.tailBytes.Load()+extra) / float64(b.bytesMax)
+	bytes := float64(b.queued.Load()+b.inLog()+extra) / float64(b.bytesMax)
 	return max(bytes, float64(b.batches.Load())/float64(b.batchesMax))
 }
 
+// refuses reports whether that many bytes more are too many.
+func (b *budget) refuses(extra int64) bool { return b.used(extra) >= refuseAt }
+
+// inLog returns how many bytes the log holds that are not in the bucket, with its sealed tails.
+func (b *budget) inLog() int64 {
+	trimmed := b.trimmedTo.Load() // read first: no durable end that is read after it lies below
+	return b.durable.Load() - trimmed + b.tailBytes.Load()
+}
+
+// placed counts what was handed to the WAL.
 func (b *budget) placed(bytes int64, batches int) {
 	b.queued.Add(bytes)
 	b.batches.Add(int64(batches))
+}
+
+// persisted counts what the WAL has made durable, which ends at end now.
+func (b *budget) persisted(bytes int64, end ident.Position) {
+	b.queued.Add(-bytes)
+	b.durable.Store(int64(end))
+}
+
+// trimmed notes where the lowest batch of the own WAL lies that is neither committed nor void, and
+// how much of what lies above it is there only because partitions are stuck.
+func (b *budget) trimmed(to ident.Position, stuck int64) {
+	b.trimmedTo.Store(int64(to))
+	b.stuck.Store(stuck)
+}
+
+// count counts a batch that a start found uncommitted.
+func (b *budget) count(found *batch) {
+	found.source.uncommitted.Add(1)
+	b.batches.Add(1)
+}
+
+// uncount notes that one batch is not uncommitted any more.
+func (b *budget) uncount(gone *batch) {
+	b.batches.Add(-1)
+	if gone.source != nil && gone.source.sealed != nil {
+		gone.source.uncommitted.Add(-1)
+	}
 }
 
 // throttle returns for how long a producer should be held back after an answer to that many bytes
@@ -78,7 +116,7 @@ func (b *budget) throttle(bytes int64) time.Duration {
 	if u >= throttleHardAt {
 		return throttleHard
 	}
-	waiting := float64(b.span.Load() + b.tailBytes.Load() - b.stuck.Load()) // what is stuck waits for nothing
+	waiting := float64(b.inLog() - b.stuck.Load()) // what is stuck waits for nothing
 	perMiB := float64(slowEarlyPerMiB)*b.slowEarly.at(waiting) + float64(slowLatePerMiB-slowEarlyPerMiB)*b.slowLate.at(waiting)
 	slow := perMiB * float64(bytes) / (1 << 20)
 	soft := max(0, u-throttleAt) / (throttleHardAt - throttleAt) * float64(throttleSoft)
@@ -88,21 +126,6 @@ func (b *budget) throttle(bytes int64) time.Duration {
 // Throttle returns for how long the broker should stop reading from a producer
 // whose requests of that many bytes it has just answered; 0 while there is room.
 func (e *Engine) Throttle(bytes int64) time.Duration { return e.budget.throttle(bytes) }
-
-// persistedMore is called after each durable group.
-func (e *Engine) persistedMore(bytes int64) {
-	e.budget.queued.Add(-bytes)
-	e.measureSpan()
-	if e.unflushed.Add(bytes) >= e.cfg.flushAt() {
-		signal(e.flushNow)
-	}
-	e.hot.evict()
-}
-
-// measureSpan notes how much of the own WAL is in use.
-func (e *Engine) measureSpan() {
-	e.budget.span.Store(int64(e.wal.Durable() - ident.Position(e.trimmedTo.Load())))
-}
 
 func signal(c chan<- struct{}) {
 	select {

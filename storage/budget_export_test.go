@@ -8,6 +8,6 @@ func ThrottleOf(c Config, waiting, bytes int64) time.Duration {
 	c = c.withDefaults()
 	var b budget
 	b.open(&c)
-	b.span.Store(waiting)
+	b.durable.Store(waiting)
 	return b.throttle(bytes)
 }

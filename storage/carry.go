@@ -50,7 +50,7 @@ func (w *carryWrite) fail(err error) {
 // carryStuck carries those stuck partitions that alone keep the log from being trimmed, once what
 // they hold back is twice what they hold, so that a byte of others costs at most one that is carried.
 // What is beyond an eighth of the budget is carried more often than that: the log would fill up.
-func (e *Engine) carryStuck(ctx context.Context, parts []*partition, published ident.Position) error {
+func (t *trimmer) carryStuck(ctx context.Context, parts []*partition, published ident.Position) error {
 	var stuck, others []*partition
 	bytes := int64(0)
 	tailCounts := make(map[*source]int64)
@@ -65,21 +65,18 @@ func (e *Engine) carryStuck(ctx context.Context, parts []*partition, published i
 	if len(stuck) == 0 {
 		return nil
 	}
-	rest := e.lowestUncommitted(others, published)
-	slack := max(min(bytes, e.cfg.WALBudgetBytes/8), 2*e.cfg.WALSegmentBytes)
-	due := int64(rest-e.lowestUncommitted(stuck, rest)) >= bytes+slack
-	e.mu.Lock()
-	if len(e.tails) > 0 {
-		oldest := e.tails[0]
+	rest := t.lowestUncommitted(others, published)
+	slack := max(min(bytes, t.cfg.WALBudgetBytes/8), 2*t.cfg.WALSegmentBytes)
+	due := int64(rest-t.lowestUncommitted(stuck, rest)) >= bytes+slack
+	if oldest := t.oldestTail(); oldest != nil {
 		due = due || tailCounts[oldest] > 0 && tailCounts[oldest] == oldest.uncommitted.Load()
 	}
-	e.mu.Unlock()
 	if !due {
 		return nil
 	}
 	var errs []error
 	for _, p := range stuck {
-		if err := e.carryBatches(ctx, p); err != nil {
+		if err := t.carryBatches(ctx, p); err != nil {
 			errs = append(errs, fmt.Errorf("carry the batches of %s forward: %w", p.id, err))
 		}
 	}
@@ -110,7 +107,7 @@ func notStuck(parts []*partition) []*partition {
 }
 
 // carryBatches takes a partition through all steps but the trim.
-func (e *Engine) carryBatches(ctx context.Context, p *partition) error {
+func (t *trimmer) carryBatches(ctx context.Context, p *partition) error {
 	batches, first, epoch := p.beginCarry()
 	if len(batches) == 0 {
 		return nil
@@ -118,7 +115,7 @@ func (e *Engine) carryBatches(ctx context.Context, p *partition) error {
 	defer release([]*partition{p})
 	places := make([]ident.Position, 0, len(batches))
 	for len(places) < len(batches) {
-		w, err := e.carrySome(p, batches[len(places):], epoch)
+		w, err := t.carrySome(p, batches[len(places):], epoch)
 		if err != nil {
 			return err
 		}
@@ -134,8 +131,8 @@ func (e *Engine) carryBatches(ctx context.Context, p *partition) error {
 			places = append(places, w.wal.Entries[i].Position)
 		}
 	}
-	bytes := e.switchTo(p, places, first, epoch)
-	e.meter.carried.Add(float64(bytes))
+	bytes := t.switchTo(p, places, first, epoch)
+	t.meter.carried.Add(float64(bytes))
 	return nil
 }
 
@@ -160,14 +157,14 @@ func (p *partition) beginCarry() (batches []batch, first int64, epoch ident.Epoc
 }
 
 // carrySome appends as many batches as are in memory at once.
-func (e *Engine) carrySome(p *partition, batches []batch, epoch ident.Epoch) (*carryWrite, error) {
+func (t *trimmer) carrySome(p *partition, batches []batch, epoch ident.Epoch) (*carryWrite, error) {
 	w := &carryWrite{done: make(chan error, 1)}
 	w.wal.Owner = w
 	size := int64(0)
 	for i := range batches {
 		b := &batches[i]
 		size += int64(b.size) + wal.EntryBytes
-		if i > 0 && (i == entriesPerAppendMax || size > min(carryBytesMax, e.appendBytesMax)) {
+		if i > 0 && (i == entriesPerAppendMax || size > min(carryBytesMax, t.appendBytesMax)) {
 			break
 		}
 		payload, err := b.load()
@@ -178,12 +175,12 @@ func (e *Engine) carrySome(p *partition, batches []batch, epoch ident.Epoch) (*c
 			Kind: wal.KindCarried, Partition: p.id, Epoch: epoch, Start: b.start, End: b.end, Arrived: int64(b.arrived) * 1000, Payload: payload, CRC: b.crc,
 		})
 	}
-	return w, e.wal.Append(&w.wal)
+	return w, t.wal.Append(&w.wal)
 }
 
 // switchTo lets the partition's batches lie where they were carried to, all at once. What the log start has passed meanwhile
 // is void, and stays as it is. It returns how many bytes switched.
-func (e *Engine) switchTo(p *partition, places []ident.Position, first int64, epoch ident.Epoch) (bytes int64) {
+func (t *trimmer) switchTo(p *partition, places []ident.Position, first int64, epoch ident.Epoch) (bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status != leading || p.leader.Epoch != epoch {
@@ -198,7 +195,7 @@ func (e *Engine) switchTo(p *partition, places []ident.Position, first int64, ep
 		if b.source.sealed != nil {
 			b.source.uncommitted.Add(-1)
 		}
-		b.source, b.position, b.under, b.carried = e.own, at, epoch, true
+		b.source, b.position, b.under, b.carried = t.own, at, epoch, true
 		bytes += int64(b.size)
 	}
 	return bytes

@@ -132,7 +132,7 @@ func (e *Engine) followHead(p *partition, head *catalog.Head) (moved bool, freed
 		moved = true
 		p.wakeLocked()
 	}
-	if p.advanceCommittedLocked(head.CommittedEnd, e.uncount) {
+	if p.advanceCommittedLocked(head.CommittedEnd, e.budget.uncount) {
 		moved = true
 	}
 	return moved, p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
@@ -146,7 +146,7 @@ func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
 	if p.status.ended() {
 		return nil
 	}
-	p.advanceCommittedLocked(s.end(), e.uncount)
+	p.advanceCommittedLocked(s.end(), e.budget.uncount)
 	p.stuck, p.flush.trouble = false, nil
 	switch {
 	case !s.isBase:

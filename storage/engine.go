@@ -18,11 +18,7 @@ import (
 // Engine holds the partitions that this broker leads.
 type Engine struct {
 	*env
-
-	wal *wal.Writer
-	own *source // reads the own WAL
-	// appendBytesMax is what one WAL append holds, entry headers included.
-	appendBytesMax int64
+	*ownLog
 	// producersMax is Config.ProducersMax, or less where a partition's state record would not fit one append.
 	producersMax int
 	budget       budget
@@ -34,8 +30,8 @@ type Engine struct {
 	partitions partitions
 	leadTurn   sync.Mutex // one leadership is applied at a time; taken before partitions.mu
 
-	mu    sync.Mutex // guards the list, nothing else
-	tails []*source  // sealed, oldest first
+	records *recorder
+	trimmer *trimmer
 
 	uploads     atomic.Int64  // bundles that the bucket took
 	recheckNow  chan struct{} // a stuck partition's log start has moved
@@ -43,12 +39,7 @@ type Engine struct {
 
 	unflushed   atomic.Int64 // bytes persisted since the last flush began
 	replication replication
-	woken       wakers       // by the group that is being published
-	persistedTo atomic.Int64 // ident.Position: end of the last batch whose partition knows where it is
-	trimmedTo   atomic.Int64 // ident.Position: everything below is committed or void
-	trimTurn    turn         // one trim at a time; guards boundary
-	boundary    ident.Position
-	recordMu    sync.Mutex // order of state records: held while they are encoded and queued, before a partition's
+	woken       wakers // by the group that is being published
 	failed      atomic.Pointer[error]
 	awaited     atomic.Int64 // see Awaited
 
@@ -68,14 +59,6 @@ type Engine struct {
 	work   sync.WaitGroup
 }
 
-// source reads batches of one WAL incarnation, the own or a sealed one.
-type source struct {
-	incarnation ident.Incarnation
-	read        func(p []byte, pos ident.Position, crc uint32) error
-	sealed      *wal.Sealed  // nil: the own WAL
-	uncommitted atomic.Int64 // batches of a sealed one that are neither committed nor void
-}
-
 // Open recovers what this broker's disk holds, takes a new incarnation from the
 // quorum and opens every partition over its sealed tails (E13, E21): it needs the
 // quorum and the disk, never the bucket. The order of steps is in recover.go.
@@ -85,10 +68,11 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
+		ownLog:     new(ownLog),
 		env:        &env{cfg: cfg, deps: deps, log: deps.Log, meter: newMeter(), openedAt: deps.Now()},
 		flushNow:   make(chan struct{}, 1),
 		recheckNow: make(chan struct{}, 1),
-		commitTurn: newTurn(), trimTurn: newTurn(),
+		commitTurn: newTurn(),
 	}
 	e.topicDefaults = cfg.TopicDefaults
 	e.producerExpiry.Store(int64(cfg.ProducerExpiry))
@@ -99,6 +83,8 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	e.cold = newColdReader(e.env)
 	e.objects = &objectIDs{env: e.env, turn: newTurn()}
 	e.manifests = &manifestWriter{e.env, e.cold, e.objects}
+	e.records = &recorder{env: e.env, ownLog: e.ownLog}
+	e.trimmer = &trimmer{env: e.env, ownLog: e.ownLog, partitions: &e.partitions, budget: &e.budget, records: e.records, turn: newTurn()}
 	if err := e.recover(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: open: %w", err), e.Close())
 	}
@@ -119,10 +105,7 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.wal.Close())
 	}
 	e.failAllAcks() // what waits for a commit waits in vain: the next incarnation will make it
-	for _, t := range e.tails {
-		errs = append(errs, t.sealed.Close())
-	}
-	return errors.Join(append(errs, e.cold.close())...)
+	return errors.Join(append(errs, e.trimmer.closeTails(), e.cold.close())...)
 }
 
 // Incarnation returns the incarnation under which this engine writes.
@@ -230,17 +213,9 @@ func (e *Engine) producersUntil(now time.Time) int64 {
 // forgetUncommittedLocked takes the batches of a partition whose life has ended off the books.
 func (e *Engine) forgetUncommittedLocked(p *partition) {
 	for i := p.log.search(p.committed); i < p.log.len(); i++ {
-		e.uncount(p.log.at(i))
+		e.budget.uncount(p.log.at(i))
 	}
 	p.log, p.unflushed = batchLog{}, 0
-}
-
-// uncount notes that one batch is not uncommitted any more.
-func (e *Engine) uncount(b *batch) {
-	e.budget.batches.Add(-1)
-	if b.source != nil && b.source.sealed != nil {
-		b.source.uncommitted.Add(-1)
-	}
 }
 
 // LogStartMoved takes note of a log start that the quorum has moved, and of the
@@ -256,7 +231,7 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 		return
 	}
 	p.moveLogStartLocked(start)
-	p.advanceCommittedLocked(committed, e.uncount)
+	p.advanceCommittedLocked(committed, e.budget.uncount)
 	p.wakeLocked()
 	if p.flush.trouble != nil {
 		signal(e.recheckNow)

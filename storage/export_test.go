@@ -58,8 +58,8 @@ func (e *Engine) ForgetTimes(tp ident.TopicPartition) {
 
 // HoldTrim keeps every trim waiting until what it returns is called.
 func (e *Engine) HoldTrim() func() {
-	_ = e.trimTurn.take(e.ctx)
-	return e.trimTurn.give
+	_ = e.trimmer.turn.take(e.ctx)
+	return e.trimmer.turn.give
 }
 
 // SetPeers makes a replica set of n peers, which hold what Replicated says.

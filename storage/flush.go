@@ -97,7 +97,7 @@ func (e *Engine) move(ctx context.Context, plan *plan) error {
 	}
 	err = errors.Join(err, e.commitAll(ctx, uploaded), e.lose(plan.bundles))
 	e.meter.flushed(began, err)
-	return errors.Join(err, e.record(ctx, plan.chosen)) // of those that were committed, whatever became of the others
+	return errors.Join(err, e.records.record(ctx, plan.chosen)) // of those that were committed, whatever became of the others
 }
 
 // absorbParallel is how many manifests are written at once.

@@ -129,7 +129,7 @@ func (e *Engine) Metrics() []prometheus.Collector {
 		m.batches, m.bytes, m.refusals, m.reads, m.bundles, m.bundleBytes, m.flushSeconds, m.logStartMoves, m.carried, m.taskFailures,
 		totalsCollector{e},
 		gauge("sluice_wal_budget_used_bytes", "Bytes of the write-ahead log that are in use: queued, in its files and not yet in the bucket, in sealed tails.",
-			func() float64 { return float64(b.queued.Load() + b.span.Load() + b.tailBytes.Load()) }),
+			func() float64 { return float64(b.queued.Load() + b.inLog()) }),
 		gauge("sluice_wal_budget_limit_bytes", "Bytes that the write-ahead log may use: at 70 % of them producers are slowed, at 95 % refused.",
 			func() float64 { return float64(b.bytesMax) }),
 		gauge("sluice_wal_tail_bytes", "Bytes in sealed tails: logs of earlier starts that are not wholly in the bucket.",

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/sluicemq/sluice/ident"
 	"github.com/sluicemq/sluice/storage/pstate"
@@ -21,6 +22,14 @@ const (
 	producerBytesMax = 20 + 24*pstate.RecentMax // of one producer in a state block
 	recordReserve    = 16 << 10                 // of an append for the rest of a record, a thousand epochs
 )
+
+// recorder writes state records into the log.
+type recorder struct {
+	*env
+	*ownLog
+
+	mu sync.Mutex // held while records are encoded and queued, so that their order is one; taken before a partition's
+}
 
 // ownWrite is what storage itself writes into the WAL, beside what producers send.
 type ownWrite interface {
@@ -62,13 +71,13 @@ func (w *recordWrite) fail(err error) {
 }
 
 // record writes a state record for every given partition whose committed end has moved, and waits until all are durable.
-func (e *Engine) record(ctx context.Context, parts []*partition) error {
-	return e.writeRecords(ctx, parts, func(p *partition) bool { return p.flush.needRecord })
+func (r *recorder) record(ctx context.Context, parts []*partition) error {
+	return r.writeRecords(ctx, parts, func(p *partition) bool { return p.flush.needRecord })
 }
 
 // carry writes bases for partitions that have a record below place, or none that is newer than their committed end.
-func (e *Engine) carry(ctx context.Context, parts []*partition, place walPlace) error {
-	return e.writeRecords(ctx, parts, func(p *partition) bool {
+func (r *recorder) carry(ctx context.Context, parts []*partition, place walPlace) error {
+	return r.writeRecords(ctx, parts, func(p *partition) bool {
 		old := func(at walPlace) bool { return at.incarnation != 0 && at.before(place) }
 		if old(p.flush.baseAt) || old(p.flush.deltaAt) {
 			p.flush.walBase = false // a base stands alone
@@ -80,8 +89,8 @@ func (e *Engine) carry(ctx context.Context, parts []*partition, place walPlace) 
 }
 
 // writeRecords appends a record for each partition that due says, under its lock, and waits until they are durable.
-func (e *Engine) writeRecords(ctx context.Context, parts []*partition, due func(*partition) bool) error {
-	writes, err := e.appendRecords(parts, due)
+func (r *recorder) writeRecords(ctx context.Context, parts []*partition, due func(*partition) bool) error {
+	writes, err := r.appendRecords(parts, due)
 	if err != nil {
 		return fmt.Errorf("append state records: %w", err)
 	}
@@ -100,32 +109,32 @@ func (e *Engine) writeRecords(ctx context.Context, parts []*partition, due func(
 
 // appendRecords hands records to the WAL in the order in which it encodes them: a base that
 // came to lie behind a delta on it would hide the delta.
-func (e *Engine) appendRecords(parts []*partition, due func(*partition) bool) (writes []*recordWrite, err error) {
-	e.recordMu.Lock()
-	defer e.recordMu.Unlock()
-	bytesMax := min(recordBytesPerAppendMax, e.appendBytesMax)
-	w := e.newRecordWrite()
+func (r *recorder) appendRecords(parts []*partition, due func(*partition) bool) (writes []*recordWrite, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	bytesMax := min(recordBytesPerAppendMax, r.appendBytesMax)
+	w := r.newRecordWrite()
 	for _, p := range parts {
 		entry, isBase, ok := p.encodeRecord(due)
 		if !ok {
 			continue
 		}
 		if !w.fits(&entry, bytesMax) {
-			if err := e.wal.Append(&w.wal); err != nil {
+			if err := r.wal.Append(&w.wal); err != nil {
 				return nil, err
 			}
-			writes, w = append(writes, w), e.newRecordWrite()
+			writes, w = append(writes, w), r.newRecordWrite()
 		}
 		w.add(p, entry, isBase)
 	}
 	if len(w.parts) == 0 {
 		return writes, nil
 	}
-	return append(writes, w), e.wal.Append(&w.wal)
+	return append(writes, w), r.wal.Append(&w.wal)
 }
 
-func (e *Engine) newRecordWrite() *recordWrite {
-	w := &recordWrite{incarnation: e.incarnation, done: make(chan error, 1)}
+func (r *recorder) newRecordWrite() *recordWrite {
+	w := &recordWrite{incarnation: r.incarnation, done: make(chan error, 1)}
 	w.wal.Owner = w
 	return w
 }

@@ -78,7 +78,7 @@ func (e *Engine) scanAll(scan *scan) (ident.Incarnation, ident.Position, error) 
 
 func (e *Engine) addTail(src *source, sealed *wal.Sealed) {
 	src.sealed, src.read = sealed, sealed.ReadAt
-	e.tails = append(e.tails, src)
+	e.trimmer.tails = append(e.trimmer.tails, src)
 	e.budget.tailBytes.Add(sealed.DiskBytes())
 }
 
@@ -98,7 +98,7 @@ func (e *Engine) removeRetired(current ident.Incarnation, opened bool) error {
 		}
 		inc := ident.Incarnation(n)
 		switch {
-		case slices.ContainsFunc(e.tails, func(t *source) bool { return t.incarnation == inc }), inc == current && opened:
+		case slices.ContainsFunc(e.trimmer.tails, func(t *source) bool { return t.incarnation == inc }), inc == current && opened:
 			continue
 		case inc > current:
 			return fmt.Errorf("%s holds the write-ahead log of incarnation %s, which the metadata does not know: the metadata is older than the log; restore meta/ of the same moment, or move the folder away if you accept its loss", e.cfg.WALDir, inc)
@@ -112,11 +112,11 @@ func (e *Engine) removeRetired(current ident.Incarnation, opened bool) error {
 
 // sameTails checks that the quorum and the disk agree on what is sealed where (I6).
 func (e *Engine) sameTails(tails []catalog.Tail) error {
-	same := slices.EqualFunc(tails, e.tails, func(t catalog.Tail, s *source) bool {
+	same := slices.EqualFunc(tails, e.trimmer.tails, func(t catalog.Tail, s *source) bool {
 		return t.Incarnation == s.incarnation && t.End == s.sealed.End()
 	})
 	if !same {
-		return fmt.Errorf("the quorum names %d sealed tails, the disk has %d with other ends: %v", len(tails), len(e.tails), tails)
+		return fmt.Errorf("the quorum names %d sealed tails, the disk has %d with other ends: %v", len(tails), len(e.trimmer.tails), tails)
 	}
 	return nil
 }
@@ -363,8 +363,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 		}
 		p.log.push(b)
 		p.unflushed += int64(b.size)
-		b.source.uncommitted.Add(1)
-		e.budget.batches.Add(1)
+		e.budget.count(&b)
 	}
 	p.persisted, p.hw = p.end, p.end
 	if p.class != catalog.ClassLocal {
@@ -444,8 +443,8 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		if err != nil {
 			return // closing
 		}
-		e.recordMu.Lock()
-		defer e.recordMu.Unlock()
+		e.records.mu.Lock()
+		defer e.records.mu.Unlock()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.status != opening {
@@ -455,7 +454,7 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 			e.log.Error("partition stays closed", "partition", p.id, "err", err)
 			return
 		}
-		w := e.newRecordWrite()
+		w := e.records.newRecordWrite()
 		entry, isBase := p.recordLocked()
 		w.add(p, entry, isBase)
 		if err := e.wal.Append(&w.wal); err != nil {

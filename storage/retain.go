@@ -21,7 +21,7 @@ func (e *Engine) retaining() {
 			return
 		case <-ticker.C:
 		}
-		err := errors.Join(e.Retain(e.ctx), e.trim(e.ctx)) // what expired unflushed needs its segments no more
+		err := errors.Join(e.Retain(e.ctx), e.trimmer.trim(e.ctx)) // what expired unflushed needs its segments no more
 		if err != nil && e.ctx.Err() == nil {
 			e.log.Warn("retention failed; trying again at its next turn", "err", err)
 		}

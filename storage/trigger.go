@@ -40,7 +40,7 @@ func (e *Engine) Flush(ctx context.Context) error {
 		}
 		if n == 0 && !again {
 			if done, err := e.allFlushed(); done {
-				return errors.Join(err, e.trim(ctx))
+				return errors.Join(err, e.trimmer.trim(ctx))
 			}
 		}
 		if n == 0 || again { // another pass holds the partitions, or it has to be planned again
@@ -96,11 +96,11 @@ func (e *Engine) worthFlushing() bool {
 	if e.unflushed.Load() < e.cfg.flushAt() {
 		return false // a signal from before the last flush
 	}
-	if e.trim(e.ctx) != nil {
+	if e.trimmer.trim(e.ctx) != nil {
 		return true // the flush trims too, and tries again
 	}
 	counted := e.unflushed.Load() // after the trim, before what is left: nothing counts twice, nothing is missed
-	left := e.budget.span.Load() + e.budget.tailBytes.Load()
+	left := e.budget.inLog()
 	if left >= e.cfg.flushAt()/2 {
 		return true
 	}
@@ -113,7 +113,7 @@ func (e *Engine) flushAll(ctx context.Context) error {
 	for {
 		_, more, err := e.pass(ctx, e.unhurried(e.partitions.all()))
 		// What one partition lacks does not keep the others' segments from going.
-		if err = errors.Join(err, e.trim(ctx)); err != nil || !more {
+		if err = errors.Join(err, e.trimmer.trim(ctx)); err != nil || !more {
 			return err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/sluicemq/sluice/ident"
 )
@@ -16,43 +18,67 @@ import (
 // needed, carry records forward, wait for them, trim. Dying between two of these
 // leaves a longer WAL and nothing else.
 
+// trimmer gives the log back: it owns the sealed tails and where the own WAL begins.
+type trimmer struct {
+	*env
+	*ownLog
+	partitions *partitions
+	budget     *budget
+	records    *recorder
+
+	persistedTo atomic.Int64 // ident.Position: end of the last batch whose partition knows where it is
+
+	turn     turn           // one trim at a time
+	boundary ident.Position // the own WAL begins there; guarded by turn
+
+	mu    sync.Mutex // guards the list, nothing else
+	tails []*source  // sealed, oldest first
+}
+
+// closeTails closes the files of what could not be retired.
+func (t *trimmer) closeTails() error {
+	var errs []error
+	for _, tail := range t.tails {
+		errs = append(errs, tail.sealed.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // trim frees what it can of the own WAL and of the sealed tails. flushLoop, Flush and
 // retaining call it, in turn.
-func (e *Engine) trim(ctx context.Context) error {
-	if err := e.trimTurn.take(ctx); err != nil {
+func (t *trimmer) trim(ctx context.Context) error {
+	if err := t.turn.take(ctx); err != nil {
 		return err
 	}
-	defer e.trimTurn.give()
+	defer t.turn.give()
 	// Read before the partitions are listed: of one that is opened meanwhile, everything lies above (I9).
-	published := ident.Position(e.persistedTo.Load())
-	parts := e.partitions.all()
-	carried := e.carryStuck(ctx, parts, published)
-	low := e.lowestUncommitted(parts, published)
-	e.trimmedTo.Store(int64(low))
-	e.budget.stuck.Store(int64(e.lowestUncommitted(notStuck(parts), published) - low))
-	e.measureSpan()
-	segment := ident.Position(e.cfg.WALSegmentBytes)
-	if boundary := low / segment * segment; boundary > e.boundary {
-		if err := e.carry(ctx, parts, walPlace{e.incarnation, boundary}); err != nil {
+	published := ident.Position(t.persistedTo.Load())
+	parts := t.partitions.all()
+	carried := t.carryStuck(ctx, parts, published)
+	low := t.lowestUncommitted(parts, published)
+	t.budget.trimmed(low, int64(t.lowestUncommitted(notStuck(parts), published)-low))
+	segment := ident.Position(t.cfg.WALSegmentBytes)
+	if boundary := low / segment * segment; boundary > t.boundary {
+		if err := t.records.carry(ctx, parts, walPlace{t.incarnation, boundary}); err != nil {
 			return fmt.Errorf("carry state records forward: %w", err)
 		}
-		if err := e.wal.Trim(boundary); err != nil { // I9
+		if err := t.wal.Trim(boundary); err != nil { // I9
 			return fmt.Errorf("trim the write-ahead log below %d: %w", boundary, err)
 		}
-		e.boundary = boundary
+		t.boundary = boundary
 	}
-	return errors.Join(carried, e.retireTails(ctx, parts))
+	return errors.Join(carried, t.retireTails(ctx, parts))
 }
 
 // lowestUncommitted returns the position in the own WAL below which everything is committed or void,
 // at most published.
-func (e *Engine) lowestUncommitted(parts []*partition, published ident.Position) ident.Position {
+func (t *trimmer) lowestUncommitted(parts []*partition, published ident.Position) ident.Position {
 	low := published
 	for _, p := range parts {
 		p.mu.Lock()
 		for i := p.log.search(p.committed); i < p.log.len(); i++ {
 			b := p.log.at(i)
-			if b.source != e.own {
+			if b.source != t.own {
 				continue
 			}
 			if b.end <= p.persisted {
@@ -68,30 +94,35 @@ func (e *Engine) lowestUncommitted(parts []*partition, published ident.Position)
 }
 
 // retireTails lets go of sealed tails that hold nothing uncommitted, oldest first.
-func (e *Engine) retireTails(ctx context.Context, parts []*partition) error {
+func (t *trimmer) retireTails(ctx context.Context, parts []*partition) error {
 	for {
-		e.mu.Lock()
-		var oldest *source
-		if len(e.tails) > 0 {
-			oldest = e.tails[0]
-		}
-		e.mu.Unlock()
+		oldest := t.oldestTail()
 		if oldest == nil || oldest.uncommitted.Load() > 0 {
 			return nil
 		}
-		if err := e.carry(ctx, parts, walPlace{oldest.incarnation + 1, 0}); err != nil {
+		if err := t.records.carry(ctx, parts, walPlace{oldest.incarnation + 1, 0}); err != nil {
 			return fmt.Errorf("carry state records out of %s: %w", oldest.incarnation, err)
 		}
-		if err := e.deps.Catalog.RetireTail(ctx, e.incarnation, oldest.incarnation); err != nil {
+		if err := t.deps.Catalog.RetireTail(ctx, t.incarnation, oldest.incarnation); err != nil {
 			return fmt.Errorf("retire tail %s: %w", oldest.incarnation, err)
 		}
-		e.mu.Lock()
-		e.tails = slices.Delete(e.tails, 0, 1)
-		e.mu.Unlock()
-		e.budget.tailBytes.Add(-oldest.sealed.DiskBytes())
+		t.mu.Lock()
+		t.tails = slices.Delete(t.tails, 0, 1)
+		t.mu.Unlock()
+		t.budget.tailBytes.Add(-oldest.sealed.DiskBytes())
 		if err := oldest.sealed.Remove(); err != nil {
 			return fmt.Errorf("remove tail %s: %w", oldest.incarnation, err)
 		}
-		e.log.Info("sealed tail is in the bucket", "incarnation", oldest.incarnation)
+		t.log.Info("sealed tail is in the bucket", "incarnation", oldest.incarnation)
 	}
+}
+
+// oldestTail returns the sealed tail that goes next, or nil.
+func (t *trimmer) oldestTail() *source {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.tails) == 0 {
+		return nil
+	}
+	return t.tails[0]
 }
