@@ -31,6 +31,7 @@ const (
 
 func (b *Broker) offsetFetch(ctx context.Context, c *call, req *kmsg.OffsetFetchRequest) kmsg.Response {
 	resp := kmsg.NewPtrOffsetFetchResponse()
+	room := max(c.answer.bytes, replyFreeBytes)
 	if c.version >= offsetsGroupsVersion {
 		seen := map[string]bool{} // asking twice for all of a group does not make the answer longer
 		for i := range req.Groups {
@@ -40,11 +41,11 @@ func (b *Broker) offsetFetch(ctx context.Context, c *call, req *kmsg.OffsetFetch
 				}
 				seen[name] = true
 			}
-			resp.Groups = append(resp.Groups, b.fetchGroup(ctx, c, &req.Groups[i]))
+			resp.Groups = append(resp.Groups, b.fetchGroup(ctx, c, &req.Groups[i], &room))
 		}
 		return resp
 	}
-	one := b.fetchGroup(ctx, c, singleGroup(c, req))
+	one := b.fetchGroup(ctx, c, singleGroup(c, req), &room)
 	resp.ErrorCode = one.ErrorCode
 	if one.ErrorCode != 0 && c.version < offsetsGroupErrorVersion {
 		resp.ErrorCode = 0
@@ -89,14 +90,15 @@ func failedOffsets(asked []kmsg.OffsetFetchRequestTopic, code int16) (topics []k
 	return topics
 }
 
-func (b *Broker) fetchGroup(ctx context.Context, c *call, rg *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+// fetchGroup answers for one group. room is what is left for the texts beside offsets.
+func (b *Broker) fetchGroup(ctx context.Context, c *call, rg *kmsg.OffsetFetchRequestGroup, room *int64) kmsg.OffsetFetchResponseGroup {
 	out := kmsg.OffsetFetchResponseGroup{Group: rg.Group}
 	err := c.groupError(rg.Group)
 	if err == nil {
 		if rg.Topics == nil {
 			out.Topics, err = b.fetchAllOffsets(ctx, c, rg.Group)
 		} else {
-			out.Topics, err = b.fetchOffsets(ctx, c, rg)
+			out.Topics, err = b.fetchOffsets(ctx, c, rg, room)
 		}
 	}
 	out.ErrorCode = c.groupCode(rg.Group, err)
@@ -147,7 +149,7 @@ func offsetAnswer(o *group.FetchedOffset) kmsg.OffsetFetchResponseGroupTopicPart
 
 // fetchOffsets asks for the partitions that are named. A topic that is unknown by name has no
 // offsets; one that is unknown by id is an error.
-func (b *Broker) fetchOffsets(ctx context.Context, c *call, rg *kmsg.OffsetFetchRequestGroup) ([]kmsg.OffsetFetchResponseGroupTopic, error) {
+func (b *Broker) fetchOffsets(ctx context.Context, c *call, rg *kmsg.OffsetFetchRequestGroup, room *int64) ([]kmsg.OffsetFetchResponseGroupTopic, error) {
 	errs := make([]error, len(rg.Topics))
 	var asked []group.PartitionName
 	for i := range rg.Topics {
@@ -170,6 +172,12 @@ func (b *Broker) fetchOffsets(ctx context.Context, c *call, rg *kmsg.OffsetFetch
 	offsets, err := b.groups.Fetch(ctx, rg.Group, asked)
 	if err != nil {
 		return nil, err
+	}
+	for i := range offsets {
+		*room -= int64(len(offsets[i].Metadata))
+	}
+	if *room < 0 { // partitions that stand many times in the request, each with a long text
+		return nil, group.ErrNoMemory
 	}
 	topics := make([]kmsg.OffsetFetchResponseGroupTopic, len(rg.Topics))
 	for i := range rg.Topics {

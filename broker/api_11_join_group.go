@@ -50,10 +50,22 @@ func (b *Broker) joinGroup(ctx context.Context, c *call, req *kmsg.JoinGroupRequ
 	if resp.Protocol == nil && c.version < joinNullProtocolVersion {
 		resp.Protocol = kmsg.StringPtr("")
 	}
+	if stopped := c.reserveReply(joinedBytes(a)); stopped != nil {
+		resp.ErrorCode = c.groupCode(name, stopped)
+		return resp
+	}
 	for _, m := range a.Members {
 		resp.Members = append(resp.Members, kmsg.JoinGroupResponseMember{MemberID: m.MemberID, InstanceID: m.InstanceID, ProtocolMetadata: m.Metadata})
 	}
 	return resp
+}
+
+// joinedBytes is what building an answer takes: the frame, as it grows.
+func joinedBytes(a *group.JoinAnswer) (bytes int64) {
+	for _, m := range a.Members {
+		bytes += replyPartBytes + 2*int64(len(m.MemberID)+len(m.Metadata))
+	}
+	return bytes
 }
 
 // joinRequest copies what the group keeps: a frame must not live as long as a member.

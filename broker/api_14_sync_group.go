@@ -26,6 +26,9 @@ func (b *Broker) syncGroup(ctx context.Context, c *call, req *kmsg.SyncGroupRequ
 				err = asked
 				return
 			}
+			if err = c.reserveReply(2 * int64(len(a.Assignment))); err != nil {
+				return
+			}
 			err = a.Err
 			resp.ProtocolType, resp.Protocol, resp.MemberAssignment = a.ProtocolType, a.Protocol, a.Assignment
 		})

@@ -218,6 +218,7 @@ type Broker struct {
 	rebuilt         *budget // batches of Produce that are not in the codec that came
 	fetches         requestBudgets
 	others          requestBudgets // of all but Produce and Fetch: neither a log that is stuck nor consumers hold them up
+	replies         *budget        // what answers that may be larger than their requests take, until they are written
 	answers         *budget        // what answers to Fetch hold of records, until they are written
 	behind          *budget        // the part of answers that consumers may take whose records lie in the bucket only
 
@@ -260,6 +261,7 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	b.rebuilt = newBudget(rebuiltBytesMax)
 	b.fetches = newRequestBudgets()
 	b.others = newRequestBudgets()
+	b.replies = newBudget(repliesBytesMax)
 	b.answers = newBudget(b.cfg.FetchMemoryBytesMax)
 	b.behind = newBudget(max(b.cfg.FetchMemoryBytesMax/4*3, fetchTurnBytes))
 	b.ctx, b.cancel = context.WithCancel(context.Background())

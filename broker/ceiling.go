@@ -3,13 +3,13 @@ package broker
 import "github.com/sluicemq/sluice/protocol"
 
 // connectionBytes is what a connection takes at most beside the budgets: its goroutine and buffers, a frame of
-// frameFreeBytes, and what that decodes to without a budget.
-const connectionBytes = 16*kib + frameFreeBytes + decodedFreeBytes
+// frameFreeBytes, what that decodes to without a budget, and a small answer.
+const connectionBytes = 16*kib + frameFreeBytes + decodedFreeBytes + replyFrameFreeBytes
 
 // MemoryBytes is the most that a broker of this configuration takes: the sum of its budgets
 // (docs/operations.md, "Memory").
 func (c Config) MemoryBytes() int64 {
 	c = c.withDefaults()
 	requests := c.MemoryBytesMax + rebuiltBytesMax + producedDecodedBytesMax + 2*(framesBytesMax+decodedBytesMax) + protocol.DecompressingBytesMax
-	return requests + c.FetchMemoryBytesMax + c.Groups.MemoryBytes() + int64(c.ConnectionsMax)*connectionBytes
+	return requests + c.FetchMemoryBytesMax + repliesBytesMax + c.Groups.MemoryBytes() + int64(c.ConnectionsMax)*connectionBytes
 }

@@ -78,8 +78,22 @@ func row[Q kmsg.Request](key int16, name string, v versions, needs Need, answer 
 	return &api{key: key, name: name, versions: v, needs: needs,
 		handle: func(b *Broker, ctx context.Context, c *call) ([][]byte, int, error) {
 			frame := c.encode(answer(b, ctx, c, c.req.(Q)))
+			c.answer.shrinkTo(int64(cap(frame)))
 			return [][]byte{frame}, len(frame), nil
 		}}
+}
+
+// largeRow makes a row of an API whose answer may be much larger than its request (replies.go).
+func largeRow[Q kmsg.Request](key int16, name string, v versions, needs Need, bytes estimate[Q], answer func(*Broker, context.Context, *call, Q) kmsg.Response) *api {
+	a := row(key, name, v, needs, answer)
+	build := a.handle
+	a.handle = func(b *Broker, ctx context.Context, c *call) ([][]byte, int, error) {
+		if err := c.reserveReply(bytes(b, ctx, c.req.(Q))); err != nil {
+			return nil, 0, err
+		}
+		return build(b, ctx, c)
+	}
+	return a
 }
 
 func placeRow(key int16, name string, v versions, needs Need, place func(*Broker, *call) *produceCall) *api {
@@ -100,28 +114,28 @@ func init() {
 		placeRow(0, "Produce", between(3, 13).listedFrom(0), topicWrite, (*Broker).produce),
 		bufferRow(1, "Fetch", between(4, 18), topicRead, (*Broker).fetch),
 		row(2, "ListOffsets", between(1, 11), topicDescribe, (*Broker).listOffsets),
-		row(3, "Metadata", between(0, 13), topicDescribe, (*Broker).metadata).answersEarly(),
+		largeRow(3, "Metadata", between(0, 13), topicDescribe, (*Broker).metadataBytes, (*Broker).metadata).answersEarly(),
 		row(8, "OffsetCommit", between(2, 10), groupRead, (*Broker).offsetCommit),
-		row(9, "OffsetFetch", between(1, 10), groupDescribe, (*Broker).offsetFetch),
+		largeRow(9, "OffsetFetch", between(1, 10), groupDescribe, (*Broker).offsetFetchBytes, (*Broker).offsetFetch),
 		row(10, "FindCoordinator", between(0, 6), groupDescribe, (*Broker).findCoordinator),
 		row(11, "JoinGroup", between(0, 9), groupRead, (*Broker).joinGroup),
 		row(12, "Heartbeat", between(0, 4), groupRead, (*Broker).heartbeat),
 		row(13, "LeaveGroup", between(0, 5), groupRead, (*Broker).leaveGroup),
 		row(14, "SyncGroup", between(0, 5), groupRead, (*Broker).syncGroup),
-		row(15, "DescribeGroups", between(0, 6), groupDescribe, (*Broker).describeGroups),
-		row(16, "ListGroups", between(0, 5), groupDescribe, (*Broker).listGroups),
+		largeRow(15, "DescribeGroups", between(0, 6), groupDescribe, (*Broker).describeGroupsBytes, (*Broker).describeGroups),
+		largeRow(16, "ListGroups", between(0, 5), groupDescribe, (*Broker).listGroupsBytes, (*Broker).listGroups),
 		row(18, "ApiVersions", between(0, 4), anyone, (*Broker).apiVersions).answersEarly(),
 		row(19, "CreateTopics", between(2, 7), topicCreate, (*Broker).createTopics),
 		row(20, "DeleteTopics", between(1, 6), topicDelete, (*Broker).deleteTopics),
 		row(21, "DeleteRecords", between(0, 2), topicDelete, (*Broker).deleteRecords),
 		row(22, "InitProducerId", between(0, 5), clusterIdempotentWrite, (*Broker).initProducerID),
 		row(23, "OffsetForLeaderEpoch", between(2, 4), topicDescribe, (*Broker).offsetForLeaderEpoch),
-		row(32, "DescribeConfigs", between(1, 4), topicDescribeConfigs, (*Broker).describeConfigs),
+		largeRow(32, "DescribeConfigs", between(1, 4), topicDescribeConfigs, (*Broker).describeConfigsBytes, (*Broker).describeConfigs),
 		row(33, "AlterConfigs", between(0, 2), topicAlterConfigs, (*Broker).alterConfigs),
-		row(35, "DescribeLogDirs", between(1, 5), clusterDescribe, (*Broker).describeLogDirs),
+		largeRow(35, "DescribeLogDirs", between(1, 5), clusterDescribe, (*Broker).logDirsBytes, (*Broker).describeLogDirs),
 		row(37, "CreatePartitions", between(0, 3), topicAlter, (*Broker).createPartitions),
 		row(42, "DeleteGroups", between(0, 2), groupDelete, (*Broker).deleteGroups),
-		row(43, "ElectLeaders", between(0, 2), clusterAlter, (*Broker).electLeaders),
+		largeRow(43, "ElectLeaders", between(0, 2), clusterAlter, (*Broker).electLeadersBytes, (*Broker).electLeaders),
 		row(44, "IncrementalAlterConfigs", between(0, 1), topicAlterConfigs, (*Broker).incrementalAlterConfigs),
 		row(45, "AlterPartitionReassignments", between(0, 1), clusterAlter, (*Broker).alterPartitionReassignments),
 		row(46, "ListPartitionReassignments", between(0, 0), clusterDescribe, (*Broker).listPartitionReassignments),
@@ -129,8 +143,8 @@ func init() {
 		row(55, "DescribeQuorum", between(0, 2), clusterDescribe, (*Broker).describeQuorum),
 		row(57, "UpdateFeatures", between(0, 2), clusterAlter, (*Broker).updateFeatures),
 		row(60, "DescribeCluster", between(0, 2), anyone, (*Broker).describeCluster).answersEarly(),
-		row(61, "DescribeProducers", between(0, 0), topicRead, (*Broker).describeProducers),
-		row(75, "DescribeTopicPartitions", between(0, 0), topicDescribe, (*Broker).describeTopicPartitions),
+		largeRow(61, "DescribeProducers", between(0, 0), topicRead, (*Broker).describeProducersBytes, (*Broker).describeProducers),
+		largeRow(75, "DescribeTopicPartitions", between(0, 0), topicDescribe, (*Broker).topicPartitionsBytes, (*Broker).describeTopicPartitions),
 	} {
 		apis[a.key] = a
 	}
@@ -196,7 +210,7 @@ type call struct {
 	held       share // of a budget of frames
 	decoded    share // of a budget of what requests decode to
 	rebuilt    share // of Broker.rebuilt
-	answer     share // of Broker.answers
+	answer     share // of Broker.answers for a Fetch, of Broker.replies otherwise
 	behind     share // of Broker.behind, beside answer
 }
 

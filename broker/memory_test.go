@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -482,5 +483,108 @@ func TestConsumersBehindLeaveMemoryToOthers(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		readers.Wait()
+	})
+}
+
+// Answers that are much larger than their requests take turns: peers that do not read them hold no more than the budget, and keep
+// out neither small answers nor, once they are cut, other large ones.
+func TestLargeAnswersShareMemory(t *testing.T) {
+	virtually(t, Config{StallTimeout: 15 * time.Second, Groups: groupsNow.Groups}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "small", 1, nil)
+		for i := range 10 {
+			h.topics.create(t, fmt.Sprint("t", i), 10_000, nil)
+		}
+		all := kmsg.NewPtrMetadataRequest() // a frame of 3 MB
+		var deaf []*rawClient
+		for range 60 {
+			deaf = append(deaf, dial())
+			deaf[len(deaf)-1].send(all, 9)
+		}
+		synctest.Wait()
+		if held := h.replies.held.Load(); held < repliesBytesMax/2 || held > repliesBytesMax {
+			t.Errorf("60 peers that do not read hold %d bytes of %d", held, repliesBytesMax)
+		}
+		began := time.Now()
+		c := dial()
+		small := kmsg.NewPtrMetadataRequest()
+		small.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("small")}}
+		ask[*kmsg.MetadataResponse](c, small, 9)
+		findGroup(c, "g")
+		member, generation := joinAlone(c, "g", 9)
+		wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](c, &kmsg.HeartbeatRequest{Group: "g", MemberID: member, Generation: generation}, 4).ErrorCode, 0)
+		wantCode(t, "commit", ask[*kmsg.OffsetCommitResponse](c, commitRequest("g", "small", ident.TopicID{}, generation, member, 5), 8).Topics[0].Partitions[0].ErrorCode, 0)
+		offsets := &kmsg.OffsetFetchRequest{Groups: []kmsg.OffsetFetchRequestGroup{{Group: "g"}}}
+		if got := ask[*kmsg.OffsetFetchResponse](c, offsets, 9).Groups[0]; got.ErrorCode != 0 || len(got.Topics) != 1 {
+			t.Errorf("offsets of a small group: %+v", got)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("small answers waited for %v", took)
+		}
+		resp := ask[*kmsg.MetadataResponse](c, all, 9)
+		if took := time.Since(began); took == 0 || took > time.Minute || len(resp.Topics) != 12 {
+			t.Errorf("%d topics came after %v", len(resp.Topics), took)
+		}
+	})
+}
+
+// A large answer to a member that waited is counted too: it comes from what the group holds.
+func TestAnswersToMembersAreCounted(t *testing.T) {
+	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
+		c := dial()
+		findGroup(c, "g")
+		join := joinRequest("g", "")
+		join.Protocols[0].Metadata = make([]byte, mib)
+		rest, ok := h.replies.tryReserve(repliesBytesMax)
+		if !ok {
+			t.Fatal("the memory is not free")
+		}
+		correlation := c.send(join, 3)
+		synctest.Wait()
+		c.expectSilence(time.Second)
+		rest.release()
+		joined := c.receive(join, correlation).(*kmsg.JoinGroupResponse)
+		wantCode(t, "join", joined.ErrorCode, 0)
+		sync := syncRequest("g", joined.MemberID, joined.Generation)
+		sync.GroupAssignment[0].MemberAssignment = make([]byte, mib)
+		synctest.Wait() // until what the answer held is given back
+		if rest, ok = h.replies.tryReserve(repliesBytesMax); !ok {
+			t.Fatal("the memory is not free any more")
+		}
+		correlation = c.send(sync, 3)
+		synctest.Wait()
+		c.expectSilence(time.Second)
+		rest.release()
+		wantCode(t, "sync", c.receive(sync, correlation).(*kmsg.SyncGroupResponse).ErrorCode, 0)
+	})
+}
+
+// What building an answer is said to take is not less than what it takes.
+func TestLargeAnswersAreEstimated(t *testing.T) {
+	h := startTCP(t, Config{})
+	h.topics.create(t, "t", 20_000, nil)
+	req := kmsg.NewPtrMetadataRequest()
+	said := h.metadataBytes(t.Context(), req)
+	c := &call{b: h.Broker, row: apis[3], version: 9, req: req}
+	before := allocated()
+	frame := c.encode(h.metadata(t.Context(), c, req))
+	if took := int64(allocated() - before); took > 2*said || int64(cap(frame)) > said/4*3 {
+		t.Errorf("building took %d bytes, the frame has %d, said were %d", took, cap(frame), said)
+	}
+}
+
+// A partition with a long text that stands a thousand times in a request does not make an answer that nothing counts.
+func TestRepeatedOffsetsAreBounded(t *testing.T) {
+	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
+		h.topics.create(t, "t", 1, nil)
+		c := dial()
+		findGroup(c, "g")
+		commit := commitRequest("g", "t", ident.TopicID{}, -1, "", 5)
+		commit.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(string(bytes.Repeat([]byte("x"), 4000)))
+		wantCode(t, "commit", ask[*kmsg.OffsetCommitResponse](c, commit, 8).Topics[0].Partitions[0].ErrorCode, 0)
+		for times, want := range map[int]protocol.Code{2: 0, 1000: protocol.CodeCoordinatorLoadInProgress} {
+			named := []kmsg.OffsetFetchRequestGroupTopic{{Topic: "t", Partitions: slices.Repeat([]int32{0}, times)}}
+			got := ask[*kmsg.OffsetFetchResponse](c, &kmsg.OffsetFetchRequest{Groups: []kmsg.OffsetFetchRequestGroup{{Group: "g", Topics: named}}}, 9)
+			wantCode(t, fmt.Sprint(times, " times"), got.Groups[0].ErrorCode, want)
+		}
 	})
 }

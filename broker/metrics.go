@@ -95,7 +95,7 @@ func (b *Broker) Metrics() []prometheus.Collector {
 		out = append(out,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "sluice_request_memory_used_bytes", ConstLabels: label,
-				Help: "Memory of requests and answers, by budget: produce, fetch and other are frames that are being read or not answered, rebuilt the batches that were compressed anew, produce_decoded, fetch_decoded and decoded what large requests take decoded, fetch_answers the records of answers to Fetch that are being read or written, fetch_behind those among them for consumers whose records lie in the bucket only. At the bound connections are not read, or answers are smaller.",
+				Help: "Memory of requests and answers, by budget: produce, fetch and other are frames that are being read or not answered, rebuilt the batches that were compressed anew, produce_decoded, fetch_decoded and decoded what large requests take decoded, fetch_answers the records of answers to Fetch that are being read or written, fetch_behind those among them for consumers whose records lie in the bucket only, answers large answers of other APIs that are being built or written. At the bound connections are not read, or answers are smaller.",
 			}, func() float64 { return float64(budget.bytes - budget.available()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "sluice_request_memory_limit_bytes", ConstLabels: label, Help: "The bounds of that memory.",
@@ -126,7 +126,7 @@ func (b *Broker) groupMemory() []prometheus.Collector {
 
 func (b *Broker) namedBudgets() map[string]*budget {
 	return map[string]*budget{
-		"produce": b.memory, "produce_decoded": b.producedDecoded, "rebuilt": b.rebuilt, "fetch": b.fetches.frames, "fetch_decoded": b.fetches.decoded, "fetch_answers": b.answers, "fetch_behind": b.behind,
+		"produce": b.memory, "produce_decoded": b.producedDecoded, "rebuilt": b.rebuilt, "fetch": b.fetches.frames, "fetch_decoded": b.fetches.decoded, "fetch_answers": b.answers, "fetch_behind": b.behind, "answers": b.replies,
 		"other": b.others.frames, "decoded": b.others.decoded,
 	}
 }

@@ -86,7 +86,7 @@ func TestReadHeap(t *testing.T) {
 func TestMemoryCeilingIsDocumented(t *testing.T) {
 	const kib, mib = 1 << 10, 1 << 20
 	formula := func(request, fetch, groups, hot, cache, batches, connections, uploads int64) int64 {
-		sum := request + fetch + 2*groups + 2*hot + cache*3/2 + 128*batches + 36*kib*connections + uploads*5/2 + (448+384+128+128)*mib
+		sum := request + fetch + 2*groups + 2*hot + cache*3/2 + 128*batches + 52*kib*connections + uploads*5/2 + (576+384+128+128)*mib
 		return sum + sum/8
 	}
 	c := Config{

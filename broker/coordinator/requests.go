@@ -131,6 +131,12 @@ func (c *Coordinator) Describe(ctx context.Context, name string) (d group.Descri
 	return d, err
 }
 
+// Size returns about what a group takes in memory.
+func (c *Coordinator) Size(ctx context.Context, name string) (bytes int, err error) {
+	err = c.view(ctx, name, func(m *group.Shard) { bytes = m.Size(name) })
+	return bytes, err
+}
+
 // List handles ListGroups: it lists the groups that this broker coordinates. If one shard is still
 // loading, it returns ErrLoading, because an incomplete list would look complete.
 func (c *Coordinator) List(ctx context.Context) (groups []group.Listing, err error) {

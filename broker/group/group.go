@@ -208,7 +208,7 @@ func (g *group) addPending(now time.Time, id string, session time.Duration) {
 		g.maybeCompleteJoin(now)
 	}
 	g.pending = append(g.pending, p)
-	g.shard.charge(pendingOverhead + len(id))
+	g.shard.charge(p.size())
 	g.shard.timers.set(&p.session, now.Add(session))
 }
 
@@ -221,9 +221,10 @@ func (g *group) removePending(id string) {
 	if i < 0 {
 		return
 	}
-	g.shard.timers.stop(&g.pending[i].session)
+	p := g.pending[i]
+	g.shard.timers.stop(&p.session)
 	g.pending = slices.Delete(g.pending, i, i+1)
-	g.shard.charge(-pendingOverhead - len(id))
+	g.shard.charge(-p.size())
 }
 
 // renew restarts the member's session.

@@ -139,3 +139,24 @@ func (g *group) committedMore(p PartitionName, o *offset) int {
 	}
 	return o.size() - sl.committed.size()
 }
+
+// Size returns what a group takes, or 0 if there is none.
+func (s *Shard) Size(id string) int {
+	g := s.find(id)
+	if g == nil {
+		return 0
+	}
+	size := groupOverhead + len(g.id) + len(g.stored)
+	for _, m := range g.members {
+		size += m.charged
+	}
+	for _, p := range g.pending {
+		size += p.size()
+	}
+	for _, sl := range g.offsets {
+		size += sl.partition.size() + sl.committed.size()
+	}
+	return size
+}
+
+func (p *pendingMember) size() int { return pendingOverhead + len(p.id) }
