@@ -357,9 +357,7 @@ func (e *Engine) persisted(g *wal.Group) {
 	e.hot.add(hot)
 	e.meter.persisted(count, size)
 	e.budget.persisted(size, g.End())
-	if e.unflushed.Add(size) >= e.cfg.flushAt() {
-		signal(e.flushNow)
-	}
+	e.flusher.persisted(size)
 	e.hot.evict()
 }
 
@@ -382,7 +380,7 @@ func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, ever
 	p.published.note(entry.Start, now, p.logStart)
 	switch e.replication.asks(p.class) {
 	case askBucket:
-		e.wakeUrgent(p)
+		e.flusher.wakeUrgent(p)
 		return freed
 	case askPeers:
 		if !everywhere {

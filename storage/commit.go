@@ -18,7 +18,7 @@ const sectionsPerCommitMax = 3000
 var errRefused = errors.New("the quorum refused part of a commit")
 
 // commitAll commits bundles in order, as many to a command as its size allows.
-func (e *Engine) commitAll(ctx context.Context, bundles []*bundle) error {
+func (f *flusher) commitAll(ctx context.Context, bundles []*bundle) error {
 	var judged []*partition // those whose refusal was looked into: the first one tells the reason
 	for _, b := range bundles {
 		for _, l := range b.lost { // what follows on it will be refused
@@ -31,7 +31,7 @@ func (e *Engine) commitAll(ctx context.Context, bundles []*bundle) error {
 			sections += len(bundles[n].sections)
 			n++
 		}
-		if err := e.commit(ctx, bundles[:n], &judged); err != nil {
+		if err := f.commit(ctx, bundles[:n], &judged); err != nil {
 			return err
 		}
 		bundles = bundles[n:]
@@ -40,12 +40,12 @@ func (e *Engine) commitAll(ctx context.Context, bundles []*bundle) error {
 }
 
 // commit makes bundles live and publishes what waited for it.
-func (e *Engine) commit(ctx context.Context, bundles []*bundle, judged *[]*partition) error {
-	c := catalog.Commit{Incarnation: e.incarnation}
+func (f *flusher) commit(ctx context.Context, bundles []*bundle, judged *[]*partition) error {
+	c := catalog.Commit{Incarnation: f.incarnation}
 	for _, b := range bundles {
-		c.Bundles = append(c.Bundles, e.commitBundle(b))
+		c.Bundles = append(c.Bundles, b.toCommit())
 	}
-	result, err := e.propose(ctx, c)
+	result, err := f.propose(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -54,15 +54,15 @@ func (e *Engine) commit(ctx context.Context, bundles []*bundle, judged *[]*parti
 		for j, s := range b.sections {
 			switch v := result.Verdicts[i][j]; v {
 			case catalog.Committed:
-				acknowledge(e.committed(s, &c.Bundles[i].Ranges[j]))
+				acknowledge(f.committed(s, &c.Bundles[i].Ranges[j]))
 			case catalog.Void:
-				e.follow(s.p) // to the deletion of its topic, or to its log start
+				f.follow(s.p) // to the deletion of its topic, or to its log start
 			default:
 				refused++
 				// What follows on a range that was refused is refused because of it.
 				if !slices.Contains(*judged, s.p) {
 					*judged = append(*judged, s.p)
-					e.refused(s, result.Reasons[i][j])
+					f.refused(s, result.Reasons[i][j])
 				}
 			}
 		}
@@ -75,32 +75,32 @@ func (e *Engine) commit(ctx context.Context, bundles []*bundle, judged *[]*parti
 
 // propose numbers a commit and repeats it under its number until the outcome is known (E28). Where
 // the caller gave up before that, the next commit first waits until the last is settled.
-func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error) {
-	if err := e.commitTurn.take(ctx); err != nil {
+func (f *flusher) propose(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error) {
+	if err := f.commitTurn.take(ctx); err != nil {
 		return catalog.CommitResult{}, err
 	}
-	defer e.commitTurn.give()
-	if e.commitInDoubt {
-		if err := e.deps.Catalog.Barrier(ctx); err != nil {
+	defer f.commitTurn.give()
+	if f.commitInDoubt {
+		if err := f.deps.Catalog.Barrier(ctx); err != nil {
 			return catalog.CommitResult{}, err
 		}
-		e.commitInDoubt = false
+		f.commitInDoubt = false
 	}
-	c.Number = e.deps.Catalog.LastCommit(e.incarnation) + 1
+	c.Number = f.deps.Catalog.LastCommit(f.incarnation) + 1
 	var result catalog.CommitResult
 	var refusal error
-	err := e.retry(ctx, "commit", func(ctx context.Context) (err error) {
-		result, err = e.deps.Catalog.Commit(ctx, c)
+	err := f.retry(ctx, "commit", func(ctx context.Context) (err error) {
+		result, err = f.deps.Catalog.Commit(ctx, c)
 		if errors.Is(err, catalog.ErrUnavailable) {
-			e.commitInDoubt = true
+			f.commitInDoubt = true
 			return err
 		}
-		e.commitInDoubt = false
+		f.commitInDoubt = false
 		refusal = err
 		return nil
 	})
 	if errors.Is(refusal, catalog.ErrFenced) {
-		e.fail(fmt.Errorf("commit: %w", refusal)) // I4
+		f.fail(fmt.Errorf("commit: %w", refusal)) // I4
 	}
 	return result, errors.Join(err, refusal)
 }
@@ -108,20 +108,20 @@ func (e *Engine) propose(ctx context.Context, c catalog.Commit) (catalog.CommitR
 // follow takes over what the quorum's head says where a commit came out other than planned: the log
 // start, the topic's deletion, or an earlier commit whose outcome nobody waited for. It does not rely
 // on having been told. It reports whether that was news.
-func (e *Engine) follow(p *partition) (moved bool) {
-	head, ok := e.deps.Catalog.Head(p.id)
+func (f *flusher) follow(p *partition) (moved bool) {
+	head, ok := f.deps.Catalog.Head(p.id)
 	if !ok {
-		if _, ok := e.deps.Catalog.Topic(p.id.Topic); !ok {
-			e.TopicDeleted(p.id.Topic)
+		if _, ok := f.deps.Catalog.Topic(p.id.Topic); !ok {
+			f.topicDeleted(p.id.Topic)
 		}
 		return true
 	}
-	moved, freed := e.followHead(p, &head)
+	moved, freed := f.followHead(p, &head)
 	acknowledge(freed)
 	return moved
 }
 
-func (e *Engine) followHead(p *partition, head *catalog.Head) (moved bool, freed []ack) {
+func (f *flusher) followHead(p *partition, head *catalog.Head) (moved bool, freed []ack) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status.ended() {
@@ -132,21 +132,21 @@ func (e *Engine) followHead(p *partition, head *catalog.Head) (moved bool, freed
 		moved = true
 		p.wakeLocked()
 	}
-	if p.advanceCommittedLocked(head.CommittedEnd, e.budget.uncount) {
+	if p.advanceCommittedLocked(head.CommittedEnd, f.budget.uncount) {
 		moved = true
 	}
 	return moved, p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
 }
 
 // committed takes note of a range that is live, and shows what waited for it.
-func (e *Engine) committed(s *section, r *catalog.CommitRange) []ack {
+func (f *flusher) committed(s *section, r *catalog.CommitRange) []ack {
 	p := s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status.ended() {
 		return nil
 	}
-	p.advanceCommittedLocked(s.end(), e.budget.uncount)
+	p.advanceCommittedLocked(s.end(), f.budget.uncount)
 	p.stuck, p.flush.trouble = false, nil
 	switch {
 	case !s.isBase:
@@ -166,8 +166,8 @@ func (p *partition) forgetBaseLocked() {
 	p.flush.walBase = false
 }
 
-// commitBundle says what a bundle makes live.
-func (e *Engine) commitBundle(b *bundle) catalog.CommitBundle {
+// toCommit says what a bundle makes live.
+func (b *bundle) toCommit() catalog.CommitBundle {
 	out := catalog.CommitBundle{Object: b.id, Bytes: b.built.Bytes}
 	for i, s := range b.sections {
 		ref := &b.built.Sections[i]

@@ -24,7 +24,6 @@ type Engine struct {
 	budget       budget
 	hot          hotTail
 	cold         *coldReader
-	objects      *objectIDs
 	manifests    *manifestWriter
 
 	partitions partitions
@@ -32,12 +31,8 @@ type Engine struct {
 
 	records *recorder
 	trimmer *trimmer
+	flusher *flusher
 
-	uploads     atomic.Int64  // bundles that the bucket took
-	recheckNow  chan struct{} // a stuck partition's log start has moved
-	stuckLogged atomic.Int32  // partitions of which the log was told that they are stuck, since the last look
-
-	unflushed   atomic.Int64 // bytes persisted since the last flush began
 	replication replication
 	woken       wakers // by the group that is being published
 	failed      atomic.Pointer[error]
@@ -48,12 +43,6 @@ type Engine struct {
 	configMu       sync.Mutex
 	topicDefaults  *catalog.TopicDefaults // guarded by configMu
 	producerExpiry atomic.Int64           // a time.Duration
-
-	flushNow   chan struct{}
-	urgent     urgentSet
-	commitTurn turn // one commit in flight (E28)
-	// commitInDoubt says that a commit may still be on its way whose caller gave up; guarded by commitTurn.
-	commitInDoubt bool
 
 	cancel context.CancelFunc // ends ctx
 	work   sync.WaitGroup
@@ -67,32 +56,40 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{
-		ownLog:     new(ownLog),
-		env:        &env{cfg: cfg, deps: deps, log: deps.Log, meter: newMeter(), openedAt: deps.Now()},
-		flushNow:   make(chan struct{}, 1),
-		recheckNow: make(chan struct{}, 1),
-		commitTurn: newTurn(),
-	}
-	e.topicDefaults = cfg.TopicDefaults
-	e.producerExpiry.Store(int64(cfg.ProducerExpiry))
-	e.urgent.wake = make(chan struct{}, 1)
-	e.budget.open(&cfg)
-	e.hot.bytesMax = cfg.HotBytes
-	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	e.cold = newColdReader(e.env)
-	e.objects = &objectIDs{env: e.env, turn: newTurn()}
-	e.manifests = &manifestWriter{e.env, e.cold, e.objects}
-	e.records = &recorder{env: e.env, ownLog: e.ownLog}
-	e.trimmer = &trimmer{env: e.env, ownLog: e.ownLog, partitions: &e.partitions, budget: &e.budget, records: e.records, turn: newTurn()}
+	e := newEngine(ctx, cfg, deps)
 	if err := e.recover(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: open: %w", err), e.Close())
 	}
-	e.work.Go(e.flushLoop)
-	e.work.Go(e.urgentLoop)
-	e.work.Go(e.rechecking)
+	e.work.Go(e.flusher.flushLoop)
+	e.work.Go(e.flusher.urgentLoop)
+	e.work.Go(e.flusher.rechecking)
 	e.work.Go(e.retaining)
 	return e, nil
+}
+
+// newEngine makes the owners and gives each the others that it works with.
+func newEngine(ctx context.Context, cfg Config, deps Deps) *Engine {
+	shared := &env{cfg: cfg, deps: deps, log: deps.Log, meter: newMeter(), openedAt: deps.Now()}
+	e := &Engine{env: shared, ownLog: new(ownLog), topicDefaults: cfg.TopicDefaults}
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.producerExpiry.Store(int64(cfg.ProducerExpiry))
+	e.budget.open(&cfg)
+	e.hot.bytesMax = cfg.HotBytes
+	objects := &objectIDs{env: shared, turn: newTurn()}
+	e.cold = newColdReader(shared)
+	e.manifests = &manifestWriter{shared, e.cold, objects}
+	e.records = &recorder{env: shared, ownLog: e.ownLog}
+	e.trimmer = &trimmer{
+		env: shared, ownLog: e.ownLog, partitions: &e.partitions, budget: &e.budget, records: e.records, turn: newTurn(),
+	}
+	e.flusher = &flusher{
+		env: shared, partitions: &e.partitions, budget: &e.budget, replication: &e.replication,
+		objects: objects, manifests: e.manifests, records: e.records, trimmer: e.trimmer,
+		fail: e.fail, topicDeleted: e.TopicDeleted,
+		enough: make(chan struct{}, 1), recheckNow: make(chan struct{}, 1), commitTurn: newTurn(),
+	}
+	e.flusher.urgent.wake = make(chan struct{}, 1)
+	return e
 }
 
 // Close stops background work and the WAL; who still waits for an answer gets ErrWALFailed. What is not in the bucket stays in
@@ -234,7 +231,7 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 	p.advanceCommittedLocked(committed, e.budget.uncount)
 	p.wakeLocked()
 	if p.flush.trouble != nil {
-		signal(e.recheckNow)
+		signal(e.flusher.recheckNow)
 	}
 }
 

@@ -27,6 +27,36 @@ import (
 // Dying after 2 leaves an object that the quorum expires; after 3, batches in the WAL
 // below the committed end, which the next start skips; after 4, nothing to repair.
 
+// flusher moves what is persisted to the bucket, and keeps account of what cannot go there. One loop
+// flushes all partitions, one those of class object at once, one looks at what is stuck. Which pass
+// has a partition is written on the partition (flushState.busy), so that passes of different
+// partitions go on side by side.
+type flusher struct {
+	*env
+	partitions  *partitions
+	budget      *budget
+	replication *replication
+	objects     *objectIDs
+	manifests   *manifestWriter
+	records     *recorder
+	trimmer     *trimmer
+
+	fail         func(error)         // ends this incarnation: it is fenced
+	topicDeleted func(ident.TopicID) // ends the lives of a topic's partitions
+
+	unflushed atomic.Int64  // bytes persisted since the last flush began
+	enough    chan struct{} // so many that a flush is due
+	urgent    urgentSet
+
+	commitTurn turn // one commit in flight (E28)
+	// commitInDoubt says that a commit may still be on its way whose caller gave up; guarded by commitTurn.
+	commitInDoubt bool
+
+	uploads     atomic.Int64  // bundles that the bucket took
+	recheckNow  chan struct{} // a stuck partition's log start has moved
+	stuckLogged atomic.Int32  // partitions of which the log was told that they are stuck, since the last look
+}
+
 // section is one run of one partition's batches, all of one (incarnation, epoch), on its way into a bundle.
 type section struct {
 	p        *partition
@@ -73,31 +103,31 @@ type lostSection struct {
 
 // pass flushes what is there now of the given partitions, as far as one pass goes. It returns
 // the number of batches that it planned and whether its limits left some out.
-func (e *Engine) pass(ctx context.Context, parts []*partition) (count int, more bool, err error) {
-	plan := e.plan(parts)
+func (f *flusher) pass(ctx context.Context, parts []*partition) (count int, more bool, err error) {
+	plan := f.plan(parts)
 	defer release(plan.chosen)
 	if len(plan.bundles) > 0 {
-		if err = e.move(ctx, &plan); ctx.Err() != nil {
+		if err = f.move(ctx, &plan); ctx.Err() != nil {
 			return plan.count, plan.more, err
 		}
 	}
-	if e.absorb(ctx, plan.chosen, plan.crowded) {
+	if f.absorb(ctx, plan.chosen, plan.crowded) {
 		plan.more = true // of those that had no room
 	}
 	return plan.count, plan.more, err
 }
 
 // move uploads, commits and records what was planned.
-func (e *Engine) move(ctx context.Context, plan *plan) error {
+func (f *flusher) move(ctx context.Context, plan *plan) error {
 	began := time.Now()
-	err := e.upload(ctx, plan.bundles)
+	err := f.upload(ctx, plan.bundles)
 	uploaded := slices.DeleteFunc(slices.Clone(plan.bundles), func(b *bundle) bool { return !b.uploaded })
 	if ctx.Err() != nil {
 		return err
 	}
-	err = errors.Join(err, e.commitAll(ctx, uploaded), e.lose(plan.bundles))
-	e.meter.flushed(began, err)
-	return errors.Join(err, e.records.record(ctx, plan.chosen)) // of those that were committed, whatever became of the others
+	err = errors.Join(err, f.commitAll(ctx, uploaded), f.lose(plan.bundles))
+	f.meter.flushed(began, err)
+	return errors.Join(err, f.records.record(ctx, plan.chosen)) // of those that were committed, whatever became of the others
 }
 
 // absorbParallel is how many manifests are written at once.
@@ -106,13 +136,13 @@ const absorbParallel = 16
 // absorb moves the oldest ranges of full heads into their manifests. What the bucket does
 // not take now is tried again after the next flush. A head that stays full stops flushing of its
 // partition, nothing else (E17): those that had no room in this pass are crowded. It reports whether one of them has room now.
-func (e *Engine) absorb(ctx context.Context, chosen, crowded []*partition) (room bool) {
+func (f *flusher) absorb(ctx context.Context, chosen, crowded []*partition) (room bool) {
 	var wg sync.WaitGroup
 	var made atomic.Bool
 	slots := make(chan struct{}, absorbParallel)
 	try := func(p *partition, do func(*catalog.Head) error, failed func(*catalog.Head, error)) {
-		head, ok := e.deps.Catalog.Head(p.id)
-		if !ok || len(head.Ranges) < e.cfg.ManifestAt {
+		head, ok := f.deps.Catalog.Head(p.id)
+		if !ok || len(head.Ranges) < f.cfg.ManifestAt {
 			return
 		}
 		slots <- struct{}{}
@@ -124,20 +154,20 @@ func (e *Engine) absorb(ctx context.Context, chosen, crowded []*partition) (room
 		})
 	}
 	for _, p := range chosen {
-		try(p, func(h *catalog.Head) error { return e.manifests.absorb(ctx, h) }, func(_ *catalog.Head, err error) {
-			e.log.Warn("ranges stay in the quorum until the next flush", "partition", p.id, "err", err)
+		try(p, func(h *catalog.Head) error { return f.manifests.absorb(ctx, h) }, func(_ *catalog.Head, err error) {
+			f.log.Warn("ranges stay in the quorum until the next flush", "partition", p.id, "err", err)
 		})
 	}
 	for _, p := range crowded {
 		try(p, func(h *catalog.Head) error {
-			err := e.makeRoom(ctx, h)
+			err := f.makeRoom(ctx, h)
 			if err == nil {
 				made.Store(true)
-				e.clearTrouble(p)
+				f.clearTrouble(p)
 			}
 			return err
 		}, func(h *catalog.Head, err error) {
-			e.note(p, trouble{reason: headFull, err: err, at: h.CommittedEnd, head: *h}, certain(err))
+			f.note(p, trouble{reason: headFull, err: err, at: h.CommittedEnd, head: *h}, certain(err))
 		})
 	}
 	wg.Wait()

@@ -26,7 +26,7 @@ type plan struct {
 }
 
 // plan plans bundles and marks the partitions that it chose.
-func (e *Engine) plan(parts []*partition) (pass plan) {
+func (f *flusher) plan(parts []*partition) (pass plan) {
 	parts = slices.Clone(parts)
 	slices.SortFunc(parts, func(a, b *partition) int { return a.id.Compare(b.id) })
 	parts = keepersFirst(parts)
@@ -37,7 +37,7 @@ func (e *Engine) plan(parts []*partition) (pass plan) {
 			pass.more = true
 			break
 		}
-		cut, rest := e.planPartition(p, &pass)
+		cut, rest := f.planPartition(p, &pass)
 		pass.more = pass.more || rest
 		if cut == nil {
 			continue
@@ -49,27 +49,27 @@ func (e *Engine) plan(parts []*partition) (pass plan) {
 		}
 		sections = append(sections, cut...)
 	}
-	pass.bundles = pack(sections, e.cfg.FlushBytes)
+	pass.bundles = pack(sections, f.cfg.FlushBytes)
 	return pass
 }
 
 // planPartition plans as many sections of a partition as its head has room for, and none that the
 // quorum would refuse: what cannot be committed is not uploaded.
-func (e *Engine) planPartition(p *partition, pass *plan) (cut []*section, rest bool) {
+func (f *flusher) planPartition(p *partition, pass *plan) (cut []*section, rest bool) {
 	if !p.flushable() {
 		return nil, false
 	}
-	head, ok := e.deps.Catalog.Head(p.id)
+	head, ok := f.deps.Catalog.Head(p.id)
 	if !ok {
-		e.follow(p)
+		f.follow(p)
 		return nil, false
 	}
-	room := catalog.RangesPerHeadMax - max(len(head.Ranges), e.cfg.ManifestAt)
+	room := catalog.RangesPerHeadMax - max(len(head.Ranges), f.cfg.ManifestAt)
 	if room <= 0 {
 		pass.crowded = append(pass.crowded, p)
 		return nil, false
 	}
-	cut, rest = p.plan(e.cfg.FlushBytes, room, passBatchesMax-pass.count)
+	cut, rest = p.plan(f.cfg.FlushBytes, room, passBatchesMax-pass.count)
 	if cut == nil {
 		return nil, rest
 	}
@@ -79,17 +79,17 @@ func (e *Engine) planPartition(p *partition, pass *plan) (cut []*section, rest b
 	}
 	release([]*partition{p})
 	// It is planned again on what it has learnt, or on what has changed since the head was read.
-	moved := e.follow(p) || e.headMoved(&head)
+	moved := f.follow(p) || f.headMoved(&head)
 	if !moved {
-		e.note(p, trouble{reason: reason.String(), at: cut[0].start(), head: head,
+		f.note(p, trouble{reason: reason.String(), at: cut[0].start(), head: head,
 			err: fmt.Errorf("the quorum would refuse [%d,%d): committed up to %d, log start %d", cut[0].start(), cut[0].end(), head.CommittedEnd, head.LogStart)}, false)
 	}
 	return nil, moved
 }
 
 // headMoved reports that the quorum would judge a range by another head now.
-func (e *Engine) headMoved(head *catalog.Head) bool {
-	now, ok := e.deps.Catalog.Head(head.Partition)
+func (f *flusher) headMoved(head *catalog.Head) bool {
+	now, ok := f.deps.Catalog.Head(head.Partition)
 	return !ok || now.LogStart != head.LogStart || now.CommittedEnd != head.CommittedEnd ||
 		now.Leader != head.Leader || !slices.Equal(now.Past, head.Past)
 }

@@ -4,7 +4,7 @@ package storage
 // batches the plan keeps in memory, how many it plans, and how many the building of its bundles
 // takes from the hot tail.
 func (e *Engine) HeldByPlan() (held, planned, fetched int64) {
-	plan := e.plan(e.partitions.all())
+	plan := e.flusher.plan(e.partitions.all())
 	defer release(plan.chosen)
 	count := func(s *section) (n int64) {
 		for i := range s.batches {

@@ -412,7 +412,7 @@ func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) 
 	p.flush.needRecord = p.committed > 0
 	p.status = leading
 	if p.class != catalog.ClassLocal && p.committed < p.persisted {
-		e.wakeUrgent(p)
+		e.flusher.wakeUrgent(p)
 	}
 	return nil
 }

@@ -60,9 +60,9 @@ var headFull = catalog.ReasonHeadFull.String()
 
 // note takes down why a partition's batches do not go to the bucket. If that is certain, or has
 // lasted while the bucket took other things, the partition is stuck from now on.
-func (e *Engine) note(p *partition, t trouble, certain bool) {
-	now := e.deps.Now()
-	t.since, t.uploads = now, e.uploads.Load()
+func (f *flusher) note(p *partition, t trouble, certain bool) {
+	now := f.deps.Now()
+	t.since, t.uploads = now, f.uploads.Load()
 	p.mu.Lock()
 	if p.status.ended() {
 		p.mu.Unlock()
@@ -74,34 +74,34 @@ func (e *Engine) note(p *partition, t trouble, certain bool) {
 		t.since, t.uploads = old.since, old.uploads
 	}
 	p.flush.trouble = &t
-	stuck := !p.stuck && (certain || now.Sub(t.since) >= stuckAfter && e.uploads.Load() > t.uploads)
+	stuck := !p.stuck && (certain || now.Sub(t.since) >= stuckAfter && f.uploads.Load() > t.uploads)
 	p.stuck = p.stuck || stuck
 	bytes := p.unflushed
 	p.mu.Unlock()
 	switch {
 	case stuck:
-		if e.stuckLogged.Add(1) <= stuckLines {
-			e.log.Error("partition is stuck: nothing of it goes to the bucket, and Produce to it is refused",
+		if f.stuckLogged.Add(1) <= stuckLines {
+			f.log.Error("partition is stuck: nothing of it goes to the bucket, and Produce to it is refused",
 				"topic", p.facts.Load().topic.Name, "partition", p.id.Index, "reason", t.reason, "err", t.err,
 				"unflushed_bytes", bytes, "remedy", t.remedy())
 		}
 	case old == nil:
-		e.log.Warn("partition cannot be flushed; trying again", "topic", p.facts.Load().topic.Name, "partition", p.id.Index,
+		f.log.Warn("partition cannot be flushed; trying again", "topic", p.facts.Load().topic.Name, "partition", p.id.Index,
 			"reason", t.reason, "err", t.err)
 	}
 }
 
 // clearTrouble forgets why a partition was stuck.
-func (e *Engine) clearTrouble(p *partition) {
+func (f *flusher) clearTrouble(p *partition) {
 	p.mu.Lock()
 	was := p.stuck
 	p.stuck, p.flush.trouble = false, nil
 	p.mu.Unlock()
 	if was {
-		e.log.Info("partition is not stuck any more", "topic", p.facts.Load().topic.Name, "partition", p.id.Index)
+		f.log.Info("partition is not stuck any more", "topic", p.facts.Load().topic.Name, "partition", p.id.Index)
 	}
 	if p.class != catalog.ClassLocal && p.uncommitted() {
-		e.wakeUrgent(p)
+		f.wakeUrgent(p)
 	}
 }
 
@@ -130,11 +130,11 @@ func foresee(head *catalog.Head, s *section) catalog.Reason {
 // refused lets the reason of a refusal decide what happens to the partition. It follows the head
 // in any case. Where that changes what is planned next, the next pass tries again; otherwise the
 // quorum would refuse the same again, and the partition is stuck.
-func (e *Engine) refused(s *section, reason catalog.Reason) {
-	moved := e.follow(s.p)
+func (f *flusher) refused(s *section, reason catalog.Reason) {
+	moved := f.follow(s.p)
 	switch reason {
 	case catalog.ReasonNotPrepared: // the next pass takes new ids
-		e.objects.giveUp()
+		f.objects.giveUp()
 		return
 	case catalog.ReasonHeadFull: // the next pass sees it, and waits until the manifest has taken ranges
 		return
@@ -146,13 +146,13 @@ func (e *Engine) refused(s *section, reason catalog.Reason) {
 	if moved {
 		return
 	}
-	head, _ := e.deps.Catalog.Head(s.p.id)
-	e.note(s.p, trouble{reason: reason.String(), err: fmt.Errorf("the quorum refused [%d,%d)", s.start(), s.end()), at: s.start(), head: head}, true)
+	head, _ := f.deps.Catalog.Head(s.p.id)
+	f.note(s.p, trouble{reason: reason.String(), err: fmt.Errorf("the quorum refused [%d,%d)", s.start(), s.end()), at: s.start(), head: head}, true)
 }
 
 // lose takes note of the sections that a pass could not lay out. It returns an error if they are
 // to be planned again: they are in the bucket by now, or void, or may be read the next time.
-func (e *Engine) lose(bundles []*bundle) error {
+func (f *flusher) lose(bundles []*bundle) error {
 	var errs []error
 	for _, b := range bundles {
 		for _, l := range b.lost {
@@ -164,7 +164,7 @@ func (e *Engine) lose(bundles []*bundle) error {
 			if l.batch != nil {
 				t.reason, t.at, t.lost = reasonUnreadable, l.batch.start, l.batch
 			}
-			e.note(l.section.p, t, l.batch == nil || errors.Is(l.err, wal.ErrCorrupt))
+			f.note(l.section.p, t, l.batch == nil || errors.Is(l.err, wal.ErrCorrupt))
 			if !l.section.p.isStuck() {
 				errs = append(errs, l.err)
 			}
@@ -180,72 +180,72 @@ func (p *partition) isStuck() bool {
 }
 
 // rechecking looks at what is stuck every minute, and when a log start moves.
-func (e *Engine) rechecking() {
+func (f *flusher) rechecking() {
 	ticker := time.NewTicker(stuckEvery)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-e.ctx.Done():
+		case <-f.ctx.Done():
 			return
 		case <-ticker.C:
-			e.recheck(e.ctx)
-			e.remind()
-		case <-e.recheckNow:
-			e.recheck(e.ctx)
+			f.recheck(f.ctx)
+			f.remind()
+		case <-f.recheckNow:
+			f.recheck(f.ctx)
 		}
 	}
 }
 
 // recheck lets those partitions go on whose trouble is over.
-func (e *Engine) recheck(ctx context.Context) {
+func (f *flusher) recheck(ctx context.Context) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, absorbParallel)
-	for _, p := range e.partitions.all() {
+	for _, p := range f.partitions.all() {
 		if p.troubleNow() == nil {
 			continue
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			e.recheckOne(ctx, p)
+			f.recheckOne(ctx, p)
 		})
 	}
 	wg.Wait()
 }
 
 // remind says once more what is stuck, in one line, and lets note name the next ones.
-func (e *Engine) remind() {
-	e.stuckLogged.Store(0)
-	if stuck := e.Stuck(); len(stuck) > 0 {
-		e.log.Error("partitions are stuck; see the admin address, /stuck", "count", len(stuck), "first", stuck[0].name(),
+func (f *flusher) remind() {
+	f.stuckLogged.Store(0)
+	if stuck := f.stuck(); len(stuck) > 0 {
+		f.log.Error("partitions are stuck; see the admin address, /stuck", "count", len(stuck), "first", stuck[0].name(),
 			"reason", stuck[0].Reason, "err", stuck[0].Err, "remedy", stuck[0].Remedy)
 	}
 }
 
-func (e *Engine) recheckOne(ctx context.Context, p *partition) {
-	e.follow(p)
-	head, ok := e.deps.Catalog.Head(p.id)
+func (f *flusher) recheckOne(ctx context.Context, p *partition) {
+	f.follow(p)
+	head, ok := f.deps.Catalog.Head(p.id)
 	t := p.troubleNow()
 	if !ok || t == nil {
 		return
 	}
-	err := e.stillTrouble(ctx, &head, t)
+	err := f.stillTrouble(ctx, &head, t)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
-		e.clearTrouble(p)
+		f.clearTrouble(p)
 	default:
 		again := *t
 		again.err = err
-		e.note(p, again, false)
+		f.note(p, again, false)
 	}
 }
 
 // stillTrouble returns why the trouble lasts, or nil.
-func (e *Engine) stillTrouble(ctx context.Context, head *catalog.Head, t *trouble) error {
+func (f *flusher) stillTrouble(ctx context.Context, head *catalog.Head, t *trouble) error {
 	switch {
 	case t.reason == headFull:
-		return e.makeRoom(ctx, head)
+		return f.makeRoom(ctx, head)
 	case head.CommittedEnd > t.at:
 		return nil // log start has passed it
 	case t.lost != nil:
@@ -258,16 +258,16 @@ func (e *Engine) stillTrouble(ctx context.Context, head *catalog.Head, t *troubl
 }
 
 // makeRoom moves ranges out of a full head into the manifest, as absorb does after a flush.
-func (e *Engine) makeRoom(ctx context.Context, head *catalog.Head) error {
+func (f *flusher) makeRoom(ctx context.Context, head *catalog.Head) error {
 	if head.Manifest.Object != 0 && head.Manifest.End <= head.LogStart {
-		if err := e.manifests.release(ctx, head); err != nil { // gives a damaged one up
+		if err := f.manifests.release(ctx, head); err != nil { // gives a damaged one up
 			return err
 		}
 	}
 	if len(head.Ranges) < catalog.RangesPerHeadMax {
 		return nil // log start has passed some
 	}
-	return e.manifests.absorb(ctx, head)
+	return f.manifests.absorb(ctx, head)
 }
 
 // certain reports that an error of the bucket tells of damage, which does not pass by itself.
@@ -292,9 +292,11 @@ type StuckPartition struct {
 func (s *StuckPartition) name() string { return fmt.Sprintf("%s/%d", s.Topic, s.Partition) }
 
 // Stuck lists the partitions that are stuck, by topic and partition.
-func (e *Engine) Stuck() (stuck []StuckPartition) {
-	for _, p := range e.partitions.all() {
-		if s, ok := e.stuckOf(p); ok {
+func (e *Engine) Stuck() []StuckPartition { return e.flusher.stuck() }
+
+func (f *flusher) stuck() (stuck []StuckPartition) {
+	for _, p := range f.partitions.all() {
+		if s, ok := p.stuckNow(); ok {
 			stuck = append(stuck, s)
 		}
 	}
@@ -307,7 +309,7 @@ func (e *Engine) Stuck() (stuck []StuckPartition) {
 	return stuck
 }
 
-func (e *Engine) stuckOf(p *partition) (s StuckPartition, ok bool) {
+func (p *partition) stuckNow() (s StuckPartition, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.stuck || p.status.ended() {

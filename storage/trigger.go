@@ -30,17 +30,27 @@ func (c *Config) flushAt() int64 {
 
 // Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends. If all that is
 // left cannot go there, its error names the partitions.
-func (e *Engine) Flush(ctx context.Context) error {
-	e.recheck(ctx)
+func (e *Engine) Flush(ctx context.Context) error { return e.flusher.flush(ctx) }
+
+// persisted counts what the WAL has made durable, and starts a flush when that is enough.
+func (f *flusher) persisted(bytes int64) {
+	if f.unflushed.Add(bytes) >= f.cfg.flushAt() {
+		signal(f.enough)
+	}
+}
+
+// flush is Engine.Flush.
+func (f *flusher) flush(ctx context.Context) error {
+	f.recheck(ctx)
 	for {
-		n, _, err := e.pass(ctx, e.partitions.all())
+		n, _, err := f.pass(ctx, f.partitions.all())
 		again := errors.Is(err, errRefused) || errors.Is(err, errLost)
 		if err != nil && !again {
 			return err
 		}
 		if n == 0 && !again {
-			if done, err := e.allFlushed(); done {
-				return errors.Join(err, e.trimmer.trim(ctx))
+			if done, err := f.allFlushed(); done {
+				return errors.Join(err, f.trimmer.trim(ctx))
 			}
 		}
 		if n == 0 || again { // another pass holds the partitions, or it has to be planned again
@@ -52,8 +62,8 @@ func (e *Engine) Flush(ctx context.Context) error {
 }
 
 // allFlushed reports whether nothing is left that a flush can move. The error names what cannot go.
-func (e *Engine) allFlushed() (done bool, err error) {
-	for _, p := range e.partitions.all() {
+func (f *flusher) allFlushed() (done bool, err error) {
+	for _, p := range f.partitions.all() {
 		p.mu.Lock()
 		left, t := p.unflushed, p.flush.trouble
 		p.mu.Unlock()
@@ -70,50 +80,50 @@ func (e *Engine) allFlushed() (done bool, err error) {
 }
 
 // flushLoop flushes every partition when enough has gathered or enough time has passed.
-func (e *Engine) flushLoop() {
-	timer := time.NewTimer(e.cfg.FlushInterval)
+func (f *flusher) flushLoop() {
+	timer := time.NewTimer(f.cfg.FlushInterval)
 	defer timer.Stop()
 	for {
 		select {
-		case <-e.ctx.Done():
+		case <-f.ctx.Done():
 			return
-		case <-e.flushNow:
-			if !e.worthFlushing() {
+		case <-f.enough:
+			if !f.worthFlushing() {
 				continue
 			}
 		case <-timer.C:
 		}
-		e.unflushed.Store(0)
-		_ = e.retry(e.ctx, "flush", e.flushAll)
-		timer.Reset(e.cfg.FlushInterval)
+		f.unflushed.Store(0)
+		_ = f.retry(f.ctx, "flush", f.flushAll)
+		timer.Reset(f.cfg.FlushInterval)
 	}
 }
 
 // worthFlushing gives back what it can of the log, and reports whether half of what started a flush is left in it. If retention has
 // passed it, or class object has brought it to the bucket, the count goes on with the rest: what is deleted before the interval ends is
 // never uploaded. One old record that stays holds back all of the log behind it, and is flushed with it.
-func (e *Engine) worthFlushing() bool {
-	if e.unflushed.Load() < e.cfg.flushAt() {
+func (f *flusher) worthFlushing() bool {
+	if f.unflushed.Load() < f.cfg.flushAt() {
 		return false // a signal from before the last flush
 	}
-	if e.trimmer.trim(e.ctx) != nil {
+	if f.trimmer.trim(f.ctx) != nil {
 		return true // the flush trims too, and tries again
 	}
-	counted := e.unflushed.Load() // after the trim, before what is left: nothing counts twice, nothing is missed
-	left := e.budget.inLog()
-	if left >= e.cfg.flushAt()/2 {
+	counted := f.unflushed.Load() // after the trim, before what is left: nothing counts twice, nothing is missed
+	left := f.budget.inLog()
+	if left >= f.cfg.flushAt()/2 {
 		return true
 	}
-	e.unflushed.Add(left - counted)
+	f.unflushed.Add(left - counted)
 	return false
 }
 
 // flushAll repeats pass and trim as long as a pass leaves something that was there when it began.
-func (e *Engine) flushAll(ctx context.Context) error {
+func (f *flusher) flushAll(ctx context.Context) error {
 	for {
-		_, more, err := e.pass(ctx, e.unhurried(e.partitions.all()))
+		_, more, err := f.pass(ctx, f.unhurried(f.partitions.all()))
 		// What one partition lacks does not keep the others' segments from going.
-		if err = errors.Join(err, e.trimmer.trim(ctx)); err != nil || !more {
+		if err = errors.Join(err, f.trimmer.trim(ctx)); err != nil || !more {
 			return err
 		}
 	}
@@ -121,8 +131,8 @@ func (e *Engine) flushAll(ctx context.Context) error {
 
 // unhurried leaves out the partitions of class object: urgentLoop flushes them at once, and the
 // many bundles of a regular pass must not hold them up (E18).
-func (e *Engine) unhurried(parts []*partition) []*partition {
-	return slices.DeleteFunc(parts, func(p *partition) bool { return e.replication.asks(p.class) == askBucket })
+func (f *flusher) unhurried(parts []*partition) []*partition {
+	return slices.DeleteFunc(parts, func(p *partition) bool { return f.replication.asks(p.class) == askBucket })
 }
 
 // urgentSet gathers partitions of class object that have something to flush at once.
@@ -132,21 +142,21 @@ type urgentSet struct {
 	parts map[*partition]struct{}
 }
 
-func (e *Engine) wakeUrgent(p *partition) {
-	e.urgent.mu.Lock()
-	if e.urgent.parts == nil {
-		e.urgent.parts = make(map[*partition]struct{})
+func (f *flusher) wakeUrgent(p *partition) {
+	f.urgent.mu.Lock()
+	if f.urgent.parts == nil {
+		f.urgent.parts = make(map[*partition]struct{})
 	}
-	e.urgent.parts[p] = struct{}{}
-	e.urgent.mu.Unlock()
-	signal(e.urgent.wake)
+	f.urgent.parts[p] = struct{}{}
+	f.urgent.mu.Unlock()
+	signal(f.urgent.wake)
 }
 
 // wakeTroubled has those flushed once more whose trouble may have passed by itself.
-func (e *Engine) wakeTroubled(parts []*partition) {
+func (f *flusher) wakeTroubled(parts []*partition) {
 	for _, p := range parts {
 		if p.flushable() {
-			e.wakeUrgent(p)
+			f.wakeUrgent(p)
 		}
 	}
 }
@@ -163,31 +173,31 @@ func (u *urgentSet) take() []*partition {
 }
 
 // urgentLoop flushes partitions of class object at once, and only them (E18).
-func (e *Engine) urgentLoop() {
+func (f *flusher) urgentLoop() {
 	for {
 		select {
-		case <-e.ctx.Done():
+		case <-f.ctx.Done():
 			return
-		case <-e.urgent.wake:
+		case <-f.urgent.wake:
 		}
-		parts := e.urgent.take()
+		parts := f.urgent.take()
 		planned := 0
-		_ = e.retry(e.ctx, "flush of class object", func(ctx context.Context) (err error) {
-			planned, _, err = e.pass(ctx, parts)
+		_ = f.retry(f.ctx, "flush of class object", func(ctx context.Context) (err error) {
+			planned, _, err = f.pass(ctx, parts)
 			if err != nil && !slices.ContainsFunc(parts, (*partition).uncommitted) {
-				e.log.Warn("flush of class object goes on without partitions that have trouble", "err", err)
-				time.AfterFunc(retryLast, func() { e.wakeTroubled(parts) })
+				f.log.Warn("flush of class object goes on without partitions that have trouble", "err", err)
+				time.AfterFunc(retryLast, func() { f.wakeTroubled(parts) })
 				return nil // those that have no trouble must not wait for the others
 			}
 			return err
 		})
 		for _, p := range parts { // those that another pass held, or that have more already
 			if p.uncommitted() {
-				e.wakeUrgent(p)
+				f.wakeUrgent(p)
 			}
 		}
 		if planned == 0 {
-			_ = retry.Sleep(e.ctx, heldPause)
+			_ = retry.Sleep(f.ctx, heldPause)
 		}
 	}
 }

@@ -22,15 +22,15 @@ var errCrowded = errors.New("too many sections for one object")
 var errLost = errors.New("batches could not be read from the write-ahead log")
 
 // upload puts all bundles into the bucket, several at a time.
-func (e *Engine) upload(ctx context.Context, bundles []*bundle) error {
+func (f *flusher) upload(ctx context.Context, bundles []*bundle) error {
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, e.cfg.UploadParallel)
+	slots := make(chan struct{}, f.cfg.UploadParallel)
 	errs := make([]error, len(bundles))
 	for i, b := range bundles {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			errs[i] = e.retry(ctx, "upload bundle", func(ctx context.Context) error { return e.uploadOne(ctx, b) })
+			errs[i] = f.retry(ctx, "upload bundle", func(ctx context.Context) error { return f.uploadOne(ctx, b) })
 		})
 	}
 	wg.Wait()
@@ -38,19 +38,19 @@ func (e *Engine) upload(ctx context.Context, bundles []*bundle) error {
 }
 
 // uploadOne makes one attempt. After an outcome in doubt the next attempt takes a new id.
-func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
+func (f *flusher) uploadOne(ctx context.Context, b *bundle) error {
 	if b.id == 0 {
-		id, err := e.objects.next(ctx)
+		id, err := f.objects.next(ctx)
 		if err != nil {
 			return err
 		}
 		b.id = id
 	}
-	if e.build(b); len(b.sections) == 0 {
+	if f.build(b); len(b.sections) == 0 {
 		return nil
 	}
 	body := bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C, PartCRCs: b.built.PartCRCs}
-	err := e.deps.Bucket.Create(ctx, e.cold.objectKey(b.id, e.incarnation, object.KindBundle), body)
+	err := f.deps.Bucket.Create(ctx, object.Key(f.deps.Catalog.ClusterID(), b.id, f.incarnation, object.KindBundle), body)
 	b.built.Parts, b.built.PartCRCs = nil, nil // lets go of the batches; built again for another attempt
 	var damaged *bucket.DamagedPartError
 	if errors.As(err, &damaged) {
@@ -66,8 +66,8 @@ func (e *Engine) uploadOne(ctx context.Context, b *bundle) error {
 		return fmt.Errorf("create bundle: %w", err)
 	}
 	b.uploaded = true
-	e.uploads.Add(1)
-	e.meter.uploaded(b.built.Bytes)
+	f.uploads.Add(1)
+	f.meter.uploaded(b.built.Bytes)
 	return nil
 }
 
@@ -111,9 +111,9 @@ func (b *bundle) distrust(part []byte, err error) error {
 
 // build lays a bundle out. A section that cannot be read, or does not fit the format, is left out, so
 // that it keeps nothing else from the bucket.
-func (e *Engine) build(b *bundle) {
+func (f *flusher) build(b *bundle) {
 	for len(b.sections) > 0 {
-		built, bad, err := e.layOut(b)
+		built, bad, err := f.layOut(b)
 		if err == nil {
 			b.built = built
 			return
@@ -125,9 +125,9 @@ func (e *Engine) build(b *bundle) {
 }
 
 // layOut returns the object that a bundle's sections make, or the section that is too large for it.
-func (e *Engine) layOut(b *bundle) (built object.Built, bad int, err error) {
+func (f *flusher) layOut(b *bundle) (built object.Built, bad int, err error) {
 	w := object.NewBundle(object.Header{
-		ClusterID: e.deps.Catalog.ClusterID(), Generation: e.incarnation.Generation(), Object: b.id, Incarnation: e.incarnation,
+		ClusterID: f.deps.Catalog.ClusterID(), Generation: f.incarnation.Generation(), Object: b.id, Incarnation: f.incarnation,
 	})
 	for i := 0; i < len(b.sections); {
 		s := b.sections[i]
