@@ -152,7 +152,7 @@ func (e *Engine) resolve(req *AppendRequest) []*partition {
 	if !all {
 		for i := range parts {
 			if parts[i] == nil {
-				req.Partitions[i].Err = e.absent(req.Partitions[i].Partition)
+				req.Partitions[i].Err = e.partitions.absent(req.Partitions[i].Partition)
 			}
 		}
 	}
@@ -295,7 +295,7 @@ func (p *partition) admitLocked(e *Engine, req *AppendRequest, in *PartitionAppe
 	}
 	if in.Header.ProducerID >= 0 && p.producers.Len() >= e.producersMax &&
 		!p.producers.Has(ident.ProducerID(in.Header.ProducerID)) {
-		if p.producers.Expire(e.producersUntil(e.deps.Now())) == 0 {
+		if p.producers.Expire(e.retainer.producersUntil(e.deps.Now())) == 0 {
 			return fmt.Errorf("%w: %d on %s", ErrTooManyProducers, p.producers.Len(), p.id)
 		}
 	}

@@ -25,14 +25,22 @@ const HighWatermark ident.Offset = -1
 // It repeats while the quorum's outcome is unknown, until ctx ends; then the
 // error is catalog.ErrUnavailable and the log start may have moved.
 func (e *Engine) DeleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error) {
-	target, err := e.deleteTarget(tp, before)
+	if err := e.refusing(); err != nil {
+		return -1, err
+	}
+	return e.retainer.deleteRecords(ctx, tp, before)
+}
+
+// deleteRecords is Engine.DeleteRecords while nothing is refused.
+func (r *retainer) deleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error) {
+	target, err := r.deleteTarget(tp, before)
 	if err != nil {
 		return -1, err
 	}
-	if err := e.moveLogStart(ctx, tp, target); err != nil {
+	if err := r.moveLogStart(ctx, tp, target); err != nil {
 		return -1, fmt.Errorf("delete records of %s below %d: %w", tp, target, err)
 	}
-	p, err := e.find(tp)
+	p, err := r.partitions.find(tp)
 	if err != nil {
 		return -1, err // deleted or moved meanwhile
 	}
@@ -43,11 +51,8 @@ func (e *Engine) DeleteRecords(ctx context.Context, tp ident.TopicPartition, bef
 
 // deleteTarget says which offset is meant. It is at most the high watermark, and so
 // durable: no end that a start recovers lies below a log start (I7).
-func (e *Engine) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
-	if err := e.refusing(); err != nil {
-		return -1, err
-	}
-	p, err := e.find(tp)
+func (r *retainer) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
+	p, err := r.partitions.find(tp)
 	if err != nil {
 		return -1, err
 	}
@@ -66,8 +71,8 @@ func (e *Engine) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ide
 }
 
 // moveLogStart asks the quorum, which tells the partition (LogStartMoved) before it answers.
-func (e *Engine) moveLogStart(ctx context.Context, tp ident.TopicPartition, to ident.Offset) error {
-	p, err := e.find(tp)
+func (r *retainer) moveLogStart(ctx context.Context, tp ident.TopicPartition, to ident.Offset) error {
+	p, err := r.partitions.find(tp)
 	if err != nil {
 		return err
 	}
@@ -78,8 +83,8 @@ func (e *Engine) moveLogStart(ctx context.Context, tp ident.TopicPartition, to i
 		return nil // what a partition shows as its log start, the quorum has decided
 	}
 	var refusal error
-	err = e.retry(ctx, "move log start", func(ctx context.Context) error {
-		err := e.deps.Catalog.AdvanceLogStart(ctx, e.incarnation, tp, to)
+	err = r.retry(ctx, "move log start", func(ctx context.Context) error {
+		err := r.deps.Catalog.AdvanceLogStart(ctx, r.incarnation, tp, to)
 		if errors.Is(err, catalog.ErrUnavailable) {
 			return err
 		}

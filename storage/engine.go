@@ -29,9 +29,10 @@ type Engine struct {
 	partitions partitions
 	leadTurn   sync.Mutex // one leadership is applied at a time; taken before partitions.mu
 
-	records *recorder
-	trimmer *trimmer
-	flusher *flusher
+	records  *recorder
+	trimmer  *trimmer
+	flusher  *flusher
+	retainer *retainer
 
 	replication replication
 	woken       wakers // by the group that is being published
@@ -40,9 +41,8 @@ type Engine struct {
 
 	// configMu is held from the choice of configuration and defaults until every partition of the
 	// topics has what follows from them, so that none is left with what was in force before.
-	configMu       sync.Mutex
-	topicDefaults  *catalog.TopicDefaults // guarded by configMu
-	producerExpiry atomic.Int64           // a time.Duration
+	configMu      sync.Mutex
+	topicDefaults *catalog.TopicDefaults // guarded by configMu
 
 	cancel context.CancelFunc // ends ctx
 	work   sync.WaitGroup
@@ -63,7 +63,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	e.work.Go(e.flusher.flushLoop)
 	e.work.Go(e.flusher.urgentLoop)
 	e.work.Go(e.flusher.rechecking)
-	e.work.Go(e.retaining)
+	e.work.Go(e.retainer.retaining)
 	return e, nil
 }
 
@@ -72,7 +72,7 @@ func newEngine(ctx context.Context, cfg Config, deps Deps) *Engine {
 	shared := &env{cfg: cfg, deps: deps, log: deps.Log, meter: newMeter(), openedAt: deps.Now()}
 	e := &Engine{env: shared, ownLog: new(ownLog), topicDefaults: cfg.TopicDefaults}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	e.producerExpiry.Store(int64(cfg.ProducerExpiry))
+	e.partitions.env = shared
 	e.budget.open(&cfg)
 	e.hot.bytesMax = cfg.HotBytes
 	objects := &objectIDs{env: shared, turn: newTurn()}
@@ -88,6 +88,8 @@ func newEngine(ctx context.Context, cfg Config, deps Deps) *Engine {
 		fail: e.fail, topicDeleted: e.TopicDeleted,
 		enough: make(chan struct{}, 1), recheckNow: make(chan struct{}, 1), commitTurn: newTurn(),
 	}
+	e.retainer = &retainer{env: shared, partitions: &e.partitions, cold: e.cold, manifests: e.manifests, trimmer: e.trimmer}
+	e.retainer.producerExpiry.Store(int64(cfg.ProducerExpiry))
 	e.flusher.urgent.wake = make(chan struct{}, 1)
 	return e
 }
@@ -190,7 +192,7 @@ func (e *Engine) Reconfigure(defaults *catalog.TopicDefaults, producerExpiry tim
 	e.configMu.Lock()
 	defer e.configMu.Unlock()
 	e.topicDefaults = defaults
-	e.producerExpiry.Store(int64(cmp.Or(producerExpiry, producerExpiryDefault)))
+	e.retainer.producerExpiry.Store(int64(cmp.Or(producerExpiry, producerExpiryDefault)))
 	made := map[ident.TopicID]*topicFacts{}
 	for _, p := range e.partitions.all() {
 		facts := made[p.id.Topic]
@@ -200,11 +202,6 @@ func (e *Engine) Reconfigure(defaults *catalog.TopicDefaults, producerExpiry tim
 		}
 		p.facts.Store(facts)
 	}
-}
-
-// producersUntil returns the last use, in milliseconds, of a producer id that is forgotten now.
-func (e *Engine) producersUntil(now time.Time) int64 {
-	return now.Add(-time.Duration(e.producerExpiry.Load())).UnixMilli()
 }
 
 // forgetUncommittedLocked takes the batches of a partition whose life has ended off the books.

@@ -74,27 +74,6 @@ func (p *partition) isLed() bool {
 	return !p.status.ended()
 }
 
-// absent returns why a partition is not open here. It asks the catalog, so no partition's lock may
-// be held.
-func (e *Engine) absent(tp ident.TopicPartition) error {
-	t, ok := e.deps.Catalog.Topic(tp.Topic)
-	if !ok || tp.Index < 0 || int(tp.Index) >= len(t.Partitions) {
-		return ErrUnknownPartition
-	}
-	if l := t.Partitions[tp.Index]; l.Incarnation != e.incarnation {
-		return &NotLeaderError{tp, leaderOf(l)}
-	}
-	return ErrNotReady // the quorum has decided, and storage is about to be told
-}
-
-// find returns an open partition, or why there is none.
-func (e *Engine) find(tp ident.TopicPartition) (*partition, error) {
-	if p := e.partitions.get(tp); p != nil {
-		return p, nil
-	}
-	return nil, e.absent(tp)
-}
-
 // TopicChanged takes what the quorum says of a topic into use: its configs, and who leads each of
 // its partitions. The quorum calls it in its own order; what was said before is no change.
 func (e *Engine) TopicChanged(t *catalog.Topic) {

@@ -6,7 +6,7 @@ import "github.com/sluicemq/sluice/ident"
 // by the quorum's count, and those that are not there yet. Batches that the log start has passed count
 // until their object, or their range in the manifest, is let go.
 func (e *Engine) LogBytes(tp ident.TopicPartition) (int64, error) {
-	p, err := e.find(tp)
+	p, err := e.partitions.find(tp)
 	if err != nil {
 		return -1, err
 	}

@@ -23,7 +23,7 @@ var ErrUnsupportedTimestamp = errors.New("unsupported special timestamp")
 // above are milliseconds, and the answer is the first record at or after that time. A lookup by time takes two
 // reads of one object, one more where log start lies inside a batch, and two of the manifest if what it looks for is there.
 func (e *Engine) ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, current ident.Epoch, isolation Isolation) (OffsetAt, error) {
-	p, err := e.find(tp)
+	p, err := e.partitions.find(tp)
 	if err != nil {
 		return none, err
 	}

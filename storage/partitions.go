@@ -9,6 +9,7 @@ import (
 // partitions finds the partitions that are open here, by id. Of one topic, any of them may be
 // open here and any may not.
 type partitions struct {
+	*env
 	mu sync.RWMutex // guards the map and its lists, nothing else; taken before a partition's
 	// topics has a list for each topic, with room up to the highest partition that is open, and
 	// nil for one that is not: a request looks up its topics, and not each of its partitions.
@@ -20,6 +21,27 @@ func (m *partitions) get(tp ident.TopicPartition) *partition {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return partitionAt(m.topics[tp.Topic], tp.Index)
+}
+
+// absent returns why a partition is not open here. It asks the catalog, so no partition's lock may
+// be held.
+func (m *partitions) absent(tp ident.TopicPartition) error {
+	t, ok := m.deps.Catalog.Topic(tp.Topic)
+	if !ok || tp.Index < 0 || int(tp.Index) >= len(t.Partitions) {
+		return ErrUnknownPartition
+	}
+	if l := t.Partitions[tp.Index]; l.Incarnation != m.incarnation {
+		return &NotLeaderError{tp, leaderOf(l)}
+	}
+	return ErrNotReady // the quorum has decided, and storage is about to be told
+}
+
+// find returns an open partition, or why there is none.
+func (m *partitions) find(tp ident.TopicPartition) (*partition, error) {
+	if p := m.get(tp); p != nil {
+		return p, nil
+	}
+	return nil, m.absent(tp)
 }
 
 func partitionAt(ofTopic []*partition, index int32) *partition {

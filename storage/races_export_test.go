@@ -62,7 +62,7 @@ func TestRetentionDropsInOrder(t *testing.T) {
 			p.log.push(batch{start: start, end: start + 10, size: 100, maxTimestamp: timestamp})
 			p.unflushed += 100
 		}
-		got, err := new(Engine).retained(t.Context(), head, p, c.r)
+		got, err := new(retainer).retained(t.Context(), head, p, c.r)
 		if err != nil || got != c.want {
 			t.Errorf("%s: log start %d, %v; want %d", name, got, err, c.want)
 		}

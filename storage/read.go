@@ -64,7 +64,7 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 		limit := min(q.MaxBytes, left)
 		switch {
 		case parts[i] == nil:
-			q.refuse(e.absent(q.Partition))
+			q.refuse(e.partitions.absent(q.Partition))
 		case done != nil && done[i] && q.needs == 0:
 			room += q.Held
 			q.cut(limit, empty)
@@ -378,7 +378,7 @@ func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func
 // EpochEnd answers OffsetForLeaderEpoch (KIP-320): the largest epoch at or below
 // the one asked for and its end offset; NoEpoch and -1 if there is none.
 func (e *Engine) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
-	p, err := e.find(tp)
+	p, err := e.partitions.find(tp)
 	if err != nil {
 		return ident.NoEpoch, -1, err
 	}
@@ -401,7 +401,7 @@ type Producer struct {
 
 // Producers returns the producers that a partition remembers, by rising id.
 func (e *Engine) Producers(tp ident.TopicPartition) ([]Producer, error) {
-	p, err := e.find(tp)
+	p, err := e.partitions.find(tp)
 	if err != nil {
 		return nil, err
 	}

@@ -5,25 +5,39 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicemq/sluice/catalog"
 	"github.com/sluicemq/sluice/ident"
 )
 
+// retainer decides what is deleted. It moves log starts, by retention at its own pace and on request
+// (deleterecords.go), and forgets producers that have been idle for long. The quorum judges each
+// move of a log start, and the partition follows when it is told (Engine.LogStartMoved).
+type retainer struct {
+	*env
+	partitions *partitions
+	cold       *coldReader
+	manifests  *manifestWriter
+	trimmer    *trimmer
+
+	producerExpiry atomic.Int64 // a time.Duration
+}
+
 // retaining applies retention and keeps manifests in order, at its own pace.
-func (e *Engine) retaining() {
-	ticker := time.NewTicker(e.cfg.RetentionInterval)
+func (r *retainer) retaining() {
+	ticker := time.NewTicker(r.cfg.RetentionInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-e.ctx.Done():
+		case <-r.ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		err := errors.Join(e.Retain(e.ctx), e.trimmer.trim(e.ctx)) // what expired unflushed needs its segments no more
-		if err != nil && e.ctx.Err() == nil {
-			e.log.Warn("retention failed; trying again at its next turn", "err", err)
+		err := errors.Join(r.retainAll(r.ctx), r.trimmer.trim(r.ctx)) // what expired unflushed needs its segments no more
+		if err != nil && r.ctx.Err() == nil {
+			r.log.Warn("retention failed; trying again at its next turn", "err", err)
 		}
 	}
 }
@@ -33,10 +47,13 @@ const retainParallel = 64
 
 // Retain applies retention to every partition once: log starts move in the quorum
 // first, and what they have passed is released from manifests after.
-func (e *Engine) Retain(ctx context.Context) error {
-	clock := e.deps.Now()
+func (e *Engine) Retain(ctx context.Context) error { return e.retainer.retainAll(ctx) }
+
+// retainAll is Engine.Retain.
+func (r *retainer) retainAll(ctx context.Context) error {
+	clock := r.deps.Now()
 	now := clock.UnixMilli()
-	parts := e.partitions.all()
+	parts := r.partitions.all()
 	errs := make([]error, len(parts))
 	slots := make(chan struct{}, retainParallel)
 	var wg sync.WaitGroup
@@ -44,11 +61,11 @@ func (e *Engine) Retain(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		p.expireProducers(e.producersUntil(clock))
+		p.expireProducers(r.producersUntil(clock))
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := e.retain(ctx, p, now); err != nil {
+			if err := r.retain(ctx, p, now); err != nil {
 				errs[i] = fmt.Errorf("retention of %s: %w", p.id, err)
 			}
 		})
@@ -65,29 +82,34 @@ func (p *partition) expireProducers(before int64) {
 	p.flush.producers.Expire(before)
 }
 
-func (e *Engine) retain(ctx context.Context, p *partition, now int64) error {
+// producersUntil returns the last use, in milliseconds, of a producer id that is forgotten now.
+func (r *retainer) producersUntil(now time.Time) int64 {
+	return now.Add(-time.Duration(r.producerExpiry.Load())).UnixMilli()
+}
+
+func (r *retainer) retain(ctx context.Context, p *partition, now int64) error {
 	if !p.isLed() {
 		return nil
 	}
 	facts := p.facts.Load()
-	head, ok := e.deps.Catalog.Head(p.id)
+	head, ok := r.deps.Catalog.Head(p.id)
 	if !ok {
 		return nil // deleted meanwhile
 	}
 	if !facts.keeps() {
-		start, err := e.retained(ctx, &head, p, newRetention(&facts.config, now))
+		start, err := r.retained(ctx, &head, p, newRetention(&facts.config, now))
 		if start > head.LogStart { // also where it could not look further
-			if err := e.deps.Catalog.AdvanceLogStart(ctx, e.incarnation, p.id, start); err != nil {
+			if err := r.deps.Catalog.AdvanceLogStart(ctx, r.incarnation, p.id, start); err != nil {
 				return err
 			}
-			e.meter.logStartMoves.Inc()
+			r.meter.logStartMoves.Inc()
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if head, ok = e.deps.Catalog.Head(p.id); ok && head.Manifest.Object != 0 && head.Manifest.Start < head.LogStart {
-		return e.manifests.release(ctx, &head)
+	if head, ok = r.deps.Catalog.Head(p.id); ok && head.Manifest.Object != 0 && head.Manifest.Start < head.LogStart {
+		return r.manifests.release(ctx, &head)
 	}
 	return nil
 }
@@ -117,7 +139,7 @@ func (r *retention) drops(unitBytes, total, maxTimestamp int64) bool {
 
 // retained walks a partition from its oldest range to its newest batch and returns the new
 // log start. What is not flushed yet and the last range expire like the rest.
-func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition, r retention) (ident.Offset, error) {
+func (r *retainer) retained(ctx context.Context, head *catalog.Head, p *partition, by retention) (ident.Offset, error) {
 	total, hw := p.shownAbove(head.CommittedEnd)
 	total += head.Manifest.DataBytes
 	for i := range head.Ranges {
@@ -126,7 +148,7 @@ func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition,
 	start := head.LogStart
 	drop := func(end ident.Offset, bytes, maxTimestamp int64) bool {
 		passed := end <= head.LogStart // not released yet: it holds nothing back
-		if !passed && (end > hw || !r.drops(bytes, total, maxTimestamp)) {
+		if !passed && (end > hw || !by.drops(bytes, total, maxTimestamp)) {
 			return false
 		}
 		total -= bytes
@@ -136,8 +158,8 @@ func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition,
 	var unread error
 	dropRange := func(g *catalog.Range) bool {
 		newest := g.MaxTimestamp
-		if newest < 0 && g.End > head.LogStart && r.expiredBelow >= 0 {
-			if newest, unread = e.cold.newestIn(ctx, p.id, g); unread != nil {
+		if newest < 0 && g.End > head.LogStart && by.expiredBelow >= 0 {
+			if newest, unread = r.cold.newestIn(ctx, p.id, g); unread != nil {
 				return false
 			}
 		}
@@ -145,7 +167,7 @@ func (e *Engine) retained(ctx context.Context, head *catalog.Head, p *partition,
 	}
 	if head.Manifest.Object != 0 {
 		all := true
-		err := e.cold.eachInManifest(ctx, head, func(g *catalog.Range) bool {
+		err := r.cold.eachInManifest(ctx, head, func(g *catalog.Range) bool {
 			all = dropRange(g)
 			return all
 		})
