@@ -24,6 +24,7 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 )
 
 // timestampSince maps each special timestamp to the first version in which a client may ask for it.
@@ -35,6 +36,10 @@ var timestampSince = map[int64]int16{
 // offsetNotAvailableVersion is the first ListOffsets version whose clients know
 // OFFSET_NOT_AVAILABLE.
 const offsetNotAvailableVersion = 5
+
+// lookupsParallel is how many partitions one request looks up by time at once: each may have to wait
+// for the bucket.
+const lookupsParallel = 16
 
 func (b *Broker) listOffsets(ctx context.Context, c *call, req *kmsg.ListOffsetsRequest) kmsg.Response {
 	if req.TimeoutMillis > 0 {
@@ -49,22 +54,31 @@ func (b *Broker) listOffsets(ctx context.Context, c *call, req *kmsg.ListOffsets
 			counts[namedPartition{req.Topics[i].Topic, req.Topics[i].Partitions[j].Partition}]++
 		}
 	}
+	var lookups errgroup.Group
+	lookups.SetLimit(lookupsParallel)
 	for i := range req.Topics {
 		rt := &req.Topics[i]
 		out := kmsg.ListOffsetsResponseTopic{Topic: rt.Topic, Partitions: make([]kmsg.ListOffsetsResponseTopicPartition, len(rt.Partitions))}
 		for j := range rt.Partitions {
 			rp := &rt.Partitions[j]
-			var at storage.OffsetAt
-			var err error
-			if counts[namedPartition{rt.Topic, rp.Partition}] > 1 {
-				err = fmt.Errorf("%w: the partition stands twice", errInvalidRequest)
-			} else {
-				at, err = b.listOffset(ctx, c, req, rt.Topic, rp)
+			look := func() error {
+				at, err := b.listOffset(ctx, c, req, rt.Topic, rp)
+				out.Partitions[j] = listedOffset(c.version, rp.Partition, at, err)
+				return nil
 			}
-			out.Partitions[j] = listedOffset(c.version, rp.Partition, at, err)
+			switch {
+			case counts[namedPartition{rt.Topic, rp.Partition}] > 1:
+				err := fmt.Errorf("%w: the partition stands twice", errInvalidRequest)
+				out.Partitions[j] = listedOffset(c.version, rp.Partition, storage.OffsetAt{}, err)
+			case rp.Timestamp >= 0 || rp.Timestamp == storage.TimestampMax:
+				lookups.Go(look)
+			default:
+				_ = look() // the answer holds its error
+			}
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
+	_ = lookups.Wait() // as above
 	return resp
 }
 

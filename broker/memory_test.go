@@ -454,6 +454,13 @@ func (l bucketLog) Read(ctx context.Context, f *storage.Fetch) {
 	l.memoryLog.Read(ctx, f)
 }
 
+func (l bucketLog) ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, level storage.Isolation) (storage.OffsetAt, error) {
+	if tp.Topic == l.cold {
+		time.Sleep(5 * time.Second)
+	}
+	return l.memoryLog.ListOffset(ctx, tp, timestamp, epoch, level)
+}
+
 // However many consumers wait for the bucket, those that read from memory do not wait with them.
 func TestConsumersBehindLeaveMemoryToOthers(t *testing.T) {
 	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
@@ -585,6 +592,35 @@ func TestRepeatedOffsetsAreBounded(t *testing.T) {
 			named := []kmsg.OffsetFetchRequestGroupTopic{{Topic: "t", Partitions: slices.Repeat([]int32{0}, times)}}
 			got := ask[*kmsg.OffsetFetchResponse](c, &kmsg.OffsetFetchRequest{Groups: []kmsg.OffsetFetchRequestGroup{{Group: "g", Topics: named}}}, 9)
 			wantCode(t, fmt.Sprint(times, " times"), got.Groups[0].ErrorCode, want)
+		}
+	})
+}
+
+// Partitions of one ListOffsets that have to wait for the bucket wait side by side, a bounded number at once, and are answered in
+// the request's order.
+func TestLookupsByTimeGoSideBySide(t *testing.T) {
+	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
+		const partitions = 3 * lookupsParallel
+		cold := h.topics.create(t, "cold", partitions, nil)
+		h.Broker.log = bucketLog{h.log, cold.ID}
+		req := kmsg.NewPtrListOffsetsRequest()
+		rt := kmsg.NewListOffsetsRequestTopic()
+		rt.Topic = "cold"
+		for i := range int32(partitions) {
+			rp := kmsg.NewListOffsetsRequestTopicPartition()
+			rp.Partition, rp.Timestamp = i, 1000
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		req.Topics = append(req.Topics, rt)
+		began := time.Now()
+		resp := ask[*kmsg.ListOffsetsResponse](dial(), req, 5)
+		if took := time.Since(began); took != 15*time.Second {
+			t.Errorf("%d partitions of 5 s took %v", partitions, took)
+		}
+		for i, p := range resp.Topics[0].Partitions {
+			if p.Partition != int32(i) || p.ErrorCode != 0 {
+				t.Errorf("answer %d: %+v", i, p)
+			}
 		}
 	})
 }
