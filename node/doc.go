@@ -6,6 +6,11 @@
 // package has no rules of its own beyond that order (E27), and the order in which a lost directory
 // is made anew from the bucket ([Restore], E26).
 //
+// One start: Open calls identify (who this directory is), openMetadata (the quorum's state),
+// joinCatalog, openBroker (clients connect, and wait), openStorage (the log is recovered), and
+// broker.Open (clients are served). useBucket runs beside, and opens the gate. One stop: Serve
+// stops the broker; Close flushes (lastFlush), and closes storage and the quorum.
+//
 // node.json says what a directory is ([Identity]): a directory in state "new" is continued by the
 // next start, "ready" is served, "restoring" is never served.
 //
@@ -13,7 +18,7 @@
 // package declares its metrics in its metrics.go, and docs/metrics.md lists them all.
 //
 // Goroutines: the check of the bucket, and after it the controller (while this node leads the
-// quorum); the watch that logs what is not in the bucket (metrics.go); those of the admin server.
-// Close ends all of them. Restore's readers end when Restore returns. Imports: everything except
-// cmd.
+// quorum); the broker's Serve; the watch that logs what is not in the bucket (metrics.go), and the
+// one that gives memory back (memory.go); those of the admin server. Close ends all of them.
+// Restore's readers end when Restore returns. Imports: everything except cmd.
 package node

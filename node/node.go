@@ -162,7 +162,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (n *Node, err error) {
 	n.broker.Open(n.engine)
 	n.measureLog()
 	n.setPhase("")
-	n.work.Go(n.checkBucket)
+	n.work.Go(n.useBucket)
 	n.work.Go(func() { n.newFlushWatch().run(n.ctx) })
 	n.work.Go(func() { newMemoryWatch().run(n.ctx) })
 	return n, nil
@@ -215,7 +215,8 @@ func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
 
 func (n *Node) walDir() string { return filepath.Join(n.cfg.Dir, "wal") }
 
-// identify locks the folder and, on a first start, claims the bucket's prefix.
+// identify locks the folder and finds out, or decides and writes down, who this node is. On a first
+// start it also claims the bucket's prefix and opens the gate.
 func (n *Node) identify(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -270,7 +271,8 @@ func (n *Node) firstClaim(ctx context.Context) error {
 	}
 }
 
-// openMetadata opens the quorum and, on a first start, creates the cluster.
+// openMetadata opens the quorum. On a first start it creates the cluster, and the directory is
+// "ready" from then on.
 func (n *Node) openMetadata(ctx context.Context) (err error) {
 	n.raft, err = raft.Open(ctx, raft.Config{Dir: n.cfg.Dir, DirUUID: n.id.Directory}, raft.Deps{
 		Log: n.deps.Log, OnFatal: n.fail, OnApply: n.applied,
@@ -305,7 +307,8 @@ func (n *Node) checkState() (err error) {
 	return err
 }
 
-// joinCatalog lets storage and the broker use the quorum.
+// joinCatalog lets storage and the broker use the quorum, and makes the controller, which useBucket
+// runs later.
 func (n *Node) joinCatalog() {
 	first := n.deps.Listeners[0].Endpoint()
 	self := broker.Node{ID: n.id.NodeID, Host: first.Host, Port: first.Port, Endpoints: map[string]broker.Endpoint{}}
@@ -336,7 +339,7 @@ func (n *Node) openStorage(ctx context.Context) (err error) {
 	cfg := n.cfg.Storage
 	cfg.WALDir = n.walDir()
 	// The first turn of retention must know these.
-	cfg.TopicDefaults, cfg.ProducerExpiry = n.inForce()
+	cfg.TopicDefaults, cfg.ProducerExpiry = n.reconfigureBroker()
 	n.engine, err = storage.Open(ctx, cfg, storage.Deps{
 		FS: vfs.OS(), Bucket: n.gate, Catalog: n.cat, Log: n.deps.Log, Now: time.Now, Fatal: n.fail,
 	})
@@ -358,9 +361,9 @@ func (n *Node) quorumState() broker.QuorumState {
 	return q
 }
 
-// inForce lets the broker adopt what is set on running brokers, and returns what storage must
-// adopt.
-func (n *Node) inForce() (*catalog.TopicDefaults, time.Duration) {
+// reconfigureBroker lets the broker adopt what is set on running brokers, and returns what storage
+// must adopt.
+func (n *Node) reconfigureBroker() (*catalog.TopicDefaults, time.Duration) {
 	f := n.broker.Reconfigure()
 	return f.TopicDefaults, cmp.Or(f.ProducerExpiry, n.cfg.Storage.ProducerExpiry)
 }
@@ -370,7 +373,7 @@ func (n *Node) inForce() (*catalog.TopicDefaults, time.Duration) {
 func (n *Node) configsChanged(e *storage.Engine) {
 	n.configuring.Lock()
 	defer n.configuring.Unlock()
-	e.Reconfigure(n.inForce())
+	e.Reconfigure(n.reconfigureBroker())
 }
 
 // applied takes what a command changed. The quorum calls it in its own order, after the state shows
@@ -460,9 +463,10 @@ func (n *Node) unready() (why []string) {
 
 func (n *Node) setPhase(why string) { n.phase.Store(&why) }
 
-// checkBucket verifies in the background that the prefix still belongs to this node, and then lets
-// writes through.
-func (n *Node) checkBucket() {
+// useBucket runs in the background for as long as the node does. It opens the gate once the prefix
+// is known to be still this node's, tries the store out, and then runs the controller whenever this
+// node leads the quorum.
+func (n *Node) useBucket() {
 	if err := n.openGate(n.ctx); err != nil {
 		if fatalIdentity(err) {
 			n.fail(err)
