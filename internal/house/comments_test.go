@@ -22,7 +22,7 @@ var reworded = []string{
 	"bench", "bench/compare", "bench/limits", "bench/load", "broker/coordinator",
 	"broker/group", "catalog", "cmd/sluice", "cmd/sluice/client", "cmd/sluice/config",
 	"compat-tests", "compat-tests/beside", "compat-tests/harness", "compat-tests/history",
-	"ident", "internal/crc32c", "internal/house", "internal/unzeroed", "metadata",
+	"ident", "internal/crc32c", "internal/house", "internal/retry", "internal/unzeroed", "metadata",
 	"metadata/controller", "metadata/raft", "node", "protocol", "scripts/gotest",
 	"storage/bucket", "storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",
 	"storage/bucket/mem", "storage/bucket/open", "storage/bucket/s3",

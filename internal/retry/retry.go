@@ -23,8 +23,9 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Pauses are the pauses of one piece of work. Their length doubles from First up to Last; each takes
-// between a half and one and a half of that, so that many who fail together do not return together.
+// Pauses are the pauses of one piece of work. Their length doubles from First up to Last. Each
+// takes between a half and one and a half of its length, so that many who fail together do not
+// return together.
 type Pauses struct {
 	First, Last time.Duration
 
@@ -32,7 +33,7 @@ type Pauses struct {
 	length   time.Duration // of the pause before
 }
 
-// Wait is called after each failed attempt. It returns ctx's error if ctx ends before the pause does.
+// Wait is called after each failed attempt. It returns ctx's error if ctx ends before the pause.
 func (p *Pauses) Wait(ctx context.Context) error {
 	p.attempts++
 	p.length = p.next()
@@ -49,6 +50,7 @@ func (p *Pauses) next() time.Duration {
 // Attempt is the number of the attempt that is under way or has just failed; the first is 1.
 func (p *Pauses) Attempt() int { return p.attempts + 1 }
 
-// Notable reports that the attempt that has just failed should be logged: the first one, and each
-// one after which the pause is as long as it gets. An outage is seen so, and does not flood the log.
+// Notable reports whether the attempt that has just failed should be logged: the first one, and
+// each one after which the pause is as long as it gets. So an outage is seen and does not flood the
+// log.
 func (p *Pauses) Notable() bool { return p.attempts == 0 || p.next() == p.Last }

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// TestPauses: pauses double up to the last one, each within its jitter, and tell which failures are worth a line.
+// TestPauses: pauses double up to the last one, each within its jitter, and tell which failures are
+// worth a line in the log.
 func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := Pauses{First: 50 * time.Millisecond, Last: 300 * time.Millisecond}
