@@ -11,6 +11,12 @@
 // blocks in for a reader that will ask for them. A replay does not push out the blocks that many
 // readers share: see the policy in policy.go and docs/decisions/0018-block-cache-policy.md.
 //
+// One read, by function names: pieces calls join for each block of the run, which finds the block,
+// joins the flight that is reading it, or starts one (startLocked). All flights of a run are on
+// their way before wait.get waits for the first. fly waits for one of ReadsMax slots, reads the
+// block and calls land, which keeps it as the policy says. Each join is followed by one leave: the
+// last reader to leave a flight that has not landed ends it.
+//
 // Type to know: [Cache]. Its mutex guards memory only and is never held during a read. Each block
 // that is being read has one goroutine, which [Cache.Close] ends and waits for. Kept blocks stay
 // within the budget. Blocks that are being read come on top, at most [ReadsMax] of them. What

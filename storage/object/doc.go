@@ -12,6 +12,16 @@
 // read back, with its batch index. [Root] and [Leaf] are a manifest, and [Absorb] and [Release]
 // plan its next version without I/O.
 //
+// One bundle, by function names: [NewBundle], [Bundle.AddSection] for each section (addBatches
+// notes where its batches will stand), and [Bundle.Finish], which adds the section blocks, the
+// footer and the trailer, and composes the checksum of the whole from those of the parts. A reader
+// that has a range from the catalog decodes its section block ([DecodeSection]), looks an offset up
+// in the index ([Find], [FindTime]) and checks each batch ([VerifyBatch]). Whoever knows only the
+// key reads the end first ([ReadFooter]), as restore and [Inspect] do.
+//
+// One change of a manifest: [AbsorbNeeds] or [ReleaseNeeds] say which leaf must be read, [Absorb]
+// or [Release] make a [Plan], and [Plan.Encode] gives its objects, the root last.
+//
 // There are no goroutines and no locks: values belong to their caller.
 //
 // Formats: bundle_format.go with docs/formats/bundle.md, manifest_format.go with
