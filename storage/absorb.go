@@ -138,20 +138,9 @@ func (m *manifestWriter) write(ctx context.Context, plan *object.Plan) (catalog.
 		}
 	}
 	if plan.Root != nil {
-		if err := m.remember(plan.Root.Partition, next, encoded[len(encoded)-1].Bytes); err != nil {
+		if err := m.cold.rememberManifest(plan.Root.Partition, next, encoded[len(encoded)-1].Bytes); err != nil {
 			return catalog.Manifest{}, nil, err
 		}
 	}
 	return next, ids, nil
-}
-
-// remember keeps a root that was just stored, as a reader of it would: the next absorb begins with it, without a request. What
-// cannot be decoded is not swapped in.
-func (m *manifestWriter) remember(tp ident.TopicPartition, at catalog.Manifest, encoded []byte) error {
-	root, err := object.DecodeRoot(encoded, tp, at)
-	if err != nil {
-		return fmt.Errorf("manifest %s of %s, just written: %w", at.Object, tp, err)
-	}
-	m.cold.decoded.add(&decodedItem{key: decodedKey{object: at.Object}, bytes: int64(at.Bytes), value: root})
-	return nil
 }

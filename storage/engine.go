@@ -15,29 +15,32 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// Engine holds the partitions that this broker leads.
+// Engine holds the partitions that this broker leads. The path of a produce is its own (append.go,
+// replicate.go), and so are the lives of partitions (life.go). The rest belongs to owners, which it
+// joins.
 type Engine struct {
 	*env
 	*ownLog
-	// producersMax is Config.ProducersMax, or less where a partition's state record would not fit one append.
-	producersMax int
-	budget       budget
-	hot          hotTail
-	cold         *coldReader
-	manifests    *manifestWriter
 
 	partitions partitions
-	leadTurn   sync.Mutex // one leadership is applied at a time; taken before partitions.mu
+	leadTurn   sync.Mutex   // one leadership is applied at a time; taken before partitions.mu
+	awaited    atomic.Int64 // see Awaited
 
-	records  *recorder
-	trimmer  *trimmer
-	flusher  *flusher
-	retainer *retainer
+	// producersMax is Config.ProducersMax, or less where a partition's state record would not fit
+	// one append.
+	producersMax int
+	hot          hotTail
+	replication  replication
+	woken        wakers // by the group that is being published
+	failed       atomic.Pointer[error]
 
-	replication replication
-	woken       wakers // by the group that is being published
-	failed      atomic.Pointer[error]
-	awaited     atomic.Int64 // see Awaited
+	budget    budget
+	cold      *coldReader
+	manifests *manifestWriter
+	records   *recorder
+	trimmer   *trimmer
+	flusher   *flusher
+	retainer  *retainer
 
 	// configMu is held from the choice of configuration and defaults until every partition of the
 	// topics has what follows from them, so that none is left with what was in force before.
@@ -86,11 +89,13 @@ func newEngine(ctx context.Context, cfg Config, deps Deps) *Engine {
 		env: shared, partitions: &e.partitions, budget: &e.budget, replication: &e.replication,
 		objects: objects, manifests: e.manifests, records: e.records, trimmer: e.trimmer,
 		fail: e.fail, topicDeleted: e.TopicDeleted,
-		enough: make(chan struct{}, 1), recheckNow: make(chan struct{}, 1), commitTurn: newTurn(),
+		enough: make(chan struct{}, 1), urgent: urgentSet{wake: make(chan struct{}, 1)},
+		recheckNow: make(chan struct{}, 1), commitTurn: newTurn(),
 	}
-	e.retainer = &retainer{env: shared, partitions: &e.partitions, cold: e.cold, manifests: e.manifests, trimmer: e.trimmer}
+	e.retainer = &retainer{
+		env: shared, partitions: &e.partitions, cold: e.cold, manifests: e.manifests, trimmer: e.trimmer,
+	}
 	e.retainer.producerExpiry.Store(int64(cfg.ProducerExpiry))
-	e.flusher.urgent.wake = make(chan struct{}, 1)
 	return e
 }
 

@@ -49,12 +49,14 @@ type flusher struct {
 	urgent    urgentSet
 
 	commitTurn turn // one commit in flight (E28)
-	// commitInDoubt says that a commit may still be on its way whose caller gave up; guarded by commitTurn.
+	// commitInDoubt says that a commit whose caller gave up may still be on its way. It is guarded
+	// by commitTurn.
 	commitInDoubt bool
 
-	uploads     atomic.Int64  // bundles that the bucket took
-	recheckNow  chan struct{} // a stuck partition's log start has moved
-	stuckLogged atomic.Int32  // partitions of which the log was told that they are stuck, since the last look
+	uploads    atomic.Int64  // bundles that the bucket took
+	recheckNow chan struct{} // a stuck partition's log start has moved
+	// stuckLogged counts the partitions that were logged as stuck since the last look.
+	stuckLogged atomic.Int32
 }
 
 // section is one run of one partition's batches, all of one (incarnation, epoch), on its way into a bundle.

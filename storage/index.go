@@ -74,7 +74,7 @@ func cutSection(s *object.SectionInfo, end ident.Offset) *object.SectionInfo {
 	return &cut
 }
 
-// decoded returns what decode makes of a run of an object, from memory if it was asked for before or has just been written (manifests.remember).
+// decoded returns what decode makes of a run of an object, from memory if it was asked for before or has just been written (rememberManifest).
 func decoded[T any](ctx context.Context, c *coldReader, o cache.Object, at catalog.Extent, decode func([]byte) (*T, error)) (*T, error) {
 	key := decodedKey{o.ID, at.Position}
 	if v, ok := c.decoded.lookup(key).(*T); ok {

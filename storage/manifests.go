@@ -123,3 +123,14 @@ func (c *coldReader) eachInManifest(ctx context.Context, h *catalog.Head, visit 
 	}
 	return nil
 }
+
+// rememberManifest keeps a root that was just stored, as a reader of it would: the next absorb begins
+// with it, without a request. What cannot be decoded must not be swapped in.
+func (c *coldReader) rememberManifest(tp ident.TopicPartition, at catalog.Manifest, encoded []byte) error {
+	root, err := object.DecodeRoot(encoded, tp, at)
+	if err != nil {
+		return fmt.Errorf("manifest %s of %s, just written: %w", at.Object, tp, err)
+	}
+	c.decoded.add(&decodedItem{key: decodedKey{object: at.Object}, bytes: int64(at.Bytes), value: root})
+	return nil
+}

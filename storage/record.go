@@ -28,7 +28,9 @@ type recorder struct {
 	*env
 	*ownLog
 
-	mu sync.Mutex // held while records are encoded and queued, so that their order is one; taken before a partition's
+	// mu is held while records are encoded and queued, so that both have one order. It is taken
+	// before a partition's.
+	mu sync.Mutex
 }
 
 // ownWrite is what storage itself writes into the WAL, beside what producers send.
