@@ -14,19 +14,21 @@ import (
 // Recovery of an incarnation takes these steps. A recovery that dies anywhere and starts again ends
 // the same (I16).
 //
-//  1. Finish: an earlier recovery may have left durable rewrite files. They are put in place first,
-//     as in step 5.
-//  2. Scan: read every group from the first segment on, up to the first group that is not good.
-//  3. Judge: if any group behind that place names a durable position above it, the place is
+//  1. Finish (finishRewrites): an earlier recovery may have left durable rewrite files. They are
+//     put back first, as in step 5.
+//  2. Scan (scanAll): read every group from the first segment on, up to the first group that is not
+//     good.
+//  3. Judge (judge): if any group behind that place names a durable position above it, the place is
 //     damaged, and recovery refuses to go on. Otherwise it is what a crash left, and the log ends
 //     before it (E25, I7).
-//  4. Rewrite: the groups above the highest durable position that is named were perhaps never
-//     synced, or look clean in the page cache after a failed sync. They are copied, with a seal
-//     behind them, into a rewrite file of their own, which is written, synced and renamed, and its
-//     folder is synced. They are not rewritten in place at once, because the last group was perhaps
-//     acknowledged and a power cut in the middle could tear the only copy.
-//  5. Place: the bytes of the rewrite file are written over the segment's and synced. Then the
-//     rewrite file is removed, and after it the segments behind the seal.
+//  4. Rewrite (rewrite, copyOut): the groups above the highest durable position that is named were
+//     perhaps never synced, or look clean in the page cache after a failed sync. They are copied,
+//     with a seal behind them, into a rewrite file of their own, which is written, synced and
+//     renamed, and its folder is synced. They are not rewritten in place at once, because the last
+//     group was perhaps acknowledged and a power cut in the middle could tear the only copy.
+//  5. Put back (finishRewrites, putBack): the bytes of the rewrite file are written over the
+//     segment's and synced. Then the rewrite file is removed, and after it the segments behind the
+//     seal (removeBehind).
 //
 // The seal fixes the end (I6). A later recovery finds the seal and changes nothing.
 

@@ -103,14 +103,14 @@ func (w *Writer) prepare(index uint64, capacity int64, hurry bool) (*segment, er
 		return nil, err
 	}
 	seg := &segment{file: file, path: temporary, capacity: capacity}
-	if err := w.makeRoom(seg, hurry); err != nil {
+	if err := w.reserve(seg, hurry); err != nil {
 		return nil, errors.Join(err, w.discard(seg))
 	}
 	return w.finish(seg, &h, path)
 }
 
-// makeRoom gives a new file its size and its blocks on disk.
-func (w *Writer) makeRoom(seg *segment, hurry bool) error {
+// reserve gives a new file its size and its blocks on disk.
+func (w *Writer) reserve(seg *segment, hurry bool) error {
 	if !hurry {
 		return w.fill(seg)
 	}
