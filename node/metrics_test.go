@@ -328,7 +328,7 @@ A broker answers over HTTP on its admin address, 127.0.0.1:9644 unless told othe
 | path | answer |
 |---|---|
 | ` + "`" + `/healthz` + "`" + ` | 200 while the process can do its work; 503 with the reason once it has to be restarted: the disk failed under the write-ahead log, the metadata is damaged, the bucket is another's |
-| ` + "`" + `/readyz` + "`" + ` | 200 while clients may be sent here; 503 with the reason while the log is recovered, and from the stop signal on. A bucket that is away is no reason: the write-ahead log serves |
+| ` + "`" + `/readyz` + "`" + ` | 200 while clients may be sent here; 503 with the reason while the log is recovered or what clients ask for is still being loaded ([operations](operations.md#ready)), and from the stop signal on. A bucket that is away is no reason where the write-ahead log serves |
 | ` + "`" + `/metrics` + "`" + ` | Prometheus' text format. Series of single partitions and groups as long as there are at most 2,000 of a kind; ` + "`" + `?partitions=all` + "`" + ` shows all of them, ` + "`" + `?partitions=none` + "`" + ` none |
 | ` + "`" + `/stuck` + "`" + ` | JSON: the partitions of which nothing can go to the bucket, with the reason and the way out ([operations](operations.md)) |
 | ` + "`" + `/debug/pprof/` + "`" + ` | Go's profiles |
