@@ -2,10 +2,14 @@
 // on: what the head of a partition is, which objects hold its ranges, what a commit contains and
 // how it is judged.
 //
-// The types are plain values without behaviour beyond arithmetic. Three packages share them, so
-// that none of the three has to know another one for the sake of a type: metadata keeps them in its
-// state machine, storage declares the interface through which it gets them (storage.Catalog), and
-// broker shows them to clients. Imports: ident.
+// The types are plain values without behaviour beyond arithmetic; only the keys of topics check and
+// read their values, too. Three packages share them, so that none of the three has to know another
+// one for the sake of a type: metadata keeps them in its state machine, storage declares the
+// interface through which it gets them (storage.Catalog), and broker shows them to clients.
+//
+// catalog.go has topics, heads, ranges, commits and manifests; class.go the classes of durability;
+// reason.go why a range is refused; topicconfig.go the keys that a topic may have, and
+// topicconfig_defaults.go the broker's defaults for them. Imports: ident.
 package catalog
 
 import (

@@ -2,9 +2,9 @@
 //
 // There is one file per command: flags → config → open in order → serve → close in reverse. Package
 // config knows the keys, settings.go makes the parts' configurations from their values, and run.go
-// opens and serves. Package node joins the parts to a broker. The tools (restore, object, wal) use
-// the parts directly. Package client has the commands that talk to any cluster, and bench.go runs
-// package bench/load.
+// opens and serves, for serve and dev alike. Package node joins the parts to a broker. The tools
+// (restore, object, wal) use the parts directly; stuck asks the admin address of a running broker.
+// Package client has the commands that talk to any cluster, and bench.go runs package bench/load.
 package main
 
 import (
