@@ -61,7 +61,7 @@ var Systems = []System{
 	{Name: "wal-upload", Title: "minimal WAL + PUTs, null bucket", minimal: true, bucket: "null", startTakes: 2 * time.Second, command: limit("wal-upload"),
 		Help: "The overlapped WAL that also PUTs every byte to the null bucket, in objects of Sluice's size."},
 	{Name: "wal-twice", Title: "minimal WAL, bytes twice", minimal: true, startTakes: 2 * time.Second, command: limit("wal-twice"),
-		Help: "The overlapped WAL that also writes every byte a second time, into files of 16 MiB of the same disk, each synced when it is full. What a broker whose bucket is a folder cannot exceed."},
+		Help: "The overlapped WAL that also writes every byte a second time, into files of 16 MiB of the same disk, past the page cache, each synced when it is full. What a broker whose bucket is a folder cannot exceed."},
 	{Name: "fetch", Title: "fetch from memory", minimal: true, startTakes: 200 * time.Millisecond, command: limit("fetch"),
 		Help: "Keeps what is produced in memory and serves it by reference with writev; checks nothing."},
 	{Name: "sluice-file", Title: "Sluice as started", startTakes: 500 * time.Millisecond, command: sluice(nil),

@@ -16,13 +16,13 @@
 //   - Bucket is an S3 endpoint that checks what is put into it and throws it away.
 //
 // The servers accept any topic. They know no groups, no transactions, no duplicates and no
-// security. They are as fast as we know how to make them, since what is compared with them must not
-// look good because of them.
+// security. They are as fast as we know how to make them, since what is compared with them must
+// not look good because of them.
 //
 // Goroutines: a reader for each connection, which answers what does not have to wait; the WAL's
 // committer, which answers what it has made durable, and its overlapper; the uploads. Locks:
-// topics, a partition's log, the WAL's queue, the pool of frames, a connection's late answers. None
-// is held together with another or during I/O, except for a write that does not wait.
+// topics, a partition's log, the WAL's queue, the pool of frames, a connection's late answers.
+// None is held together with another or during I/O, except for a write that does not wait.
 //
 // Imports: protocol, storage/bucket (the client with which Sluice uploads), vfs.
 package limits

@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/sluicemq/sluice/internal/unzeroed"
 	"github.com/sluicemq/sluice/protocol"
 	"github.com/sluicemq/sluice/storage/bucket"
 	"github.com/sluicemq/sluice/storage/bucket/open"
@@ -17,9 +19,9 @@ import (
 )
 
 // uploader stores durable batches a second time, several objects at a time. It makes objects of
-// ObjectBytes out of batches without copying them, or of what has come within FlushInterval. Frames
-// return to the pool when their last object is stored. That is what holds producers back when the
-// store is slower.
+// ObjectBytes out of batches without copying them, or of what has come within FlushInterval.
+// Frames return to the pool when their last object is stored. That is what holds producers back
+// when the store is slower.
 type uploader struct {
 	cfg     Config
 	store   func(*object) error
@@ -57,8 +59,9 @@ func uploadToBucket(ctx context.Context, cfg Config, fail func(error)) (*uploade
 	return newUploader(cfg, store, b.Close, fail), nil
 }
 
-// writeTwice makes each object a file of its own, on the disk that holds the ring. One fdatasync
-// when the whole file is written is the least that makes it durable.
+// writeTwice makes each object a file of its own, on the disk that the ring is on. It writes past
+// the page cache where it can, a piece at a time: new pages cost several times what the disk
+// takes. One fdatasync at the end is the least that makes the file durable.
 func writeTwice(cfg Config, fail func(error)) (*uploader, error) {
 	dir := filepath.Join(cfg.Dir, "limits.objects")
 	if err := os.RemoveAll(dir); err != nil { // left by a run that was killed
@@ -72,12 +75,40 @@ func writeTwice(cfg Config, fail func(error)) (*uploader, error) {
 		if err != nil {
 			return err
 		}
-		if _, _, err = f.WriteVec(o.body.Parts, 0); err == nil {
+		piece := pieces.Get().(*[]byte)
+		defer pieces.Put(piece)
+		if err = writePieces(f, o, *piece); err == nil {
 			err = f.Datasync()
 		}
 		return errors.Join(err, f.Close())
 	}
 	return newUploader(cfg, store, nil, fail), nil
+}
+
+// pieces are written from these. They begin at a page.
+var pieces = sync.Pool{New: func() any { b := unzeroed.Make(1 << 20); return &b }}
+
+func writePieces(f vfs.File, o *object, piece []byte) error {
+	if err := f.Allocate(o.bytes); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	body := bucket.NewBodyReader(o.body)
+	for pos := int64(0); pos < o.bytes; pos += int64(len(piece)) {
+		n, err := io.ReadFull(body, piece[:min(int64(len(piece)), o.bytes-pos)])
+		if err != nil {
+			return err
+		}
+		whole := n / vfs.DirectAlign * vfs.DirectAlign
+		if err := f.WriteDirect(piece[:whole], pos); errors.Is(err, errors.ErrUnsupported) {
+			whole = 0
+		} else if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(piece[whole:n], pos+int64(whole)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func newUploader(cfg Config, store func(*object) error, release func() error, fail func(error)) *uploader {
