@@ -24,7 +24,7 @@ func startBucket(t *testing.T, cfg Config) (addr, url string) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "anybody")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "anything")
 	addr, _ = start(t, Bucket, cfg)
-	return addr, fmt.Sprintf("s3://b/p?region=us-east-1&endpoint=http://%s&path_style=true", addr)
+	return addr, fmt.Sprintf("s3://bucket/p?region=us-east-1&endpoint=http://%s&path_style=true", addr)
 }
 
 func openBucket(t *testing.T, url string) bucket.Bucket {
@@ -44,7 +44,7 @@ func TestBucket_Conformance(t *testing.T) {
 		t.Cleanup(server.Close)
 		t.Setenv("AWS_ACCESS_KEY_ID", "anybody")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "anything")
-		return openBucket(t, "s3://b/p?region=us-east-1&endpoint="+server.URL+"&path_style=true")
+		return openBucket(t, "s3://bucket/p?region=us-east-1&endpoint="+server.URL+"&path_style=true")
 	}, buckettest.Flags{ListObjects: 120})
 }
 
@@ -121,7 +121,7 @@ func TestBucket_BrokenOff(t *testing.T) {
 	addr, url := startBucket(t, Config{})
 	c, err := net.Dial("tcp", addr)
 	must(t, err)
-	_, err = io.WriteString(c, "PUT /b/p/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nonly this")
+	_, err = io.WriteString(c, "PUT /bucket/p/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nonly this")
 	must(t, err)
 	must(t, c.(*net.TCPConn).CloseWrite())
 	must(t, c.SetDeadline(time.Now().Add(patience)))
