@@ -290,7 +290,7 @@ func (p *produceCall) maybeRebuild(batch []byte, h *protocol.BatchHeader, config
 		return rebuilt, err
 	}
 	if !p.call.rebuilt.grow(p.b.rebuilt, int64(len(rebuilt))) {
-		return nil, fmt.Errorf("%w: no memory for another codec", storage.ErrThrottled)
+		return nil, fmt.Errorf("%w: the memory for putting batches into another codec is in use", storage.ErrThrottled)
 	}
 	return rebuilt, nil
 }

@@ -16,9 +16,10 @@ import (
 
 // Log is what the broker needs of storage.
 type Log interface {
-	// Append is the step "place": it returns when every partition was placed
-	// or refused. req.Done is called once, when all are durable and visible or failed; perhaps before
-	// Append returns, else from another goroutine. No partition stands twice in req (E8 locks them).
+	// Append begins with the step "place", which refuses or places every partition. Where req.Lend
+	// is set it may go on with the other steps, so it may take as long as a sync. req.Done is called
+	// once, when all are durable and visible or failed: perhaps before Append returns, else from
+	// another goroutine. No partition stands twice in req (E8 locks them).
 	Append(req *storage.AppendRequest)
 	// Throttle says for how long a connection whose Produce requests of that many bytes are
 	// answered now should not be read (KIP-219); 0: not at all.

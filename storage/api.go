@@ -15,7 +15,7 @@ var (
 	ErrNotLeader         = errors.New("not the leader of this partition")                          // definite; 6
 	ErrNotReady          = errors.New("partition is still loading its state")                      // definite, retriable; 5 (Produce, ListOffsets), never 1
 	ErrStuck             = errors.New("partition is stuck: what it holds cannot go to the bucket") // definite, retriable; 19
-	ErrThrottled         = errors.New("write-ahead log budget is used up")                         // definite, retriable; 19
+	ErrThrottled         = errors.New("no room for now: try again")                                // definite, retriable; 19
 	ErrWALFailed         = errors.New("write-ahead log failed: outcome unknown")                   // indefinite; 7
 	ErrLeadershipLost    = errors.New("leadership moved meanwhile: outcome unknown")               // indefinite; 7
 	ErrClosed            = errors.New("broker is shutting down")                                   // definite; 6

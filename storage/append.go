@@ -25,7 +25,7 @@ import (
 //  3. replicate    Engine.persisted, in WAL order, takes the group over; what class replicated has
 //                  in it waits until every peer holds it (replicate.go).
 //  4. publish      the high watermark moves, readers wake when all of the group is shown. Class object
-//                  waits for its commit instead (flush.go), and class replicated if there is no peer.
+//                  waits for its commit instead (commit.go), and class replicated if there is no peer.
 //  5. acknowledge  AppendRequest.Done, when every partition of the request is shown.
 //
 // Dying between 1 and 2 loses what nobody was told of; between 2 and 5 keeps what
@@ -126,7 +126,7 @@ func (e *Engine) admit(req *AppendRequest) error {
 		size += int64(len(req.Partitions[i].Batch))
 	}
 	if e.budget.refuses(size) {
-		return ErrThrottled
+		return fmt.Errorf("%w: the write-ahead log's budget is used up", ErrThrottled)
 	}
 	switch err := e.wal.Ready(); {
 	case errors.Is(err, wal.ErrNoSpace):

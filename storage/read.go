@@ -312,15 +312,15 @@ func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, 
 	return nil
 }
 
-// behindBatch is a batch that is not in memory any more, and its place in FetchPartition.Batches.
-type behindBatch struct {
+// evictedBatch is a batch that is in a file of the WAL and not in memory any more, and its place in FetchPartition.Batches.
+type evictedBatch struct {
 	at    int
 	batch batch
 }
 
 // pickLocked picks the batches to serve: whole ones, from the one that holds the offset, below the end that the
 // reader may see. It returns those whose bytes have to be read.
-func (p *partition) pickLocked(q *FetchPartition, may quota) (behind []behindBatch) {
+func (p *partition) pickLocked(q *FetchPartition, may quota) (evicted []evictedBatch) {
 	end, from := p.readEndLocked(q.Isolation), p.log.search(q.Offset)
 	for i := from; i < p.log.len(); i++ {
 		b := p.log.at(i)
@@ -340,13 +340,13 @@ func (p *partition) pickLocked(q *FetchPartition, may quota) (behind []behindBat
 			q.Batches = make([][]byte, 0, min(p.log.len()-from, max(may.bytes, 0)/int(b.size)+1, pickedMax))
 		}
 		if b.bytes == nil {
-			behind = append(behind, behindBatch{len(q.Batches), *b})
+			evicted = append(evicted, evictedBatch{len(q.Batches), *b})
 		}
 		q.Batches = append(q.Batches, b.bytes)
 		q.Bytes += int(b.size)
 	}
 	q.Held = q.Bytes
-	return behind
+	return evicted
 }
 
 // pickedMax is for how many batches room is made at once: a mebibyte of the smallest.

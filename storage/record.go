@@ -77,8 +77,8 @@ func (r *recorder) record(ctx context.Context, parts []*partition) error {
 	return r.writeRecords(ctx, parts, func(p *partition) bool { return p.flush.needRecord })
 }
 
-// carry writes bases for partitions that have a record below place, or none that is newer than their committed end.
-func (r *recorder) carry(ctx context.Context, parts []*partition, place walPlace) error {
+// carryRecords writes bases for partitions that have a record below place, or none that is newer than their committed end.
+func (r *recorder) carryRecords(ctx context.Context, parts []*partition, place walPlace) error {
 	return r.writeRecords(ctx, parts, func(p *partition) bool {
 		old := func(at walPlace) bool { return at.incarnation != 0 && at.before(place) }
 		if old(p.flush.baseAt) || old(p.flush.deltaAt) {

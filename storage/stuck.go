@@ -112,7 +112,7 @@ func (p *partition) troubleNow() *trouble {
 }
 
 // foresee returns why the quorum would refuse a section as its head stands, or 0: what cannot be
-// committed is not uploaded. A head that is full is seen before (partition.plan).
+// committed is not uploaded. A head that is full is seen before (flusher.planPartition).
 func foresee(head *catalog.Head, s *section) catalog.Reason {
 	under := func(l catalog.Leadership) bool { return l.Incarnation == s.source.incarnation && l.Epoch == s.epoch }
 	cut := head.CommittedEnd == head.LogStart && s.start() < head.CommittedEnd && head.CommittedEnd < s.end() // E23

@@ -59,7 +59,7 @@ func (t *trimmer) trim(ctx context.Context) error {
 	t.budget.trimmed(low, int64(t.lowestUncommitted(notStuck(parts), published)-low))
 	segment := ident.Position(t.cfg.WALSegmentBytes)
 	if boundary := low / segment * segment; boundary > t.boundary {
-		if err := t.records.carry(ctx, parts, walPlace{t.incarnation, boundary}); err != nil {
+		if err := t.records.carryRecords(ctx, parts, walPlace{t.incarnation, boundary}); err != nil {
 			return fmt.Errorf("carry state records forward: %w", err)
 		}
 		if err := t.wal.Trim(boundary); err != nil { // I9
@@ -100,7 +100,7 @@ func (t *trimmer) retireTails(ctx context.Context, parts []*partition) error {
 		if oldest == nil || oldest.uncommitted.Load() > 0 {
 			return nil
 		}
-		if err := t.records.carry(ctx, parts, walPlace{oldest.incarnation + 1, 0}); err != nil {
+		if err := t.records.carryRecords(ctx, parts, walPlace{oldest.incarnation + 1, 0}); err != nil {
 			return fmt.Errorf("carry state records out of %s: %w", oldest.incarnation, err)
 		}
 		if err := t.deps.Catalog.RetireTail(ctx, t.incarnation, oldest.incarnation); err != nil {
