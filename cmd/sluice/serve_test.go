@@ -316,7 +316,7 @@ func storeAnswering(t *testing.T, status int, code string) (url string) {
 		}{Code: code})
 	}))
 	t.Cleanup(s.Close)
-	return "s3://b/p?region=us-east-1&path_style=true&endpoint=" + s.URL
+	return "s3://bucket/p?region=us-east-1&path_style=true&endpoint=" + s.URL
 }
 
 // A first start needs the bucket. A refusal ends it at once, silence after a while.
@@ -337,7 +337,7 @@ func TestFirstStartWithoutBucket(t *testing.T) {
 		{"wrong key", storeAnswering(t, 403, "InvalidAccessKeyId"), credentials, "access denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"},
 		{"denied", storeAnswering(t, 403, "AccessDenied"), credentials, "that they may GetObject, PutObject, DeleteObject and ListBucket"},
 		{"no key", storeAnswering(t, 403, "AccessDenied"), credentials[2:], "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"},
-		{"unreachable", "s3://b/p?region=us-east-1&path_style=true&endpoint=http://" + away, []string{credentials[0], credentials[1], "SLUICE_BUCKET_WAIT=1s"},
+		{"unreachable", "s3://bucket/p?region=us-east-1&path_style=true&endpoint=http://" + away, []string{credentials[0], credentials[1], "SLUICE_BUCKET_WAIT=1s"},
 			"the bucket was not reachable for 1s: check the URL and the network"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -375,7 +375,7 @@ func TestLaterStartWithoutBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	nobody.Close()
-	away := "s3://b/p?region=us-east-1&path_style=true&endpoint=http://" + nobody.Addr().String()
+	away := "s3://bucket/p?region=us-east-1&path_style=true&endpoint=http://" + nobody.Addr().String()
 	p, address := dev(t, dir, []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "SLUICE_STOP_TIMEOUT=1s"}, "--bucket", away)
 	p.await("the bucket is away; serving from the write-ahead log")
 	if err := kafka(t, address).ProduceSync(within(t), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
@@ -413,7 +413,7 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	hanging := "s3://b/p?region=us-east-1&path_style=true&endpoint=http://" + silent.Addr().String()
+	hanging := "s3://bucket/p?region=us-east-1&path_style=true&endpoint=http://" + silent.Addr().String()
 	p, address := dev(t, dir, []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "SLUICE_STOP_TIMEOUT=10m"}, "--bucket", hanging)
 	if err := kafka(t, address).ProduceSync(within(t), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
 		t.Fatal(err)
