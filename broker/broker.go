@@ -14,58 +14,69 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// Log is what the broker needs of storage.
+// Log is the part of storage that the broker uses.
 type Log interface {
-	// Append begins with the step "place", which refuses or places every partition. Where req.Lend
-	// is set it may go on with the other steps, so it may take as long as a sync. req.Done is called
-	// once, when all are durable and visible or failed: perhaps before Append returns, else from
-	// another goroutine. No partition stands twice in req (E8 locks them).
+	// Append begins with the step "place", which refuses or places every partition. If req.Lend is
+	// set, Append may go on with the other steps, and so take as long as a sync. It calls req.Done
+	// once, when every partition is durable and visible or has failed: perhaps before Append
+	// returns, else from another goroutine. No partition may stand twice in req, since Append locks
+	// every one (E8).
 	Append(req *storage.AppendRequest)
-	// Throttle says for how long a connection whose Produce requests of that many bytes are
-	// answered now should not be read (KIP-219); 0: not at all.
+	// Throttle returns how long a connection should not be read (KIP-219), if Produce requests of
+	// that many bytes are answered on it now. 0 means that it may be read on.
 	Throttle(bytes int64) time.Duration
-	// Read fills in what is there now, honouring the limits across partitions in request order.
+	// Read fills in the records that are there now. The limits across partitions hold in request
+	// order.
 	Read(ctx context.Context, f *storage.Fetch)
-	// Watch signals c, without blocking, whenever one of the partitions moves its high watermark, is deleted or changes its leader.
+	// Watch signals c, without blocking, whenever one of the partitions moves its high watermark,
+	// is deleted or changes its leader.
 	Watch(parts []ident.TopicPartition, c chan<- struct{}) (stop func())
-	// ListOffset looks an offset up by time. epoch NoEpoch is not checked.
+	// ListOffset looks up an offset by its time. It does not check the epoch if that is NoEpoch.
 	ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, epoch ident.Epoch, isolation storage.Isolation) (storage.OffsetAt, error)
-	// EpochEnd answers OffsetForLeaderEpoch: the largest epoch at or below the one asked for, and where it ends. (NoEpoch, -1) if not known.
+	// EpochEnd answers OffsetForLeaderEpoch. It returns the largest epoch at or below the one asked
+	// for, and the offset at which that epoch ends, or (NoEpoch, -1) if none is known.
 	EpochEnd(tp ident.TopicPartition, epoch, currentEpoch ident.Epoch) (ident.Epoch, ident.Offset, error)
 	// Producers returns the producers that a partition remembers, by rising id.
 	Producers(tp ident.TopicPartition) ([]storage.Producer, error)
-	// DeleteRecords moves a partition's log start up to before (storage.HighWatermark: all of it) and returns where it is then.
+	// DeleteRecords moves a partition's log start up to before, or to its high watermark if before
+	// is storage.HighWatermark. It returns the log start that holds then.
 	DeleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error)
-	// LogBytes is the size of a partition's batches, wherever they are.
+	// LogBytes returns the size of a partition's batches, in the log and in the bucket together.
 	LogBytes(tp ident.TopicPartition) (int64, error)
 }
 
-// Topics is what the broker needs of the metadata quorum. Lookups are local and cheap; changes return when they are decided.
+// Topics is the part of the metadata that the broker uses. Lookups are local and cheap. Changes
+// return when the quorum has decided them.
 type Topics interface {
 	ClusterID() string
 	TopicByName(name string) (*catalog.Topic, bool)
 	TopicByID(id ident.TopicID) (*catalog.Topic, bool)
 	// AllTopics returns every topic, sorted by name.
 	AllTopics() []*catalog.Topic
-	// CreateTopic answers catalog.ErrTopicExists if the name is taken.
+	// CreateTopic returns catalog.ErrTopicExists if the name is taken.
 	CreateTopic(ctx context.Context, spec TopicSpec) (*catalog.Topic, error)
-	// DeleteTopic answers catalog.ErrTopicNotFound if it is gone.
+	// DeleteTopic returns catalog.ErrTopicNotFound if the topic is gone.
 	DeleteTopic(ctx context.Context, id ident.TopicID) error
-	// CreatePartitions raises the count; catalog.ErrInvalidPartitions if that is not more.
+	// CreatePartitions raises the number of partitions to count. It returns
+	// catalog.ErrInvalidPartitions if the topic has that many already.
 	CreatePartitions(ctx context.Context, id ident.TopicID, count int32) error
-	// SetConfigs replaces all that is set on a topic; catalog.ErrConflict if previous is not what is set.
+	// SetConfigs replaces everything that is set on a topic. It returns catalog.ErrConflict if what
+	// is set differs from previous.
 	SetConfigs(ctx context.Context, id ident.TopicID, previous, configs map[string]string) error
-	// BrokerConfigs returns what is set on a broker while it runs, or on catalog.AllBrokers. Read-only.
+	// BrokerConfigs returns the configs that are set on a broker while it runs, or on all brokers
+	// if id is catalog.AllBrokers. Callers must not change the map.
 	BrokerConfigs(id int32) map[string]string
-	// SetBrokerConfigs replaces that; catalog.ErrConflict if previous is not what is set. When it returns, Reconfigure has been called.
+	// SetBrokerConfigs replaces the configs that BrokerConfigs returns. It returns
+	// catalog.ErrConflict if what is set differs from previous. When it returns, Reconfigure has
+	// been called.
 	SetBrokerConfigs(ctx context.Context, id int32, previous, configs map[string]string) error
 	// AllocateProducerID returns an id that was never given before.
 	AllocateProducerID(ctx context.Context) (ident.ProducerID, error)
-	// Brokers returns the live brokers by rising id, this one among them.
+	// Brokers returns the live brokers by rising id. This broker is among them.
 	Brokers() []Node
 }
 
-// TopicSpec says what topic to create. All of it was validated.
+// TopicSpec describes a topic to be created. The broker has validated every field.
 type TopicSpec struct {
 	Name              string
 	Partitions        int32
@@ -79,8 +90,8 @@ type Node struct {
 	Host string
 	Port int32
 	Rack *string
-	// Endpoints says, by the name of a listener, where clients that came by one of that name reach the broker. Nil: at Host and
-	// Port, all of them.
+	// Endpoints maps the name of a listener to the address at which clients of that listener reach
+	// the broker. If it is nil, all clients use Host and Port.
 	Endpoints map[string]Endpoint
 }
 
@@ -94,39 +105,46 @@ type Endpoint struct {
 type Config struct {
 	// NodeID is this broker's id.
 	NodeID int32
-	// AutoCreateOff stops Metadata from creating unknown topics that it is asked for.
+	// AutoCreateOff stops Metadata from creating the unknown topics that it is asked for.
 	AutoCreateOff bool
-	// TopicDeletionOff refuses DeleteTopics; Kafka's delete.topic.enable=false.
+	// TopicDeletionOff refuses DeleteTopics, as Kafka's delete.topic.enable=false does.
 	TopicDeletionOff bool
-	// FetchBytesMax bounds the records of one answer to Fetch, one batch apart; default 55 MiB, Kafka's fetch.max.bytes.
+	// FetchBytesMax bounds the records of one answer to Fetch, except that one batch always fits;
+	// default 55 MiB, Kafka's fetch.max.bytes.
 	FetchBytesMax int
 	// PartitionsDefault is the partition count of topics created without one; default 1.
 	PartitionsDefault int32
-	// ReplicationDefault is the replication factor of topics created without one; default 1. It is shown, not acted on.
+	// ReplicationDefault is the replication factor of topics created without one; default 1. The
+	// broker shows it and does not act on it.
 	ReplicationDefault int16
-	// FetchMemoryBytesMax bounds the records of all answers to Fetch that are being read or written; default 256 MiB, at least
-	// FrameBytesMax: the largest batch must fit. At the bound answers are smaller, and consumers take turns.
+	// FetchMemoryBytesMax bounds the records of all answers to Fetch that are being read or
+	// written; default 256 MiB. It must be at least FrameBytesMax, since the largest batch must
+	// fit. At the bound answers are smaller, and consumers take turns.
 	FetchMemoryBytesMax int64
-	// FrameBytesMax is the largest Produce request; default 100 MiB, Kafka's socket.request.max.bytes.
+	// FrameBytesMax is the size of the largest Produce request; default 100 MiB, Kafka's
+	// socket.request.max.bytes.
 	FrameBytesMax int
-	// MemoryBytesMax bounds the Produce requests that are being read or not yet answered, of all connections
-	// together; default 512 MiB, at least FrameBytesMax. At the bound producers are not read; all else goes on.
+	// MemoryBytesMax bounds the Produce requests of all connections together that are being read or
+	// are not yet answered; default 512 MiB, at least FrameBytesMax. At the bound the broker stops
+	// reading from producers; other requests go on.
 	MemoryBytesMax int64
-	// ConnectionsMax and ConnectionsPerIPMax bound accepted connections; defaults 10,000 and 2,000. They may change
-	// while the broker runs.
+	// ConnectionsMax and ConnectionsPerIPMax bound accepted connections; defaults 10,000 and 2,000.
+	// They may change while the broker runs.
 	ConnectionsMax, ConnectionsPerIPMax int
-	// IdleTimeout closes a connection that sends nothing; default 10 minutes, Kafka's connections.max.idle.ms.
-	// It also is the longest that a fetch waits.
+	// IdleTimeout is how long a connection may send nothing before it is closed; default 10
+	// minutes, Kafka's connections.max.idle.ms. No fetch waits longer than this.
 	IdleTimeout time.Duration
-	// StallTimeout is how long a begun frame, or an answer, may take beside
-	// what its size is granted at 512 KiB/s; default 15 seconds.
+	// StallTimeout is how long a frame that has begun, or an answer, may take beyond the time that
+	// its size needs at 512 KiB/s; default 15 seconds.
 	StallTimeout time.Duration
 	// StopTimeout is how long Serve waits at its end for requests in flight; default 10 seconds.
 	StopTimeout time.Duration
-	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. What is set on running brokers
-	// is laid over it: give storage what Broker.Reconfigure returns.
+	// TopicDefaults are the configs of topics that set nothing; nil stands for Kafka's defaults.
+	// Configs that are set on running brokers override them, so storage must be given what
+	// Broker.Reconfigure returns.
 	TopicDefaults *catalog.TopicDefaults
-	// Settings is this broker's configuration as DescribeConfigs shows it; nil: what the broker itself knows of it.
+	// Settings is this broker's configuration as DescribeConfigs shows it. If it is nil, the broker
+	// shows its own fields.
 	Settings []Setting
 	// LogDir is the data directory as DescribeLogDirs names it.
 	LogDir string
@@ -188,14 +206,15 @@ func (c Config) Validate() error {
 
 // Deps are the parts that a broker is joined to.
 type Deps struct {
-	Log    Log // nil: given to Open when it is there
+	Log    Log // nil if Open is to be given the log later
 	Topics Topics
 	Logger *slog.Logger
-	// Authorize decides who may do what; nil allows everything.
+	// Authorize decides whether the caller may do something to a named resource; nil allows
+	// everything.
 	Authorize func(Need, string) bool
-	// DiskSpace measures the disk of the data directory; nil: not known.
+	// DiskSpace measures the disk of the data directory; nil if that is not known.
 	DiskSpace func() (totalBytes, usableBytes int64, err error)
-	// Quorum tells where the metadata's quorum is; nil: not known.
+	// Quorum returns the state of the metadata's quorum; nil if that is not known.
 	Quorum func() QuorumState
 }
 
@@ -211,24 +230,26 @@ type Broker struct {
 	settings  []Setting
 	configs   configCache
 	live      atomic.Pointer[live]
-	groups    *coordinator.Coordinator // there when the log is
+	groups    *coordinator.Coordinator // nil until the log is open
 
 	meter           *meter
-	memory          *budget // Produce frames that are read, not answered, or still with the log
-	producedDecoded *budget // what they decode to
-	rebuilt         *budget // batches of Produce that are not in the codec that came
+	memory          *budget // of Produce frames being read, not answered or still with the log
+	producedDecoded *budget // of what Produce requests decode to
+	rebuilt         *budget // of Produce's batches in another codec than the one in which they came
 	fetches         requestBudgets
-	others          requestBudgets // of all but Produce and Fetch: neither a log that is stuck nor consumers hold them up
-	replies         *budget        // what answers that may be larger than their requests take, until they are written
-	answers         *budget        // what answers to Fetch hold of records, until they are written
-	behind          *budget        // the part of answers that consumers may take whose records lie in the bucket only
+	others          requestBudgets // of all other APIs: neither a stuck log nor consumers hold them up
+	replies         *budget        // of answers that may be larger than their requests, until they are written
+	answers         *budget        // of records in answers to Fetch, until they are written
+	behind          *budget        // the part of answers for records that lie in the bucket only
 
-	// opened is closed when log is there. Reading the tail takes as long as the tail is large: until then
-	// ApiVersions, Metadata and DescribeCluster answer, everything else waits.
+	// opened is closed when log is set. Reading the tail takes the longer the larger the tail is.
+	// Until then ApiVersions, Metadata and DescribeCluster are answered, and every other request
+	// waits.
 	opened chan struct{}
 
-	// stopping ends, because of errStopped, when Serve begins to end: long polls answer then, and nobody waits for memory.
-	// ctx ends when the deadline for requests in flight has passed.
+	// stopping ends, because of errStopped, when Serve begins to end. Long polls are answered then,
+	// and no request waits for memory any more. ctx ends when the deadline for requests in flight
+	// has passed.
 	stopping, ctx context.Context
 	beginStop     context.CancelCauseFunc
 	cancel        context.CancelFunc
@@ -273,13 +294,14 @@ func New(cfg Config, deps Deps) (*Broker, error) {
 	return b, nil
 }
 
-// Open gives the broker the log that Deps did not have yet; the requests that waited for it go on.
+// Open gives the broker the log that Deps did not have yet. The requests that waited for the log go
+// on.
 func (b *Broker) Open(log Log) {
 	b.log = log
 	b.openGroups()
 	close(b.opened)
-	b.groups.Follow()       // a change between the two was told to nobody
-	if b.ctx.Err() != nil { // Serve had ended by itself before: it found no groups to close
+	b.groups.Follow()       // a change between openGroups and close was told to nobody
+	if b.ctx.Err() != nil { // Serve had ended by itself before and found no groups to close
 		b.groups.Close()
 	}
 }

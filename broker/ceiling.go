@@ -2,12 +2,13 @@ package broker
 
 import "github.com/sluicemq/sluice/protocol"
 
-// connectionBytes is what a connection takes at most beside the budgets: its goroutine and buffers, a frame of
-// frameFreeBytes, what that decodes to without a budget, and a small answer.
+// connectionBytes is the most that a connection takes beside the budgets: its goroutine and
+// buffers, a frame of frameFreeBytes, what such a frame decodes to without a budget, and a small
+// answer.
 const connectionBytes = 16*kib + frameFreeBytes + decodedFreeBytes + replyFrameFreeBytes
 
-// MemoryBytes is the most that a broker of this configuration takes: the sum of its budgets
-// (docs/operations.md, "Memory").
+// MemoryBytes is the most memory that a broker of this configuration takes: the sum of its budgets
+// and of its connections (docs/operations.md, "Memory").
 func (c Config) MemoryBytes() int64 {
 	c = c.withDefaults()
 	requests := c.MemoryBytesMax + rebuiltBytesMax + producedDecodedBytesMax + 2*(framesBytesMax+decodedBytesMax) + protocol.DecompressingBytesMax

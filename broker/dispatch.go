@@ -11,35 +11,41 @@ import (
 )
 
 const (
-	// otherFrameBytesMax is the largest request of any API but Produce: 200,000 partitions of a Fetch.
+	// otherFrameBytesMax is the size of the largest request of any API but Produce, enough for a
+	// Fetch of 200,000 partitions.
 	otherFrameBytesMax = 8 * mib
-	// framesBytesMax bounds the frames of all Fetch requests that are being read, and once more those of all other requests
-	// but Produce that are being read or not answered.
+	// framesBytesMax is the size of two budgets: one for the frames of all Fetch requests that are
+	// being read, and one for the frames of all requests but Fetch and Produce that are being read
+	// or are not answered.
 	framesBytesMax = 64 * mib
-	// frameFreeBytes is what a frame other than Produce may have without a budget: a heartbeat, a commit of some offsets and
-	// metadata of some topics always have room. It is part of what a connection costs.
+	// frameFreeBytes is the size up to which a frame of an API other than Produce takes no budget,
+	// so that a heartbeat, a commit of some offsets and metadata of some topics always have room.
+	// It is part of what a connection costs.
 	frameFreeBytes = 4 * kib
-	// decodedBytesMax bounds what all Fetch requests together, and once more all others, decode to beside
-	// their frames, and so what one may; below decodedFreeBytes nobody asks.
+	// decodedBytesMax is the size of two budgets for what requests decode to beside their frames:
+	// one for all Fetch requests, and one for all requests but Fetch and Produce. So it also bounds
+	// a single request. A request that decodes to at most decodedFreeBytes takes no budget.
 	decodedBytesMax  = 128 * mib
 	decodedFreeBytes = 16 * kib
 	// producedDecodedBytesMax bounds what all Produce requests together decode to beside their
-	// frames, and so what one may: about 500,000 partitions. They hold it for as long as the log
-	// takes, so no other requests use this budget.
+	// frames. So it also bounds a single request, to about 500,000 partitions. Produce requests
+	// hold this budget for as long as the log takes, so no other requests use it.
 	producedDecodedBytesMax = 64 * mib
-	// rebuiltBytesMax bounds the batches that were compressed anew and are not answered, or still with the log.
+	// rebuiltBytesMax bounds the batches that were compressed anew and are not answered yet, or are
+	// still with the log.
 	rebuiltBytesMax = 128 * mib
 )
 
-// requestBudgets are those of a kind of requests. Frames and what they decode to have one each: a request holds its frame's share
-// while it waits for the other.
+// requestBudgets are the budgets of one kind of requests. Frames have one and decoded requests
+// another, because a request holds its frame's share while it waits for the other.
 type requestBudgets struct{ frames, decoded *budget }
 
 func newRequestBudgets() requestBudgets {
 	return requestBudgets{frames: newBudget(framesBytesMax), decoded: newBudget(decodedBytesMax)}
 }
 
-// versions is a range of an API's versions: those served and, where it differs, the lowest that is listed.
+// versions is a range of an API's versions: those that are served and, if it differs, the lowest
+// that is listed.
 type versions struct {
 	low, high, listed int16
 }
@@ -51,8 +57,8 @@ func (v versions) listedFrom(low int16) versions {
 	return v
 }
 
-// handler answers a request in the connection's reader. It returns the
-// frame as buffers and its length; an error closes the connection without an answer.
+// handler answers a request in the connection's reader. It returns the frame as buffers, and the
+// frame's length. An error closes the connection without an answer.
 type handler func(b *Broker, ctx context.Context, c *call) (buffers [][]byte, bytes int, err error)
 
 // api is a row of the dispatch table.
@@ -62,18 +68,18 @@ type api struct {
 	versions versions
 	needs    Need
 	handle   handler
-	place    func(b *Broker, c *call) *produceCall // Produce, in place of handle
+	place    func(b *Broker, c *call) *produceCall // set for Produce, instead of handle
 	early    bool                                  // answered before the log is open
 }
 
-// answersEarly makes a row that needs no log.
+// answersEarly makes a row whose API is answered before the log is open.
 func (a *api) answersEarly() *api {
 	a.early = true
 	return a
 }
 
-// row makes a row of an API that is answered with a kmsg response. It takes every
-// entry as an argument, so that a row without its authorisation does not compile.
+// row makes a row of an API that is answered with a kmsg response. It takes every entry as an
+// argument, so that a row without its authorisation does not compile.
 func row[Q kmsg.Request](key int16, name string, v versions, needs Need, answer func(*Broker, context.Context, *call, Q) kmsg.Response) *api {
 	return &api{key: key, name: name, versions: v, needs: needs,
 		handle: func(b *Broker, ctx context.Context, c *call) ([][]byte, int, error) {
@@ -104,8 +110,8 @@ func bufferRow(key int16, name string, v versions, needs Need, handle handler) *
 	return &api{key: key, name: name, versions: v, needs: needs, handle: handle}
 }
 
-// apis is every API that is served, and so what ApiVersions lists.
-// The function breaks the cycle: ApiVersions is a row and lists the rows.
+// apis holds every API that is served, and so every API that ApiVersions lists. The function breaks
+// a cycle: ApiVersions is a row and lists the rows.
 var apis map[int16]*api
 
 func init() {
@@ -155,7 +161,8 @@ const (
 	apiVersionsKey = 18
 )
 
-// lookup finds the row that serves a request. ApiVersions is found at any version: it says which it serves.
+// lookup finds the row that serves a request. It finds ApiVersions at any version, since its answer
+// names the versions that are served.
 func lookup(key, version int16) (*api, error) {
 	a, ok := apis[key]
 	if !ok {
@@ -178,7 +185,7 @@ func (b *Broker) frameBytesMax(a *api) int {
 	return otherFrameBytesMax
 }
 
-// frames is the budget that a frame's bytes come from; nil: they need none.
+// frames returns the budget that a frame's bytes come from, or nil if they need none.
 func (b *Broker) frames(a *api, size int) *budget {
 	if a.place == nil && size <= frameFreeBytes {
 		return nil
@@ -199,12 +206,12 @@ func (b *Broker) budgets(a *api) requestBudgets {
 // call is one request on its way through a handler.
 type call struct {
 	b       *Broker
-	conn    *conn // nil: a handler that a test calls
+	conn    *conn // nil if a test calls the handler
 	row     *api
 	header  protocol.RequestHeader
-	version int16 // of the answer; 0 for an ApiVersions version that is not served
+	version int16 // of the answer: 0 for a version of ApiVersions that is not served
 	req     kmsg.Request
-	began   time.Time // when its last byte was read
+	began   time.Time // when the frame's last byte was read
 
 	frameBytes int
 	held       share // of a budget of frames
@@ -214,10 +221,11 @@ type call struct {
 	behind     share // of Broker.behind, beside answer
 }
 
-// decode turns a frame into a call. It holds the frame's reservation only if there is no error.
+// decode turns a frame into a call. The call holds the frame's share only if there is no error.
 func (b *Broker) decode(f *frame) (*call, error) {
 	c := &call{b: b, row: f.row, header: f.header, version: f.header.Version, frameBytes: len(f.bytes), held: f.held, began: f.began}
-	if !f.row.serves(c.version) { // ApiVersions from the future: its body is not ours to read
+	// This version of ApiVersions is not served, so its body must not be parsed.
+	if !f.row.serves(c.version) {
 		c.version, c.req = 0, kmsg.NewPtrApiVersionsRequest()
 		return c, nil
 	}
@@ -240,7 +248,8 @@ func (b *Broker) decode(f *frame) (*call, error) {
 		c.decoded.release()
 		return nil, err
 	}
-	if f.row.key == fetchKey { // it may wait for minutes, and nothing that was decoded lies in the frame
+	// A Fetch may wait for minutes, and nothing that was decoded lies in its frame.
+	if f.row.key == fetchKey {
 		f.bytes = nil
 		c.held.release()
 	}
@@ -259,7 +268,7 @@ func (c *call) reserveDecoded(cost int) (err error) {
 	return err
 }
 
-// release gives back what the call holds of the budgets. It may be called again.
+// release gives back every share that the call holds. It may be called again.
 func (c *call) release() {
 	c.held.release()
 	c.decoded.release()
@@ -272,7 +281,7 @@ func (c *call) releaseAnswer() {
 	c.behind.release()
 }
 
-// encode makes a whole frame of a response.
+// encode returns the whole frame of a response.
 func (c *call) encode(resp kmsg.Response) []byte {
 	resp.SetVersion(c.version)
 	out := make([]byte, protocol.FrameLengthBytes, 512)
@@ -282,5 +291,6 @@ func (c *call) encode(resp kmsg.Response) []byte {
 	return out
 }
 
-// allowed asks for the row's need on a topic, group or the cluster ("").
+// allowed asks whether the caller may do what the row needs to a topic, a group or the cluster
+// ("").
 func (c *call) allowed(name string) bool { return c.b.authorize(c.row.needs, name) }

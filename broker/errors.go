@@ -12,7 +12,7 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// Errors that handlers give themselves.
+// These errors are given by handlers themselves.
 var (
 	errUnauthorizedTopic   = errors.New("not authorised for this topic")
 	errUnauthorizedGroup   = errors.New("not authorised for this group")
@@ -43,17 +43,19 @@ var (
 	errUnknownEndpoint     = errors.New("unsupported endpoint type")
 )
 
-// codes maps every error that can reach a client to its code. Order counts only where one error is another.
+// codes maps every error that can reach a client to its code. The order matters only if one error
+// wraps another.
 var codes = []struct {
 	err  error
 	code protocol.Code
 }{
-	{coordinator.ErrLoading, protocol.CodeCoordinatorLoadInProgress}, // before what they may wrap
+	// ErrLoading stands before the errors that it may wrap.
+	{coordinator.ErrLoading, protocol.CodeCoordinatorLoadInProgress},
 	{coordinator.ErrNotAvailable, protocol.CodeCoordinatorNotAvailable},
 	{coordinator.ErrNotCoordinator, protocol.CodeNotCoordinator},
 
-	// Members try again with the same coordinator; 15 or 16 would make them look for another one, and
-	// 81 would end them.
+	// Members try again with the same coordinator; 15 or 16 would make them look for another one,
+	// and 81 would end them.
 	{group.ErrNoMemory, protocol.CodeCoordinatorLoadInProgress},
 	{group.ErrTooLong, protocol.CodeInvalidRequest},
 	{group.ErrMetadataTooLarge, protocol.CodeOffsetMetadataTooLarge},
@@ -75,7 +77,7 @@ var codes = []struct {
 	{storage.ErrNotReady, protocol.CodeLeaderNotAvailable},
 	{storage.ErrStuck, protocol.CodeNotEnoughReplicas},
 	{storage.ErrThrottled, protocol.CodeNotEnoughReplicas},
-	// Clients ask again, and are told who leads. 6 or 56 would tell librdkafka that nothing was
+	// Clients ask again and are told the leader. 6 or 56 would tell librdkafka that nothing was
 	// written.
 	{storage.ErrWALFailed, protocol.CodeRequestTimedOut},
 	{storage.ErrLeadershipLost, protocol.CodeRequestTimedOut},
@@ -97,8 +99,9 @@ var codes = []struct {
 	{catalog.ErrInvalidPartitions, protocol.CodeInvalidPartitions},
 	{catalog.ErrInvalidConfig, protocol.CodeInvalidConfig},
 	{catalog.ErrFenced, protocol.CodeNotLeaderOrFollower},
-	{catalog.ErrNotPrepared, protocol.CodeUnknownServerError}, // never leaves storage
-	{catalog.ErrConflict, protocol.CodeRequestTimedOut},       // retriable: decide again
+	{catalog.ErrNotPrepared, protocol.CodeUnknownServerError}, // storage never returns it
+	// The code is retriable, so that the client decides again.
+	{catalog.ErrConflict, protocol.CodeRequestTimedOut},
 	{catalog.ErrUnavailable, protocol.CodeRequestTimedOut},
 
 	{protocol.ErrCorruptBatch, protocol.CodeCorruptMessage},
@@ -132,14 +135,16 @@ var codes = []struct {
 	{errNoEligibleLeader, protocol.CodeEligibleLeadersNotAvailable},
 	{errNoReassignment, protocol.CodeNoReassignmentInProgress},
 	{errFeatureUpdate, protocol.CodeInvalidUpdateVersion},
-	{errDeletionOff, protocol.CodeTopicDeletionDisabled}, // after errInvalidRequest, which it is below version 3
+	// errDeletionOff stands after errInvalidRequest, which is answered below version 3.
+	{errDeletionOff, protocol.CodeTopicDeletionDisabled},
 
 	{errStopped, protocol.CodeNotLeaderOrFollower},
 	{context.DeadlineExceeded, protocol.CodeRequestTimedOut},
-	{context.Canceled, protocol.CodeNotLeaderOrFollower}, // only when the broker stops
+	{context.Canceled, protocol.CodeNotLeaderOrFollower}, // returned only when the broker stops
 }
 
-// codeOf turns an error into the code that a client gets. An error that nobody foresaw is UNKNOWN_SERVER_ERROR.
+// codeOf turns an error into the code that a client gets. An error that codes does not name becomes
+// UNKNOWN_SERVER_ERROR.
 func codeOf(err error) protocol.Code {
 	if err == nil {
 		return protocol.CodeNone
@@ -155,7 +160,7 @@ func codeOf(err error) protocol.Code {
 	return code
 }
 
-// Fetch versions from which a client knows a code.
+// These are the Fetch versions from which a client knows a code.
 const (
 	fetchStorageErrorVersion = 6
 	fetchNotAvailableVersion = 11
@@ -166,7 +171,8 @@ const (
 func fetchCode(err error, version int16) protocol.Code {
 	code := codeOf(err)
 	switch code {
-	case protocol.CodeLeaderNotAvailable: // still loading: never OFFSET_OUT_OF_RANGE
+	// The partition is still loading, which must never become OFFSET_OUT_OF_RANGE.
+	case protocol.CodeLeaderNotAvailable:
 		if version < fetchNotAvailableVersion {
 			return protocol.CodeNotLeaderOrFollower
 		}
@@ -185,8 +191,8 @@ func fetchCode(err error, version int16) protocol.Code {
 	}
 }
 
-// producerIDCode is codeOf for InitProducerId: a plain idempotent producer of
-// Java retries 14, and would look for a transaction coordinator on 15 or 16.
+// producerIDCode is codeOf for InitProducerId. A plain idempotent producer of the Java client
+// retries 14, but would look for a transaction coordinator on 15 or 16.
 func producerIDCode(err error) protocol.Code {
 	switch code := codeOf(err); code {
 	case protocol.CodeRequestTimedOut, protocol.CodeNotLeaderOrFollower:
@@ -196,8 +202,8 @@ func producerIDCode(err error) protocol.Code {
 	}
 }
 
-// messageOf is the text beside a code, or nil. It never repeats what the client sent at length, nor
-// keeps it in memory.
+// messageOf returns the text beside a code, or nil. The text is short, however long the names are
+// that the client sent, and does not keep them in memory.
 func messageOf(err error) *string {
 	if err == nil {
 		return nil
@@ -207,6 +213,7 @@ func messageOf(err error) *string {
 	if len(s) > messageBytesMax {
 		s = strings.Clone(s[:messageBytesMax])
 	}
-	s = strings.ToValidUTF8(s, "\uFFFD") // a cut may fall into a letter, and clients send any bytes
+	// A cut may fall inside a letter, and clients send any bytes.
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	return &s
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// openGroups begins to load the groups; the log is there.
+// openGroups begins to load the groups. The log must be there.
 func (b *Broker) openGroups() {
 	b.groups = coordinator.Open(b.ctx, b.cfg.Groups, coordinator.Deps{
 		Log: b.log, Topics: b.topics, NodeID: b.cfg.NodeID, Logger: b.logger,
@@ -24,7 +24,7 @@ func (b *Broker) openGroups() {
 	})
 }
 
-// createOffsetsTopic makes __consumer_offsets as its coordinator does on first use.
+// createOffsetsTopic creates __consumer_offsets in the way that the coordinator does on first use.
 func (b *Broker) createOffsetsTopic(ctx context.Context) (*catalog.Topic, error) {
 	_, err := b.groups.Find(ctx, "")
 	if t, ok := b.topics.TopicByName(coordinator.OffsetsTopic); ok {
@@ -34,8 +34,8 @@ func (b *Broker) createOffsetsTopic(ctx context.Context) (*catalog.Topic, error)
 	return nil, storage.ErrUnknownPartition // retriable
 }
 
-// TopicChanged is told when the quorum has changed a topic's existence, partitions or leaders,
-// after the log was told: the groups follow those of their topic.
+// TopicChanged must be called when the quorum has changed a topic's existence, partitions or
+// leaders, after the log was told. The groups follow the partitions of their topic.
 func (b *Broker) TopicChanged(name string) {
 	if name != coordinator.OffsetsTopic {
 		return
@@ -43,7 +43,7 @@ func (b *Broker) TopicChanged(name string) {
 	select {
 	case <-b.opened:
 		b.groups.Follow()
-	default: // Open follows
+	default: // Open calls Follow
 	}
 }
 
@@ -56,10 +56,12 @@ func (b *Broker) closeGroups() {
 	}
 }
 
-// GroupsLoading counts the partitions of __consumer_offsets whose groups are still being loaded. The log must be open.
+// GroupsLoading counts the partitions of __consumer_offsets whose groups are still being loaded.
+// The log must be open.
 func (b *Broker) GroupsLoading() int { return b.groups.Loading() }
 
-// Groups tells of every group that is loaded, for metrics. Nil as long as the log is not open.
+// Groups returns the status of every loaded group, for metrics. It returns nil until the log is
+// open.
 func (b *Broker) Groups(ctx context.Context) []coordinator.Status {
 	select {
 	case <-b.opened:
@@ -69,8 +71,8 @@ func (b *Broker) Groups(ctx context.Context) []coordinator.Status {
 	}
 }
 
-// groupCode is codeOf, held to the codes that members take: one that stands for a partition's
-// leadership or storage becomes the coordinator's, as in Kafka.
+// groupCode is codeOf, restricted to the codes that members accept. A code about a partition's
+// leadership or storage becomes the one about the coordinator, as in Kafka.
 func groupCode(err error) protocol.Code {
 	switch code := codeOf(err); code {
 	case protocol.CodeNotLeaderOrFollower, protocol.CodeKafkaStorageError:
@@ -82,7 +84,7 @@ func groupCode(err error) protocol.Code {
 	}
 }
 
-// groupCode is the broker's, and notes what nobody foresaw.
+// groupCode returns the code of an outcome, and logs an error that codes does not name.
 func (c *call) groupCode(group string, err error) int16 {
 	code := groupCode(err)
 	if code == protocol.CodeUnknownServerError {
@@ -91,11 +93,11 @@ func (c *call) groupCode(group string, err error) int16 {
 	return int16(code)
 }
 
-// patiently runs a wait that may take minutes. It ends when the peer leaves or the broker stops. wait
-// calls c.release once the group has what it needs of the request.
+// patiently calls wait, which may take minutes. The context of wait ends when the peer leaves or
+// the broker stops. wait calls c.release once the group has taken what it needs from the request.
 func (c *call) patiently(ctx context.Context, wait func(context.Context)) {
 	c.req = nil
-	if c.conn == nil { // a handler without a connection: in tests
+	if c.conn == nil { // a test calls the handler without a connection
 		wait(ctx)
 		return
 	}
@@ -104,7 +106,7 @@ func (c *call) patiently(ctx context.Context, wait func(context.Context)) {
 	wait(ctx)
 }
 
-// host is the peer's address as Kafka shows a member's.
+// host returns the peer's address in the form in which Kafka shows a member's.
 func (c *call) host() string {
 	if c.conn == nil {
 		return ""
@@ -112,7 +114,7 @@ func (c *call) host() string {
 	return "/" + remoteIP(c.conn.nc).String()
 }
 
-// groupError tells whether the caller may do to the group what the request wants.
+// groupError returns an error if the caller may not do to the group what the request wants.
 func (c *call) groupError(group string) error {
 	if !c.allowed(group) {
 		return errUnauthorizedGroup

@@ -9,12 +9,13 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// requestSecondsBuckets reach from an answer out of memory to a fetch that waits and a group that rebalances.
+// requestSecondsBuckets reach from an answer out of memory to a fetch that waits and a group that
+// rebalances.
 var requestSecondsBuckets = []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60}
 
-// meter is what the broker counts for those who watch it: a handful of atomic additions per request.
+// meter holds the broker's own counts, for metrics. A request costs a handful of atomic additions.
 type meter struct {
-	apis []*apiMeter // by key; nil where nothing is served
+	apis []*apiMeter // by key; nil if the API is not served
 
 	requests, bytesIn, bytesOut *prometheus.CounterVec
 	seconds                     *prometheus.HistogramVec
@@ -24,7 +25,7 @@ type meter struct {
 	throttles, throttleTime   prometheus.Counter
 }
 
-// apiMeter is the part of one API.
+// apiMeter holds the counts of one API.
 type apiMeter struct {
 	requests, bytesIn, bytesOut prometheus.Counter
 	seconds                     prometheus.Observer
@@ -72,7 +73,7 @@ func (m *meter) came(f *frame) {
 	a.bytesIn.Add(float64(len(f.bytes)))
 }
 
-// answered counts a request that is over; bytes is 0 where no answer is due.
+// answered counts a request that is over. bytes is 0 if no answer is due.
 func (m *meter) answered(c *call, bytes int) {
 	a := m.apis[c.row.key]
 	a.bytesOut.Add(float64(bytes))
@@ -84,7 +85,7 @@ func (m *meter) throttled(d time.Duration) {
 	m.throttleTime.Add(d.Seconds())
 }
 
-// Metrics returns what Prometheus may collect.
+// Metrics returns the collectors of the broker for Prometheus.
 func (b *Broker) Metrics() []prometheus.Collector {
 	m := b.meter
 	out := []prometheus.Collector{
@@ -105,7 +106,7 @@ func (b *Broker) Metrics() []prometheus.Collector {
 	return append(out, b.groupMemory()...)
 }
 
-// groupMemory shows what the groups take; nothing before the log is open.
+// groupMemory shows the memory that the groups take. It shows nothing until the log is open.
 func (b *Broker) groupMemory() []prometheus.Collector {
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -131,7 +132,8 @@ func (b *Broker) namedBudgets() map[string]*budget {
 	}
 }
 
-// errorCounts counts by code, from code -1 on. It belongs to the process, as codeOf has no broker.
+// errorCounts counts answered codes, from code -1 on. It belongs to the process, since codeOf has
+// no broker.
 var errorCounts [256]atomic.Int64
 
 func countError(code protocol.Code) {

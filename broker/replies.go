@@ -6,32 +6,33 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// This file bounds the answers that may be much larger than their requests: those of Metadata for all
-// topics, of OffsetFetch for a whole group, of JoinGroup to a leader. Such an answer takes a share of
-// Broker.replies before it is built, in the order of arrival; the share shrinks to the frame when
-// that is there, and is given back when the peer has taken it, or has been cut. Answers in proportion
-// to their requests need none: until they are written they hold what the request decodes to.
+// This file bounds the answers that may be much larger than their requests: those of Metadata for
+// all topics, of OffsetFetch for a whole group, of JoinGroup to a leader. Such an answer takes a
+// share of Broker.replies before it is built, in the order of arrival. The share shrinks to the
+// size of the frame once the frame is built, and is given back when the peer has taken the frame or
+// has been cut. Answers in proportion to their requests need no share: until they are written, the
+// request's own shares are held.
 
 const (
 	// repliesBytesMax bounds the answers that are being built or written.
 	repliesBytesMax = 128 * mib
-	// replyFreeBytes is an answer that takes no share: heartbeats, commits and metadata of some topics
-	// are answered while peers that do not read hold all shares.
+	// replyFreeBytes is the size up to which an answer takes no share. So heartbeats, commits and
+	// metadata of some topics are answered while peers that do not read hold all shares.
 	replyFreeBytes = 64 * kib
-	// replyFrameFreeBytes is the frame of such an answer, which is at most a quarter of what building
-	// it takes. It is part of what a connection costs.
+	// replyFrameFreeBytes is the frame of an answer without a share. The frame is at most a quarter
+	// of what building the answer takes. It is part of what a connection costs.
 	replyFrameFreeBytes = replyFreeBytes / 4
 
-	// About what building takes, the frame included.
+	// These are rough estimates of the memory that building an answer takes, its frame included.
 	replyTopicBytes    = 512
 	replyPartBytes     = 256
-	replyResourceBytes = 64 * kib // all configs of a topic or broker, with documentation and synonyms
+	replyResourceBytes = 64 * kib // all configs of a resource, with documentation and synonyms
 	replyProducerBytes = 64 * kib // the producers of a partition
-	replyGroupTimes    = 4        // an answer about a group, compared with what the group takes
+	replyGroupTimes    = 4        // an answer about a group, per byte that the group takes
 )
 
-// reserveReply takes a share for an answer that takes so many bytes to build; at most all there are,
-// so that such answers are built one at a time.
+// reserveReply takes a share for an answer that needs that many bytes to build. It takes no more
+// than the whole budget, so that the largest answers are built one at a time.
 func (c *call) reserveReply(bytes int64) (err error) {
 	if bytes > replyFreeBytes {
 		c.answer, err = c.b.replies.reserve(c.b.stopping, min(bytes, c.b.replies.bytes))
@@ -39,10 +40,10 @@ func (c *call) reserveReply(bytes int64) (err error) {
 	return err
 }
 
-// estimate returns about what building an answer takes.
+// estimate returns roughly how many bytes building an answer takes.
 type estimate[Q kmsg.Request] func(b *Broker, ctx context.Context, req Q) int64
 
-// allTopicsBytes is an answer about every partition.
+// allTopicsBytes estimates an answer about every partition.
 func (b *Broker) allTopicsBytes() (bytes int64) {
 	for _, t := range b.topics.AllTopics() {
 		bytes += topicBytes(len(t.Partitions))
@@ -56,7 +57,7 @@ func (b *Broker) metadataBytes(_ context.Context, req *kmsg.MetadataRequest) (by
 	if len(req.Topics) == 0 {
 		return b.allTopicsBytes()
 	}
-	seen := map[string]bool{} // as the answer has each topic once
+	seen := map[string]bool{} // the answer has each topic once
 	for i := range req.Topics {
 		rt := &req.Topics[i]
 		t, ok := b.topics.TopicByID(rt.TopicID)
@@ -73,7 +74,7 @@ func (b *Broker) metadataBytes(_ context.Context, req *kmsg.MetadataRequest) (by
 
 func (b *Broker) logDirsBytes(_ context.Context, req *kmsg.DescribeLogDirsRequest) int64 {
 	if req.Topics != nil {
-		return 0 // in proportion to the request
+		return 0 // the answer is in proportion to the request
 	}
 	return b.allTopicsBytes()
 }
@@ -107,7 +108,7 @@ func (b *Broker) describeProducersBytes(_ context.Context, req *kmsg.DescribePro
 }
 
 func (b *Broker) listGroupsBytes(context.Context, *kmsg.ListGroupsRequest) int64 {
-	return b.groups.MemoryUsed() // a group takes more than a line about it
+	return b.groups.MemoryUsed() // a group takes more memory than a line about it
 }
 
 func (b *Broker) describeGroupsBytes(ctx context.Context, req *kmsg.DescribeGroupsRequest) int64 {
@@ -122,7 +123,8 @@ func (b *Broker) offsetFetchBytes(ctx context.Context, req *kmsg.OffsetFetchRequ
 	return b.groupsBytes(ctx, names...)
 }
 
-// groupsBytes is an answer about groups. A group that cannot be asked is answered with an error.
+// groupsBytes estimates an answer about groups. A group whose size is not known is answered with an
+// error, which counts as nothing.
 func (b *Broker) groupsBytes(ctx context.Context, names ...string) (bytes int64) {
 	seen := map[string]bool{}
 	for _, name := range names {

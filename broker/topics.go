@@ -26,7 +26,7 @@ var errTooMany = fmt.Errorf("%w: too many partitions in one request", errPolicy)
 // namedPartitions counts the partitions that a request names.
 type namedPartitions int
 
-// next returns errTooMany for a partition that is one too many.
+// next counts one more partition. It returns errTooMany if that is one too many.
 func (n *namedPartitions) next() error {
 	if *n++; *n > partitionsPerRequestMax {
 		return errTooMany
@@ -34,24 +34,25 @@ func (n *namedPartitions) next() error {
 	return nil
 }
 
-// partitionMessage is messageOf for a partition's outcome.
+// partitionMessage is messageOf for the outcome of a partition.
 func partitionMessage(err error) *string {
-	if err == errTooMany || err == errNoReassignment { // to the latter Kafka says nothing either
+	// Kafka gives errNoReassignment no message either.
+	if err == errTooMany || err == errNoReassignment {
 		return nil
 	}
 	return messageOf(err)
 }
 
-// noTopic says of one of many partitions that its topic does not exist. The name is cut to what a
-// topic's name may have, since a client may send megabytes.
+// noTopic returns an error for one of many partitions whose topic does not exist. The name is cut
+// to the length that a topic's name may have, since a client may send megabytes.
 func noTopic(name string) error {
 	return fmt.Errorf("%w: no topic %.*q", storage.ErrUnknownPartition, topicNameBytesMax, name)
 }
 
-// internalTopics may not be written by clients and are shown as internal.
+// internalTopics are shown as internal, and clients may not write them.
 var internalTopics = map[string]bool{"__consumer_offsets": true, "__transaction_state": true, "__share_group_state": true}
 
-// metadataTopic may not be created: Kafka's quorum has its log under this name.
+// metadataTopic may not be created, because Kafka's quorum has its log under this name.
 const metadataTopic = "__cluster_metadata"
 
 func validateTopicName(name string) error {
@@ -77,8 +78,8 @@ func isNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-// checkCollision refuses a name that differs from a topic's only in '.' against '_': metrics could
-// not tell them apart.
+// checkCollision refuses a name that differs from another topic's only by '.' against '_', because
+// metrics could not tell the two apart.
 func (b *Broker) checkCollision(name string) error {
 	if !strings.ContainsAny(name, "._") {
 		return nil
@@ -91,8 +92,8 @@ func (b *Broker) checkCollision(name string) error {
 	return nil
 }
 
-// sameMetric reports whether names differ in nothing but dots for underscores. It allocates
-// nothing: every topic is looked at for each that is created.
+// sameMetric reports whether two names differ in nothing but dots for underscores. It allocates
+// nothing, since every creation compares the new name with all topics.
 func sameMetric(a, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -105,11 +106,12 @@ func sameMetric(a, b string) bool {
 	return true
 }
 
-// changesTogether is how many changes of one request are decided at once: as many as the quorum
-// takes into one write. One after another, each waits for an fsync of its own.
+// changesTogether is how many changes of one request are decided at once. The quorum takes that
+// many into one write. One after another, each change would wait for an fsync of its own.
 const changesTogether = 64
 
-// changeTogether calls change with 0 to n-1, several at once, and returns when all are done.
+// changeTogether calls change with 0 to n-1, several at once, and returns when all calls have
+// returned.
 func changeTogether(n int, change func(i int)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, changesTogether)
@@ -127,7 +129,8 @@ func hasPartition(t *catalog.Topic, partition int32) bool {
 	return partition >= 0 && int(partition) < len(t.Partitions)
 }
 
-// newLeader returns who leads a partition where the log says that this broker does not (KIP-951).
+// newLeader returns the leader of a partition that, by the log's error, this broker does not lead
+// (KIP-951).
 func newLeader(err error) protocol.NewLeader {
 	var elsewhere *storage.NotLeaderError
 	if !errors.As(err, &elsewhere) {
@@ -136,8 +139,8 @@ func newLeader(err error) protocol.NewLeader {
 	return protocol.NewLeader{Broker: elsewhere.Leader.Broker, Epoch: int32(elsewhere.Leader.Epoch)}
 }
 
-// replicas makes the list that tools compare with the replication factor that
-// was asked for: the leader, then other live brokers, then the leader again.
+// replicas makes the list that tools compare with the replication factor that was asked for: the
+// leader, then other live brokers, then the leader again.
 func replicas(leader int32, factor int16, nodes []Node) []int32 {
 	list := make([]int32, 0, max(1, factor))
 	list = append(list, leader)
@@ -161,8 +164,8 @@ func isLive(nodes []Node, id int32) bool {
 	return false
 }
 
-// controllerID names the broker that clients send administration to. Any takes it; all name the
-// same one.
+// controllerID names the broker to which clients send administration. Every broker takes it, and
+// all of them name the same one.
 func controllerID(nodes []Node) int32 {
 	if len(nodes) == 0 {
 		return -1
@@ -170,8 +173,8 @@ func controllerID(nodes []Node) int32 {
 	return nodes[0].ID
 }
 
-// brokers returns the live brokers as the client of this call reaches them: by the listener that it
-// came by itself. One without such a listener is not among them.
+// brokers returns the live brokers with the addresses at which the client of this call reaches
+// them, those of the listener that the client uses. A broker without such a listener is left out.
 func (c *call) brokers() []Node {
 	all := c.b.topics.Brokers()
 	if c.conn == nil || c.conn.listener == "" {
@@ -191,7 +194,7 @@ func (c *call) brokers() []Node {
 	return nodes
 }
 
-// endpoints lists the live brokers among those that answers name as new leaders (KIP-951).
+// endpoints returns the live brokers that an answer names as new leaders (KIP-951).
 func (c *call) endpoints(leaders map[int32]bool) []protocol.Node {
 	if len(leaders) == 0 {
 		return nil
@@ -205,22 +208,23 @@ func (c *call) endpoints(leaders map[int32]bool) []protocol.Node {
 	return nodes
 }
 
-// configCache keeps the parsed configuration of topics that have any: parsing costs more than a
-// produce may.
+// configCache keeps the parsed configurations of topics that set any config, because parsing costs
+// more than a produce may.
 type configCache struct {
 	mu     sync.Mutex
 	parsed map[ident.TopicID]parsedConfig
 }
 
 type parsedConfig struct {
-	of     *catalog.Topic // the value that was parsed: another pointer means another configuration
-	under  *live          // and so does another of these
+	of     *catalog.Topic // the topic: another pointer means another configuration
+	under  *live          // the broker's configs, likewise
 	config *catalog.TopicConfig
 }
 
 const configCacheTopicsMax = 20_000
 
-// topicConfig returns a topic's effective configuration; it is shared, read only.
+// topicConfig returns a topic's effective configuration. It is shared, so callers must not change
+// it.
 func (b *Broker) topicConfig(t *catalog.Topic) *catalog.TopicConfig {
 	l := b.live.Load()
 	if len(t.Configs) == 0 {
@@ -234,7 +238,8 @@ func (b *Broker) topicConfig(t *catalog.Topic) *catalog.TopicConfig {
 	}
 	config := l.topics.Effective(t.Configs)
 	if c.parsed == nil || len(c.parsed) >= configCacheTopicsMax {
-		c.parsed = map[ident.TopicID]parsedConfig{} // deleted topics go with it
+		// The entries of deleted topics go with the others.
+		c.parsed = map[ident.TopicID]parsedConfig{}
 	}
 	c.parsed[t.ID] = parsedConfig{of: t, under: l, config: &config}
 	return &config
