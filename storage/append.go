@@ -14,46 +14,50 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// The write path, in five steps:
+// The write path has five steps:
 //
-//  1. place        Engine.Append: under the partitions' locks, taken in id order and
-//                  held until the WAL's queue has the batches (E8), each batch gets its
-//                  offsets, the producer state changes, the WAL gets all in one call.
-//                  A refusal is given here; after this step there is only success or
-//                  an indefinite error.
-//  2. persist      package wal: one write and one fdatasync per group (I1), in the caller's goroutine if it lends it.
-//  3. replicate    Engine.persisted, in WAL order, takes the group over; what class replicated has
-//                  in it waits until every peer holds it (replicate.go).
-//  4. publish      the high watermark moves, readers wake when all of the group is shown. Class object
-//                  waits for its commit instead (commit.go), and class replicated if there is no peer.
-//  5. acknowledge  AppendRequest.Done, when every partition of the request is shown.
+//  1. place: Engine.Append locks the partitions in id order and holds the locks until the WAL has
+//     queued the batches (E8). Each batch gets its offsets, the producer state changes, and the WAL
+//     gets all batches in one call. Refusals are given in this step; after it there is only success
+//     or an indefinite error.
+//  2. persist: package wal makes one write and one fdatasync per group (I1), in the caller's
+//     goroutine if the caller lends it.
+//  3. replicate: Engine.persisted takes the groups over in WAL order. The batches of class
+//     replicated in a group wait until every peer holds the group (replicate.go).
+//  4. publish: the high watermark moves, and readers wake when all of the group is shown. Class
+//     object waits for its commit instead (commit.go), and so does class replicated if there is no
+//     peer.
+//  5. acknowledge: AppendRequest.Done is called when every partition of the request is shown.
 //
-// Dying between 1 and 2 loses what nobody was told of; between 2 and 5 keeps what
-// may not have been told: the client retries, and the producer state, rebuilt from
-// the same batches, finds the duplicate (I11).
+// A broker that dies between steps 1 and 2 loses batches that nobody was told of. One that dies
+// between steps 2 and 5 keeps batches that may not have been acknowledged: the client retries, and
+// the producer state, rebuilt from the same batches, finds the duplicate (I11).
 
 // pendingAppend is the engine's part of an AppendRequest.
 type pendingAppend struct {
 	waiting atomic.Int32 // partitions without outcome, plus one while placing
 }
 
-// placed is what one append brings into the WAL; a request is one, or several if it does not fit a group.
+// placed is what one append hands to the WAL. A request is one append, or several if it does not
+// fit into one group.
 type placed struct {
 	wal   wal.Append
 	parts []placedBatch // by entry
 	bytes int64         // payloads and entry headers
-	// pinned is what the request's batches keep from being freed; 0 but in the request's last append. The hot tail drops batches in
-	// the order of the WAL, so the memory is free when the last one is dropped.
+	// pinned is the memory that the request's batches keep from being freed. It is 0 except in the
+	// request's last append: the hot tail drops batches in the order of the WAL, so the memory is
+	// free when the last batch is dropped.
 	pinned int64
 }
 
-// placedBatch says where an entry's batch is.
+// placedBatch tells where an entry's batch lies.
 type placedBatch struct {
 	partition *partition
-	number    int64 // in its batch log
+	number    int64 // the batch's number in its partition's batch log
 }
 
-// add makes room for an entry where it fits; limits are the WAL's for one group. left is how many may come, this one included.
+// add makes room for an entry in the first append that it fits. The limits are the WAL's for one
+// group. left is how many entries may still come, this one included.
 func add(appends []*placed, batch placedBatch, payload int, left int, bytesMax int64) ([]*placed, *wal.Entry) {
 	n := len(appends)
 	bytes := int64(payload) + wal.EntryBytes
@@ -80,7 +84,7 @@ func (r *AppendRequest) settle() {
 	}
 }
 
-// Append is the step "place", and the beginning of "persist". See AppendRequest.
+// Append does the step "place" and begins the step "persist". See AppendRequest.
 func (e *Engine) Append(req *AppendRequest) {
 	req.pending.waiting.Store(1)
 	if err := e.admit(req); err != nil {
@@ -102,8 +106,9 @@ func (e *Engine) Append(req *AppendRequest) {
 	req.settle()
 }
 
-// persist sees to it that what was placed gets onto the disk. A caller that lends its goroutine does
-// that itself, with all steps that follow, if nobody else is at it (docs/decisions/0013-who-syncs.md).
+// persist gets the placed batches onto the disk. If the caller lends its goroutine and no other
+// goroutine is writing, that goroutine writes them and does all steps that follow
+// (docs/decisions/0013-who-syncs.md).
 func (e *Engine) persist(lent bool) {
 	if lent {
 		e.wal.Commit()
@@ -116,7 +121,7 @@ func (i *PartitionAppend) refuse(err error) {
 	i.Err, i.BaseOffset, i.AppendTime, i.LogStart = err, -1, -1, -1
 }
 
-// admit refuses a request while nothing is placed: the WAL is full, failed or closed.
+// admit refuses a request before anything is placed if the WAL is full, failed or closed.
 func (e *Engine) admit(req *AppendRequest) error {
 	if err := e.refusing(); err != nil {
 		return err
@@ -139,7 +144,8 @@ func (e *Engine) admit(req *AppendRequest) error {
 	return nil
 }
 
-// resolve finds the partitions of a request. Where one is not open here it is nil, and its item says why.
+// resolve finds the partitions of a request. A partition that is not open here is nil, and its item
+// says why.
 func (e *Engine) resolve(req *AppendRequest) []*partition {
 	parts, all := make([]*partition, len(req.Partitions)), true
 	e.partitions.mu.RLock()
@@ -173,8 +179,8 @@ func lockInOrder(req *AppendRequest, parts []*partition) []*partition {
 	return locked
 }
 
-// prefetch touches the cache lines that place will write, so that their misses overlap: −17 % of place
-// for 100 partitions.
+// prefetch touches the cache lines that place will write, so that their misses overlap: −17 % of
+// place for 100 partitions.
 func prefetch(locked []*partition) {
 	if len(locked) < 8 {
 		return
@@ -186,7 +192,8 @@ func prefetch(locked []*partition) {
 	runtime.KeepAlive(sum)
 }
 
-// inOrder reports whether partitions can be locked as they are. It looks at the request, not at them: each is in nobody's cache yet.
+// inOrder reports whether the partitions can be locked in the given order. It compares ids in the
+// request instead of dereferencing partitions, which would miss the cache once per partition.
 func inOrder(req *AppendRequest, parts []*partition) bool {
 	for i, p := range parts {
 		if p == nil || i > 0 && req.Partitions[i-1].Partition.Compare(req.Partitions[i].Partition) >= 0 {
@@ -196,7 +203,8 @@ func inOrder(req *AppendRequest, parts []*partition) bool {
 	return true
 }
 
-// place gives offsets and hands all batches to the WAL in one call. The partitions are locked.
+// place gives offsets and hands all batches to the WAL in one call. The caller has locked the
+// partitions.
 func (e *Engine) place(req *AppendRequest, parts []*partition) {
 	var appends []*placed
 	size, count := int64(0), 0
@@ -235,8 +243,9 @@ func (e *Engine) place(req *AppendRequest, parts []*partition) {
 	}
 }
 
-// placeLocked admits one batch, gives it its offsets and notes who waits for it. The batch, the newest in
-// the log, is valid until the partition is unlocked; nil for a duplicate, which waits for its original.
+// placeLocked admits one batch, gives it its offsets and notes that the request waits for it. The
+// batch returned is the newest in the log and valid until the partition is unlocked. It is nil for
+// a duplicate, which waits for its original.
 func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int, now int64) (*batch, error) {
 	in := &req.Partitions[item]
 	if err := p.admitLocked(e, req, in); err != nil {
@@ -249,7 +258,7 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int, now int
 		epoch: p.leader.Epoch, under: p.leader.Epoch, bytes: in.Batch, size: int32(len(in.Batch)), source: e.own,
 		maxTimestamp: in.Header.MaxTimestamp, arrived: arrivedAt(now), appendTime: in.Header.Attributes.LogAppendTime(),
 	}
-	if b.maxTimestamp < 0 { // the broker has looked: its records have no time
+	if b.maxTimestamp < 0 { // the broker has found that its records have no time
 		b.maxTimestamp = now
 	}
 	if b.producer != ident.NoProducer {
@@ -277,7 +286,7 @@ func (p *partition) placeLocked(e *Engine, req *AppendRequest, item int, now int
 	return p.log.at(p.log.len() - 1), nil
 }
 
-// admitLocked refuses what this partition cannot take now.
+// admitLocked refuses a batch that this partition cannot take now.
 func (p *partition) admitLocked(e *Engine, req *AppendRequest, in *PartitionAppend) error {
 	switch {
 	case p.status != leading:
@@ -310,16 +319,17 @@ func (p *partition) waitLocked(req *AppendRequest, item int, end ident.Offset) {
 	req.pending.waiting.Add(1)
 	at := len(p.acks)
 	p.acks = append(p.acks, ack{end: end, req: req, item: item})
-	for at > 0 && p.acks[at-1].end > end { // a duplicate of something still in flight
+	for at > 0 && p.acks[at-1].end > end { // a duplicate of a batch that is still in flight
 		p.acks[at-1], p.acks[at] = p.acks[at], p.acks[at-1]
 		at--
 	}
 }
 
-// noteEpochLocked keeps the history of leader epochs: an epoch under which nothing was written leaves no trace.
+// noteEpochLocked keeps the history of leader epochs: an epoch under which nothing was written
+// leaves no trace.
 func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
 	if epoch == p.noted {
-		return // without a look at the history, which is not in anybody's cache
+		return // saves reading the history, which would miss the cache
 	}
 	if n := len(p.epochs); n == 0 || p.epochs[n-1].Epoch < epoch {
 		p.epochs = append(p.epochs, pstate.EpochStart{Epoch: epoch, Start: start})
@@ -327,9 +337,9 @@ func (p *partition) noteEpochLocked(epoch ident.Epoch, start ident.Offset) {
 	}
 }
 
-// persisted takes a group that is on this disk through the rest of its way: "replicate", and
-// "publish" and "acknowledge" for what its class shows now. The WAL calls it once per group, in WAL
-// order.
+// persisted takes a group that is on this disk through its remaining steps: "replicate", and then
+// "publish" and "acknowledge" for the batches whose class shows them now. The WAL calls it once per
+// group, in WAL order.
 func (e *Engine) persisted(g *wal.Group) {
 	everywhere := e.replicate(g)
 	size, count := int64(0), 0
@@ -361,9 +371,9 @@ func (e *Engine) persisted(g *wal.Group) {
 	e.hot.evict()
 }
 
-// publish notes where a batch is on this disk, and shows the batch if that is all that its class
-// asks for. everywhere says that the peers have it too. publish appends the answers that this
-// frees.
+// publish notes where a batch lies on this disk, and shows the batch if its class asks for no more.
+// everywhere says that the peers have the batch too. publish appends the answers that it frees to
+// freed.
 func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, everywhere bool, now time.Duration) []ack {
 	p := placed.partition
 	p.mu.Lock()
@@ -373,7 +383,8 @@ func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, ever
 	}
 	b := p.log.numbered(placed.number)
 	if b.start != entry.Start || p.persisted != entry.Start {
-		panic(fmt.Sprintf("BUG: %s: WAL order is not offset order: durable [%d,%d) after %d", p.id, entry.Start, entry.End, p.persisted)) // E8
+		// E8
+		panic(fmt.Sprintf("BUG: %s: WAL order is not offset order: durable [%d,%d) after %d", p.id, entry.Start, entry.End, p.persisted))
 	}
 	b.position, b.crc = entry.Position, entry.CRC
 	p.persisted = entry.End
@@ -391,11 +402,11 @@ func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, ever
 	return p.moveLocked(freed, p.persisted)
 }
 
-// wakers are those who wait for what a group shows. They are woken once, when all of it is shown: a
-// consumer of many partitions that wakes for the first one fetches the others one by one. Only
-// Engine.persisted uses it, in one goroutine at a time.
+// wakers are the watchers that wait for the batches of a group. They are woken once, when all of
+// the group is shown: a consumer of many partitions that woke for the first one would fetch the
+// others one by one. Only Engine.persisted uses wakers, in one goroutine at a time.
 type wakers struct {
-	group    uint64 // number of the one that is being shown
+	group    uint64 // number of the group that is being shown
 	gathered []*watcher
 }
 
@@ -423,7 +434,7 @@ func acknowledge(acks []ack) {
 	}
 }
 
-// producerError turns a refusal of the producer state into the broker's.
+// producerError turns a refusal of the producer state into one of the errors that the broker knows.
 func producerError(err error) error {
 	if errors.Is(err, pstate.ErrStaleEpoch) {
 		return fmt.Errorf("%w: %w", ErrStaleProducer, err)

@@ -10,25 +10,26 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// What a stuck partition holds is carried forward: it is appended to the current log once more, as
-// it is, so that the segments and tails behind it can go (I9). A partition is carried whole, in
-// these steps:
+// The batches of a stuck partition are carried forward: they are appended to the current log once
+// more, unchanged, so that the segments and tails behind them can go (I9). A partition is carried
+// as a whole, in these steps:
 //
-//  1. begin   copy which of its batches are persisted and uncommitted; no pass plans them meanwhile.
-//  2. write   append each of them under its offsets, as a carried batch, and wait until all are durable.
-//  3. switch  under the partition's lock, all at once, the batches lie at their new place.
-//  4. trim    as ever (trim.go): nothing of the partition lies in what goes.
+//  1. begin: copy which of its batches are persisted and uncommitted. No pass plans them meanwhile.
+//  2. write: append each of them under its offsets, as a carried batch, and wait until all are
+//     durable.
+//  3. switch: under the partition's lock, move all batches to their new places at once.
+//  4. trim: trim as usual (trim.go). Nothing of the partition lies in what goes.
 //
-// Dying between two of these leaves batches in the log twice. A start takes the original where it is
-// there, and what was carried where it is not (found.merge): an original goes in step 4 only, when
-// all that was carried is durable. The next trim carries again what was in vain.
+// Dying between two of these steps leaves batches in the log twice. A start takes the original
+// where it is there, and the carried copy where it is not (found.merge): an original goes in step 4
+// only, when all copies are durable. The next trim carries again what was carried in vain.
 //
-// A carried batch is committed under the incarnation and epoch under which it was carried (batch.under):
-// those of its original may be a tail's that is retired. That is why all batches switch at once:
-// once the quorum has committed a range of a later epoch it takes none of an earlier one. The leader
-// epoch that clients see stays in the batch.
+// A carried batch is committed under the incarnation and epoch under which it was carried
+// (batch.under), because those of its original may belong to a retired tail. That is why all
+// batches switch at once: once the quorum has committed a range of a later epoch, it takes none of
+// an earlier one. The leader epoch that clients see stays in the batch.
 
-// carryBytesMax bounds how many bytes of batches are in memory to be carried.
+// carryBytesMax bounds how many bytes of batches are in memory at once to be carried.
 const carryBytesMax = 1 << 20
 
 // carryWrite is a run of carried batches on its way into the WAL.
@@ -37,19 +38,20 @@ type carryWrite struct {
 	done chan error // buffered
 }
 
-// durable is called by the WAL.
+// durable tells carryBatches that the run is durable. The WAL calls it.
 func (w *carryWrite) durable() { w.done <- nil }
 
 func (w *carryWrite) fail(err error) {
 	select {
 	case w.done <- err:
-	default: // it was durable before
+	default: // durable was called before
 	}
 }
 
-// carryStuck carries those stuck partitions that alone keep the log from being trimmed, once what
-// they hold back is twice what they hold, so that a byte of others costs at most one that is carried.
-// What is beyond an eighth of the budget is carried more often than that: the log would fill up.
+// carryStuck carries the stuck partitions that alone keep the log from being trimmed, once they
+// hold back twice as many bytes as they hold, so that each byte of other partitions costs at most
+// one carried byte. What exceeds an eighth of the budget is carried more often than that, since the
+// log would fill up.
 func (t *trimmer) carryStuck(ctx context.Context, parts []*partition, published ident.Position) error {
 	var stuck, others []*partition
 	bytes := int64(0)
@@ -83,8 +85,9 @@ func (t *trimmer) carryStuck(ctx context.Context, parts []*partition, published 
 	return errors.Join(errs...)
 }
 
-// carryable returns what a stuck partition holds, and counts its batches by the tail in which they lie. A partition of
-// which a batch cannot be read cannot be carried: it holds the log until its log start passes that batch.
+// carryable returns how many bytes a stuck partition holds, and counts its batches by the tail in
+// which they lie. If one of its batches cannot be read, the partition cannot be carried, and holds
+// back the log until its log start passes that batch.
 func (p *partition) carryable(tailCounts map[*source]int64) (bytes int64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,7 +109,7 @@ func notStuck(parts []*partition) []*partition {
 	return slices.DeleteFunc(slices.Clone(parts), (*partition).isStuck)
 }
 
-// carryBatches takes a partition through all steps but the trim.
+// carryBatches takes a partition through all steps except the trim.
 func (t *trimmer) carryBatches(ctx context.Context, p *partition) error {
 	batches, first, epoch := p.beginCarry()
 	if len(batches) == 0 {
@@ -136,8 +139,9 @@ func (t *trimmer) carryBatches(ctx context.Context, p *partition) error {
 	return nil
 }
 
-// beginCarry marks the partition busy and returns what is to be carried, the number of its first batch, and the leader
-// epoch under which it is carried; nothing if another has the partition.
+// beginCarry marks the partition busy. It returns the batches to carry, the number of the first,
+// and the leader epoch under which they are carried. It returns no batches if another pass has the
+// partition.
 func (p *partition) beginCarry() (batches []batch, first int64, epoch ident.Epoch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,7 +160,7 @@ func (p *partition) beginCarry() (batches []batch, first int64, epoch ident.Epoc
 	return p.log.copy(from, to), p.log.first + int64(from), p.leader.Epoch
 }
 
-// carrySome appends as many batches as are in memory at once.
+// carrySome appends as many batches as may be in memory at once.
 func (t *trimmer) carrySome(p *partition, batches []batch, epoch ident.Epoch) (*carryWrite, error) {
 	w := &carryWrite{done: make(chan error, 1)}
 	w.wal.Owner = w
@@ -178,8 +182,9 @@ func (t *trimmer) carrySome(p *partition, batches []batch, epoch ident.Epoch) (*
 	return w, t.wal.Append(&w.wal)
 }
 
-// switchTo lets the partition's batches lie where they were carried to, all at once. What the log start has passed meanwhile
-// is void, and stays as it is. It returns how many bytes switched.
+// switchTo moves the partition's batches to the places to which they were carried, all at once.
+// Batches that the log start has passed meanwhile are void and stay where they were. switchTo
+// returns how many bytes it moved.
 func (t *trimmer) switchTo(p *partition, places []ident.Position, first int64, epoch ident.Epoch) (bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

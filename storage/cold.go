@@ -18,18 +18,18 @@ import (
 	"github.com/sluicemq/sluice/storage/pstate"
 )
 
-// coldReader reads what lies in the bucket: batches, indexes, manifests, states. It knows what the
-// quorum says lies where, and nothing of the WAL or of the partitions that are open. It owns the
-// memory that reading takes: blocks of objects, what is read ahead, what is decoded. Its methods may
-// be called from anywhere, with no lock held.
+// coldReader reads what lies in the bucket: batches, indexes, manifests and states. It knows where
+// things lie according to the quorum, and knows nothing of the WAL or of the partitions that are
+// open. It owns the memory that reading takes: blocks of objects, read-ahead, and decoded indexes.
+// Its methods may be called from anywhere, with no lock held.
 type coldReader struct {
 	catalog Catalog
 	bucket  bucket.Bucket
 	now     func() time.Time
 	log     *slog.Logger
-	ctx     context.Context // of reading ahead
+	ctx     context.Context // of read-ahead
 
-	openedAt time.Time // when what nothing tells the age of counts as arrived
+	openedAt time.Time // what has no known age counts as having arrived then
 	blocks   *cache.Cache
 	ahead    *readAhead
 	decoded  *decodedCache
@@ -44,14 +44,15 @@ func newColdReader(e *env) *coldReader {
 	}
 }
 
-// close waits for what is being read ahead; ctx has ended.
+// close waits for running read-ahead. ctx has ended.
 func (c *coldReader) close() error {
 	c.ahead.close()
 	return c.blocks.Close()
 }
 
-// readCold reads from the bucket: find the range, read its index, read the batches in one run, verify each. Where
-// that is little it goes on with the next range: a bundle that many partitions share has a little of each.
+// readCold reads from the bucket: it finds the range, reads its index, reads the batches in one
+// run, and verifies each batch. If a range gives little, readCold continues with the next range: a
+// bundle that many partitions share has little of each.
 func (c *coldReader) readCold(ctx context.Context, q *FetchPartition, end ident.Offset, may quota) error {
 	next := q.Offset
 	for n := 0; n < rangesPerRead && next < end && q.Bytes < cache.BlockBytes; n++ {
@@ -64,19 +65,19 @@ func (c *coldReader) readCold(ctx context.Context, q *FetchPartition, end ident.
 			return err
 		}
 		if err != nil || next == from {
-			return nil // whoever asks for the next batch is told
+			return nil // the reader gets the error when it asks for the next batch
 		}
 	}
 	return nil
 }
 
-// rangesPerRead bounds how many GETs, one after another, a reader waits for.
+// rangesPerRead bounds how many GETs a reader waits for, one after another.
 const rangesPerRead = 4
 
-// readRange reads from the range that holds offset; next is where what was read ends.
+// readRange reads from the range that holds offset. next is the end of the batches that were read.
 func (c *coldReader) readRange(ctx context.Context, head *catalog.Head, q *FetchPartition, offset, end ident.Offset, may quota) (next ident.Offset, err error) {
 	if offset > q.Offset && offset >= head.CommittedEnd {
-		return offset, nil // the rest is in memory
+		return offset, nil // the batches from here on are in memory
 	}
 	r, err := c.findRange(ctx, head, offset)
 	if err != nil || r == nil {
@@ -148,10 +149,11 @@ func (c *coldReader) readEntries(ctx context.Context, q *FetchPartition, r *cata
 	return nil
 }
 
-// keptMin: batches that are less than a fourth of the blocks that they lie in are copied out of them.
+// keptMin says when batches are copied out of the blocks that they lie in: when they are less than
+// a fourth of those blocks.
 const keptMin = 4
 
-// takeOut puts copies in the place of slices, which have so many bytes together.
+// takeOut replaces slices, of the given number of bytes together, by copies.
 func takeOut(slices [][]byte, bytes int) {
 	all := unzeroed.Make(bytes)[:0]
 	for i, s := range slices {
@@ -161,12 +163,13 @@ func takeOut(slices [][]byte, bytes int) {
 	}
 }
 
-// cutBatches finds the batches in the pieces of their run and verifies them. A batch inside a piece stays
-// where it is; one that lies across a border is put together, unless it may stay split.
+// cutBatches finds the batches in the pieces of their run and verifies them. A batch inside one
+// piece stays there. A batch that crosses a border is joined in new memory, unless it may stay
+// split.
 func cutBatches(entries []object.IndexEntry, pieces [][]byte, split bool) (batches [][]byte, cold []coldBatch, err error) {
-	batches = make([][]byte, 0, len(entries)+len(pieces)-1) // each border splits one batch at most
+	batches = make([][]byte, 0, len(entries)+len(pieces)-1) // each border splits at most one batch
 	cold = make([]coldBatch, len(entries))
-	begin := entries[0].Position // of pieces[0]
+	begin := entries[0].Position // the position of pieces[0]
 	for i := range entries {
 		entry, n := &entries[i], len(batches)
 		at := entry.Position - begin
@@ -187,7 +190,7 @@ func cutBatches(entries []object.IndexEntry, pieces [][]byte, split bool) (batch
 	return batches, cold, nil
 }
 
-// appendRun appends the slices that n bytes are from at, which lies in the first piece.
+// appendRun appends the slices that hold n bytes from position at, which lies in the first piece.
 func appendRun(slices, pieces [][]byte, at, n int64) [][]byte {
 	for n > 0 {
 		p := pieces[0][at:]
@@ -198,24 +201,24 @@ func appendRun(slices, pieces [][]byte, at, n int64) [][]byte {
 	return slices
 }
 
-// join copies slices of n bytes in all into one.
+// join copies slices of n bytes together into one slice.
 func join(slices [][]byte, n int) []byte {
-	b := unzeroed.Make(n)[:0] // made of zeros it was an eighth of what a cold fetch of large batches cost
+	b := unzeroed.Make(n)[:0] // zeroing this memory took an eighth of a cold fetch of large batches
 	for _, s := range slices {
 		b = append(b, s...)
 	}
 	return b
 }
 
-// replanning runs do on the partition's head. An object that is not there was perhaps
-// deleted rightly: do runs again on the head as it is after a barrier, and only if it meets
-// the same missing object again is that damage (E16).
+// replanning runs do on the partition's head. If an object is missing, it may have been deleted
+// rightly: then do runs again on the head as it is after a barrier. Only if that run misses the
+// same object is it damage (E16).
 func (c *coldReader) replanning(ctx context.Context, tp ident.TopicPartition, do func(*catalog.Head) error) error {
 	var before ident.ObjectID
 	for attempt := 1; ; attempt++ {
 		head, ok := c.catalog.Head(tp)
 		if !ok {
-			return ErrUnknownPartition // deleted meanwhile
+			return ErrUnknownPartition // the partition was deleted meanwhile
 		}
 		err := do(&head)
 		var missing *missingError
@@ -232,7 +235,7 @@ func (c *coldReader) replanning(ctx context.Context, tp ident.TopicPartition, do
 	}
 }
 
-// findRange returns the range that holds offset; nil if log start has passed it meanwhile.
+// findRange returns the range that holds offset, or nil if the log start has passed it meanwhile.
 func (c *coldReader) findRange(ctx context.Context, head *catalog.Head, offset ident.Offset) (*catalog.Range, error) {
 	if offset < head.LogStart {
 		return nil, nil
@@ -248,10 +251,12 @@ func (c *coldReader) findRange(ctx context.Context, head *catalog.Head, offset i
 	return nil, fmt.Errorf("%w: no object holds offset %d of %s, which lies in [%d,%d)", ErrCorrupt, offset, head.Partition, head.LogStart, head.CommittedEnd)
 }
 
-// loadState reads a partition's state from the bucket and brings it up to the committed end: restore may
-// have cut the section that carried a newer one (E26), and then the batches above are gone through.
+// loadState reads a partition's state from the bucket and brings it up to the committed end. A
+// restore may have cut off the section that carried a newer state (E26); then loadState applies the
+// batches above the older state.
 func (c *coldReader) loadState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
-	now := c.now().UnixMilli() // nothing in the bucket says when a batch was placed: now is late, and never early
+	// Nothing in the bucket tells when a batch was placed; now is late, never early.
+	now := c.now().UnixMilli()
 	state, err := c.readState(ctx, head, now)
 	if err != nil {
 		return nil, err
@@ -262,7 +267,7 @@ func (c *coldReader) loadState(ctx context.Context, head *catalog.Head) (*pstate
 			return nil, err
 		}
 		if len(q.Batches) == 0 {
-			break // log start has passed what was left
+			break // the log start has passed the rest
 		}
 		for _, raw := range q.Batches {
 			found, err := parseFound(raw)
@@ -281,10 +286,11 @@ func (c *coldReader) loadState(ctx context.Context, head *catalog.Head) (*pstate
 	return state, nil
 }
 
-// loadStep is how much of a partition is in memory at once while its state is made up.
+// loadStep is how much of a partition is in memory at once while its state is rebuilt.
 const loadStep = 4 << 20
 
-// batch is what the log would know of a batch that was found, if it had arrived then.
+// batch returns the entry that the batch log would have for a batch that was found, if it had
+// arrived at the given time.
 func (f *foundBatch) batch(arrived int64) batch {
 	h := &f.header
 	return batch{
@@ -322,12 +328,12 @@ func (c *coldReader) readStateBlock(ctx context.Context, ref *catalog.StateRef) 
 	return b, nil
 }
 
-// newestIn returns the largest time of a range whose reference does not tell it: an earlier release
-// wrote it, which believed what a producer said. The answer is kept, since retention asks for the
-// oldest range that stays at every turn. Where no record can tell, the range counts as arrived when
-// this process began: later than it was, never earlier.
+// newestIn returns the largest time of a range whose reference does not tell it, because an earlier
+// release wrote the range and trusted the producer's header. The answer is cached, since retention
+// asks for the oldest remaining range on every pass. If no record has a time, the range counts as
+// arrived when this process began, which is later than it arrived, never earlier.
 func (c *coldReader) newestIn(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (int64, error) {
-	key := decodedKey{r.Object, ^r.Index.Position} // beside the range's index
+	key := decodedKey{r.Object, ^r.Index.Position} // cached beside the range's index
 	if newest, ok := c.decoded.lookup(key).(int64); ok {
 		return newest, nil
 	}
@@ -342,9 +348,10 @@ func (c *coldReader) newestIn(ctx context.Context, tp ident.TopicPartition, r *c
 	return newest, nil
 }
 
-const decodedTimeBytes = 128 // about what the cache takes for a time
+const decodedTimeBytes = 128 // about what one cached time takes
 
-// readNewest reads the batches of a range whose times its index does not tell; -1 if no record has one.
+// readNewest reads the batches of a range whose index does not tell their times. It returns -1 if
+// no record has a time.
 func (c *coldReader) readNewest(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (int64, error) {
 	s, err := c.section(ctx, tp, r)
 	if err != nil {

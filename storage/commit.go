@@ -9,7 +9,8 @@ import (
 	"github.com/sluicemq/sluice/catalog"
 )
 
-// The step "commit": the quorum judges what was uploaded, and partitions follow its verdicts.
+// This file is the step "commit": the quorum judges what was uploaded, and partitions follow its
+// verdicts.
 
 // sectionsPerCommitMax keeps the command of a commit under 1 MiB.
 const sectionsPerCommitMax = 3000
@@ -17,11 +18,12 @@ const sectionsPerCommitMax = 3000
 // errRefused sends a flush back to planning (E28).
 var errRefused = errors.New("the quorum refused part of a commit")
 
-// commitAll commits bundles in order, as many to a command as its size allows.
+// commitAll commits bundles in order. Each command carries as many bundles as its size allows.
 func (f *flusher) commitAll(ctx context.Context, bundles []*bundle) error {
-	var judged []*partition // those whose refusal was looked into: the first one tells the reason
+	// Partitions whose first refusal was looked into; only the first one tells the reason.
+	var judged []*partition
 	for _, b := range bundles {
-		for _, l := range b.lost { // what follows on it will be refused
+		for _, l := range b.lost { // the sections that follow a lost one will be refused
 			judged = append(judged, l.section.p)
 		}
 	}
@@ -39,7 +41,7 @@ func (f *flusher) commitAll(ctx context.Context, bundles []*bundle) error {
 	return nil
 }
 
-// commit makes bundles live and publishes what waited for it.
+// commit makes bundles live and publishes the batches that waited for them.
 func (f *flusher) commit(ctx context.Context, bundles []*bundle, judged *[]*partition) error {
 	c := catalog.Commit{Incarnation: f.incarnation}
 	for _, b := range bundles {
@@ -56,10 +58,10 @@ func (f *flusher) commit(ctx context.Context, bundles []*bundle, judged *[]*part
 			case catalog.Committed:
 				acknowledge(f.committed(s, &c.Bundles[i].Ranges[j]))
 			case catalog.Void:
-				f.follow(s.p) // to the deletion of its topic, or to its log start
+				f.follow(s.p) // follows the deletion of its topic, or its log start
 			default:
 				refused++
-				// What follows on a range that was refused is refused because of it.
+				// The ranges that follow a refused one are refused only because of it.
 				if !slices.Contains(*judged, s.p) {
 					*judged = append(*judged, s.p)
 					f.refused(s, result.Reasons[i][j])
@@ -73,8 +75,9 @@ func (f *flusher) commit(ctx context.Context, bundles []*bundle, judged *[]*part
 	return nil
 }
 
-// propose numbers a commit and repeats it under its number until the outcome is known (E28). Where
-// the caller gave up before that, the next commit first waits until the last is settled.
+// propose numbers a commit and repeats it under its number until the outcome is known (E28). If the
+// caller gives up before that, the next commit first waits until the outcome of the last one is
+// known.
 func (f *flusher) propose(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error) {
 	if err := f.commitTurn.take(ctx); err != nil {
 		return catalog.CommitResult{}, err
@@ -106,8 +109,8 @@ func (f *flusher) propose(ctx context.Context, c catalog.Commit) (catalog.Commit
 }
 
 // follow takes over what the quorum's head says where a commit came out other than planned: the log
-// start, the topic's deletion, or an earlier commit whose outcome nobody waited for. It does not rely
-// on having been told. It reports whether that was news.
+// start, the topic's deletion, or an earlier commit whose outcome nobody waited for. It does not
+// depend on a notification from the quorum. It reports whether the partition learnt something new.
 func (f *flusher) follow(p *partition) (moved bool) {
 	head, ok := f.deps.Catalog.Head(p.id)
 	if !ok {
@@ -127,7 +130,8 @@ func (f *flusher) followHead(p *partition, head *catalog.Head) (moved bool, free
 	if p.status.ended() {
 		return true, nil
 	}
-	p.forgetBaseLocked() // the head's is not known for certain, and may be why it was refused
+	// The head's base is not known for certain, and may be why the section was refused.
+	p.forgetBaseLocked()
 	if p.moveLogStartLocked(head.LogStart) {
 		moved = true
 		p.wakeLocked()
@@ -138,7 +142,7 @@ func (f *flusher) followHead(p *partition, head *catalog.Head) (moved bool, free
 	return moved, p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
 }
 
-// committed takes note of a range that is live, and shows what waited for it.
+// committed notes that a range is live, and shows the batches that waited for it.
 func (f *flusher) committed(s *section, r *catalog.CommitRange) []ack {
 	p := s.p
 	p.mu.Lock()
@@ -154,7 +158,7 @@ func (f *flusher) committed(s *section, r *catalog.CommitRange) []ack {
 		p.flush.base, p.flush.baseBytes = r.State, int32(len(s.state))
 		p.flush.producers.MarkBase()
 		p.flush.walBase = false
-	default: // log start was faster (E12): a delta on this base would miss what lies between
+	default: // the log start moved first (E12): a delta on this base would miss what lies between
 		p.forgetBaseLocked()
 	}
 	return p.showLocked(nil, max(p.hw, p.committed)) // the most that any class asks for
@@ -166,7 +170,7 @@ func (p *partition) forgetBaseLocked() {
 	p.flush.walBase = false
 }
 
-// toCommit says what a bundle makes live.
+// toCommit returns the part of the commit command that makes a bundle live.
 func (b *bundle) toCommit() catalog.CommitBundle {
 	out := catalog.CommitBundle{Object: b.id, Bytes: b.built.Bytes}
 	for i, s := range b.sections {

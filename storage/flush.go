@@ -13,24 +13,26 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// The flush path, in five steps. trigger.go tells what starts it:
+// The flush path has five steps. trigger.go tells what starts it.
 //
-//  1. plan     plan.go: copy which batches of the chosen partitions are persisted and uncommitted
-//              (E18, E26) into sections, and the sections into bundles of about FlushBytes, at most 2.5 times that.
-//  2. upload   upload.go: several bundles at once, each under a fresh object id. An id whose upload
-//              met another object or ended in doubt is abandoned, never deleted here (E28).
-//  3. commit   commit.go: one command at a time carries the bundles; the quorum judges range by
-//              range (E12). Class object is published and answered here.
-//  4. record   record.go: a state record per partition goes into the WAL (E13, E24).
-//  5. trim     trim.go: only under what is committed or void and recorded (I9).
+//  1. plan: plan.go copies which batches of the chosen partitions are persisted and uncommitted
+//     (E18, E26) into sections, and puts the sections into bundles of about FlushBytes, at most 2.5
+//     times that.
+//  2. upload: upload.go uploads several bundles at once, each under a fresh object id. An id whose
+//     upload met another object or ended in doubt is abandoned, and never deleted here (E28).
+//  3. commit: commit.go sends one command at a time, which carries the bundles. The quorum judges
+//     them range by range (E12). Class object is published and answered in this step.
+//  4. record: record.go writes a state record per partition into the WAL (E13, E24).
+//  5. trim: trim.go trims the WAL, only below what is committed or void and recorded (I9).
 //
-// Dying after 2 leaves an object that the quorum expires; after 3, batches in the WAL
-// below the committed end, which the next start skips; after 4, nothing to repair.
+// Dying after step 2 leaves an object that the quorum expires. Dying after step 3 leaves batches in
+// the WAL below the committed end, which the next start skips. Dying after step 4 leaves nothing to
+// repair.
 
-// flusher moves what is persisted to the bucket, and keeps account of what cannot go there. One loop
-// flushes all partitions, one those of class object at once, one looks at what is stuck. Which pass
-// has a partition is written on the partition (flushState.busy), so that passes of different
-// partitions go on side by side.
+// flusher moves persisted batches to the bucket, and keeps account of those that cannot go there.
+// One loop flushes all partitions, one flushes those of class object at once, and one looks at the
+// stuck partitions. Each partition notes whether a running pass has it (flushState.busy), so that
+// passes over different partitions run side by side.
 type flusher struct {
 	*env
 	partitions  *partitions
@@ -45,33 +47,34 @@ type flusher struct {
 	topicDeleted func(ident.TopicID) // ends the lives of a topic's partitions
 
 	unflushed atomic.Int64  // bytes persisted since the last flush began
-	enough    chan struct{} // so many that a flush is due
+	enough    chan struct{} // signals that unflushed is large enough for a flush
 	urgent    urgentSet
 
 	commitTurn turn // one commit in flight (E28)
-	// commitInDoubt says that a commit whose caller gave up may still be on its way. It is guarded
-	// by commitTurn.
+	// commitInDoubt says that a commit whose caller gave up may still be on its way to the quorum.
+	// commitTurn guards it.
 	commitInDoubt bool
 
-	uploads    atomic.Int64  // bundles that the bucket took
-	recheckNow chan struct{} // a stuck partition's log start has moved
+	uploads    atomic.Int64  // bundles that the bucket has taken
+	recheckNow chan struct{} // signals that a stuck partition's log start has moved
 	// stuckLogged counts the partitions that were logged as stuck since the last look.
 	stuckLogged atomic.Int32
 }
 
-// section is one run of one partition's batches, all of one (incarnation, epoch), on its way into a bundle.
+// section is one run of one partition's batches, all of one (incarnation, epoch), on its way into a
+// bundle.
 type section struct {
 	p        *partition
 	facts    *topicFacts
 	logStart ident.Offset
 	source   *source
-	epoch    ident.Epoch // under which the log has them
-	batches  []batch     // with bytes only while their bundle is built and stored
-	number   int64       // of the first in the partition's batch log
+	epoch    ident.Epoch // the epoch under which the log has the batches
+	batches  []batch     // they have bytes only while their bundle is built and stored
+	number   int64       // the first batch's number in the partition's batch log
 	bytes    int64
 	state    []byte // state block as of the section's end
 	isBase   bool
-	base     catalog.StateRef // what the state builds on, unless it is a base
+	base     catalog.StateRef // what the state builds on, unless the state is a base
 }
 
 func (s *section) start() ident.Offset { return s.batches[0].start }
@@ -79,7 +82,7 @@ func (s *section) end() ident.Offset   { return s.batches[len(s.batches)-1].end 
 
 // walEnd is the position up to which the section's source was read.
 func (s *section) walEnd() (end ident.Position) {
-	for i := range s.batches { // carried ones are not in the order of offsets
+	for i := range s.batches { // carried batches do not lie in the order of offsets
 		b := &s.batches[i]
 		end = max(end, b.position+ident.Position(b.size))
 	}
@@ -92,19 +95,19 @@ type bundle struct {
 	id       ident.ObjectID
 	built    object.Built
 	uploaded bool
-	lost     []lostSection // were left out
+	lost     []lostSection // sections that were left out
 }
 
 // lostSection is a section that was left out of its bundle, and why.
 type lostSection struct {
 	section *section
-	batch   *batch // the one that could not be read; nil: the section does not fit the format
+	batch   *batch // the batch that could not be read; nil if the section does not fit the format
 	err     error
-	again   bool // it may fit or be elsewhere by the next pass
+	again   bool // the section may fit, or be elsewhere, by the next pass
 }
 
-// pass flushes what is there now of the given partitions, as far as one pass goes. It returns
-// the number of batches that it planned and whether its limits left some out.
+// pass flushes what the given partitions hold now, as far as the limits of one pass allow. It
+// returns the number of batches that it planned and whether its limits left some out.
 func (f *flusher) pass(ctx context.Context, parts []*partition) (count int, more bool, err error) {
 	plan := f.plan(parts)
 	defer release(plan.chosen)
@@ -114,12 +117,12 @@ func (f *flusher) pass(ctx context.Context, parts []*partition) (count int, more
 		}
 	}
 	if f.absorb(ctx, plan.chosen, plan.crowded) {
-		plan.more = true // of those that had no room
+		plan.more = true // the crowded partitions now have room for more
 	}
 	return plan.count, plan.more, err
 }
 
-// move uploads, commits and records what was planned.
+// move uploads, commits and records a plan.
 func (f *flusher) move(ctx context.Context, plan *plan) error {
 	began := time.Now()
 	err := f.upload(ctx, plan.bundles)
@@ -129,15 +132,17 @@ func (f *flusher) move(ctx context.Context, plan *plan) error {
 	}
 	err = errors.Join(err, f.commitAll(ctx, uploaded), f.lose(plan.bundles))
 	f.meter.flushed(began, err)
-	return errors.Join(err, f.records.record(ctx, plan.chosen)) // of those that were committed, whatever became of the others
+	// records the partitions that were committed, even if others failed.
+	return errors.Join(err, f.records.record(ctx, plan.chosen))
 }
 
 // absorbParallel is how many manifests are written at once.
 const absorbParallel = 16
 
-// absorb moves the oldest ranges of full heads into their manifests. What the bucket does
-// not take now is tried again after the next flush. A head that stays full stops flushing of its
-// partition, nothing else (E17): those that had no room in this pass are crowded. It reports whether one of them has room now.
+// absorb moves the oldest ranges of full heads into their manifests. If the bucket does not take a
+// manifest now, absorb tries again after the next flush. A head that stays full stops the flushing
+// of its partition and nothing else (E17). The crowded partitions are those whose head had no room
+// in this pass; absorb reports whether one of them has room now.
 func (f *flusher) absorb(ctx context.Context, chosen, crowded []*partition) (room bool) {
 	var wg sync.WaitGroup
 	var made atomic.Bool

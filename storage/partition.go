@@ -10,13 +10,13 @@ import (
 	"github.com/sluicemq/sluice/storage/pstate"
 )
 
-// topicFacts is what a topic's partitions know of it; replaced whole.
+// topicFacts is what a topic's partitions know of the topic. It is replaced as a whole.
 type topicFacts struct {
 	topic  *catalog.Topic
 	config catalog.TopicConfig
 }
 
-// keeps reports that no retention ever deletes from the topic.
+// keeps reports whether retention never deletes anything from the topic.
 func (f *topicFacts) keeps() bool {
 	return !f.config.CleanupPolicy.Delete || f.config.RetentionMs < 0 && f.config.RetentionBytes < 0
 }
@@ -28,11 +28,11 @@ type ack struct {
 	item int
 }
 
-// partition is the one owner of a partition's offsets, producers and
-// watermarks on this broker.
+// partition is the one owner of a partition's offsets, producers and watermarks on this broker.
 //
-// A request of many partitions finds each of them in no cache. What place and publish touch
-// stands in the first four cache lines, and the whole is a multiple of a line, so that an allocated one begins with a line.
+// A request of many partitions finds none of them in a cache. So the fields that place and publish
+// touch stand in the first four cache lines, and the size is a multiple of a cache line, so that an
+// allocated partition begins at a line.
 type partition struct {
 	mu    sync.Mutex // guards memory only; several are taken in id order (E8)
 	facts atomic.Pointer[topicFacts]
@@ -40,49 +40,52 @@ type partition struct {
 	// and logStart ≤ hw ≤ persisted (I5).
 	leader    Leader
 	status    status
-	class     catalog.Class // of the leadership: the same for all of this life
-	stuck     bool          // nothing of it goes to the bucket: it takes no batches (stuck.go)
-	noted     ident.Epoch   // the newest in epochs; NoEpoch: it is empty
+	class     catalog.Class // of the leadership; it stays the same for this whole life
+	stuck     bool          // its batches cannot go to the bucket, and it takes no more (stuck.go)
+	noted     ident.Epoch   // the newest epoch in epochs; NoEpoch if there is none
 	logStart  ident.Offset
 	persisted ident.Offset // end of what is durable in the WAL
 	hw        ident.Offset // end of what is shown
 	end       ident.Offset // next offset to place
 
-	log  batchLog // batches not committed, and committed ones still in memory
+	log  batchLog // uncommitted batches, and committed ones still in memory
 	acks []ack    // by end
 
-	unflushed int64    // bytes of what is not committed
-	acksSpace [2]ack   // for acks, as long as no more wait
-	published timeline // when offsets became durable, for those who measure
+	unflushed int64    // bytes of the uncommitted batches
+	acksSpace [2]ack   // backs acks while two are enough
+	published timeline // when offsets became durable, for metrics
 
 	watchers  []*watcher
 	producers pstate.Table // as placed
 
 	id              ident.TopicPartition
 	recordsInFlight int32        // state records that were handed to the WAL and are not durable
-	committed       ident.Offset // end of what is in the bucket, by the quorum's word
+	committed       ident.Offset // end of what is in the bucket, according to the quorum
 	epochs          []pstate.EpochStart
 	flush           flushState
 }
 
 // flushState is what the flush path knows of a partition; guarded by partition.mu.
 type flushState struct {
-	producers pstate.Table     // as of stateEnd
-	stateEnd  ident.Offset     // every batch with an end at or below it is reflected
-	base      catalog.StateRef // newest base block in the bucket; zero: the next section writes one
-	// Where the newest state records lie in the WAL: a base, and perhaps a delta
-	// after it. A record that is missing or lies in what is to be trimmed is written again first (E24).
+	producers pstate.Table // the producer state as of stateEnd
+	stateEnd  ident.Offset // the state reflects every batch with an end at or below it
+	// Newest base block in the bucket; if zero, the next section writes one.
+	base catalog.StateRef
+	// baseAt and deltaAt tell where the newest state records lie in the WAL: a base, and perhaps a
+	// delta after it. A record that is missing, or lies in what is about to be trimmed, is written
+	// again first (E24).
 	baseAt, deltaAt walPlace
-	baseBytes       int32    // of base
-	walBase         bool     // the base record is no older than the bucket's base: deltas build on both
-	needRecord      bool     // the committed end has moved since the newest record
-	busy            bool     // chosen by a running flush
-	trouble         *trouble // why its batches do not go to the bucket; nil: they do
+	baseBytes       int32 // of base
+	// The base record is no older than the bucket's base, so deltas build on both.
+	walBase    bool
+	needRecord bool     // the committed end has moved since the newest record
+	busy       bool     // chosen by a running flush
+	trouble    *trouble // why its batches do not go to the bucket; nil if they do
 }
 
 // walPlace is a place in the WAL or in a sealed tail.
 type walPlace struct {
-	incarnation ident.Incarnation // 0: nowhere
+	incarnation ident.Incarnation // 0 is no place
 	position    ident.Position
 }
 
@@ -93,33 +96,34 @@ func (p walPlace) before(q walPlace) bool {
 	return p.position < q.position
 }
 
-// readEnd returns the end of what a reader of the isolation may see: there are
-// no transactions yet, so the last stable offset is the high watermark.
+// readEndLocked returns the end of what a reader of the isolation level may see. There are no
+// transactions yet, so the last stable offset is the high watermark.
 func (p *partition) readEndLocked(Isolation) ident.Offset { return p.hw }
 
-// watcher is somebody who waits for partitions to move.
+// watcher is a goroutine that waits for partitions to move.
 type watcher struct {
 	c     chan<- struct{}
-	group uint64 // the last one that gathered it; only Engine.persisted uses it
+	group uint64 // the last group that gathered this watcher; only Engine.persisted uses it
 }
 
-// wakeLocked signals everyone who waits for the partition to move.
+// wakeLocked signals every watcher of the partition.
 func (p *partition) wakeLocked() {
 	for _, w := range p.watchers {
-		signal(w.c) // or it has a signal that it has not read yet
+		signal(w.c) // if the channel is full, the watcher has a signal that it has not read yet
 	}
 }
 
-// showLocked moves the high watermark, wakes who waits for that, and appends the answers that it frees to freed.
+// showLocked moves the high watermark, wakes the watchers, and appends the answers that this frees
+// to freed.
 func (p *partition) showLocked(freed []ack, hw ident.Offset) []ack {
 	if hw > p.hw {
-		p.wakeLocked() // they read after this lock is released
+		p.wakeLocked() // the watchers read after this lock is released
 	}
 	return p.moveLocked(freed, hw)
 }
 
-// moveLocked is showLocked for who wakes by itself, without fail.
-// It is the one place where something becomes visible (I5).
+// moveLocked is showLocked without waking watchers; the caller must wake them. It is the one place
+// where batches become visible (I5).
 func (p *partition) moveLocked(freed []ack, hw ident.Offset) []ack {
 	if hw > p.persisted {
 		panic("BUG: high watermark above what is durable") // I5
@@ -137,8 +141,8 @@ func (p *partition) moveLocked(freed []ack, hw ident.Offset) []ack {
 	return freed
 }
 
-// advanceCommittedLocked takes note that everything below to is in the bucket or void.
-// It reports whether that is news, and how many batches and bytes stopped being uncommitted, by where they lie.
+// advanceCommittedLocked notes that everything below to is in the bucket or void. It reports
+// whether the committed end moved, and calls count for each batch that is no longer uncommitted.
 func (p *partition) advanceCommittedLocked(to ident.Offset, count func(*batch)) bool {
 	if to <= p.committed {
 		return false

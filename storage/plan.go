@@ -8,10 +8,12 @@ import (
 	"github.com/sluicemq/sluice/storage/pstate"
 )
 
-// The step "plan": what is persisted and uncommitted becomes sections, and sections become bundles. Nothing here does I/O.
+// This file is the step "plan": persisted, uncommitted batches become sections, and sections become
+// bundles. Nothing here does I/O.
 
 const (
-	sectionsPerBundleMax = 1500      // keeps a bundle's part of the command under catalog.CommitPartBytesMax (E17)
+	// Keeps a bundle's part of the command under catalog.CommitPartBytesMax (E17).
+	sectionsPerBundleMax = 1500
 	passBytesMax         = 256 << 20 // one pass plans at most this much
 	passBatchesMax       = 256 << 10 // and this many batches; the next pass takes the rest
 )
@@ -21,8 +23,8 @@ type plan struct {
 	bundles []*bundle
 	chosen  []*partition // busy until the pass ends
 	crowded []*partition // have something to flush and no room for it in their heads
-	count   int          // of batches
-	more    bool         // limits left some out
+	count   int          // number of batches
+	more    bool         // the limits left some batches out
 }
 
 // plan plans bundles and marks the partitions that it chose.
@@ -78,7 +80,8 @@ func (f *flusher) planPartition(p *partition, pass *plan) (cut []*section, rest 
 		return cut, rest
 	}
 	release([]*partition{p})
-	// It is planned again on what it has learnt, or on what has changed since the head was read.
+	// The partition is planned again with what it has learnt, or with what has changed since the
+	// head was read.
 	moved := f.follow(p) || f.headMoved(&head)
 	if !moved {
 		f.note(p, trouble{reason: reason.String(), at: cut[0].start(), head: head,
@@ -87,14 +90,14 @@ func (f *flusher) planPartition(p *partition, pass *plan) (cut []*section, rest 
 	return nil, moved
 }
 
-// headMoved reports that the quorum would judge a range by another head now.
+// headMoved reports whether the quorum would judge a range by another head now.
 func (f *flusher) headMoved(head *catalog.Head) bool {
 	now, ok := f.deps.Catalog.Head(head.Partition)
 	return !ok || now.LogStart != head.LogStart || now.CommittedEnd != head.CommittedEnd ||
 		now.Leader != head.Leader || !slices.Equal(now.Past, head.Past)
 }
 
-// flushable reports whether a partition has something that may go to the bucket.
+// flushable reports whether a partition has batches that may go to the bucket.
 func (p *partition) flushable() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,8 +117,9 @@ func keepersFirst(parts []*partition) []*partition {
 	return append(keepers, others...)
 }
 
-// plan cuts what is persisted and uncommitted of one partition into sections and marks it
-// busy; nil if there is nothing or another pass has it. rest says that limits left batches out.
+// plan cuts the persisted, uncommitted batches of one partition into sections and marks the
+// partition busy. sections is nil if there is nothing to flush or another pass has the partition.
+// rest says that limits left batches out.
 func (p *partition) plan(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
 	p.mu.Lock()
 	if p.status != leading || p.stuck || p.flush.busy || p.committed >= p.persisted {
@@ -142,14 +146,16 @@ func (p *partition) plan(sectionBytesMax int64, sectionsMax, batchesMax int) (se
 		state := &pstate.State{End: s.end(), LogStart: s.logStart, Epochs: epochHistoryAt(epochs, s.end()), Producers: producers}
 		s.state, s.isBase = encodeState(state, base.Object == 0, baseBytes)
 		if s.isBase {
-			base = catalog.StateRef{} // until it is committed, later sections write bases too
+			// Until this base is committed, later sections write bases too.
+			base = catalog.StateRef{}
 		}
 		s.base = base
 	}
 	return sections, rest
 }
 
-// cutLocked copies the persisted, uncommitted batches (E18, E26), cut where incarnation or epoch changes and at a size.
+// cutLocked copies the persisted, uncommitted batches (E18, E26) into sections. It begins a new
+// section where incarnation or epoch changes and where a section is full.
 func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int) (sections []*section, rest bool) {
 	facts := p.facts.Load()
 	for i := p.log.search(p.committed); i < p.log.len() && p.log.at(i).end <= p.persisted; { // E26
@@ -167,17 +173,18 @@ func (p *partition) cutLocked(sectionBytesMax int64, sectionsMax, batchesMax int
 			s.bytes += int64(b.size)
 		}
 		s.batches, s.number = p.log.copy(from, i), p.log.first+int64(from)
-		s.letGo() // until it is built: a pass may plan more than the hot tail holds
+		s.letGo() // until the section is built, since a pass may plan more than the hot tail holds
 		batchesMax -= i - from
 		sections = append(sections, s)
 	}
 	return sections, false
 }
 
-// deltaFloor is how large a delta may be whatever the size of its base.
+// deltaFloor is the size that a delta may always have, however small its base.
 const deltaFloor = 512
 
-// encodeState writes a delta, or a base when one is due: deltas have outgrown half of it (E11).
+// encodeState writes a delta, or a base when one is due because deltas have outgrown half of the
+// last base (E11).
 func encodeState(s *pstate.State, wantBase bool, baseBytes int32) (block []byte, isBase bool) {
 	if !wantBase {
 		block = pstate.EncodeDelta(nil, s)
@@ -188,8 +195,9 @@ func encodeState(s *pstate.State, wantBase bool, baseBytes int32) (block []byte,
 	return pstate.EncodeBase(nil, s), true
 }
 
-// pack puts sections into bundles one after another, so that a partition's stay in order. What never expires gets bundles of its
-// own: a few committed offsets would keep the megabytes beside them, which expire, in the bucket.
+// pack puts sections into bundles in their order, so that a partition's sections stay in order.
+// Sections that never expire get bundles of their own: otherwise a few committed offsets would keep
+// megabytes of expired batches in the bucket.
 func pack(sections []*section, bundleBytes int64) (bundles []*bundle) {
 	for len(sections) > 0 {
 		n := 1
@@ -202,9 +210,10 @@ func pack(sections []*section, bundleBytes int64) (bundles []*bundle) {
 	return bundles
 }
 
-// packEvenly makes as many bundles as bundleBytes goes into the whole, rounded, and of about one size: a section goes where its
-// middle lies. Filling one bundle after the other would leave the room of half a section in each, a quarter of all where few
-// partitions are written to, and the store asks a price for each request.
+// packEvenly makes bundles of about equal size. Their number is the total divided by bundleBytes,
+// rounded, and a section goes into the bundle in which its middle lies. Filling one bundle after
+// the other would waste the room of half a section in each, which is a quarter of all where few
+// partitions are written to, and the store charges for each request.
 func packEvenly(sections []*section, bundleBytes int64) (bundles []*bundle) {
 	total := int64(0)
 	for _, s := range sections {

@@ -19,35 +19,38 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// Where an offset is: hot tail → WAL file, own or sealed → block cache → object.
+// An offset is looked for in this order: hot tail → WAL file, own or sealed → block cache → object.
 
-// replansMax bounds how often a read follows data that moved under it: from the
-// WAL to the bucket, or from one object to another.
+// replansMax bounds how often a read follows data that moved while it was read: from the WAL to the
+// bucket, or from one object to another.
 const replansMax = 5
 
 const (
-	// bucketWait bounds what a request waits for the bucket, however many partitions it asks for: well below the
-	// 30 s after which clients give a request up, well above what a store takes for a block.
+	// bucketWait bounds how long a request waits for the bucket, however many partitions it asks
+	// for. It is well below the 30 s after which clients give a request up, and well above what a
+	// store takes for a block.
 	bucketWait = 5 * time.Second
 	// coldParallel is how many partitions of one request are read from the bucket at once.
 	coldParallel = 16
-	// behindRoomMin is the least room for a partition that is read beside others: a batch of 1 MiB lies in two blocks.
+	// behindRoomMin is the least room for a partition that is read beside others, since a batch of
+	// 1 MiB lies in two blocks.
 	behindRoomMin = 2 * cache.BlockBytes
 )
 
-// quota is how much may be read of a partition.
+// quota bounds how much may be read of a partition.
 type quota struct {
 	bytes int  // of batches
 	first bool // the first batch may exceed bytes
-	room  int  // of memory that the batches keep from being freed; nothing exceeds it
+	room  int  // how much memory the batches may keep from being freed; no batch may exceed it
 }
 
-// unbounded is the room of a read that nobody counts.
+// unbounded is the room of a read whose memory is not counted.
 const unbounded = math.MaxInt
 
-// Read fills a fetch with what can be read now: the limits hold across its partitions in
-// their order, and the first one that has anything may exceed them by one batch, but not Fetch.Room. What has to
-// come from the bucket is read first, at once; then all is put together in order.
+// Read fills a fetch with what can be read now. The limits hold across its partitions in their
+// order. The first partition that has anything may exceed them by one batch, but may not exceed
+// Fetch.Room. Partitions that need the bucket are read first, all at once; then the answers are put
+// together in order.
 func (e *Engine) Read(ctx context.Context, f *Fetch) {
 	ctx, cancel := context.WithTimeout(ctx, bucketWait)
 	defer cancel()
@@ -91,7 +94,7 @@ func (e *Engine) Read(ctx context.Context, f *Fetch) {
 	e.meter.read(f)
 }
 
-// resolveFetch finds the partitions of a request; nil where there is none.
+// resolveFetch finds the partitions of a request; a partition that is not open here is nil.
 func (e *Engine) resolveFetch(f *Fetch) []*partition {
 	parts := make([]*partition, len(f.Partitions))
 	e.partitions.mu.RLock()
@@ -103,9 +106,10 @@ func (e *Engine) resolveFetch(f *Fetch) []*partition {
 	return parts
 }
 
-// readBehind reads several partitions of a request from the bucket at once, so that a request takes one
-// GET's time and not one per partition. It says which ones it read and what they hold. They may have more than the
-// limits allow together, but not than there is room, of which half is left to the partitions that are read from memory.
+// readBehind reads several partitions of a request from the bucket at once, so that the request
+// takes one GET's time instead of one per partition. It returns which partitions it read and how
+// much memory their batches hold. Together the partitions may return more than the limits allow,
+// but no more than the room. Half of the room is left to the partitions that are read from memory.
 func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition, room int) (done []bool, held int) {
 	var behind []int
 	for i := range f.Partitions {
@@ -119,7 +123,7 @@ func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition, r
 	}
 	atOnce := min(len(behind), room/behindRoomMin)
 	if atOnce < 2 {
-		return nil, 0 // one after another, in order
+		return nil, 0 // they are read one after another, in order
 	}
 	each := quota{bytes: max(f.MaxBytes/len(behind), cache.BlockBytes), first: true, room: room / atOnce}
 	done = make([]bool, len(f.Partitions))
@@ -129,7 +133,7 @@ func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition, r
 	for _, i := range behind[:atOnce] {
 		slots <- struct{}{}
 		if got.Load() >= int64(f.MaxBytes) {
-			break // nothing is left for those behind
+			break // no room is left for the partitions after this one
 		}
 		done[i] = true
 		wg.Go(func() {
@@ -149,7 +153,7 @@ func (e *Engine) readBehind(ctx context.Context, f *Fetch, parts []*partition, r
 	return done, held
 }
 
-// isBehind reports that what is asked for lies in the bucket only.
+// isBehind reports whether what is asked for lies in the bucket only.
 func (p *partition) isBehind(q *FetchPartition) bool {
 	if p == nil {
 		return false
@@ -159,7 +163,7 @@ func (p *partition) isBehind(q *FetchPartition) bool {
 	return q.Offset >= p.logStart && q.Offset < p.memoryStartLocked() && q.Offset < p.hw
 }
 
-// memoryStartLocked is where the batch log begins; what lies below is in the bucket.
+// memoryStartLocked returns where the batch log begins; everything below lies in the bucket.
 func (p *partition) memoryStartLocked() ident.Offset {
 	if p.log.len() == 0 {
 		return p.end
@@ -167,7 +171,8 @@ func (p *partition) memoryStartLocked() ident.Offset {
 	return p.log.at(0).start
 }
 
-// cut keeps as many batches as the limit allows, the first one anyhow if at least one is due.
+// cut keeps as many batches as the limit allows. It keeps the first one even above the limit if at
+// least one is due.
 func (q *FetchPartition) cut(limit int, atLeastOne bool) {
 	if q.Bytes <= limit {
 		return
@@ -185,7 +190,7 @@ func (q *FetchPartition) cut(limit int, atLeastOne bool) {
 	q.Held = size
 }
 
-// cutCold is cut where a batch may be several slices.
+// cutCold is cut for answers in which a batch may be several slices.
 func (q *FetchPartition) cutCold(limit int, atLeastOne bool) {
 	n, slices, size := 0, 0, 0
 	for n < len(q.cold) && (size+q.cold[n].bytes <= limit || atLeastOne && n == 0) {
@@ -199,7 +204,7 @@ func (q *FetchPartition) cutCold(limit int, atLeastOne bool) {
 	}
 }
 
-// position fills in watermarks without reading.
+// position fills in the watermarks without reading.
 func (p *partition) position(q *FetchPartition) {
 	q.begin()
 	p.mu.Lock()
@@ -221,7 +226,7 @@ func (q *FetchPartition) begin() {
 	q.Current = Leader{Broker: -1, Epoch: ident.NoEpoch}
 }
 
-// positionLocked checks the request against the partition and fills in its watermarks.
+// positionLocked checks the request against the partition and fills in the partition's watermarks.
 // It reports whether there may be something to read.
 func (p *partition) positionLocked(q *FetchPartition) bool {
 	if err := p.checkEpochLocked(q.CurrentEpoch); err != nil {
@@ -250,7 +255,7 @@ func (p *partition) checkEpochLocked(epoch ident.Epoch) error {
 	return ErrUnknownEpoch
 }
 
-// readPartition reads one partition; what moves while it is read is planned anew.
+// readPartition reads one partition. It plans the read again when data moves meanwhile.
 func (e *Engine) readPartition(ctx context.Context, p *partition, q *FetchPartition, may quota) {
 	for attempt := 1; ; attempt++ {
 		err := e.readOnce(ctx, p, q, may)
@@ -269,12 +274,13 @@ func (e *Engine) readPartition(ctx context.Context, p *partition, q *FetchPartit
 	}
 }
 
-// movedOn reports that a batch has left the WAL since the read was planned: it is in the bucket now.
+// movedOn reports whether a batch has left the WAL since the read was planned, and so is in the
+// bucket now.
 func movedOn(err error) bool {
 	return errors.Is(err, wal.ErrTrimmed) || errors.Is(err, wal.ErrClosed)
 }
 
-// readError sorts a failed read into what a consumer may be told.
+// readError turns a failed read into an error that a consumer may be given.
 func readError(err error) error {
 	switch {
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnknownPartition):
@@ -286,7 +292,7 @@ func readError(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// readOnce plans under the lock and reads without it.
+// readOnce plans under the partition's lock and reads without it.
 func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, may quota) error {
 	q.begin()
 	p.mu.Lock()
@@ -312,14 +318,16 @@ func (e *Engine) readOnce(ctx context.Context, p *partition, q *FetchPartition, 
 	return nil
 }
 
-// evictedBatch is a batch that is in a file of the WAL and not in memory any more, and its place in FetchPartition.Batches.
+// evictedBatch is a batch that is in a file of the WAL and no longer in memory, with its place in
+// FetchPartition.Batches.
 type evictedBatch struct {
 	at    int
 	batch batch
 }
 
-// pickLocked picks the batches to serve: whole ones, from the one that holds the offset, below the end that the
-// reader may see. It returns those whose bytes have to be read.
+// pickLocked picks the batches to serve: whole ones, from the one that holds the offset, below the
+// end that the reader may see. It returns the picked batches whose bytes have to be read from the
+// WAL.
 func (p *partition) pickLocked(q *FetchPartition, may quota) (evicted []evictedBatch) {
 	end, from := p.readEndLocked(q.Isolation), p.log.search(q.Offset)
 	for i := from; i < p.log.len(); i++ {
@@ -349,10 +357,11 @@ func (p *partition) pickLocked(q *FetchPartition, may quota) (evicted []evictedB
 	return evicted
 }
 
-// pickedMax is for how many batches room is made at once: a mebibyte of the smallest.
+// pickedMax is for how many batches room is made at once: one mebibyte of the smallest batches.
 const pickedMax = 8192
 
-// Watch has c signalled (without blocking) whenever one of the partitions moves; each is named once. The returned func ends it.
+// Watch signals c, without blocking, whenever one of the partitions moves. Each id is named once.
+// The returned func ends the watch.
 func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func()) {
 	w := &watcher{c: c}
 	watched := make([]*partition, 0, len(ids))
@@ -375,8 +384,8 @@ func (e *Engine) Watch(ids []ident.TopicPartition, c chan<- struct{}) (stop func
 	}
 }
 
-// EpochEnd answers OffsetForLeaderEpoch (KIP-320): the largest epoch at or below
-// the one asked for and its end offset; NoEpoch and -1 if there is none.
+// EpochEnd answers OffsetForLeaderEpoch (KIP-320) with the largest epoch at or below the requested
+// one and that epoch's end offset, or with NoEpoch and -1 if there is none.
 func (e *Engine) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (ident.Epoch, ident.Offset, error) {
 	p, err := e.partitions.find(tp)
 	if err != nil {
@@ -391,7 +400,7 @@ func (e *Engine) EpochEnd(tp ident.TopicPartition, epoch, current ident.Epoch) (
 	return found, end, nil
 }
 
-// Producer is an idempotent producer as a partition remembers it.
+// Producer is what a partition remembers of an idempotent producer.
 type Producer struct {
 	ID           ident.ProducerID
 	Epoch        int16

@@ -10,17 +10,18 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// State records are what the WAL carries so that opening a partition needs no
-// bucket (E13, E24): per partition a base, and perhaps one delta after it. A delta
-// says what changed since the bucket's newest base; it may be laid over any base
-// record that is no older, because it sets values and never adds to them.
+// State records are what the WAL carries so that opening a partition needs no bucket (E13, E24):
+// per partition a base, and perhaps one delta after the base. A delta says what changed since the
+// bucket's newest base. It may be laid over any base record that is no older, because it sets
+// values and never adds to them.
 
 const (
 	recordsPerAppendMax     = 256
 	recordBytesPerAppendMax = 1 << 20
 
 	producerBytesMax = 20 + 24*pstate.RecentMax // of one producer in a state block
-	recordReserve    = 16 << 10                 // of an append for the rest of a record, a thousand epochs
+	// Room in an append for the rest of a record, a thousand epochs.
+	recordReserve = 16 << 10
 )
 
 // recorder writes state records into the log.
@@ -28,12 +29,12 @@ type recorder struct {
 	*env
 	*ownLog
 
-	// mu is held while records are encoded and queued, so that both have one order. It is taken
-	// before a partition's.
+	// mu is held while records are encoded and queued, so that both happen in one order. It is
+	// taken before a partition's lock.
 	mu sync.Mutex
 }
 
-// ownWrite is what storage itself writes into the WAL, beside what producers send.
+// ownWrite is what storage itself writes into the WAL, beside the batches that producers send.
 type ownWrite interface {
 	durable()       // the WAL has it
 	fail(err error) // the WAL has failed
@@ -49,7 +50,7 @@ type recordWrite struct {
 	done        chan error // buffered
 }
 
-// durable is called by the WAL: the records now stand for their partitions.
+// durable notes that the records now stand for their partitions. The WAL calls it.
 func (w *recordWrite) durable() {
 	for i, p := range w.parts {
 		p.mu.Lock()
@@ -68,29 +69,33 @@ func (w *recordWrite) durable() {
 func (w *recordWrite) fail(err error) {
 	select {
 	case w.done <- err:
-	default: // it was durable before
+	default: // durable was called before
 	}
 }
 
-// record writes a state record for every given partition whose committed end has moved, and waits until all are durable.
+// record writes a state record for every given partition whose committed end has moved, and waits
+// until all records are durable.
 func (r *recorder) record(ctx context.Context, parts []*partition) error {
 	return r.writeRecords(ctx, parts, func(p *partition) bool { return p.flush.needRecord })
 }
 
-// carryRecords writes bases for partitions that have a record below place, or none that is newer than their committed end.
+// carryRecords writes bases for the partitions that have a record below place, and records for those
+// that have none since their committed end moved.
 func (r *recorder) carryRecords(ctx context.Context, parts []*partition, place walPlace) error {
 	return r.writeRecords(ctx, parts, func(p *partition) bool {
 		old := func(at walPlace) bool { return at.incarnation != 0 && at.before(place) }
 		if old(p.flush.baseAt) || old(p.flush.deltaAt) {
-			p.flush.walBase = false // a base stands alone
+			p.flush.walBase = false // forces a base, which builds on no other record
 			return true
 		}
-		// One in flight does not count yet: what it reflects may lie in what is trimmed now.
+		// A record in flight does not count yet: what it reflects may lie in the part that is
+		// trimmed now.
 		return p.flush.needRecord || p.recordsInFlight > 0
 	})
 }
 
-// writeRecords appends a record for each partition that due says, under its lock, and waits until they are durable.
+// writeRecords appends a record for each partition for which due, called under its lock, returns
+// true, and waits until the records are durable.
 func (r *recorder) writeRecords(ctx context.Context, parts []*partition, due func(*partition) bool) error {
 	writes, err := r.appendRecords(parts, due)
 	if err != nil {
@@ -109,8 +114,8 @@ func (r *recorder) writeRecords(ctx context.Context, parts []*partition, due fun
 	return nil
 }
 
-// appendRecords hands records to the WAL in the order in which it encodes them: a base that
-// came to lie behind a delta on it would hide the delta.
+// appendRecords hands records to the WAL in the order in which it encodes them. A base written
+// behind a delta that builds on it would hide the delta.
 func (r *recorder) appendRecords(parts []*partition, due func(*partition) bool) (writes []*recordWrite, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -164,7 +169,7 @@ func (p *partition) encodeRecord(due func(*partition) bool) (entry wal.Entry, is
 	return entry, isBase, true
 }
 
-// recordLocked encodes the partition's record, which is in flight from then on.
+// recordLocked encodes the partition's record, which counts as in flight from then on.
 func (p *partition) recordLocked() (entry wal.Entry, isBase bool) {
 	f := &p.flush
 	state := &pstate.State{End: f.stateEnd, LogStart: p.logStart, Epochs: epochHistoryAt(p.epochs, p.committed), Producers: &f.producers}

@@ -19,18 +19,21 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// Opening, in this order; dying between any two steps and starting again ends the same (I16):
+// recover opens in the following order. Dying between any two steps and starting again ends in the
+// same state (I16).
 //
-//  1. scan      every sealed tail up to its end, then the last incarnation, which is cut where
+//  1. scan: every sealed tail is read up to its end, then the last incarnation, which is cut where
 //     it is torn and rewritten where it was never proven durable (E25).
-//  2. register  the quorum seals the last incarnation at its end and gives a new one; all led
-//     epochs rise (E21). An incarnation that was never opened is dropped (E27).
-//  3. create    the new incarnation's folder and first segments.
-//  4. open      in the quorum: only now may anything be placed (E27).
-//  5. partitions open over the tails: state record plus every batch above it (E24).
+//  2. register: the quorum seals the last incarnation at its end and gives a new one; the epochs of
+//     all led partitions rise (E21). An incarnation that was never opened is dropped (E27).
+//  3. create: the new incarnation's folder and first segments are made.
+//  4. open: the quorum opens the incarnation. Only now may anything be placed (E27).
+//  5. partitions: each partition opens over the tails, from its state record and every batch above
+//     it (E24).
 //
-// A tail's folder goes after the quorum has retired it; a folder that the quorum does not
-// name and that is older than the current incarnation was retired by a run that died before removing it.
+// A tail's folder is removed after the quorum has retired the tail. A folder that the quorum does
+// not name and that is older than the current incarnation was retired by a run that died before
+// removing the folder.
 func (e *Engine) recover(ctx context.Context) error {
 	scan := &scan{found: make(map[ident.TopicPartition]*found), now: e.deps.Now().UnixMilli()}
 	current, end, err := e.scanAll(scan)
@@ -50,7 +53,8 @@ func (e *Engine) recover(ctx context.Context) error {
 	return e.openPartitions(scan)
 }
 
-// scanAll reads what the disk holds and returns the last incarnation with its end; both 0 if none was opened.
+// scanAll reads what the disk holds and returns the last incarnation with its end. Both are 0 if
+// none was opened.
 func (e *Engine) scanAll(scan *scan) (ident.Incarnation, ident.Position, error) {
 	current, opened, tails := e.deps.Catalog.Local()
 	for _, t := range tails {
@@ -82,7 +86,7 @@ func (e *Engine) addTail(src *source, sealed *wal.Sealed) {
 	e.budget.tailBytes.Add(sealed.DiskBytes())
 }
 
-// removeRetired deletes folders of incarnations that the quorum does not name any more.
+// removeRetired deletes the folders of incarnations that the quorum no longer names.
 func (e *Engine) removeRetired(current ident.Incarnation, opened bool) error {
 	names, err := e.deps.FS.List(e.cfg.WALDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +98,7 @@ func (e *Engine) removeRetired(current ident.Incarnation, opened bool) error {
 	for _, name := range names {
 		n, err := strconv.ParseUint(name, 16, 64)
 		if err != nil || len(name) != 16 {
-			continue // not ours
+			continue // not a folder that this package made
 		}
 		inc := ident.Incarnation(n)
 		switch {
@@ -129,7 +133,8 @@ func (e *Engine) walRecoverDeps() wal.RecoverDeps { return wal.RecoverDeps{FS: e
 
 // createWAL makes the new incarnation writable: first on disk, then in the quorum.
 func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
-	e.incarnation = inc // before the WAL's goroutines, which name it when it fails
+	// Set before the WAL's goroutines start, since they name the incarnation when the WAL fails.
+	e.incarnation = inc
 	w, err := wal.Create(e.walConfig(), wal.Deps{
 		FS: e.deps.FS, Log: e.log, Durable: e.persisted, Failed: e.walFailed,
 	}, inc)
@@ -149,16 +154,17 @@ func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
 // scan gathers what the tails hold, by partition.
 type scan struct {
 	found map[ident.TopicPartition]*found
-	now   int64 // when what does not say so counts as arrived, in milliseconds
+	now   int64 // in milliseconds: batches that do not say when they arrived count as arrived now
 }
 
-// found is what the tails hold of one partition, oldest first.
+// found is what the tails hold of one partition, oldest batch first.
 type found struct {
-	base, delta     []byte // newest state record: a base, and the newest delta after it
+	base, delta     []byte // newest state record: a base, and the newest delta after the base
 	baseAt, deltaAt walPlace
-	baseEpoch       ident.Epoch // under which the base was written
-	batches         []batch     // in offset order; where a later incarnation was trimmed before an earlier one there is a gap
-	carried         []batch     // written again because the partition was stuck, in the order of the log
+	baseEpoch       ident.Epoch // the epoch under which the base was written
+	// In offset order. There is a gap where a later incarnation was trimmed before an earlier one.
+	batches []batch
+	carried []batch // written again because the partition was stuck, in the order of the log
 }
 
 // visit returns the callback for one incarnation's entries.
@@ -204,14 +210,15 @@ func (f *found) addBatch(entry *wal.Entry, src *source, now int64) error {
 	f.cutBefore(entry, src)
 	if n := len(f.batches); n > 0 && f.batches[n-1].end != b.start {
 		if last := &f.batches[n-1]; last.source == src && last.under == b.under || last.end > b.start {
-			return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, last.end, b.start) // E8
+			// E8
+			return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, last.end, b.start)
 		}
 	}
 	f.batches = append(f.batches, b)
 	return nil
 }
 
-// addCarried keeps what was carried for merge.
+// addCarried keeps a carried batch for merge.
 func (f *found) addCarried(entry *wal.Entry, src *source, now int64) error {
 	b, err := batchOf(entry, src, now)
 	b.carried = true
@@ -219,14 +226,15 @@ func (f *found) addCarried(entry *wal.Entry, src *source, now int64) error {
 	return err
 }
 
-// batchOf is the batch that an entry of a log holds.
+// batchOf returns the batch that an entry of a log holds.
 func batchOf(entry *wal.Entry, src *source, now int64) (batch, error) {
 	h, err := protocol.ParseBatchHeader(entry.Payload)
 	if err != nil {
 		return batch{}, fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
 	}
 	arrived := entry.Arrived
-	if arrived == 0 { // an earlier release wrote it: later than it was, never earlier
+	// An earlier release wrote the entry; now is later than the batch arrived, never earlier.
+	if arrived == 0 {
 		arrived = now
 	}
 	return batch{
@@ -237,16 +245,17 @@ func batchOf(entry *wal.Entry, src *source, now int64) (batch, error) {
 	}, nil
 }
 
-// merge makes one log of what was placed and what was carried, after dropVoid has dropped what the
-// quorum would not take. A batch that was carried counts only where its original is gone, and of
-// several copies the oldest counts: an original goes only when all that was carried with it is
-// durable. But behind a copy only what was carried with it or later counts, even where an original is
-// there: what was carried out of two tails is half copies, half originals once the older tail has gone,
-// and the quorum wants the epochs under which batches lie in the log to rise with the offsets.
+// merge makes one log of the placed and the carried batches, after dropVoid has dropped those that
+// the quorum would not take. A carried batch counts only where its original is gone, and the oldest
+// of several copies counts: an original goes only when every batch carried with it is durable.
+// Behind a copy, however, only batches that were carried with the copy or later count, even where
+// an original is there. If batches were carried out of two tails, half of them are copies and half
+// originals once the older tail has gone, and the quorum wants the epochs under which batches lie
+// in the log to rise with the offsets.
 //
-// What lies below a gap was committed: its segments, or those of the batches behind it, were trimmed
-// and their holder died before it let go of the rest; or another broker led the partition between.
-// openPartition refuses if the log begins above the committed end (I8, I9).
+// The batches below a gap were committed. Either their segments, or those of the batches behind
+// them, were trimmed and the broker died before it let go of the rest; or another broker led the
+// partition in between. openPartition refuses if the log begins above the committed end (I8, I9).
 func (f *found) merge() error {
 	all := f.batches
 	if len(f.carried) > 0 {
@@ -274,12 +283,13 @@ func (f *found) merge() error {
 	return nil
 }
 
-// cutBefore drops what an earlier life of the partition placed where a later one began anew, if
-// another broker led it between the two: the later life began at the committed end, so that what
-// lies above it was void. A life that a restart began goes on behind the one before, with the next
-// epoch, and drops nothing.
+// cutBefore drops what an earlier life of the partition placed above the point where a later life
+// began, if another broker led the partition in between. The later life began at the committed end,
+// so everything above that was void. A life that a restart began continues behind the one before,
+// with the next epoch, and drops nothing.
 func (f *found) cutBefore(entry *wal.Entry, src *source) {
-	// What is placed lies behind all that its partition has carried before, in the same life.
+	// A placed batch lies behind all batches that its partition has carried before in the same
+	// life.
 	f.carried = slices.DeleteFunc(f.carried, func(b batch) bool { return b.end > entry.Start })
 	n := len(f.batches)
 	if n == 0 {
@@ -295,9 +305,10 @@ func (f *found) cutBefore(entry *wal.Entry, src *source) {
 	f.batches = f.batches[:n]
 }
 
-// isStale reports that another life of the partition began after the newest state record, or after
-// the oldest batch if there is no record, in the same incarnation: somebody else led it between, and
-// the record with the batches behind it says nothing of what that broker wrote.
+// isStale reports whether another life of the partition began in the same incarnation after the
+// newest state record, or after the oldest batch if there is no record. Then another broker led the
+// partition in between, and the record and the batches behind it do not reflect what that broker
+// wrote.
 func (f *found) isStale(head *catalog.Head) bool {
 	incarnation, epoch := f.baseAt.incarnation, f.baseEpoch
 	if f.base == nil && len(f.batches) > 0 {
@@ -308,8 +319,8 @@ func (f *found) isStale(head *catalog.Head) bool {
 	})
 }
 
-// dropVoid drops the uncommitted batches that the quorum would not take (E21): those of a
-// leadership that has ended without them.
+// dropVoid drops the uncommitted batches that the quorum would not take (E21), because their
+// leadership ended before they were committed.
 func (f *found) dropVoid(head *catalog.Head) (dropped int) {
 	n := len(f.batches)
 	void := func(b batch) bool {
@@ -321,7 +332,7 @@ func (f *found) dropVoid(head *catalog.Head) (dropped int) {
 	return n - len(f.batches)
 }
 
-// openPartitions opens all that the quorum says this broker leads.
+// openPartitions opens all partitions that this broker leads according to the quorum.
 func (e *Engine) openPartitions(scan *scan) error {
 	for _, t := range e.deps.Catalog.Topics() {
 		facts := newFacts(t, e.topicDefaults)
@@ -339,7 +350,7 @@ func (e *Engine) openPartitions(scan *scan) error {
 	return nil
 }
 
-// openPartition sets a partition up from its head and what the tails hold of it.
+// openPartition sets a partition up from its head and from what the tails hold of it.
 func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error {
 	p.leader, p.class = leaderOf(head.Leader), head.Leader.Class
 	p.logStart, p.committed = head.LogStart, head.CommittedEnd
@@ -359,7 +370,8 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 			continue
 		}
 		if p.log.len() == 0 && b.start > p.committed {
-			return fmt.Errorf("%w: committed up to %d, but the write-ahead log starts at %d", ErrCorrupt, p.committed, b.start) // I8
+			// I8
+			return fmt.Errorf("%w: committed up to %d, but the write-ahead log starts at %d", ErrCorrupt, p.committed, b.start)
 		}
 		p.log.push(b)
 		p.unflushed += int64(b.size)
@@ -381,7 +393,8 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 	return e.applyState(p, state, f.batches)
 }
 
-// applyState takes a partition's producers and epochs into use: the state, then every batch above it (E24).
+// applyState takes over a partition's producers and epochs: first those of the state, then those of
+// every batch above it (E24).
 func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) error {
 	if !joins(state.End, p.committed, batches) {
 		return fmt.Errorf("%w: the state record reflects %d, the bucket holds up to %d, and the write-ahead log does not join them", ErrCorrupt, state.End, p.committed)
@@ -417,16 +430,16 @@ func (e *Engine) applyState(p *partition, state *pstate.State, batches []batch) 
 	return nil
 }
 
-// joins reports that batches hold everything between what a state reflects and the committed end.
+// joins reports whether batches hold everything between the end of a state and the committed end.
 func joins(stateEnd, committed ident.Offset, batches []batch) bool {
 	above := slices.IndexFunc(batches, func(b batch) bool { return b.end > stateEnd })
 	return stateEnd >= committed || above >= 0 && batches[above].start <= stateEnd && batches[len(batches)-1].end >= committed
 }
 
 // loadLater opens a partition whose state is only in the bucket: after a restore (E24), or where
-// another broker led it before. Until it is there the partition answers retriably, never as if it
-// were empty. The state stands in the WAL before the first batch of this life does, so that a start
-// finds it there and needs no bucket (E13).
+// another broker led it before. Until the state is loaded, the partition answers with a retriable
+// error, never as if it were empty. The state is written into the WAL before the first batch of
+// this life, so that the next start finds it there and needs no bucket (E13).
 func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 	p.status = opening
 	e.awaited.Add(1)
@@ -436,12 +449,14 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 		var state *pstate.State
 		err := e.retry(e.ctx, "load partition state", func(ctx context.Context) (err error) {
 			if state, err = e.cold.loadState(ctx, head); err != nil && errors.Is(readError(err), ErrCorrupt) {
-				settled() // damage is tried again like everything, but nobody need wait for it
+				// A damaged state is retried like any failure, but the partition is no longer
+				// awaited.
+				settled()
 			}
 			return err
 		})
 		if err != nil {
-			return // closing
+			return // the engine is closing
 		}
 		e.records.mu.Lock()
 		defer e.records.mu.Unlock()
@@ -464,13 +479,13 @@ func (e *Engine) loadLater(p *partition, head *catalog.Head, f *found) {
 	})
 }
 
-// loaded counts a partition as one that nobody need wait for any more.
+// loaded notes that one partition is no longer awaited.
 func (e *Engine) loaded() {
 	if e.awaited.Add(-1) == 0 && e.ctx.Err() == nil {
 		e.log.Info("what a restore left in the bucket is loaded", "took", e.deps.Now().Sub(e.openedAt).Round(time.Millisecond))
 	}
 }
 
-// Awaited counts partitions that answer nothing yet and will soon: their state is being read from
-// the bucket, after a restore. A partition whose state is damaged is not counted.
+// Awaited counts the partitions that answer nothing yet and will soon, because their state is being
+// read from the bucket, as after a restore. A partition whose state is damaged is not counted.
 func (e *Engine) Awaited() int { return int(e.awaited.Load()) }

@@ -15,18 +15,20 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// A partition is stuck when what it holds cannot go to the bucket for a reason that lies in this
+// A partition is stuck when its batches cannot go to the bucket for a reason that lies in this
 // partition alone: its head is full because its manifest cannot be read, the quorum refuses its
-// ranges, or a batch cannot be read from the log. Such a partition must hurt nobody else:
+// ranges, or a batch cannot be read from the log. Such a partition must hurt no other:
 //
-//   - Nothing of it is uploaded any more, since nothing of it could be committed.
-//   - Produce to it is refused (ErrStuck), so that what it holds does not grow. Reading goes on.
-//   - What it holds is carried forward in the log (carry.go), so that the log can be trimmed.
+//   - None of its batches are uploaded any more, since none could be committed.
+//   - Produce to it is refused (ErrStuck), so that its uncommitted batches do not grow. Reading
+//     goes on.
+//   - Its batches are carried forward in the log (carry.go), so that the log can be trimmed.
 //   - recheck looks every minute whether the reason is gone, and at once when the log start moves.
 //
-// What may pass by itself, such as a bucket that does not answer, is trouble first, and the
-// partition is stuck only if the bucket has taken bundles of others meanwhile for a minute.
-// docs/operations.md tells operators the way out, docs/decisions/0020-stuck-partitions.md why.
+// A reason that may pass by itself, such as a bucket that does not answer, is only trouble at
+// first. The partition becomes stuck if the trouble lasts for a minute in which the bucket has
+// taken bundles of other partitions. docs/operations.md tells operators the way out, and
+// docs/decisions/0020-stuck-partitions.md explains why.
 
 const (
 	stuckAfter = time.Minute // from the first trouble that may pass by itself
@@ -34,32 +36,33 @@ const (
 	stuckLines = 10          // partitions that are logged one by one until the next look
 )
 
-// Reasons for trouble beside those of package catalog.
+// These are the reasons for trouble beside those of package catalog.
 const (
 	reasonUnreadable = "unreadable in the write-ahead log"
 	reasonTooLarge   = "too large for an object"
 )
 
-// trouble is why a partition's batches do not go to the bucket; guarded by partition.mu, never
-// changed once it is noted.
+// trouble is why a partition's batches do not go to the bucket. partition.mu guards it, and it
+// never changes once it is noted.
 type trouble struct {
 	reason string
 	err    error
 	since  time.Time
-	at     ident.Offset // where the range begins that cannot be committed
-	head   catalog.Head // by which that was judged
+	at     ident.Offset // start of the range that cannot be committed
+	head   catalog.Head // the head by which the range was judged
 	lost   *batch       // the batch that cannot be read; nil if that is not the reason
-	// unshown says that it lies above the high watermark, as with class object: no log start passes it.
+	// unshown says that the range lies above the high watermark, as with class object, so that no
+	// log start can pass it.
 	unshown bool
-	// uploads is how many bundles the bucket had taken by then: more since then say that it is
-	// not the bucket that is away.
+	// uploads is how many bundles the bucket had taken at that time. If it has taken more since,
+	// the bucket is not down.
 	uploads int64
 }
 
 var headFull = catalog.ReasonHeadFull.String()
 
-// note takes down why a partition's batches do not go to the bucket. If that is certain, or has
-// lasted while the bucket took other things, the partition is stuck from now on.
+// note records why a partition's batches do not go to the bucket. If the reason is certain, or has
+// lasted while the bucket took other bundles, the partition is stuck from now on.
 func (f *flusher) note(p *partition, t trouble, certain bool) {
 	now := f.deps.Now()
 	t.since, t.uploads = now, f.uploads.Load()
@@ -111,11 +114,12 @@ func (p *partition) troubleNow() *trouble {
 	return p.flush.trouble
 }
 
-// foresee returns why the quorum would refuse a section as its head stands, or 0: what cannot be
-// committed is not uploaded. A head that is full is seen before (flusher.planPartition).
+// foresee returns why the quorum would refuse a section as its head stands, or 0. What cannot be
+// committed is not uploaded. flusher.planPartition has dealt with full heads before.
 func foresee(head *catalog.Head, s *section) catalog.Reason {
 	under := func(l catalog.Leadership) bool { return l.Incarnation == s.source.incarnation && l.Epoch == s.epoch }
-	cut := head.CommittedEnd == head.LogStart && s.start() < head.CommittedEnd && head.CommittedEnd < s.end() // E23
+	// E23
+	cut := head.CommittedEnd == head.LogStart && s.start() < head.CommittedEnd && head.CommittedEnd < s.end()
 	switch {
 	case s.start() != head.CommittedEnd && !cut:
 		return catalog.ReasonNotNext
@@ -127,16 +131,17 @@ func foresee(head *catalog.Head, s *section) catalog.Reason {
 	return 0
 }
 
-// refused lets the reason of a refusal decide what happens to the partition. It follows the head
-// in any case. Where that changes what is planned next, the next pass tries again; otherwise the
-// quorum would refuse the same again, and the partition is stuck.
+// refused lets the reason of a refusal decide what happens to the partition. It follows the head in
+// any case. If that changes what is planned next, the next pass tries again. Otherwise the quorum
+// would refuse the same again, and the partition is stuck.
 func (f *flusher) refused(s *section, reason catalog.Reason) {
 	moved := f.follow(s.p)
 	switch reason {
 	case catalog.ReasonNotPrepared: // the next pass takes new ids
 		f.objects.giveUp()
 		return
-	case catalog.ReasonHeadFull: // the next pass sees it, and waits until the manifest has taken ranges
+	// The next pass sees that, and waits until the manifest has taken ranges.
+	case catalog.ReasonHeadFull:
 		return
 	case catalog.ReasonState:
 		if !s.isBase { // the next section brings its own base
@@ -150,8 +155,8 @@ func (f *flusher) refused(s *section, reason catalog.Reason) {
 	f.note(s.p, trouble{reason: reason.String(), err: fmt.Errorf("the quorum refused [%d,%d)", s.start(), s.end()), at: s.start(), head: head}, true)
 }
 
-// lose takes note of the sections that a pass could not lay out. It returns an error if they are
-// to be planned again: they are in the bucket by now, or void, or may be read the next time.
+// lose handles the sections that a pass could not lay out. It returns an error if their batches are
+// to be planned again: they are in the bucket by now, or void, or may be readable the next time.
 func (f *flusher) lose(bundles []*bundle) error {
 	var errs []error
 	for _, b := range bundles {
@@ -179,7 +184,7 @@ func (p *partition) isStuck() bool {
 	return p.stuck
 }
 
-// rechecking looks at what is stuck every minute, and when a log start moves.
+// rechecking runs recheck every minute, and when a log start moves.
 func (f *flusher) rechecking() {
 	ticker := time.NewTicker(stuckEvery)
 	defer ticker.Stop()
@@ -196,7 +201,7 @@ func (f *flusher) rechecking() {
 	}
 }
 
-// recheck lets those partitions go on whose trouble is over.
+// recheck releases the partitions whose trouble is over.
 func (f *flusher) recheck(ctx context.Context) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, absorbParallel)
@@ -213,7 +218,7 @@ func (f *flusher) recheck(ctx context.Context) {
 	wg.Wait()
 }
 
-// remind says once more what is stuck, in one line, and lets note name the next ones.
+// remind logs again, in one line, what is stuck, and lets note name the next partitions.
 func (f *flusher) remind() {
 	f.stuckLogged.Store(0)
 	if stuck := f.stuck(); len(stuck) > 0 {
@@ -241,13 +246,13 @@ func (f *flusher) recheckOne(ctx context.Context, p *partition) {
 	}
 }
 
-// stillTrouble returns why the trouble lasts, or nil.
+// stillTrouble returns why the trouble lasts, or nil if it is over.
 func (f *flusher) stillTrouble(ctx context.Context, head *catalog.Head, t *trouble) error {
 	switch {
 	case t.reason == headFull:
 		return f.makeRoom(ctx, head)
 	case head.CommittedEnd > t.at:
-		return nil // log start has passed it
+		return nil // the log start has passed it
 	case t.lost != nil:
 		_, err := t.lost.load()
 		return err
@@ -260,33 +265,34 @@ func (f *flusher) stillTrouble(ctx context.Context, head *catalog.Head, t *troub
 // makeRoom moves ranges out of a full head into the manifest, as absorb does after a flush.
 func (f *flusher) makeRoom(ctx context.Context, head *catalog.Head) error {
 	if head.Manifest.Object != 0 && head.Manifest.End <= head.LogStart {
-		if err := f.manifests.release(ctx, head); err != nil { // gives a damaged one up
+		if err := f.manifests.release(ctx, head); err != nil { // this gives a damaged manifest up
 			return err
 		}
 	}
 	if len(head.Ranges) < catalog.RangesPerHeadMax {
-		return nil // log start has passed some
+		return nil // the log start has passed some ranges
 	}
 	return f.manifests.absorb(ctx, head)
 }
 
-// certain reports that an error of the bucket tells of damage, which does not pass by itself.
+// certain reports whether an error of the bucket tells of damage, which does not pass by itself.
 func certain(err error) bool {
 	return err != nil && errors.Is(readError(err), ErrCorrupt)
 }
 
 // StuckPartition is what operators are told about a partition that is stuck.
 type StuckPartition struct {
-	Topic          string               `json:"topic"`
-	Partition      int32                `json:"partition"`
-	ID             ident.TopicPartition `json:"-"`
-	Reason         string               `json:"reason"`
-	Err            string               `json:"error"`
-	Since          time.Time            `json:"since"`
-	UnflushedBytes int64                `json:"unflushed_bytes"` // what it holds and the bucket has not
-	LogStart       ident.Offset         `json:"log_start"`
-	HighWatermark  ident.Offset         `json:"high_watermark"`
-	Remedy         string               `json:"remedy"`
+	Topic     string               `json:"topic"`
+	Partition int32                `json:"partition"`
+	ID        ident.TopicPartition `json:"-"`
+	Reason    string               `json:"reason"`
+	Err       string               `json:"error"`
+	Since     time.Time            `json:"since"`
+	// What it holds that is not in the bucket.
+	UnflushedBytes int64        `json:"unflushed_bytes"`
+	LogStart       ident.Offset `json:"log_start"`
+	HighWatermark  ident.Offset `json:"high_watermark"`
+	Remedy         string       `json:"remedy"`
 }
 
 func (s *StuckPartition) name() string { return fmt.Sprintf("%s/%d", s.Topic, s.Partition) }

@@ -11,14 +11,14 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Trimming the WAL. A segment, or a whole sealed tail, goes only when everything in
-// it is committed or void (I9) and each partition's newest state record is durable in
-// the current incarnation, above what goes (E24). So: carry forward what stuck partitions
-// hold (carry.go), find the lowest position that is still
-// needed, carry records forward, wait for them, trim. Dying between two of these
-// leaves a longer WAL and nothing else.
+// This file trims the WAL. A segment, or a whole sealed tail, goes only when everything in it is
+// committed or void (I9) and each partition's newest state record is durable in the current
+// incarnation, above the part that goes (E24). So trim carries forward what stuck partitions hold
+// (carry.go), finds the lowest position that is still needed, carries state records forward, waits
+// for them, and trims. Dying between two of these steps leaves a longer WAL and nothing else.
 
-// trimmer gives the log back: it owns the sealed tails and where the own WAL begins.
+// trimmer gives up parts of the log. It owns the sealed tails and the position where the own WAL
+// begins.
 type trimmer struct {
 	*env
 	*ownLog
@@ -26,16 +26,17 @@ type trimmer struct {
 	budget     *budget
 	records    *recorder
 
-	persistedTo atomic.Int64 // ident.Position: end of the last batch whose partition knows where it is
+	// An ident.Position: end of the last batch whose partition has its place in the WAL.
+	persistedTo atomic.Int64
 
 	turn     turn           // one trim at a time
-	boundary ident.Position // the own WAL begins there; guarded by turn
+	boundary ident.Position // where the own WAL begins; guarded by turn
 
 	mu    sync.Mutex // guards the list, nothing else
 	tails []*source  // sealed, oldest first
 }
 
-// closeTails closes the files of what could not be retired.
+// closeTails closes the files of the tails that could not be retired.
 func (t *trimmer) closeTails() error {
 	var errs []error
 	for _, tail := range t.tails {
@@ -44,14 +45,15 @@ func (t *trimmer) closeTails() error {
 	return errors.Join(errs...)
 }
 
-// trim frees what it can of the own WAL and of the sealed tails. flushLoop, Flush and
-// retaining call it, in turn.
+// trim frees what it can of the own WAL and of the sealed tails. flushLoop, Flush and retaining
+// call it, one at a time.
 func (t *trimmer) trim(ctx context.Context) error {
 	if err := t.turn.take(ctx); err != nil {
 		return err
 	}
 	defer t.turn.give()
-	// Read before the partitions are listed: of one that is opened meanwhile, everything lies above (I9).
+	// Read this before listing the partitions: everything of a partition that is opened meanwhile
+	// lies above it (I9).
 	published := ident.Position(t.persistedTo.Load())
 	parts := t.partitions.all()
 	carried := t.carryStuck(ctx, parts, published)
@@ -70,8 +72,8 @@ func (t *trimmer) trim(ctx context.Context) error {
 	return errors.Join(carried, t.retireTails(ctx, parts))
 }
 
-// lowestUncommitted returns the position in the own WAL below which everything is committed or void,
-// at most published.
+// lowestUncommitted returns the position in the own WAL below which everything is committed or
+// void, at most published.
 func (t *trimmer) lowestUncommitted(parts []*partition, published ident.Position) ident.Position {
 	low := published
 	for _, p := range parts {
@@ -84,7 +86,7 @@ func (t *trimmer) lowestUncommitted(parts []*partition, published ident.Position
 			if b.end <= p.persisted {
 				low = min(low, b.position)
 			}
-			if !b.carried { // all behind it lie above it
+			if !b.carried { // all batches behind this one lie above it
 				break
 			}
 		}
@@ -117,7 +119,7 @@ func (t *trimmer) retireTails(ctx context.Context, parts []*partition) error {
 	}
 }
 
-// oldestTail returns the sealed tail that goes next, or nil.
+// oldestTail returns the sealed tail that goes next, or nil if there is none.
 func (t *trimmer) oldestTail() *source {
 	t.mu.Lock()
 	defer t.mu.Unlock()

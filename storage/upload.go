@@ -12,13 +12,15 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// The step "upload": bundles are laid out and put into the bucket under ids that nobody else has.
+// This file is the step "upload": bundles are laid out and put into the bucket under object ids
+// that nothing else uses.
 
 // errCrowded says that a bundle's sections are too many for one object.
 var errCrowded = errors.New("too many sections for one object")
 
-// errLost says that batches are not where they should be: the deletion of their topic or the
-// log start was faster, or they are damaged. To try the same again would not end; the flush is planned anew.
+// errLost says that batches are not where they should be: their topic was deleted, the log start
+// passed them, or they are damaged. Trying the same again would never succeed, so the flush is
+// planned anew.
 var errLost = errors.New("batches could not be read from the write-ahead log")
 
 // upload puts all bundles into the bucket, several at a time.
@@ -37,7 +39,7 @@ func (f *flusher) upload(ctx context.Context, bundles []*bundle) error {
 	return errors.Join(errs...)
 }
 
-// uploadOne makes one attempt. After an outcome in doubt the next attempt takes a new id.
+// uploadOne makes one attempt. After an outcome in doubt, the next attempt takes a new id.
 func (f *flusher) uploadOne(ctx context.Context, b *bundle) error {
 	if b.id == 0 {
 		id, err := f.objects.next(ctx)
@@ -51,7 +53,8 @@ func (f *flusher) uploadOne(ctx context.Context, b *bundle) error {
 	}
 	body := bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C, PartCRCs: b.built.PartCRCs}
 	err := f.deps.Bucket.Create(ctx, object.Key(f.deps.Catalog.ClusterID(), b.id, f.incarnation, object.KindBundle), body)
-	b.built.Parts, b.built.PartCRCs = nil, nil // lets go of the batches; built again for another attempt
+	// Releases the batches' bytes. Another attempt builds the bundle again.
+	b.built.Parts, b.built.PartCRCs = nil, nil
 	var damaged *bucket.DamagedPartError
 	if errors.As(err, &damaged) {
 		err = b.distrust(body.Parts[damaged.Part], err)
@@ -61,7 +64,7 @@ func (f *flusher) uploadOne(ctx context.Context, b *bundle) error {
 	}
 	if err != nil {
 		if !errors.Is(err, bucket.ErrUnavailable) && !errors.Is(err, bucket.ErrDenied) {
-			b.id = 0 // taken, or in doubt: abandoned (E28, I3)
+			b.id = 0 // the id is taken or in doubt, so it is abandoned (E28, I3)
 		}
 		return fmt.Errorf("create bundle: %w", err)
 	}
@@ -71,14 +74,14 @@ func (f *flusher) uploadOne(ctx context.Context, b *bundle) error {
 	return nil
 }
 
-// fetch takes the batches' bytes from the hot tail, as far as they are still there.
+// fetch takes the batches' bytes from the hot tail where they are still there.
 func (s *section) fetch() {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	for i := range s.batches {
 		at := s.number + int64(i) - s.p.log.first
 		if at < 0 || at >= int64(s.p.log.len()) {
-			continue // log start or the topic's deletion was faster
+			continue // the log start passed the batch, or its topic was deleted
 		}
 		if b := s.p.log.at(int(at)); b.start == s.batches[i].start && b.end == s.batches[i].end {
 			s.batches[i].bytes = b.bytes
@@ -86,16 +89,17 @@ func (s *section) fetch() {
 	}
 }
 
-// letGo drops the batches' bytes. A section holds them only while its bundle is built and stored:
-// what falls out of the hot tail before is read from the log, and what falls out behind is free.
+// letGo drops the batches' bytes. A section holds them only while its bundle is built and stored.
+// Batches that leave the hot tail before that are read from the log; those that leave it later are
+// freed.
 func (s *section) letGo() {
 	for i := range s.batches {
 		s.batches[i].bytes = nil
 	}
 }
 
-// distrust forgets a batch whose bytes in memory are not any more those that were placed: the next attempt, and whoever
-// reads it, takes it from the WAL, where it has its checksum.
+// distrust drops the bytes of a batch that have changed in memory since the batch was placed. The
+// next attempt, and every reader, takes the batch from the WAL, where it has its checksum.
 func (b *bundle) distrust(part []byte, err error) error {
 	for _, s := range b.sections {
 		for i := range s.batches {
@@ -109,8 +113,8 @@ func (b *bundle) distrust(part []byte, err error) error {
 	return err
 }
 
-// build lays a bundle out. A section that cannot be read, or does not fit the format, is left out, so
-// that it keeps nothing else from the bucket.
+// build lays a bundle out. A section that cannot be read, or does not fit the format, is left out,
+// so that it does not keep the others from the bucket.
 func (f *flusher) build(b *bundle) {
 	for len(b.sections) > 0 {
 		built, bad, err := f.layOut(b)
@@ -124,7 +128,8 @@ func (f *flusher) build(b *bundle) {
 	}
 }
 
-// layOut returns the object that a bundle's sections make, or the section that is too large for it.
+// layOut returns the object that a bundle's sections make, or the index of the section that is too
+// large for the object.
 func (f *flusher) layOut(b *bundle) (built object.Built, bad int, err error) {
 	w := object.NewBundle(object.Header{
 		ClusterID: f.deps.Catalog.ClusterID(), Generation: f.incarnation.Generation(), Object: b.id, Incarnation: f.incarnation,
@@ -157,7 +162,8 @@ func (f *flusher) layOut(b *bundle) (built object.Built, bad int, err error) {
 	return built, 0, nil
 }
 
-// refs returns the section's batches, from memory or read from the WAL, or the one that could not be read.
+// refs returns the section's batches, from memory or read from the WAL, or the batch that could not
+// be read.
 func (s *section) refs() (refs []object.BatchRef, unread *batch, err error) {
 	s.fetch()
 	refs = make([]object.BatchRef, len(s.batches))
