@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// deleteRequest asks for partition, offset pairs of one topic.
+// deleteRequest asks for pairs of a partition and an offset, all of one topic.
 func deleteRequest(topic string, pairs ...int64) *kmsg.DeleteRecordsRequest {
 	req := kmsg.NewPtrDeleteRecordsRequest()
 	req.TimeoutMillis = 5000
@@ -30,7 +30,7 @@ func deleteRequest(topic string, pairs ...int64) *kmsg.DeleteRecordsRequest {
 	return req
 }
 
-// TestDeleteRecords: the answers are those of Apache Kafka 4.3, asked the same.
+// TestDeleteRecords: the answers are those that Apache Kafka 4.3 gives to the same requests.
 func TestDeleteRecords(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)
@@ -83,7 +83,8 @@ func TestDeleteRecords(t *testing.T) {
 	if resp := ask[*kmsg.DeleteRecordsResponse](c, kmsg.NewPtrDeleteRecordsRequest(), 2); len(resp.Topics) != 0 {
 		t.Errorf("nothing: %+v", resp.Topics)
 	}
-	// A reader that was inside the batch gets it whole and skips; one below the log start is told.
+	// A reader inside the batch gets the whole batch and skips. A reader below the log start gets
+	// an error.
 	f := ask[*kmsg.FetchResponse](c, fetchRequest("both", 5, 1, 0), 11).Topics[0].Partitions[0]
 	if f.ErrorCode != 0 || f.LogStartOffset != 5 || len(f.RecordBatches) == 0 {
 		t.Errorf("fetch at the log start: %+v", f)
@@ -175,7 +176,7 @@ func TestDescribeLogDirs(t *testing.T) {
 	}
 }
 
-// describeOne asks for one resource with everything that there is to say.
+// describeOne asks for one resource with all details.
 func describeOne(c *rawClient, kind kmsg.ConfigResourceType, name string, keys ...string) *kmsg.DescribeConfigsResponseResource {
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	req.IncludeSynonyms, req.IncludeDocumentation = true, true
@@ -198,7 +199,8 @@ func line(k *kmsg.DescribeConfigsResponseResourceConfig) string {
 	return fmt.Sprintf("%s=%s/%d ro %v secret %v type %d %v", k.Name, show(k.Value), k.Source, k.ReadOnly, k.IsSensitive, k.ConfigType, synonyms)
 }
 
-// TestDescribeTopicConfigs: each line was compared with Apache Kafka's of a broker that is configured the same.
+// TestDescribeTopicConfigs: each line was compared with that of an Apache Kafka broker with the
+// same configuration.
 func TestDescribeTopicConfigs(t *testing.T) {
 	defaults, err := catalog.ParseTopicDefaults(map[string]string{"log.retention.hours": "100", "message.max.bytes": "2000000", "log.roll.ms": "5000"})
 	if err != nil {
@@ -257,7 +259,7 @@ func TestDescribeTopicConfigs(t *testing.T) {
 			}
 		}
 	}
-	// The broker's default acts where the topic sets nothing.
+	// If the topic sets nothing, the broker's default acts.
 	if got := h.topicConfig(&catalog.Topic{}).RetentionMs; got != 360_000_000 {
 		t.Errorf("retention of a plain topic is %d", got)
 	}
@@ -343,7 +345,8 @@ func incremental(c *rawClient, kind kmsg.ConfigResourceType, name string, valida
 	return ask[*kmsg.IncrementalAlterConfigsResponse](c, req, 1).Resources[0]
 }
 
-// TestIncrementalAlterConfigs follows one topic through changes; codes and what is set then are Apache Kafka 4.3's.
+// TestIncrementalAlterConfigs follows one topic through changes. The codes, and the configs that
+// are set after each change, are those of Apache Kafka 4.3.
 func TestIncrementalAlterConfigs(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)
@@ -360,7 +363,7 @@ func TestIncrementalAlterConfigs(t *testing.T) {
 		name    string
 		changes []alter
 		want    protocol.Code
-		then    string // what is set then; "" as before
+		then    string // the configs set after the change; "" if unchanged
 	}{
 		{"set", []alter{set("retention.ms", "1000"), set("segment.ms", " 5000 ")}, 0, "map[retention.ms:1000 segment.ms:5000]"},
 		{"bad", []alter{set("retention.ms", "x")}, 40, ""},
@@ -372,7 +375,7 @@ func TestIncrementalAlterConfigs(t *testing.T) {
 		{"append null", []alter{op(2, "cleanup.policy", nil)}, 42, ""},
 		{"twice", []alter{set("retention.ms", "1"), set("retention.ms", "2")}, 42, ""},
 		{"twice, two ways", []alter{set("cleanup.policy", "delete"), add("cleanup.policy", "compact")}, 42, ""},
-		{"no such operation", []alter{op(9, "retention.ms", s("1"))}, 42, ""}, // Kafka: -1
+		{"no such operation", []alter{op(9, "retention.ms", s("1"))}, 42, ""}, // Kafka answers -1
 		{"nothing", nil, 0, ""},
 		{"delete", []alter{del("segment.ms")}, 0, "map[retention.ms:1000]"},
 		{"delete what is not set", []alter{del("segment.ms")}, 0, ""},
@@ -467,7 +470,7 @@ func TestAlterConfigsResources(t *testing.T) {
 	}
 }
 
-// TestAlterConfigsReplaces: what is not named returns to its default.
+// TestAlterConfigsReplaces: a key that the request does not name returns to its default.
 func TestAlterConfigsReplaces(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, map[string]string{"retention.ms": "5", "segment.ms": "7"})
@@ -503,7 +506,7 @@ func TestAlterConfigsReplaces(t *testing.T) {
 	}
 }
 
-// lines keeps what is logged.
+// lines keeps the lines that are logged.
 type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -521,7 +524,8 @@ func (l *lines) count(what string) int {
 	return strings.Count(l.b.String(), what)
 }
 
-// TestCompactIsLoggedOnce: that a compacted topic keeps everything is said when it becomes one, not with every change.
+// TestCompactIsLoggedOnce: the line that a compacted topic keeps every record is logged when the
+// topic becomes compacted, not with every change.
 func TestCompactIsLoggedOnce(t *testing.T) {
 	h := startTCP(t, Config{})
 	var out lines
@@ -549,7 +553,7 @@ func TestCompactIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// TestConfigsActAtOnce: a change counts for the next produce.
+// TestConfigsActAtOnce: a change acts on the next produce.
 func TestConfigsActAtOnce(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)
@@ -580,7 +584,7 @@ func TestConfigsActAtOnce(t *testing.T) {
 	}
 }
 
-// TestDescribeTopicPartitionsPages holds cursor and limit against what Apache Kafka 4.3 answers.
+// TestDescribeTopicPartitionsPages compares cursor and limit with the answers of Apache Kafka 4.3.
 func TestDescribeTopicPartitionsPages(t *testing.T) {
 	h := startTCP(t, Config{})
 	for _, n := range []string{"tpa", "tpb", "tpc"} {
@@ -595,7 +599,7 @@ func TestDescribeTopicPartitionsPages(t *testing.T) {
 		limit  int32
 		cursor *kmsg.DescribeTopicPartitionsRequestCursor
 		topics string
-		want   string // topic/code:partitions, > is the next cursor
+		want   string // topic/code:partitions; > is the next cursor
 	}{
 		{"one", 2000, nil, "tpa", "tpa/0:012"},
 		{"limit inside", 2, nil, "tpa tpb", "tpa/0:01 >tpa-2"},
@@ -649,7 +653,8 @@ func TestDescribeTopicPartitionsPages(t *testing.T) {
 	}
 }
 
-// TestDescribeClusterFields: endpoint types, and the bits of what may be done, as Apache Kafka 4.3 answers without an authorizer.
+// TestDescribeClusterFields: endpoint types and the bits of allowed operations are those that
+// Apache Kafka 4.3 answers without an authorizer.
 func TestDescribeClusterFields(t *testing.T) {
 	c := startTCP(t, Config{}).dial(t)
 	for _, tc := range []struct {
@@ -678,7 +683,8 @@ func TestDescribeClusterFields(t *testing.T) {
 	}
 }
 
-// TestCreatePartitionsCodes holds good and bad requests against Apache Kafka 4.3.
+// TestCreatePartitionsCodes compares the answers to good and bad requests with those of Apache
+// Kafka 4.3.
 func TestCreatePartitionsCodes(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 2, nil)
@@ -714,10 +720,11 @@ func TestCreatePartitionsCodes(t *testing.T) {
 		{"unknown", false, []topic{to("nowhere", 5)}, "nowhere:3", 4},
 		{"bad name", false, []topic{to("a b", 5)}, "a b:3", 4},
 		{"twice", false, []topic{to("t", 8), to("t", 9)}, "t:42", 4},
-		{"internal", true, []topic{to("__consumer_offsets", 60)}, "__consumer_offsets:17", 4}, // Kafka: 0, and its groups are lost
+		// Kafka answers 0, and its groups are lost.
+		{"internal", true, []topic{to("__consumer_offsets", 60)}, "__consumer_offsets:17", 4},
 		{"mixed", false, []topic{to("t", 5), to("nowhere", 2)}, "t:0 nowhere:3", 5},
 		{"none", false, nil, "", 5},
-		{"huge", true, []topic{to("t", 20_000)}, "t:44", 5}, // Kafka: -1
+		{"huge", true, []topic{to("t", 20_000)}, "t:44", 5}, // Kafka answers -1
 	} {
 		for version := int16(0); version <= 3; version++ {
 			if version > 0 && !strings.Contains(tc.want, ":0") || version == 3 {
@@ -738,7 +745,8 @@ func TestCreatePartitionsCodes(t *testing.T) {
 	}
 }
 
-// The log says that another decided meanwhile, or nobody knows.
+// An error that says that another broker leads, or that the outcome is not known, becomes a code to
+// retry.
 func TestDeleteRecordsErrors(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)

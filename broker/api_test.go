@@ -16,7 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// edited returns a copy of a plain batch with some of its header changed and its checksum right again.
+// edited returns a copy of a plain batch with some of its header changed, and with a correct
+// checksum.
 func edited(t *testing.T, edit func(b []byte)) []byte {
 	t.Helper()
 	b := plainBatch(t, "a", "b")
@@ -51,8 +52,8 @@ func TestProduceRules(t *testing.T) {
 		name    string
 		topic   string
 		records []byte
-		version int16 // 9 if 0
-		acks    int16 // -1 if 0
+		version int16 // 0 stands for 9
+		acks    int16 // 0 stands for -1
 		want    protocol.Code
 	}{
 		{name: "good", topic: "plain", records: plainBatch(t, "x")},
@@ -288,8 +289,8 @@ func TestMetadata(t *testing.T) {
 	wantCode(t, "id at version 11", ask[*kmsg.MetadataResponse](c, &kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{{TopicID: topic.ID, Topic: kmsg.StringPtr("known")}}}, 11).Topics[0].ErrorCode, 42)
 }
 
-// TestReplicationFactorIsShown: as many replicas are shown as were asked for: the leader first, then
-// other live brokers, then the leader again (docs/kafka-behaviour.md).
+// TestReplicationFactorIsShown: as many replicas are shown as were asked for: the leader first,
+// then other live brokers, then the leader again (docs/kafka-behaviour.md).
 func TestReplicationFactorIsShown(t *testing.T) {
 	nodes := []Node{{ID: 1}, {ID: 2}}
 	for factor, want := range map[int16]string{1: "[2]", 2: "[2 1]", 3: "[2 1 2]", 5: "[2 1 2 2 2]"} {
@@ -407,7 +408,8 @@ func TestCreateTopics(t *testing.T) {
 	}
 }
 
-// The topics of one request are created, and deleted, several at once; each answer is its own topic's.
+// The topics of one request are created several at once, and deleted several at once. Each answer
+// is that of its own topic.
 func TestCreateAndDeleteManyTopics(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)
@@ -422,7 +424,7 @@ func TestCreateAndDeleteManyTopics(t *testing.T) {
 		add(fmt.Sprint("many-", i), 0)
 	}
 	add("one.of", 0)
-	add("one_of", 17) // collides with the one before
+	add("one_of", 17) // collides with the topic before
 	add("not/good", 17)
 	created := ask[*kmsg.CreateTopicsResponse](c, create, 7).Topics
 	del := kmsg.NewPtrDeleteTopicsRequest()
@@ -566,7 +568,7 @@ func TestConfigs(t *testing.T) {
 	if got := fmt.Sprint(configs()); got != "map[retention.ms:7]" {
 		t.Errorf("AlterConfigs left %s: it replaces all", got)
 	}
-	// A change counts for the next produce.
+	// A change acts on the next produce.
 	wantCode(t, "limit", incremental(set("max.message.bytes", "70")), 0)
 	wantCode(t, "too large now", ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, "longer than that")), 9).Topics[0].Partitions[0].ErrorCode, 10)
 }

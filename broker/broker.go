@@ -237,8 +237,8 @@ type Broker struct {
 	producedDecoded *budget // of what Produce requests decode to
 	rebuilt         *budget // of Produce's batches in another codec than the one in which they came
 	fetches         requestBudgets
-	others          requestBudgets // of all other APIs: neither a stuck log nor consumers hold them up
-	replies         *budget        // of answers that may be larger than their requests, until they are written
+	others          requestBudgets // of all other APIs: the log and consumers do not hold them up
+	replies         *budget        // of answers that may be larger than their requests
 	answers         *budget        // of records in answers to Fetch, until they are written
 	behind          *budget        // the part of answers for records that lie in the bucket only
 

@@ -61,7 +61,8 @@ func run(t *testing.T, in *bytes.Buffer, name string, args ...string) string {
 	return string(out)
 }
 
-// TestFranz produces idempotently to several partitions and consumes with topic ids and fetch sessions asked for.
+// TestFranz produces idempotently to several partitions and consumes with topic ids. The client
+// asks for fetch sessions.
 func TestFranz(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "franz", 4, nil)
@@ -99,7 +100,8 @@ func TestFranz(t *testing.T) {
 	}
 }
 
-// TestKcatGroup consumes as a group with librdkafka, which leaves and comes again, and goes on where it was.
+// TestKcatGroup consumes as a group with librdkafka, which leaves, comes again and goes on where it
+// was.
 func TestKcatGroup(t *testing.T) {
 	kcat, err := exec.LookPath("kcat")
 	if err != nil {
@@ -122,8 +124,9 @@ func TestKcatGroup(t *testing.T) {
 	}
 }
 
-// TestFranzGroup: members of one group come and go, with eager and with cooperative balancing and as static members. Every
-// record is seen, and once only, since each member commits what it has seen before its partitions are taken away.
+// TestFranzGroup: members of one group come and go, with eager and with cooperative balancing and
+// as static members. Every record is seen exactly once, since each member commits what it has seen
+// before its partitions are taken away.
 func TestFranzGroup(t *testing.T) {
 	t.Run("eager", func(t *testing.T) { franzGroup(t, kgo.RangeBalancer(), false) })
 	t.Run("cooperative", func(t *testing.T) { franzGroup(t, kgo.CooperativeStickyBalancer(), false) })
@@ -132,7 +135,7 @@ func TestFranzGroup(t *testing.T) {
 
 func franzGroup(t *testing.T, balancer kgo.GroupBalancer, static bool) {
 	cfg := groupsNow
-	cfg.Groups.MinSessionTimeout = time.Second // static members that are gone are waited for
+	cfg.Groups.MinSessionTimeout = time.Second // the group waits for static members that are gone
 	h := startTCP(t, cfg)
 	h.topics.create(t, "orders", 6, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -144,7 +147,7 @@ func franzGroup(t *testing.T, balancer kgo.GroupBalancer, static bool) {
 	defer producer.Close()
 	seen := &seenRecords{times: map[string]int{}, more: make(chan struct{}, 1)}
 	var members []*kgo.Client
-	for i := range 3 { // each joins while those before it consume
+	for i := range 3 { // each member joins while those before it consume
 		members = append(members, franzMember(t, h.addr, balancer, static, i, seen))
 		produceSome(t, ctx, producer, i)
 		seen.await(t, ctx, (i+1)*perRound)
@@ -155,7 +158,8 @@ func franzGroup(t *testing.T, balancer kgo.GroupBalancer, static bool) {
 	for _, m := range members[1:] {
 		m.CloseAllowingRebalance()
 	}
-	again := franzMember(t, h.addr, balancer, static, 0, seen) // and finds nothing that is not committed
+	// Every record so far is committed, so this member sees only new ones.
+	again := franzMember(t, h.addr, balancer, static, 0, seen)
 	produceSome(t, ctx, producer, 4)
 	seen.await(t, ctx, 5*perRound)
 	again.CloseAllowingRebalance()
@@ -179,7 +183,7 @@ func produceSome(t *testing.T, ctx context.Context, producer *kgo.Client, round 
 	}
 }
 
-// seenRecords counts what the members of a group have seen.
+// seenRecords counts the records that the members of a group have seen.
 type seenRecords struct {
 	mu    sync.Mutex
 	times map[string]int
@@ -196,7 +200,7 @@ func (s *seenRecords) add(fetches kgo.Fetches) {
 	}
 }
 
-// await waits until so many different records were seen.
+// await waits until n different records were seen.
 func (s *seenRecords) await(t *testing.T, ctx context.Context, n int) {
 	t.Helper()
 	for {
@@ -214,7 +218,7 @@ func (s *seenRecords) await(t *testing.T, ctx context.Context, n int) {
 	}
 }
 
-// franzMember joins the group and sees and commits until it is closed.
+// franzMember joins the group. It reads and commits until it is closed.
 func franzMember(t *testing.T, addr string, balancer kgo.GroupBalancer, static bool, i int, seen *seenRecords) *kgo.Client {
 	t.Helper()
 	opts := []kgo.Opt{

@@ -31,8 +31,8 @@ const (
 	// frames. So it also bounds a single request, to about 500,000 partitions. Produce requests
 	// hold this budget for as long as the log takes, so no other requests use it.
 	producedDecodedBytesMax = 64 * mib
-	// rebuiltBytesMax bounds the batches that were compressed anew and are not answered yet, or are
-	// still with the log.
+	// rebuiltBytesMax bounds the batches that were rebuilt in another codec and are not answered
+	// yet, or are still with the log.
 	rebuiltBytesMax = 128 * mib
 )
 

@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// groupRequests are requests of the group APIs that reach deep, by key, about group "g" and a topic.
+// groupRequests returns, by API key, requests of the group APIs that reach deep, about group "g"
+// and a topic.
 func groupRequests(topic string, id ident.TopicID) map[int16]func(version int16) kmsg.Request {
 	s := kmsg.StringPtr
 	return map[int16]func(version int16) kmsg.Request{
@@ -105,7 +106,8 @@ func TestFindCoordinator(t *testing.T) {
 	}
 }
 
-// at returns the highest version of an API that is not above v, for conversations in which all APIs move on together.
+// at returns the highest version of an API that is not above v, for conversations in which all APIs
+// move on together.
 func at(key, v int16) int16 { return max(apis[key].versions.low, min(apis[key].versions.high, v)) }
 
 func joinRequest(group, member string) *kmsg.JoinGroupRequest {
@@ -118,7 +120,7 @@ func joinRequest(group, member string) *kmsg.JoinGroupRequest {
 // groupsNow is a configuration in which groups do not wait for more members.
 var groupsNow = Config{Groups: coordinator.Config{InitialRebalanceDelay: -1}}
 
-// joinAlone makes the only member of a group: join, twice where KIP-394 asks for it, and sync.
+// joinAlone makes the only member of a group. It joins, twice if KIP-394 asks for that, and syncs.
 func joinAlone(c *rawClient, name string, version int16) (member string, generation int32) {
 	c.t.Helper()
 	join := ask[*kmsg.JoinGroupResponse](c, joinRequest(name, ""), at(11, version))
@@ -154,7 +156,7 @@ func findGroup(c *rawClient, name string) {
 	wantCode(c.t, "find "+name, ask[*kmsg.FindCoordinatorResponse](c, &kmsg.FindCoordinatorRequest{CoordinatorKey: name}, 2).ErrorCode, 0)
 }
 
-// TestGroupAtEveryVersion: the life of a member from its join to its end, with all APIs at each version.
+// TestGroupAtEveryVersion follows a member from its join to its end, with all APIs at each version.
 func TestGroupAtEveryVersion(t *testing.T) {
 	h := startTCP(t, groupsNow)
 	topic := h.topics.create(t, "orders", 2, nil)
@@ -207,7 +209,8 @@ func TestGroupAtEveryVersion(t *testing.T) {
 	}
 }
 
-// TestOffsetsAtEveryVersion: what a simple consumer commits, good and bad, is what it fetches, by name and by id.
+// TestOffsetsAtEveryVersion: a simple consumer fetches the offsets that it committed, by name and
+// by id, and gets an error for each bad commit.
 func TestOffsetsAtEveryVersion(t *testing.T) {
 	h := startTCP(t, Config{})
 	topic := h.topics.create(t, "orders", 2, nil)
@@ -263,7 +266,8 @@ func TestOffsetsAtEveryVersion(t *testing.T) {
 	}
 }
 
-// checkFetched wants offset of partition 0, none of partition 1, and no error for a topic or group that is not there.
+// checkFetched wants the given offset for partition 0, none for partition 1, and no error for a
+// topic or group that does not exist.
 func checkFetched(t *testing.T, c *rawClient, id ident.TopicID, v int16, offset int64, epoch int32) {
 	t.Helper()
 	req := kmsg.NewPtrOffsetFetchRequest()
@@ -313,7 +317,8 @@ func checkSingle(t *testing.T, resp *kmsg.OffsetFetchResponse, v int16, offset i
 	}
 }
 
-// TestNoCoordinator: before __consumer_offsets is there, and where its partition is led elsewhere, members are sent to look again.
+// TestNoCoordinator: members are sent to look again while __consumer_offsets does not exist, and
+// while its partition is led elsewhere.
 func TestNoCoordinator(t *testing.T) {
 	h := startTCP(t, Config{})
 	topic := h.topics.create(t, "orders", 1, nil)
@@ -352,7 +357,7 @@ func TestNoCoordinator(t *testing.T) {
 	h.log.mu.Lock()
 	h.log.readErr = storage.ErrUnavailable
 	h.log.mu.Unlock()
-	findGroup(c, "g") // whose groups are being loaded now
+	findGroup(c, "g") // the groups of "g" are being loaded now
 	check(14)
 	wantCode(t, "heartbeat while loading", beat(), 0)
 	wantCode(t, "list while loading", list().ErrorCode, 14)
@@ -420,7 +425,8 @@ func TestOffsetDelete(t *testing.T) {
 	}
 }
 
-// TestPatientJoin: a member that waits holds none of the budgets and no connection longer than its peer; others go on.
+// TestPatientJoin: a member that waits holds no share of any budget, and keeps its connection no
+// longer than its peer does. Others go on.
 func TestPatientJoin(t *testing.T) {
 	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
 		first, second, third := dial(), dial(), dial()
@@ -430,7 +436,8 @@ func TestPatientJoin(t *testing.T) {
 		findGroup(first, "g")
 		member, generation := joinAlone(first, "g", 9)
 		joinSecond, joinThird := joinRequest("g", ""), joinRequest("g", "")
-		for _, j := range []*kmsg.JoinGroupRequest{joinSecond, joinThird} { // large enough to take of a budget
+		// Both are large enough to take a share of a budget.
+		for _, j := range []*kmsg.JoinGroupRequest{joinSecond, joinThird} {
 			j.Protocols = append(j.Protocols, kmsg.JoinGroupRequestProtocol{Name: "large", Metadata: make([]byte, frameFreeBytes)})
 		}
 		joinSecond.MemberID = ask[*kmsg.JoinGroupResponse](second, joinSecond, 9).MemberID
@@ -457,7 +464,7 @@ func TestPatientJoin(t *testing.T) {
 	})
 }
 
-// TestStopAnswersMembers: a broker that stops sends its members to another coordinator, at once.
+// TestStopAnswersMembers: a broker that stops sends its members to another coordinator at once.
 func TestStopAnswersMembers(t *testing.T) {
 	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
 		first, second := dial(), dial()
@@ -482,7 +489,8 @@ func TestStopAnswersMembers(t *testing.T) {
 	})
 }
 
-// TestPipelinedBehindAJoin: what is sent behind a join that waits is answered after it, whole.
+// TestPipelinedBehindAJoin: requests that are sent behind a join that waits are answered after it,
+// whole.
 func TestPipelinedBehindAJoin(t *testing.T) {
 	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
 		first, second := dial(), dial()
@@ -506,7 +514,8 @@ func TestPipelinedBehindAJoin(t *testing.T) {
 	})
 }
 
-// TestInternalTopicsAreTheBrokers: clients read them, and do not write, grow or delete them.
+// TestInternalTopicsAreTheBrokers: clients may read internal topics, but may not write, grow or
+// delete them.
 func TestInternalTopicsAreTheBrokers(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)

@@ -20,13 +20,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// hostile makes requests that are of their API and version, and otherwise anything.
+// hostile makes requests that belong to their API and version, and may hold anything else.
 type hostile struct {
 	*rand.Rand
-	batch []byte // a good one
+	batch []byte // a good batch
 }
 
-// Names that mean something to the broker, and some that must not.
+// Some names mean something to the broker, and others must not.
 var hostileNames = []string{"t", "g", "", "1", "retention.ms", "__consumer_offsets", "consumer", "range", "i", "a b", "\x00\xff", string(make([]byte, 300))}
 
 var hostileNumbers = []int64{0, 1, -1, 2, -2, 7, 10, 60_000, math.MaxInt8, math.MinInt8, math.MaxInt16, math.MinInt16, math.MaxInt32, math.MinInt32, math.MaxInt64, math.MinInt64}
@@ -80,7 +80,7 @@ func (h hostile) list(v reflect.Value, depth int) {
 	}
 }
 
-// blob is a field of bytes: some batch, the metadata of some member, or noise.
+// blob returns bytes for a field: a batch, a member's metadata, or noise.
 func (h hostile) blob(n int) []byte {
 	switch h.IntN(3) {
 	case 0:
@@ -113,9 +113,9 @@ func (h hostile) mutate(frame []byte) []byte {
 		switch h.IntN(5) {
 		case 0:
 			frame[at] ^= byte(1 << h.IntN(8))
-		case 1: // a number, a length, a count
+		case 1: // a number, a length or a count
 			binary.BigEndian.PutUint32(frame[at:], uint32(hostileNumbers[h.IntN(len(hostileNumbers))]))
-		case 2: // a varint that says much
+		case 2: // a varint with a huge value
 			copy(frame[at:], []byte{0xff, 0xff, 0xff, 0x7f})
 		case 3:
 			frame = frame[:at]
@@ -127,13 +127,14 @@ func (h hostile) mutate(frame []byte) []byte {
 	return frame
 }
 
-// hostileBytes is what may be allocated for a request, whatever it says: what it takes to answer
-// all of its elements, and some for topics that it creates.
+// hostileBytes is the number of bytes that may be allocated for a request, whatever it says: enough
+// to answer all of its elements, and some more for topics that it creates.
 func hostileBytes(frame int) uint64 { return 1<<20 + uint64(frame)*256 }
 
-// TestHostileRequests: whatever a request of any API and version says, whole or damaged, it is answered in its own shape or the
-// connection is closed; it costs no more than its size explains; and the broker serves the next one, with its budgets whole.
-// SLUICE_SEED plays one seed again; SLUICE_LONG=1 plays many.
+// TestHostileRequests sends requests of every API and version, whole and damaged. Each is answered
+// in its own shape, or its connection is closed. None costs more than its size explains. The broker
+// serves the next one, and its budgets are whole. SLUICE_SEED plays one seed again; SLUICE_LONG=1
+// plays many.
 func TestHostileRequests(t *testing.T) {
 	seed, rounds := uint64(time.Now().UnixNano()), 8
 	if s := os.Getenv("SLUICE_SEED"); s != "" {
@@ -214,10 +215,10 @@ func allocated() uint64 {
 	return m.TotalAlloc
 }
 
-// hostileAnswer reads what the broker says, if it says anything; time is virtual.
+// hostileAnswer reads the broker's answer, if there is one. Time is virtual.
 func (c *rawClient) hostileAnswer(t *testing.T, req kmsg.Request, frame []byte) bool {
 	t.Helper()
-	_ = c.nc.SetReadDeadline(time.Now().Add(time.Hour)) // fails if it is closed already
+	_ = c.nc.SetReadDeadline(time.Now().Add(time.Hour)) // fails if the connection is closed already
 	_, body, err := c.frame()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -239,7 +240,7 @@ func (c *rawClient) hostileAnswer(t *testing.T, req kmsg.Request, frame []byte) 
 	return true
 }
 
-// repeating are requests that name one thing a thousand times. What is behind the name is large.
+// repeating returns requests that name one thing n times. The thing behind the name is large.
 func repeating(n int) []kmsg.Request {
 	topics, groups, offsets := kmsg.NewPtrMetadataRequest(), kmsg.NewPtrDescribeGroupsRequest(), kmsg.NewPtrOffsetFetchRequest()
 	configs, described, dirs := kmsg.NewPtrDescribeConfigsRequest(), kmsg.NewPtrDescribeTopicPartitionsRequest(), kmsg.NewPtrDescribeLogDirsRequest()
@@ -258,7 +259,8 @@ func repeating(n int) []kmsg.Request {
 	return []kmsg.Request{topics, groups, offsets, configs, described, dirs, coordinators, fetch}
 }
 
-// TestRepeatedNames: an answer does not grow out of all proportion when one name is repeated: 8 MiB of it must not make gigabytes.
+// TestRepeatedNames: an answer does not grow out of all proportion when one name is repeated. A
+// request that repeats it for 8 MiB must not make gigabytes.
 func TestRepeatedNames(t *testing.T) {
 	const count, perNameMax = 1000, 100
 	virtually(t, hostileConfig(), func(t *testing.T, b *harness, dial func() *rawClient) {

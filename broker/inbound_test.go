@@ -38,8 +38,8 @@ func tcpPair(t *testing.T) (client, server net.Conn) {
 	return client, server
 }
 
-// Whatever the pieces in which bytes arrive and are taken, they are the bytes that were sent; and what fits the
-// connection's own bytes is in them.
+// In whatever pieces the bytes arrive and are taken, they are the bytes that were sent. Bytes that
+// fit the connection's own buffer are in it.
 func TestInboundKeepsBytesAndOrder(t *testing.T) {
 	for _, over := range []string{"tcp", "pipe"} { // a pipe has no file
 		t.Run(over, func(t *testing.T) {
@@ -85,7 +85,8 @@ func TestInboundKeepsBytesAndOrder(t *testing.T) {
 	}
 }
 
-// A connection that waits holds nothing but its own bytes, be it idle or in the middle of a prefix.
+// A connection that waits holds nothing but its own buffer, whether it is idle or in the middle of
+// a prefix.
 func TestInboundBorrowsNothingWhileItWaits(t *testing.T) {
 	client, server := tcpPair(t)
 	in := newInbound(server)
@@ -103,7 +104,8 @@ func TestInboundBorrowsNothingWhileItWaits(t *testing.T) {
 	check(t, in.buffered() == 5 && &in.own[0] == &in.left[0], "%d bytes are left, want 5 in the own ones", in.buffered())
 }
 
-// What is behind a request is seen, whether it came with it, comes later, or lies behind a body that was read on its own.
+// Bytes behind a request are seen, whether they came with the request, come later, or lie behind a
+// body that was read on its own.
 func TestInboundKnowsWhetherMoreIsThere(t *testing.T) {
 	client, server := tcpPair(t)
 	in := newInbound(server)
@@ -129,7 +131,7 @@ func TestInboundKnowsWhetherMoreIsThere(t *testing.T) {
 	noError(t, err)
 	check(t, !in.mayHaveMore(), "something is seen where nothing is")
 	send(borrowedBytes + 1)
-	take(borrowedBytes) // the buffer was filled to the brim: the socket has to be asked
+	take(borrowedBytes) // this fills the buffer to the brim, so the socket has to be asked
 	check(t, !in.drained, "a full read tells that nothing is behind it")
 	check(t, in.mayHaveMore(), "what is behind is not seen")
 	_, err = io.ReadFull(in, last)
@@ -137,7 +139,8 @@ func TestInboundKnowsWhetherMoreIsThere(t *testing.T) {
 	check(t, !in.mayHaveMore(), "something is seen where nothing is")
 }
 
-// bytesAndEnd is a connection without a file whose last read brings bytes and the end together, as crypto/tls's may.
+// bytesAndEnd is a connection without a file. Its last read brings bytes and the end together, as
+// crypto/tls's may.
 type bytesAndEnd struct {
 	net.Conn
 	left []byte

@@ -19,14 +19,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// repeatedFetch names one partition so many times and waits for ten minutes.
+// repeatedFetch names one partition n times and waits for ten minutes.
 func repeatedFetch(topic string, n int) *kmsg.FetchRequest {
 	req := fetchRequest(topic, 0, 1, 600_000)
 	req.Topics[0].Partitions = slices.Repeat(req.Topics[0].Partitions, n)
 	return req
 }
 
-// Two dozen requests of 5 MB that wait for ten minutes hold up nobody: not other consumers, not a group's members, not metadata.
+// Two dozen requests of 5 MB that wait for ten minutes hold up no other consumers, no members of
+// groups and no Metadata.
 func TestLongPollsStarveNobody(t *testing.T) {
 	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -62,8 +63,8 @@ func TestLongPollsStarveNobody(t *testing.T) {
 	})
 }
 
-// A request for many partitions keeps its plan while it waits. If more than half of the memory for that is held, such waits end
-// early, so that others get in.
+// A request for many partitions keeps its plan while it waits. If more than half of the memory for
+// plans is held, such waits end early, so that other requests get in.
 func TestWaitsEndWhereMemoryIsShort(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1000, nil)
@@ -94,7 +95,8 @@ func TestWaitsEndWhereMemoryIsShort(t *testing.T) {
 	})
 }
 
-// A partition that is named again, in the same entry or in another of its topic, is answered once.
+// A partition that is named again, in the same entry or in another one of its topic, is answered
+// once.
 func TestFetchAnswersEachPartitionOnce(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 2, nil)
@@ -124,7 +126,7 @@ func TestFetchAnswersEachPartitionOnce(t *testing.T) {
 	}
 }
 
-// When all memory for frames is held by peers who send them slowly, small requests still come in.
+// Small requests still come in when peers that send their frames slowly hold all memory for frames.
 func TestSmallRequestsAlwaysHaveRoom(t *testing.T) {
 	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -188,8 +190,9 @@ func fetchMemory(t *testing.T, h *harness, c *rawClient) (all []byte) {
 
 var fetchMemoryConfig = Config{FrameBytesMax: 4 * mib, FetchMemoryBytesMax: 32 * mib, StallTimeout: time.Minute}
 
-// Answers become smaller as their memory fills up, down to a turn of one batch at the least; who finds none waits for its turn,
-// and is served in order. A peer that does not read holds its share until it is cut.
+// Answers become smaller as their memory fills up, but no smaller than a turn, which takes one
+// batch. A consumer that finds no memory waits for its turn, and turns come in the order of
+// arrival. A peer that does not read holds its share until it is cut.
 func TestAnswersToFetchShareMemory(t *testing.T) {
 	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
 		all := fetchMemory(t, h, dial())
@@ -219,7 +222,8 @@ func TestAnswersToFetchShareMemory(t *testing.T) {
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("its turn came after %v", took)
 		}
-		for i, c := range readers[1:] { // what was promised to the others comes, though it was copied meanwhile
+		// The others get what they were promised, though it was copied meanwhile.
+		for i, c := range readers[1:] {
 			got := c.receive(whole, 1).(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches
 			if len(got) < 500_000 || !bytes.HasPrefix(all, got) {
 				t.Errorf("reader %d: %d bytes came", i+1, len(got))
@@ -228,7 +232,8 @@ func TestAnswersToFetchShareMemory(t *testing.T) {
 	})
 }
 
-// Who never gets a turn is answered without records and without an error, before its client gives up.
+// A consumer that never gets a turn is answered without records and without an error, before it
+// gives up.
 func TestNoTurnIsAnEmptyAnswer(t *testing.T) {
 	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
 		fetchMemory(t, h, dial())
@@ -249,7 +254,7 @@ func TestNoTurnIsAnEmptyAnswer(t *testing.T) {
 	})
 }
 
-// A batch that is larger than a turn is served, as soon as there is memory for it.
+// A batch that is larger than a turn is served as soon as there is memory for it.
 func TestLargeBatchGetsItsTurn(t *testing.T) {
 	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
@@ -270,7 +275,7 @@ func TestLargeBatchGetsItsTurn(t *testing.T) {
 	})
 }
 
-// A batch that is nearly as large as all memory for answers is served, with all of it.
+// A batch that is nearly as large as all memory for answers is served, with all of that memory.
 func TestLargestBatchIsServed(t *testing.T) {
 	cfg := fetchMemoryConfig
 	cfg.FetchMemoryBytesMax = int64(cfg.FrameBytesMax)
@@ -285,7 +290,8 @@ func TestLargestBatchIsServed(t *testing.T) {
 	})
 }
 
-// A request that waits for its turn, and then for memory for a large batch, does not wait twice as long.
+// A request that waits for its turn, and then for memory for a large batch, does not wait for twice
+// its time.
 func TestTwoWaitsForMemoryAreOne(t *testing.T) {
 	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
@@ -308,7 +314,8 @@ func TestTwoWaitsForMemoryAreOne(t *testing.T) {
 	})
 }
 
-// An answer that the peer does not take is copied, and the log's memory let go of; what arrives is the same.
+// An answer that the peer does not take is copied, so that the log's memory is free. The peer gets
+// the same bytes.
 func TestStalledAnswerLetsGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
@@ -352,7 +359,8 @@ func TestStalledAnswerLetsGo(t *testing.T) {
 	})
 }
 
-// What little is appended of a large frame does not keep it; of an ordinary one, nothing is copied.
+// A small batch that is appended out of a large frame does not keep the frame in memory. Out of an
+// ordinary frame nothing is copied.
 func TestFrameIsKeptForItsBatchesOnly(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 2, nil)
@@ -385,7 +393,8 @@ func TestFrameIsKeptForItsBatchesOnly(t *testing.T) {
 	})
 }
 
-// What is compressed anew is counted until it is answered; at the bound it is refused retriably.
+// Batches that are rebuilt in another codec are counted until they are answered. At the bound they
+// are refused retriably.
 func TestRebuiltBatchesAreCounted(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, map[string]string{"compression.type": "uncompressed"})
@@ -409,8 +418,8 @@ func TestRebuiltBatchesAreCounted(t *testing.T) {
 	})
 }
 
-// Members that wait hold what the groups count, and nothing of their requests. At the bound a new one is told to try again with
-// the same coordinator; whoever is a member goes on.
+// Members that wait hold what the groups count, and nothing of their requests. At the bound a new
+// member is told to try again with the same coordinator. Those that are members already go on.
 func TestGroupsHaveABound(t *testing.T) {
 	cfg := groupsNow
 	cfg.Groups.MemoryBytesMax = 4 * mib
@@ -423,7 +432,7 @@ func TestGroupsHaveABound(t *testing.T) {
 		first := ask[*kmsg.JoinGroupResponse](dial(), large, 3)
 		wantCode(t, "first join", first.ErrorCode, 0)
 		waits := dial()
-		waits.send(large, 3) // for the first, which is to join again
+		waits.send(large, 3) // waits for the first member, which is to join again
 		synctest.Wait()
 		waits.expectSilence(time.Second)
 		if used := h.groups.MemoryUsed(); used < 2*mib {
@@ -440,7 +449,7 @@ func TestGroupsHaveABound(t *testing.T) {
 	})
 }
 
-// bucketLog is a log whose topic cold lies in a bucket that takes 5 s to say that it is away.
+// bucketLog is a log whose topic "cold" lies in a bucket that takes 5 s to say that it is away.
 type bucketLog struct {
 	*memoryLog
 	cold ident.TopicID
@@ -461,7 +470,8 @@ func (l bucketLog) ListOffset(ctx context.Context, tp ident.TopicPartition, time
 	return l.memoryLog.ListOffset(ctx, tp, timestamp, epoch, level)
 }
 
-// However many consumers wait for the bucket, those that read from memory do not wait with them.
+// However many consumers wait for the bucket, consumers that read from memory do not wait with
+// them.
 func TestConsumersBehindLeaveMemoryToOthers(t *testing.T) {
 	virtually(t, fetchMemoryConfig, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "hot", 1, nil)
@@ -471,7 +481,7 @@ func TestConsumersBehindLeaveMemoryToOthers(t *testing.T) {
 		h.Broker.log = bucketLog{h.log, cold.ID}
 		late := time.Now().Add(3 * time.Minute)
 		var readers sync.WaitGroup
-		for range 60 { // four times as many as have a turn at once
+		for range 60 { // four times as many as get a turn at once
 			c := dial()
 			readers.Go(func() {
 				for time.Now().Before(late) {
@@ -493,8 +503,9 @@ func TestConsumersBehindLeaveMemoryToOthers(t *testing.T) {
 	})
 }
 
-// Answers that are much larger than their requests take turns: peers that do not read them hold no more than the budget, and keep
-// out neither small answers nor, once they are cut, other large ones.
+// Answers that are much larger than their requests take turns. Peers that do not read them hold no
+// more than the budget. They keep out neither small answers nor, once they are cut, other large
+// ones.
 func TestLargeAnswersShareMemory(t *testing.T) {
 	virtually(t, Config{StallTimeout: 15 * time.Second, Groups: groupsNow.Groups}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "small", 1, nil)
@@ -534,7 +545,8 @@ func TestLargeAnswersShareMemory(t *testing.T) {
 	})
 }
 
-// A large answer to a member that waited is counted too: it comes from what the group holds.
+// A large answer to a member that waited is counted too, since it is built from what the group
+// holds.
 func TestAnswersToMembersAreCounted(t *testing.T) {
 	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
 		c := dial()
@@ -553,7 +565,7 @@ func TestAnswersToMembersAreCounted(t *testing.T) {
 		wantCode(t, "join", joined.ErrorCode, 0)
 		sync := syncRequest("g", joined.MemberID, joined.Generation)
 		sync.GroupAssignment[0].MemberAssignment = make([]byte, mib)
-		synctest.Wait() // until what the answer held is given back
+		synctest.Wait() // until the answer's share is given back
 		if rest, ok = h.replies.tryReserve(repliesBytesMax); !ok {
 			t.Fatal("the memory is not free any more")
 		}
@@ -565,7 +577,7 @@ func TestAnswersToMembersAreCounted(t *testing.T) {
 	})
 }
 
-// What building an answer is said to take is not less than what it takes.
+// Building an answer takes at most twice the estimate, and its frame at most three quarters of it.
 func TestLargeAnswersAreEstimated(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 20_000, nil)
@@ -579,7 +591,8 @@ func TestLargeAnswersAreEstimated(t *testing.T) {
 	}
 }
 
-// A partition with a long text that stands a thousand times in a request does not make an answer that nothing counts.
+// A partition that has a long text and stands a thousand times in a request does not make an answer
+// that no budget counts.
 func TestRepeatedOffsetsAreBounded(t *testing.T) {
 	virtually(t, groupsNow, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -596,8 +609,8 @@ func TestRepeatedOffsetsAreBounded(t *testing.T) {
 	})
 }
 
-// Partitions of one ListOffsets that have to wait for the bucket wait side by side, a bounded number at once, and are answered in
-// the request's order.
+// Partitions of one ListOffsets that have to wait for the bucket wait side by side, up to a bound,
+// and are answered in the request's order.
 func TestLookupsByTimeGoSideBySide(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		const partitions = 3 * lookupsParallel

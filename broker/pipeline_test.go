@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// virtually runs a test in virtual time: a broker behind in-memory pipes. Wait then means
-// that every goroutine is blocked, so that what has not happened by then does not happen.
+// virtually runs a test in virtual time, with a broker behind in-memory pipes. synctest.Wait
+// returns when every goroutine is blocked, so what has not happened by then does not happen.
 func virtually(t *testing.T, cfg Config, f func(t *testing.T, h *harness, dial func() *rawClient)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -41,7 +41,7 @@ func virtually(t *testing.T, cfg Config, f func(t *testing.T, h *harness, dial f
 	})
 }
 
-// wantBudgetsWhole checks that nobody holds anything of any budget.
+// wantBudgetsWhole checks that no share of any budget is held.
 func (b *Broker) wantBudgetsWhole(t *testing.T) {
 	t.Helper()
 	for name, budget := range b.namedBudgets() {
@@ -95,7 +95,8 @@ func TestProduceOverlapsOthersWait(t *testing.T) {
 	})
 }
 
-// TestAnswersStayInOrder: the log settles the second request first; its answer waits for the first's.
+// TestAnswersStayInOrder: the log settles the second request first, and its answer waits for the
+// first one's.
 func TestAnswersStayInOrder(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -117,8 +118,8 @@ func TestAnswersStayInOrder(t *testing.T) {
 	})
 }
 
-// TestE20_UnansweredRequestsStopReading: a class whose acknowledgement does not come parks
-// 64 answers of a connection, and not one more; other connections go on.
+// TestE20_UnansweredRequestsStopReading: if acknowledgements of a class do not come, 64 answers of
+// a connection are parked, and not one more. Other connections go on.
 func TestE20_UnansweredRequestsStopReading(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -171,7 +172,7 @@ func TestE20_UnansweredBytesStopReading(t *testing.T) {
 }
 
 // TestE20_TimeoutIsHonoured: a request that is not settled in time is answered with
-// REQUEST_TIMED_OUT, its later outcome is dropped, and its memory comes back then only.
+// REQUEST_TIMED_OUT. Its later outcome is dropped, and its memory comes back only then.
 func TestE20_TimeoutIsHonoured(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 2, nil)
@@ -199,14 +200,14 @@ func TestE20_TimeoutIsHonoured(t *testing.T) {
 	})
 }
 
-// TestE20_TimeoutIsHonouredWhileLent: the reader is in a sync that hangs. Its request is answered in time all the same, once,
-// and the connection goes on when the sync ends.
+// TestE20_TimeoutIsHonouredWhileLent: the reader is in a sync that hangs. Its request is answered
+// in time all the same, and once. The connection goes on when the sync ends.
 func TestE20_TimeoutIsHonouredWhileLent(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
 		c := dial()
 		ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, "x")), 9)
-		for range 2 { // the writer is started by the first
+		for range 2 { // the first round starts the writer
 			stuck := make(chan struct{})
 			h.log.setStuck(stuck)
 			req := produceRequest("t", plainBatch(t, "x"))
@@ -233,7 +234,7 @@ func TestE20_TimeoutIsHonouredWhileLent(t *testing.T) {
 	})
 }
 
-// TestStopsWhileLent: StopTimeout holds though a reader is in a sync that hangs for longer.
+// TestStopsWhileLent: StopTimeout holds although a reader is in a sync that hangs for longer.
 func TestStopsWhileLent(t *testing.T) {
 	virtually(t, Config{StopTimeout: 3 * time.Second}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -243,18 +244,20 @@ func TestStopsWhileLent(t *testing.T) {
 		c.send(produceRequest("t", plainBatch(t, "x")), 9)
 		other := dial()
 		ask[*kmsg.MetadataResponse](other, kmsg.NewPtrMetadataRequest(), 9)
-		synctest.Wait() // the reader is in its sync: an answer on the other connection says nothing about it
+		// The reader is in its sync. The answer on the other connection does not show that.
+		synctest.Wait()
 		time.AfterFunc(time.Minute, func() { close(stuck) })
 		began := time.Now()
 		h.stop()
 		if took := time.Since(began); took != 3*time.Second {
 			t.Errorf("stopped after %v, want 3s", took)
 		}
-		time.Sleep(2 * time.Minute) // the goroutine of the sync ends with it
+		time.Sleep(2 * time.Minute) // by then the goroutine of the sync has ended
 	})
 }
 
-// TestFailsWhileLent: the connection ends while its reader is in a sync; nothing is given back twice.
+// TestFailsWhileLent: the connection ends while its reader is in a sync. Nothing is given back
+// twice.
 func TestFailsWhileLent(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -279,7 +282,8 @@ func TestFailsWhileLent(t *testing.T) {
 	})
 }
 
-// TestInlineThenQueued: an answer given by the reader on the spot, then one by the writer, which starts only now.
+// TestInlineThenQueued: the reader gives one answer on the spot, then the writer, which starts only
+// now, gives another.
 func TestInlineThenQueued(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -306,7 +310,8 @@ func TestAcksZero(t *testing.T) {
 		quiet := produceRequest("t", plainBatch(t, "a"))
 		quiet.Acks = 0
 		c.send(quiet, 9)
-		ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9) // the next bytes answer this one
+		// The next bytes answer this request.
+		ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9)
 		if h.log.parts[partitionOf(h, "t")].end != 1 {
 			t.Error("the record was not appended")
 		}
@@ -362,7 +367,7 @@ func TestLongPollWakesOnData(t *testing.T) {
 	})
 }
 
-// TestLongPollMinBytes: one small record is not enough; two are. And an error answers at once.
+// TestLongPollMinBytes: one small record is not enough, two are. An error is answered at once.
 func TestLongPollMinBytes(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		topic := h.topics.create(t, "t", 1, nil)
@@ -389,8 +394,8 @@ func TestLongPollMinBytes(t *testing.T) {
 	})
 }
 
-// TestStopIsPrompt: an idle client and a long poll do not hold up the stop. A placed request is still
-// answered.
+// TestStopIsPrompt: an idle client and a long poll do not hold up the stop. A placed request is
+// still answered.
 func TestStopIsPrompt(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -425,7 +430,7 @@ func TestStopIsPrompt(t *testing.T) {
 	})
 }
 
-// TestStopDeadline: a request that never settles costs StopTimeout, not for ever.
+// TestStopDeadline: a request that never settles delays the stop by StopTimeout, not for ever.
 func TestStopDeadline(t *testing.T) {
 	virtually(t, Config{StopTimeout: 3 * time.Second}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -443,7 +448,8 @@ func TestStopDeadline(t *testing.T) {
 	})
 }
 
-// TestSlowPeersAreCut: half a frame, an idle connection, and a reader that does not read each end at their deadline.
+// TestSlowPeersAreCut: half a frame, an idle connection and a peer that does not read are each cut
+// at their deadline.
 func TestSlowPeersAreCut(t *testing.T) {
 	cfg := Config{IdleTimeout: time.Minute, StallTimeout: 5 * time.Second}
 	virtually(t, cfg, func(t *testing.T, h *harness, dial func() *rawClient) {
@@ -457,7 +463,8 @@ func TestSlowPeersAreCut(t *testing.T) {
 
 		deaf := dial()
 		began = time.Now()
-		deaf.send(kmsg.NewPtrMetadataRequest(), 9) // the pipe takes nothing: the answer cannot leave
+		// The pipe takes nothing, so the answer cannot leave.
+		deaf.send(kmsg.NewPtrMetadataRequest(), 9)
 		synctest.Wait()
 		<-time.After(6 * time.Second)
 		synctest.Wait()
@@ -476,7 +483,8 @@ func (c *rawClient) expectClosedWithin(t *testing.T, d time.Duration, began time
 	}
 }
 
-// TestMemoryBudgetStopsReading: at the bound a connection's next frame waits; it is read when memory comes back.
+// TestMemoryBudgetStopsReading: at the bound a connection's next frame waits. It is read when
+// memory comes back.
 func TestMemoryBudgetStopsReading(t *testing.T) {
 	virtually(t, Config{FrameBytesMax: 8 * mib, MemoryBytesMax: 8 * mib}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, map[string]string{"max.message.bytes": "20000000"})
@@ -505,7 +513,8 @@ func TestMemoryBudgetStopsReading(t *testing.T) {
 	})
 }
 
-// TestBadFramesClose: lengths out of bounds, unknown APIs and versions end the connection without an answer.
+// TestBadFramesClose: a length out of bounds, an unknown API or an unknown version ends the
+// connection without an answer.
 func TestBadFramesClose(t *testing.T) {
 	frames := map[string][]byte{
 		"negative length":        {0xff, 0xff, 0xff, 0xff, 0, 3, 0, 9, 0, 0, 0, 1},
@@ -529,7 +538,7 @@ func TestBadFramesClose(t *testing.T) {
 	}
 }
 
-// TestConnectionLimits: the connection above a limit is closed; one that leaves makes room.
+// TestConnectionLimits: a connection above a limit is closed. One that leaves makes room.
 func TestConnectionLimits(t *testing.T) {
 	virtually(t, Config{ConnectionsMax: 3, ConnectionsPerIPMax: 2}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		a, b := dial(), dial()
@@ -542,7 +551,8 @@ func TestConnectionLimits(t *testing.T) {
 	})
 }
 
-// TestDoneAfterConnectionIsGone: an outcome that comes after the connection gives its memory back.
+// TestDoneAfterConnectionIsGone: an outcome that comes after the end of the connection gives the
+// request's memory back.
 func TestDoneAfterConnectionIsGone(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -560,8 +570,8 @@ func TestDoneAfterConnectionIsGone(t *testing.T) {
 	})
 }
 
-// TestProduceAnswersEveryPartitionOnce: some outcomes come from the log and some from the broker, and
-// each partition is answered exactly once (docs/kafka-behaviour.md).
+// TestProduceAnswersEveryPartitionOnce: some outcomes come from the log and some from the broker,
+// and each partition is answered exactly once (docs/kafka-behaviour.md).
 func TestProduceAnswersEveryPartitionOnce(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 3, nil)
@@ -585,8 +595,9 @@ func TestProduceAnswersEveryPartitionOnce(t *testing.T) {
 	})
 }
 
-// TestE20_TimeoutIsHonouredBehindAnIdleWriter: requests that came together are not lent, and the writer, which had answered all
-// before, is not woken for them. The first is answered in time all the same, and then the second.
+// TestE20_TimeoutIsHonouredBehindAnIdleWriter: requests that came together are not lent. The writer
+// has answered every earlier request and is not woken for these. The first is answered in time all
+// the same, and then the second.
 func TestE20_TimeoutIsHonouredBehindAnIdleWriter(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -607,7 +618,7 @@ func TestE20_TimeoutIsHonouredBehindAnIdleWriter(t *testing.T) {
 			frames = append(frames, requestFrame(req, c.next, "raw")...)
 		}
 		c.write(frames)
-		_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute)) // an answer that never comes fails the test
+		_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute)) // fails the test if no answer comes
 		for i, timeout := range []time.Duration{1500 * time.Millisecond, 2500 * time.Millisecond} {
 			resp := c.receive(first, int32(2+i)).(*kmsg.ProduceResponse)
 			if waited := time.Since(began); waited != timeout {
@@ -618,12 +629,13 @@ func TestE20_TimeoutIsHonouredBehindAnIdleWriter(t *testing.T) {
 	})
 }
 
-// TestE20_TimeoutIsHonouredWhilePlacingHangs: a request that is not lent, as another came with it, and whose append itself takes a minute.
+// TestE20_TimeoutIsHonouredWhilePlacingHangs: a request is not lent, since another came with it,
+// and its append takes a minute. It is answered in time all the same.
 func TestE20_TimeoutIsHonouredWhilePlacingHangs(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
 		h.log.hold = true
-		h.log.arrived = make(chan struct{}) // an append waits until this is taken
+		h.log.arrived = make(chan struct{}) // an append waits until this is received from
 		c := dial()
 		req := produceRequest("t", plainBatch(t, "x"))
 		req.SetVersion(9)
@@ -631,7 +643,8 @@ func TestE20_TimeoutIsHonouredWhilePlacingHangs(t *testing.T) {
 		began := time.Now()
 		c.write(append(requestFrame(req, 0, "raw"), requestFrame(req, 1, "raw")...))
 		time.AfterFunc(time.Minute, func() { <-h.log.arrived; <-h.log.arrived })
-		_ = c.nc.SetReadDeadline(time.Now().Add(2 * time.Minute)) // an answer that never comes fails the test
+		// The deadline fails the test if no answer comes.
+		_ = c.nc.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		resp := c.receive(req, 0).(*kmsg.ProduceResponse)
 		if waited := time.Since(began); waited != 1500*time.Millisecond {
 			t.Errorf("answered after %v", waited)
