@@ -11,16 +11,17 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// manifestWriter replaces the manifests of partitions (E17, E30): ranges that heads have too many of
-// go in, ranges that the log start has passed come out. It keeps nothing: each change begins with a
-// head and ends in a compare-and-set on it, so that two changes at once do no harm.
+// manifestWriter replaces the manifests of partitions (E17, E30): surplus ranges of heads go into a
+// manifest, and ranges that the log start has passed come out. It has no state: each change begins
+// with a head and ends in a compare-and-set on that head, so that two changes at once do no harm.
 type manifestWriter struct {
 	*env
 	cold *coldReader
 	ids  *objectIDs
 }
 
-// absorb writes the next version of a manifest, with all of the head's ranges but the newest few, and swaps it in.
+// absorb writes the next version of a manifest, with all of the head's ranges but the newest few,
+// and swaps it in.
 func (m *manifestWriter) absorb(ctx context.Context, h *catalog.Head) error {
 	take := h.Ranges[:len(h.Ranges)-m.cfg.ManifestAt/4]
 	root, err := m.cold.manifestRoot(ctx, h)
@@ -49,7 +50,8 @@ func (m *manifestWriter) absorb(ctx context.Context, h *catalog.Head) error {
 	return ignoreLostRace(err)
 }
 
-// release takes what log start has passed out of the manifest, a step at a time (E30).
+// release takes the ranges that the log start has passed out of the manifest, a step at a time
+// (E30).
 func (m *manifestWriter) release(ctx context.Context, h *catalog.Head) error {
 	for h.Manifest.Object != 0 {
 		root, first, err := m.oldest(ctx, h)
@@ -80,7 +82,8 @@ func (m *manifestWriter) release(ctx context.Context, h *catalog.Head) error {
 	return nil
 }
 
-// oldest reads what a release needs of a manifest.
+// oldest reads the parts of a manifest that a release needs: the root and, if it is needed, the
+// oldest leaf.
 func (m *manifestWriter) oldest(ctx context.Context, h *catalog.Head) (*object.Root, *object.Leaf, error) {
 	root, err := m.cold.manifestRoot(ctx, h)
 	if err != nil {
@@ -90,9 +93,10 @@ func (m *manifestWriter) oldest(ctx context.Context, h *catalog.Head) (*object.R
 	return root, first, err
 }
 
-// giveUp lets go of a damaged manifest that the log start has passed wholly, so that the partition can go on. Which objects
-// it refers to cannot be read any more: they stay counted, and in the bucket. The manifest of a deleted
-// topic hinders nobody, and waits in case somebody brings it back.
+// giveUp lets go of a damaged manifest that the log start has passed as a whole, so that the
+// partition can go on. Nobody can read any more which objects the manifest refers to, so they stay
+// in the bucket and stay counted. The manifest of a deleted topic is left alone, since it blocks
+// nothing and the topic may be brought back.
 func (m *manifestWriter) giveUp(ctx context.Context, h *catalog.Head, damage error) error {
 	if _, ok := m.deps.Catalog.Head(h.Partition); !ok {
 		return damage
@@ -110,8 +114,8 @@ func (m *manifestWriter) giveUp(ctx context.Context, h *catalog.Head, damage err
 	return nil
 }
 
-// ignoreLostRace makes nothing of a compare-and-set that another change has won: it is planned
-// anew at the next turn, and the objects written for it expire (E7).
+// ignoreLostRace returns nil if another change won the compare-and-set: the change is planned again
+// on the next turn, and the objects written for it expire (E7).
 func ignoreLostRace(err error) error {
 	if errors.Is(err, catalog.ErrConflict) || errors.Is(err, catalog.ErrTopicNotFound) {
 		return nil
@@ -119,7 +123,7 @@ func ignoreLostRace(err error) error {
 	return err
 }
 
-// write puts a plan's objects into the bucket under fresh ids; the root is the last.
+// write puts a plan's objects into the bucket under fresh ids, the root last.
 func (m *manifestWriter) write(ctx context.Context, plan *object.Plan) (catalog.Manifest, []ident.ObjectID, error) {
 	ids := make([]ident.ObjectID, plan.Objects())
 	for i := range ids {
@@ -134,7 +138,8 @@ func (m *manifestWriter) write(ctx context.Context, plan *object.Plan) (catalog.
 		key := m.cold.objectKey(encoded[i].Object, m.incarnation, object.KindManifest)
 		body := bucket.Body{Parts: [][]byte{encoded[i].Bytes}, CRC32C: encoded[i].CRC}
 		if err := m.deps.Bucket.Create(ctx, key, body); err != nil {
-			return catalog.Manifest{}, nil, fmt.Errorf("create manifest: %w", err) // ids abandoned, whatever happened (E28)
+			// The ids are abandoned, whatever happened (E28).
+			return catalog.Manifest{}, nil, fmt.Errorf("create manifest: %w", err)
 		}
 	}
 	if plan.Root != nil {

@@ -12,35 +12,37 @@ import (
 )
 
 const (
-	// aheadBytesMax is the most that is read ahead of one reader: some ten GETs of a store at once.
+	// aheadBytesMax is the most that is read ahead of one reader, enough to keep about ten GETs
+	// running at once.
 	aheadBytesMax = 8 << 20
-	// aheadBytesMin is not worth a read ahead where the budget leaves no more.
+	// If the budget leaves less than aheadBytesMin, nothing is read ahead.
 	aheadBytesMin = cache.BlockBytes / 4
-	// aheadParallel is how many runs of objects are on their way for readers that have not asked yet.
+	// aheadParallel is how many runs of objects are read ahead at once.
 	aheadParallel = 16
-	// streamsMax bounds how many readers are known, streamIdle for how long one that reads no more holds its share.
+	// streamsMax bounds how many readers are known. A reader that is idle for streamIdle loses its
+	// share.
 	streamsMax = 4096
 	streamIdle = 5 * time.Second
 )
 
 // readAhead brings what sequential readers of the bucket will ask for next into the block cache
-// while they are busy with what they have: the window grows as long as a reader goes on where it ended, and all
-// windows together stay within half of the cache, so that nothing is evicted before it was read.
-// Errors are nobody's here: who asks for the bytes meets them again.
+// while they process what they have. A reader's window grows as long as the reader goes on where it
+// ended. All windows together stay within half of the cache, so that nothing is evicted before it
+// was read. Errors are ignored here, since the reader meets them again when it asks for the bytes.
 type readAhead struct {
-	bytesMax int64 // of all windows together
+	bytesMax int64 // for all windows together
 	now      func() time.Time
-	running  chan struct{} // a slot per run on its way
+	running  chan struct{} // one slot per running read
 	work     sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows; never held during a read
+	mu      sync.Mutex // guards the fields below; never held during a read
 	closed  bool
-	bytes   int64 // read ahead and not asked for yet, of all streams
+	bytes   int64 // read ahead and not asked for yet, over all streams
 	streams map[streamKey]*list.Element
-	order   list.List // of *stream, the last used first
+	order   list.List // of *stream, the most recently used first
 }
 
-// streamKey knows a reader by where it will go on; readers do not say who they are.
+// streamKey identifies a reader by where it will go on, since readers do not say who they are.
 type streamKey struct {
 	id   ident.TopicPartition
 	next ident.Offset
@@ -50,19 +52,21 @@ type streamKey struct {
 type stream struct {
 	key    streamKey
 	used   time.Time
-	window int64      // how much is to be ahead of it
-	ahead  int64      // how much is, with what is on its way
-	runs   []aheadRun // what landed, in offset order
-	busy   bool       // more is on its way
-	gone   bool       // forgotten while something was on its way
+	window int64      // how many bytes should be ahead of the reader
+	ahead  int64      // how many bytes are ahead of it, those being read included
+	runs   []aheadRun // runs that were read, in offset order
+	busy   bool       // a read ahead of it is running
+	gone   bool       // forgotten during a running read
 }
 
-// aheadRun is a run of an object that will be asked for.
+// aheadRun is a run of an object that a reader will ask for.
 type aheadRun struct {
 	object     cache.Object
 	pos, bytes int64
 	end        ident.Offset
-	cost       int64 // bytes of the blocks that it touches: what it takes of the cache, and of the window
+	// cost is the bytes of the blocks that the run touches: what it takes of the cache and of the
+	// window.
+	cost int64
 }
 
 func newAheadRun(o cache.Object, first, last *object.IndexEntry) aheadRun {
@@ -77,7 +81,7 @@ func newReadAhead(bytesMax int64, now func() time.Time) *readAhead {
 	return a
 }
 
-// close lets nothing begin any more and waits for what is on its way; its context has ended.
+// close lets no read begin any more and waits for the running ones, whose context has ended.
 func (a *readAhead) close() {
 	a.mu.Lock()
 	a.closed = true
@@ -85,8 +89,9 @@ func (a *readAhead) close() {
 	a.work.Wait()
 }
 
-// advance notes that a reader was given [from, next). If something is to be read ahead of it, it says from
-// which offset on and how much, and the caller calls landed afterwards.
+// advance notes that a reader was given [from, next). If something is to be read ahead of the
+// reader, advance returns the offset to begin at and the number of bytes, and the caller calls
+// landed afterwards.
 func (a *readAhead) advance(id ident.TopicPartition, from, next ident.Offset) (s *stream, begin ident.Offset, bytes int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -109,7 +114,7 @@ func (a *readAhead) advance(id ident.TopicPartition, from, next ident.Offset) (s
 	return s, begin, bytes
 }
 
-// landed notes what became of a read ahead for which so many bytes were reserved.
+// landed notes the outcome of a read ahead for which reserved bytes were set aside.
 func (a *readAhead) landed(s *stream, reserved int64, runs []aheadRun) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -119,7 +124,7 @@ func (a *readAhead) landed(s *stream, reserved int64, runs []aheadRun) {
 		return
 	}
 	if len(runs) == 0 {
-		s.window = 0 // the log's end, or the bucket is away: begin anew
+		s.window = 0 // the log's end, or the bucket is down: begin anew
 	}
 	change := -reserved
 	for _, run := range runs {
@@ -131,17 +136,18 @@ func (a *readAhead) landed(s *stream, reserved int64, runs []aheadRun) {
 	a.passLocked(s)
 }
 
-// followLocked finds the reader that went on from one place to the next; nil if this is the first that is seen of it.
+// followLocked finds the reader that went on from one place to the next, or nil if the reader is
+// new.
 func (a *readAhead) followLocked(from, next streamKey) *stream {
 	el := a.streams[from]
 	if el == nil {
-		if a.streams[next] == nil { // else somebody else is there already
+		if a.streams[next] == nil { // otherwise another reader is there already
 			a.streams[next] = a.order.PushFront(&stream{key: next, used: a.now()})
 		}
 		a.dropLocked(func(*stream) bool { return len(a.streams) > streamsMax })
 		return nil
 	}
-	if a.streams[next] != nil { // two readers have met: one window does for both
+	if a.streams[next] != nil { // two readers have met, and one window serves both
 		a.forgetLocked(el)
 		return nil
 	}
@@ -164,7 +170,8 @@ func (a *readAhead) passLocked(s *stream) {
 	}
 }
 
-// roomLocked returns how much may be read ahead in all, and takes it from those who have stopped reading if it must.
+// roomLocked returns how much may be read ahead in all. If it must, it takes the room from readers
+// that have stopped reading.
 func (a *readAhead) roomLocked(s *stream) int64 {
 	now := a.now()
 	a.dropLocked(func(old *stream) bool {
@@ -173,7 +180,7 @@ func (a *readAhead) roomLocked(s *stream) int64 {
 	return a.bytesMax - a.bytes
 }
 
-// dropLocked forgets the readers that were quiet for the longest time as long as more says so.
+// dropLocked forgets the readers that have been idle longest, as long as more returns true.
 func (a *readAhead) dropLocked(more func(*stream) bool) {
 	for el := a.order.Back(); el != nil && more(el.Value.(*stream)); el = a.order.Back() {
 		a.forgetLocked(el)
@@ -187,7 +194,8 @@ func (a *readAhead) forgetLocked(el *list.Element) {
 	s.ahead, s.runs, s.gone = 0, nil, true
 }
 
-// goAhead is told what a reader got from the bucket and reads ahead of it, if it goes on where it ended.
+// goAhead notes what a reader got from the bucket, and reads ahead of the reader if it went on
+// where it had ended.
 func (c *coldReader) goAhead(id ident.TopicPartition, from, next ident.Offset) {
 	s, begin, bytes := c.ahead.advance(id, from, next)
 	if s == nil {
@@ -213,13 +221,15 @@ func (c *coldReader) fetchRuns(runs []aheadRun) {
 		}
 		wg.Go(func() {
 			defer func() { <-c.ahead.running }()
-			_ = c.blocks.Ahead(ctx, run.object, run.pos, run.bytes) // the reader meets the error again
+			// The reader meets the error again.
+			_ = c.blocks.Ahead(ctx, run.object, run.pos, run.bytes)
 		})
 	}
 	wg.Wait()
 }
 
-// planAhead finds the runs of objects from offset on that take about so many bytes of the cache.
+// planAhead finds the runs of objects from offset on that take about the given number of bytes in
+// the cache.
 func (c *coldReader) planAhead(id ident.TopicPartition, offset ident.Offset, bytes int64) (runs []aheadRun) {
 	ctx, cancel := context.WithTimeout(c.ctx, bucketWait)
 	defer cancel()
@@ -230,7 +240,7 @@ func (c *coldReader) planAhead(id ident.TopicPartition, offset ident.Offset, byt
 	for bytes > 0 && offset < head.CommittedEnd {
 		r, err := c.findRange(ctx, &head, offset)
 		if err != nil || r == nil {
-			break // who asks for it is told
+			break // the reader that asks for it gets the error
 		}
 		section, err := c.section(ctx, id, r)
 		if err != nil {

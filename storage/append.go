@@ -56,8 +56,8 @@ type placedBatch struct {
 	number    int64 // the batch's number in its partition's batch log
 }
 
-// add makes room for an entry in the first append that it fits. The limits are the WAL's for one
-// group. left is how many entries may still come, this one included.
+// add makes room for an entry in the last append, or in a new one if the last has no room left. The
+// limits are the WAL's for one group. left is how many entries may still come, this one included.
 func add(appends []*placed, batch placedBatch, payload int, left int, bytesMax int64) ([]*placed, *wal.Entry) {
 	n := len(appends)
 	bytes := int64(payload) + wal.EntryBytes

@@ -7,8 +7,8 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Fractions of the WAL budget (docs/operations.md). What is above refuseAt is the
-// reserve for state records, which are what lets the WAL shrink.
+// These are fractions of the WAL budget (docs/operations.md). The part above refuseAt is reserved
+// for state records, which are what lets the WAL shrink.
 const (
 	throttleAt     = 0.70
 	throttleHardAt = 0.85
@@ -18,26 +18,28 @@ const (
 	throttleHard = time.Second
 )
 
-// budget counts what is not in the bucket yet against what the operator allows.
+// budget compares what is not in the bucket yet with what the operator allows.
 type budget struct {
 	bytesMax   int64
 	batchesMax int64
 
-	slowEarly, slowLate ramp // of what waits for the bucket
+	slowEarly, slowLate ramp // of the bytes that wait for the bucket
 
-	queued    atomic.Int64 // bytes handed to the WAL, not durable yet
-	batches   atomic.Int64 // in the index and not committed
-	durable   atomic.Int64 // ident.Position: end of the own WAL on this disk
-	trimmedTo atomic.Int64 // ident.Position in the own WAL: everything below is committed or void
-	tailBytes atomic.Int64 // of sealed tails
-	stuck     atomic.Int64 // of span: what stuck partitions alone hold back (carry.go)
+	queued  atomic.Int64 // bytes handed to the WAL that are not durable yet
+	batches atomic.Int64 // in the index and uncommitted
+	durable atomic.Int64 // an ident.Position: end of the own WAL on this disk
+	// An ident.Position in the own WAL; everything below is committed or void.
+	trimmedTo atomic.Int64
+	tailBytes atomic.Int64 // bytes of sealed tails
+	stuck     atomic.Int64 // a span of bytes: what stuck partitions alone hold back (carry.go)
 }
 
-// What waits for the bucket slows producers by what they bring, from two flushes' worth on. Early
-// it grows fast: four connections that bring more than the bucket takes are held to the bucket's
-// pace while what waits still fits the hot tail (four flushes' worth), and a flush that has to
-// read its batches from the log again falls behind for good. Then it grows slowly: while the
-// bucket is away, the log goes on taking records. A small request is hardly slowed at all.
+// Bytes that wait for the bucket slow producers in proportion to what they send, from two flushes'
+// worth of waiting bytes on. At first the delay grows fast: four connections that send more than
+// the bucket takes are held to the bucket's pace while the waiting bytes still fit the hot tail
+// (four flushes' worth), because a flush that has to read its batches from the log again falls
+// behind for good. Later the delay grows slowly, so that the log goes on taking records while the
+// bucket is down. A small request is hardly slowed at all.
 const (
 	slowEarlyPerMiB = 12 * time.Millisecond // at four flushes' worth
 	slowLatePerMiB  = 60 * time.Millisecond // at throttleAt
@@ -45,7 +47,8 @@ const (
 
 func (b *budget) open(c *Config) {
 	b.bytesMax, b.batchesMax = c.WALBudgetBytes, c.UnflushedBatchesMax
-	flush := max(float64(c.flushAt()), float64(c.WALBudgetBytes)/64) // a small hot tail is no reason
+	// A small hot tail is no reason to slow producers.
+	flush := max(float64(c.flushAt()), float64(c.WALBudgetBytes)/64)
 	late := float64(c.WALBudgetBytes) * throttleAt
 	b.slowEarly = ramp{min(2*flush, late/2), min(4*flush, late)}
 	b.slowLate = ramp{b.slowEarly.to, late}
@@ -61,35 +64,36 @@ func (r ramp) at(bytes float64) float64 {
 	return max(0, (bytes-r.from)/(r.to-r.from))
 }
 
-// used returns the fuller of the two budgets, from 0 to 1 and above, if extra bytes came.
+// used returns how full the fuller of the two budgets would be with extra more bytes: from 0 to 1,
+// and above.
 func (b *budget) used(extra int64) float64 {
 	bytes := float64(b.queued.Load()+b.inLog()+extra) / float64(b.bytesMax)
 	return max(bytes, float64(b.batches.Load())/float64(b.batchesMax))
 }
 
-// refuses reports whether that many bytes more are too many.
+// refuses reports whether that many more bytes are too many.
 func (b *budget) refuses(extra int64) bool { return b.used(extra) >= refuseAt }
 
-// inLog returns how many bytes the log holds that are not in the bucket, with its sealed tails.
+// inLog returns how many bytes the log and its sealed tails hold that are not in the bucket.
 func (b *budget) inLog() int64 {
-	trimmed := b.trimmedTo.Load() // read first: no durable end that is read after it lies below
+	trimmed := b.trimmedTo.Load() // read first, so that no durable end read after it lies below
 	return b.durable.Load() - trimmed + b.tailBytes.Load()
 }
 
-// placed counts what was handed to the WAL.
+// placed counts bytes and batches that were handed to the WAL.
 func (b *budget) placed(bytes int64, batches int) {
 	b.queued.Add(bytes)
 	b.batches.Add(int64(batches))
 }
 
-// persisted counts what the WAL has made durable, which ends at end now.
+// persisted counts bytes that the WAL has made durable. end is where the WAL ends now.
 func (b *budget) persisted(bytes int64, end ident.Position) {
 	b.queued.Add(-bytes)
 	b.durable.Store(int64(end))
 }
 
 // trimmed notes where the lowest batch of the own WAL lies that is neither committed nor void, and
-// how much of what lies above it is there only because partitions are stuck.
+// how many of the bytes above it are there only because partitions are stuck.
 func (b *budget) trimmed(to ident.Position, stuck int64) {
 	b.trimmedTo.Store(int64(to))
 	b.stuck.Store(stuck)
@@ -101,7 +105,7 @@ func (b *budget) count(found *batch) {
 	b.batches.Add(1)
 }
 
-// uncount notes that one batch is not uncommitted any more.
+// uncount notes that one batch is no longer uncommitted.
 func (b *budget) uncount(gone *batch) {
 	b.batches.Add(-1)
 	if gone.source != nil && gone.source.sealed != nil {
@@ -116,15 +120,15 @@ func (b *budget) throttle(bytes int64) time.Duration {
 	if u >= throttleHardAt {
 		return throttleHard
 	}
-	waiting := float64(b.inLog() - b.stuck.Load()) // what is stuck waits for nothing
+	waiting := float64(b.inLog() - b.stuck.Load()) // stuck bytes do not wait for the bucket
 	perMiB := float64(slowEarlyPerMiB)*b.slowEarly.at(waiting) + float64(slowLatePerMiB-slowEarlyPerMiB)*b.slowLate.at(waiting)
 	slow := perMiB * float64(bytes) / (1 << 20)
 	soft := max(0, u-throttleAt) / (throttleHardAt - throttleAt) * float64(throttleSoft)
 	return min(time.Duration(max(slow, soft)), throttleHard)
 }
 
-// Throttle returns for how long the broker should stop reading from a producer
-// whose requests of that many bytes it has just answered; 0 while there is room.
+// Throttle returns for how long the broker should stop reading from a producer after it has
+// answered requests of that many bytes. It is 0 while there is room.
 func (e *Engine) Throttle(bytes int64) time.Duration { return e.budget.throttle(bytes) }
 
 func signal(c chan<- struct{}) {

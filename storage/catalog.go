@@ -7,19 +7,19 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Catalog is what storage needs of the metadata quorum. Values are copies. A
-// method that changes something returns when the change is committed and applied
-// here, or catalog.ErrUnavailable when its outcome is unknown: repeating it is safe.
+// Catalog is what storage needs of the metadata quorum. Values are copies. A method that changes
+// something returns when the change is committed and applied here, or returns
+// catalog.ErrUnavailable when its outcome is unknown. Repeating the call is safe.
 type Catalog interface {
 	ClusterID() string
-	// Local says what this broker's disk must hold: the incarnation registered
-	// last (0: none), whether it was opened, and its sealed tails, oldest first.
+	// Local says what this broker's disk must hold: the incarnation registered last (0 if none),
+	// whether it was opened, and its sealed tails, oldest first.
 	Local() (current ident.Incarnation, opened bool, tails []catalog.Tail)
 	// Register seals previous at end and gives a new incarnation (E21).
 	Register(ctx context.Context, previous ident.Incarnation, end ident.Position) (catalog.Registration, error)
 	// OpenIncarnation allows placing and committing under it (E27).
 	OpenIncarnation(ctx context.Context, inc ident.Incarnation) error
-	// RetireTail forgets a sealed tail of which nothing is needed any more.
+	// RetireTail forgets a sealed tail that is no longer needed.
 	RetireTail(ctx context.Context, inc, tail ident.Incarnation) error
 
 	Topics() []*catalog.Topic
@@ -35,6 +35,7 @@ type Catalog interface {
 	Commit(ctx context.Context, c catalog.Commit) (catalog.CommitResult, error)
 	SwapManifest(ctx context.Context, s catalog.ManifestSwap) error
 	ReleaseRanges(ctx context.Context, r catalog.RangeRelease) error
-	// AdvanceLogStart never moves it back; Engine.LogStartMoved is called before it returns.
+	// AdvanceLogStart never moves the log start back. Engine.LogStartMoved is called before it
+	// returns.
 	AdvanceLogStart(ctx context.Context, inc ident.Incarnation, tp ident.TopicPartition, start ident.Offset) error
 }

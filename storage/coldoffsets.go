@@ -9,10 +9,10 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// The part of ListOffsets that looks into the bucket. offsets.go puts it together with what is in
-// the WAL and in memory.
+// This file is the part of ListOffsets that looks into the bucket. offsets.go combines its answers
+// with those from the WAL and memory.
 
-// firstInBucket is firstAfter for what lies in [from, to) in the bucket.
+// firstInBucket is firstAfter for the offsets [from, to) in the bucket.
 func (c *coldReader) firstInBucket(ctx context.Context, h *catalog.Head, l *lookup, from, to ident.Offset, ts int64) (OffsetAt, error) {
 	for from < to {
 		r, err := c.rangeAfter(ctx, h, from, ts)
@@ -41,7 +41,8 @@ func (c *coldReader) firstInBucket(ctx context.Context, h *catalog.Head, l *look
 	return none, nil
 }
 
-// rangeAfter returns the first range that ends after from and may hold a record of at least the given time; nil if none.
+// rangeAfter returns the first range that ends after from and may hold a record of at least the
+// given time, or nil if there is none.
 func (c *coldReader) rangeAfter(ctx context.Context, h *catalog.Head, from ident.Offset, ts int64) (*catalog.Range, error) {
 	if h.Manifest.Object != 0 && from < h.Manifest.End {
 		r, err := c.afterInManifest(ctx, h, from, ts)
@@ -52,7 +53,7 @@ func (c *coldReader) rangeAfter(ctx context.Context, h *catalog.Head, from ident
 	return rangeAfter(h.Ranges, from, ts), nil
 }
 
-// candidates returns what may hold the newest record among what lies below memory.
+// candidates returns the candidates for the newest record among the offsets below memory.
 func (c *coldReader) candidates(ctx context.Context, h *catalog.Head, l *lookup, memory ident.Offset) (all []candidate, err error) {
 	ranges := func(of []catalog.Range) {
 		for i := object.FindRange(of, l.start); i < len(of) && of[i].Start < memory; i++ {
@@ -119,10 +120,10 @@ func (c *coldReader) recordAt(ctx context.Context, l *lookup, r *catalog.Range, 
 	return l.recordIn(q.Batches[0], match)
 }
 
-// recordIn returns the batch's first record in [start, end) whose timestamp matches, or without match
-// the first of the newest ones. The batch's bytes are those that a producer sent (whoever read them has
-// checked that), so records that cannot be read are the producer's fault: the search ends at them and
-// goes on in the next batch.
+// recordIn returns the batch's first record in [start, end) whose timestamp matches, or without
+// match the first of the newest ones. The caller has checked that the batch's bytes are those that
+// a producer sent, so records that cannot be read are the producer's fault: the search ends at them
+// and goes on in the next batch.
 func (l *lookup) recordIn(bytes []byte, match func(int64) bool) (OffsetAt, error) {
 	b, err := parseFound(bytes)
 	if err != nil {

@@ -12,38 +12,46 @@ import (
 	"github.com/sluicemq/sluice/vfs"
 )
 
-// Config says how much and how often. The zero value of a field means its default.
+// Config holds the sizes and intervals of the engine. The zero value of a field means its default.
 type Config struct {
 	// WALDir holds one folder per incarnation.
 	WALDir string
-	// WALSegmentBytes is the size of a WAL file; default 64 MiB. Smaller files are trimmed sooner and rolled more often.
+	// WALSegmentBytes is the size of a WAL file; default 64 MiB. Smaller files are trimmed sooner
+	// and rolled more often.
 	WALSegmentBytes int64
-	// WALBudgetBytes bounds what the WAL and its sealed tails hold; default 4 GiB. At
-	// 70 % producers are slowed, at 85 % hard, at 95 % refused with a retriable error.
+	// WALBudgetBytes bounds what the WAL and its sealed tails hold; default 4 GiB. Producers are
+	// slowed from 70 % on, slowed hard from 85 % on, and refused with a retriable error from 95 %
+	// on.
 	WALBudgetBytes int64
 	// HotBytes bounds the batches kept in memory for tailing readers; default 256 MiB.
 	HotBytes int64
-	// CacheBytes bounds the blocks of objects kept in memory; default 256 MiB: its half, what is read ahead, is 8 MiB for each of 16 readers.
+	// CacheBytes bounds the blocks of objects kept in memory; default 256 MiB. Half of it is for
+	// read-ahead, which is 8 MiB for each of 16 readers by default.
 	CacheBytes int64
-	// UnflushedBatchesMax bounds the in-memory index of what is not in the bucket (about 128 bytes a batch); default 4 Mi.
+	// UnflushedBatchesMax bounds the in-memory index of batches that are not in the bucket (about
+	// 128 bytes a batch); default 4 Mi.
 	UnflushedBatchesMax int64
 	// FlushInterval is the longest that persisted data stays out of the bucket; default 10 s.
 	FlushInterval time.Duration
-	// FlushBytes is about the size of a bundle; default 16 MiB. Four of them start a flush before the interval, unless retention
-	// has passed half of them by then; fewer (down to one) do where HotBytes or WALBudgetBytes are small.
+	// FlushBytes is about the size of a bundle; default 16 MiB. Four bundles' worth start a flush
+	// before the interval, unless retention has passed half of it by then. Less (down to one
+	// bundle's worth) starts a flush where HotBytes or WALBudgetBytes are small.
 	FlushBytes int64
 	// UploadParallel is the number of bundles uploaded at once; default 4.
 	UploadParallel int
-	// RetentionInterval is how often retention is checked; default 5 min (log.retention.check.interval.ms).
+	// RetentionInterval is how often retention is checked; default 5 min
+	// (log.retention.check.interval.ms).
 	RetentionInterval time.Duration
 	// ProducersMax bounds the producer ids that one partition remembers; default 10,000.
 	ProducersMax int
 	// ProducerExpiry drops idle producer ids; default 24 h (producer.id.expiration.ms).
 	ProducerExpiry time.Duration
-	// ManifestAt is how many ranges a head may have before the oldest move to the manifest; default 24, below catalog.RangesPerHeadMax.
+	// ManifestAt is how many ranges a head may have before the oldest move to the manifest; default
+	// 24, below catalog.RangesPerHeadMax.
 	ManifestAt int
-	// TopicDefaults is what topics have where they set nothing; nil: Kafka's defaults. It and
-	// ProducerExpiry are what is in force at the start: Engine.Reconfigure changes them.
+	// TopicDefaults is the configuration of topics that set nothing themselves; nil means Kafka's
+	// defaults. TopicDefaults and ProducerExpiry apply at the start; Engine.Reconfigure changes
+	// them.
 	TopicDefaults *catalog.TopicDefaults
 }
 
@@ -98,15 +106,16 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// batchBytes is what a batch takes in memory that is not in the bucket yet, beside its bytes.
+// batchBytes is the memory that a batch takes besides its bytes while it is not in the bucket.
 const batchBytes = 128
 
-// MemoryBytes is the most that an engine of this configuration takes: the sum of its budgets
-// (docs/operations.md, "Memory"). Bundles that are being uploaded may keep the hot tail's frames once
-// more. Read-ahead holds half of the cache while it waits for the rest.
+// MemoryBytes is the most memory that an engine of this configuration takes: the sum of its budgets
+// (docs/operations.md, "Memory"). Bundles that are being uploaded may keep the hot tail's frames a
+// second time. Read-ahead holds half of the cache while it waits for the rest.
 func (c Config) MemoryBytes() int64 {
 	c = c.withDefaults()
-	uploads := int64(c.UploadParallel) * c.FlushBytes * 5 / 2 // a bundle is up to 2.5 times FlushBytes
+	// A bundle is up to 2.5 times FlushBytes.
+	uploads := int64(c.UploadParallel) * c.FlushBytes * 5 / 2
 	reads := c.CacheBytes*3/2 + cache.ReadsMax*cache.BlockBytes + 2*decodedBytesMax
 	return 2*c.HotBytes + uploads + reads + c.UnflushedBatchesMax*batchBytes
 }
@@ -118,7 +127,7 @@ type Deps struct {
 	Catalog Catalog
 	Log     *slog.Logger
 	Now     func() time.Time
-	// Fatal is called once when this incarnation must end: the WAL is poisoned,
-	// stored data contradicts the metadata, or the quorum fenced it.
+	// Fatal is called once when this incarnation must end because the WAL is poisoned, stored data
+	// contradicts the metadata, or the quorum fenced the incarnation.
 	Fatal func(error)
 }

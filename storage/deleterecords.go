@@ -9,21 +9,21 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// HighWatermark as the target of DeleteRecords stands for all that is shown now.
+// HighWatermark as the target of DeleteRecords stands for everything that is shown now.
 const HighWatermark ident.Offset = -1
 
-// DeleteRecords moves a partition's log start up to before and returns where it
-// stands then. When it returns without an error the quorum has the new log start
-// for good (I13), and readers and ListOffsets know it. What lies at or
-// below the log start already is no change and no error; what is not shown yet
-// cannot be deleted: ErrOffsetOutOfRange. The log start may come to lie inside a batch.
+// DeleteRecords moves a partition's log start up to before and returns the resulting log start.
+// When it returns without an error, the quorum has the new log start for good (I13), and readers
+// and ListOffsets know it. A target at or below the log start is no change and no error. Offsets
+// that are not shown yet cannot be deleted: ErrOffsetOutOfRange. The log start may come to lie
+// inside a batch.
 //
-// What is not in the bucket goes like the rest: the committed end follows the
-// log start (E12), a flush that is on its way with it is cut by the quorum
-// (E23), and the WAL is trimmed under it as under what is committed (I9).
+// Batches that are not in the bucket are deleted like the others: the committed end follows the log
+// start (E12), the quorum cuts a flush that is on its way with them (E23), and the WAL is trimmed
+// below the log start as below the committed end (I9).
 //
-// It repeats while the quorum's outcome is unknown, until ctx ends; then the
-// error is catalog.ErrUnavailable and the log start may have moved.
+// DeleteRecords repeats the command while the quorum's outcome is unknown, until ctx ends. Then the
+// error is catalog.ErrUnavailable, and the log start may have moved.
 func (e *Engine) DeleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error) {
 	if err := e.refusing(); err != nil {
 		return -1, err
@@ -31,7 +31,7 @@ func (e *Engine) DeleteRecords(ctx context.Context, tp ident.TopicPartition, bef
 	return e.retainer.deleteRecords(ctx, tp, before)
 }
 
-// deleteRecords is Engine.DeleteRecords while nothing is refused.
+// deleteRecords is Engine.DeleteRecords without the check whether the engine refuses work.
 func (r *retainer) deleteRecords(ctx context.Context, tp ident.TopicPartition, before ident.Offset) (logStart ident.Offset, err error) {
 	target, err := r.deleteTarget(tp, before)
 	if err != nil {
@@ -42,14 +42,14 @@ func (r *retainer) deleteRecords(ctx context.Context, tp ident.TopicPartition, b
 	}
 	p, err := r.partitions.find(tp)
 	if err != nil {
-		return -1, err // deleted or moved meanwhile
+		return -1, err // the partition was deleted or moved meanwhile
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.logStart, nil // another deletion may have been here: it never goes back
+	return p.logStart, nil // another deletion may have moved it further: it never goes back
 }
 
-// deleteTarget says which offset is meant. It is at most the high watermark, and so
+// deleteTarget returns the offset that before stands for. It is at most the high watermark, and so
 // durable: no end that a start recovers lies below a log start (I7).
 func (r *retainer) deleteTarget(tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
 	p, err := r.partitions.find(tp)
@@ -80,7 +80,7 @@ func (r *retainer) moveLogStart(ctx context.Context, tp ident.TopicPartition, to
 	passed := to <= p.logStart
 	p.mu.Unlock()
 	if passed {
-		return nil // what a partition shows as its log start, the quorum has decided
+		return nil // a partition shows only a log start that the quorum has decided
 	}
 	var refusal error
 	err = r.retry(ctx, "move log start", func(ctx context.Context) error {

@@ -15,9 +15,9 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// Engine holds the partitions that this broker leads. The path of a produce is its own (append.go,
-// replicate.go), and so are the lives of partitions (life.go). The rest belongs to owners, which it
-// joins.
+// Engine holds the partitions that this broker leads. It has the path of a produce itself
+// (append.go, replicate.go), and the lives of partitions (life.go). The rest belongs to the owners
+// that it joins.
 type Engine struct {
 	*env
 	*ownLog
@@ -31,7 +31,7 @@ type Engine struct {
 	producersMax int
 	hot          hotTail
 	replication  replication
-	woken        wakers // by the group that is being published
+	woken        wakers // watchers of the group that is being published
 	failed       atomic.Pointer[error]
 
 	budget    budget
@@ -43,7 +43,7 @@ type Engine struct {
 	retainer  *retainer
 
 	// configMu is held from the choice of configuration and defaults until every partition of the
-	// topics has what follows from them, so that none is left with what was in force before.
+	// topics has the facts that follow from them, so that no partition is left with earlier ones.
 	configMu      sync.Mutex
 	topicDefaults *catalog.TopicDefaults // guarded by configMu
 
@@ -99,8 +99,9 @@ func newEngine(ctx context.Context, cfg Config, deps Deps) *Engine {
 	return e
 }
 
-// Close stops background work and the WAL; who still waits for an answer gets ErrWALFailed. What is not in the bucket stays in
-// the WAL for the next start; call Flush before to leave nothing there.
+// Close stops background work and the WAL. Producers that still wait for an answer get
+// ErrWALFailed. Batches that are not in the bucket stay in the WAL for the next start; to leave
+// none there, call Flush first.
 func (e *Engine) Close() error {
 	e.cancel()
 	e.work.Wait()
@@ -108,7 +109,8 @@ func (e *Engine) Close() error {
 	if e.wal != nil {
 		errs = append(errs, e.wal.Close())
 	}
-	e.failAllAcks() // what waits for a commit waits in vain: the next incarnation will make it
+	// A batch that waits for its commit waits in vain: the next incarnation will commit it.
+	e.failAllAcks()
 	return errors.Join(append(errs, e.trimmer.closeTails(), e.cold.close())...)
 }
 
@@ -118,7 +120,7 @@ func (e *Engine) Incarnation() ident.Incarnation { return e.incarnation }
 // WALStats returns the WAL's counters.
 func (e *Engine) WALStats() wal.Stats { return e.wal.Stats() }
 
-// refusing returns why nothing may be placed at all, or nil.
+// refusing returns why nothing at all may be placed, or nil.
 func (e *Engine) refusing() error {
 	if e.failed.Load() != nil {
 		return ErrWALFailed
@@ -129,7 +131,7 @@ func (e *Engine) refusing() error {
 	return nil
 }
 
-// fail ends this incarnation: no acknowledgement after it.
+// fail ends this incarnation. Nothing is acknowledged after it.
 func (e *Engine) fail(err error) {
 	if !e.failed.CompareAndSwap(nil, &err) {
 		return
@@ -138,7 +140,7 @@ func (e *Engine) fail(err error) {
 	e.deps.Fatal(err)
 }
 
-// walFailed is told by the WAL which appends will never be known to be durable.
+// walFailed answers the appends that will never be known to be durable. The WAL calls it.
 func (e *Engine) walFailed(err error, appends []*wal.Append) {
 	e.fail(fmt.Errorf("write-ahead log: %w", err))
 	for _, a := range appends {
@@ -149,14 +151,14 @@ func (e *Engine) walFailed(err error, appends []*wal.Append) {
 	e.failAllAcks()
 }
 
-// failAllAcks answers everyone who waits with an indefinite error.
+// failAllAcks answers every waiting producer with an indefinite error.
 func (e *Engine) failAllAcks() {
 	for _, p := range e.partitions.all() {
 		p.failAcks(ErrWALFailed)
 	}
 }
 
-// failAcks answers everyone who waits for the partition with an indefinite error.
+// failAcks answers every producer that waits for the partition with an indefinite error.
 func (p *partition) failAcks(err error) {
 	p.mu.Lock()
 	acks := p.acks
@@ -168,10 +170,10 @@ func (p *partition) failAcks(err error) {
 	}
 }
 
-// failLocked undoes nothing: the WAL refused the batches, so this incarnation is
-// over and what was placed is never shown.
+// failLocked undoes nothing: the WAL refused the batches, so this incarnation is over, and the
+// placed batches are never shown.
 func (e *Engine) failLocked(req *AppendRequest, parts []*partition, err error) {
-	if !errors.Is(err, wal.ErrClosed) { // a clean end is none
+	if !errors.Is(err, wal.ErrClosed) { // a clean end is no failure
 		e.fail(fmt.Errorf("write-ahead log: append: %w", err))
 	}
 	for _, p := range parts {
@@ -191,8 +193,8 @@ func (e *Engine) failLocked(req *AppendRequest, parts []*partition, err error) {
 	}
 }
 
-// Reconfigure takes into use what topics have that set nothing (nil: Kafka's defaults), and how
-// long idle producer ids are remembered (0: its default).
+// Reconfigure puts new defaults into use for topics that set nothing (nil means Kafka's defaults),
+// and sets how long idle producer ids are remembered (0 means the default).
 func (e *Engine) Reconfigure(defaults *catalog.TopicDefaults, producerExpiry time.Duration) {
 	e.configMu.Lock()
 	defer e.configMu.Unlock()
@@ -209,7 +211,7 @@ func (e *Engine) Reconfigure(defaults *catalog.TopicDefaults, producerExpiry tim
 	}
 }
 
-// forgetUncommittedLocked takes the batches of a partition whose life has ended off the books.
+// forgetUncommittedLocked removes the batches of a partition whose life has ended from the counts.
 func (e *Engine) forgetUncommittedLocked(p *partition) {
 	for i := p.log.search(p.committed); i < p.log.len(); i++ {
 		e.budget.uncount(p.log.at(i))
@@ -217,8 +219,8 @@ func (e *Engine) forgetUncommittedLocked(p *partition) {
 	p.log, p.unflushed = batchLog{}, 0
 }
 
-// LogStartMoved takes note of a log start that the quorum has moved, and of the
-// committed end, which follows it (E12).
+// LogStartMoved notes a log start that the quorum has moved, and the committed end, which follows
+// it (E12).
 func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.Offset) {
 	p := e.partitions.get(tp)
 	if p == nil {
@@ -237,7 +239,7 @@ func (e *Engine) LogStartMoved(tp ident.TopicPartition, start, committed ident.O
 	}
 }
 
-// moveLogStartLocked reports whether that is news.
+// moveLogStartLocked moves the log start and reports whether it had not moved there before.
 func (p *partition) moveLogStartLocked(start ident.Offset) bool {
 	if start <= p.logStart {
 		return false

@@ -8,13 +8,15 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// env is what all owners of the engine work with. It is set before their work begins, and stays.
+// env is what all owners of the engine work with. It is set before their work begins, and does not
+// change afterwards.
 type env struct {
-	cfg         Config
-	deps        Deps
-	log         *slog.Logger
-	meter       *meter
-	openedAt    time.Time
-	incarnation ident.Incarnation // under which this engine writes; known since the quorum gave it
-	ctx         context.Context   // of background work: ends with Close, not with a request
+	cfg      Config
+	deps     Deps
+	log      *slog.Logger
+	meter    *meter
+	openedAt time.Time
+	// The incarnation under which this engine writes; known since the quorum gave it.
+	incarnation ident.Incarnation
+	ctx         context.Context // for background work; ends with Close, not with a request
 }

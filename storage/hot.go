@@ -6,14 +6,15 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// batchOverhead is about what a batch takes in the batch log and in the queue below beside its bytes: small
-// batches would hold several times the budget without it.
+// batchOverhead is about what a batch takes in the batch log and in the queue below, besides its
+// bytes. Without it small batches would hold several times the budget.
 const batchOverhead = 192
 
-// hotTail keeps the newest durable batches in memory, up to a number of bytes,
-// for readers that follow. The bytes are the WAL's own: a batch that falls out is
-// read from the WAL file until it is in the bucket. What counts is the memory that batches keep from
-// being freed, which is the whole frame that they came in: it counts with the last batch of its request, and leaves with that.
+// hotTail keeps the newest durable batches in memory, up to a number of bytes, for readers that
+// follow the log's end. The bytes are the WAL's own. A batch that falls out of the hot tail is read
+// from the WAL file until it is in the bucket. The hot tail counts the memory that batches keep
+// from being freed, which is the whole frame that they came in. A frame is counted with the last
+// batch of its request, and is freed when that batch leaves.
 type hotTail struct {
 	bytesMax int64
 
@@ -27,8 +28,8 @@ type hotTail struct {
 
 type hotBatch struct {
 	p      *partition
-	number int64 // in its batch log
-	size   int64 // what is free when it and all before it are dropped
+	number int64 // number of the batch in its batch log
+	size   int64 // bytes that are free once this batch and all before it are dropped
 }
 
 // group returns an empty list to gather batches for add.
@@ -68,14 +69,14 @@ func (h *hotTail) take() []hotBatch {
 	return out
 }
 
-// evict forgets the bytes of what no longer fits. Called without locks held.
+// evict drops the bytes of the batches that no longer fit. The caller holds no locks.
 func (h *hotTail) evict() {
 	for _, old := range h.take() {
 		old.p.forgetNumber(old.number)
 	}
 }
 
-// forget drops the bytes of the batch that ends there.
+// forget drops the bytes of the batch that ends at end.
 func (p *partition) forget(end ident.Offset) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,12 +85,14 @@ func (p *partition) forget(end ident.Offset) {
 	}
 }
 
-// forgetNumber drops the bytes of a batch. Eviction comes with the number: a search among the batches
-// that wait for the bucket without their bytes fetches a dozen cold cache lines for each.
+// forgetNumber drops the bytes of a batch. Eviction passes the number because a search among the
+// batches that wait for the bucket without their bytes would fetch a dozen cold cache lines for
+// each.
 func (p *partition) forgetNumber(number int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := number - p.log.first; i >= 0 && i < int64(p.log.len()) { // or the topic was deleted
+	// Otherwise the topic was deleted.
+	if i := number - p.log.first; i >= 0 && i < int64(p.log.len()) {
 		p.forgetLocked(int(i))
 	}
 }

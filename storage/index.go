@@ -15,11 +15,13 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// decodedBytesMax bounds what decoded batch indexes and manifests hold in memory, by their size in the object.
+// decodedBytesMax bounds what decoded batch indexes and manifests hold in memory, by their size in
+// the object.
 const decodedBytesMax = 32 << 20
 
-// decodedCache keeps decoded section indexes, manifest roots and leaves, the least recently used go
-// first. An object never changes and its id is never reused (I3), so entries never go stale.
+// decodedCache keeps decoded section indexes, manifest roots and leaves, and drops the least
+// recently used first. An object never changes and its id is never reused (I3), so entries never go
+// stale.
 type decodedCache struct {
 	mu    sync.Mutex
 	bytes int64
@@ -63,7 +65,8 @@ func (c *coldReader) section(ctx context.Context, tp ident.TopicPartition, r *ca
 	return cutSection(s, r.End), nil
 }
 
-// cutSection leaves out what lies behind a range's end: restore has cut it off where a later leader took over (E26).
+// cutSection leaves out the batches behind a range's end, which restore has cut off where a later
+// leader took over (E26).
 func cutSection(s *object.SectionInfo, end ident.Offset) *object.SectionInfo {
 	if s.End == end {
 		return s
@@ -74,7 +77,8 @@ func cutSection(s *object.SectionInfo, end ident.Offset) *object.SectionInfo {
 	return &cut
 }
 
-// decoded returns what decode makes of a run of an object, from memory if it was asked for before or has just been written (rememberManifest).
+// decoded returns what decode makes of a run of an object. It comes from memory if it was asked for
+// before or has just been written (rememberManifest).
 func decoded[T any](ctx context.Context, c *coldReader, o cache.Object, at catalog.Extent, decode func([]byte) (*T, error)) (*T, error) {
 	key := decodedKey{o.ID, at.Position}
 	if v, ok := c.decoded.lookup(key).(*T); ok {
@@ -116,7 +120,8 @@ func (c *decodedCache) add(item *decodedItem) {
 	}
 }
 
-// forget lets go of manifests that a newer version has replaced: each change of a manifest makes one, and they would fill the cache.
+// forget drops manifests that a newer version has replaced. Each change of a manifest makes a new
+// version, and the old ones would fill the cache.
 func (c *decodedCache) forget(manifests []ident.ObjectID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,13 +143,14 @@ func (c *coldReader) objectKey(id ident.ObjectID, writer ident.Incarnation, kind
 	return object.Key(c.catalog.ClusterID(), id, writer, kind)
 }
 
-// rangeObject is what the cache has to know of a range's object.
+// rangeObject returns what the cache has to know about a range's object.
 func (c *coldReader) rangeObject(r *catalog.Range) cache.Object {
 	return cache.Object{ID: r.Object, Key: c.objectKey(r.Object, r.Writer, object.KindBundle), Bytes: r.ObjectBytes}
 }
 
-// readVerified reads a run of an object through the block cache and has it checked. What does
-// not fit is forgotten and read once more, since the block may have been damaged on its way here; then it is damage.
+// readVerified reads a run of an object through the block cache and has check verify it. If the
+// check fails, the run is dropped from the cache and read once more, since the block may have been
+// damaged on its way here. A second failure is damage.
 func (c *coldReader) readVerified(ctx context.Context, o cache.Object, pos, n int64, check func([]byte) error) error {
 	return c.verified(o, func() error {
 		b, err := c.blocks.Get(ctx, o, pos, n)
@@ -155,7 +161,8 @@ func (c *coldReader) readVerified(ctx context.Context, o cache.Object, pos, n in
 	})
 }
 
-// verified runs read, and once more if what it read does not fit its checksums (misfitError).
+// verified runs read, and runs it once more if the bytes that it read do not match their checksums
+// (misfitError).
 func (c *coldReader) verified(o cache.Object, read func() error) error {
 	for again := false; ; again = true {
 		err := read()
@@ -174,7 +181,7 @@ func (c *coldReader) verified(o cache.Object, read func() error) error {
 	}
 }
 
-// misfitError says that bytes came and are not those that were stored.
+// misfitError says that the bytes that were read are not those that were stored.
 type misfitError struct{ err error }
 
 func (e *misfitError) Error() string { return e.err.Error() }

@@ -8,7 +8,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// The life of a partition on this broker:
+// The life of a partition on this broker has these stages:
 //
 //	opening   led here; its state is still in the bucket: answers are retriable (E24).
 //	leading   led here and served.
@@ -16,10 +16,10 @@ import (
 //	          stays to answer that it is not the leader, and to name who is.
 //	gone      the topic was deleted.
 //
-// A life goes on in this order and never back. It belongs to one leadership: where the quorum gives
-// the partition to this broker again, with a higher epoch, another life opens from what the quorum
-// and the bucket hold. Engine.lead alone begins a life and ends it; a start, a new topic and a
-// change go through it.
+// A life goes through them in this order and never back. It belongs to one leadership. When the
+// quorum gives the partition to this broker again, with a higher epoch, another life opens from
+// what the quorum and the bucket hold. Only Engine.lead begins and ends a life; a start, a new
+// topic and a change of leadership all go through it.
 type status uint8
 
 const (
@@ -29,10 +29,11 @@ const (
 	gone
 )
 
-// ended reports that nothing comes of what this life of the partition was given.
+// ended reports whether this life of the partition is over, so that nothing it was given will be
+// completed.
 func (s status) ended() bool { return s >= fenced }
 
-// NotLeaderError is ErrNotLeader with the name of who leads.
+// NotLeaderError is ErrNotLeader with the leader's name.
 type NotLeaderError struct {
 	Partition ident.TopicPartition
 	Leader    Leader
@@ -42,10 +43,10 @@ func (e *NotLeaderError) Error() string {
 	return fmt.Sprintf("%v: %s is led by broker %d with epoch %d", ErrNotLeader, e.Partition, e.Leader.Broker, e.Leader.Epoch)
 }
 
-// Is makes it an ErrNotLeader.
+// Is makes NotLeaderError an ErrNotLeader.
 func (e *NotLeaderError) Is(target error) bool { return target == ErrNotLeader }
 
-// leaderIn returns who leads as err says; Broker is -1 if it does not say.
+// leaderIn returns the leader that err names. Broker is -1 if err names none.
 func leaderIn(err error) Leader {
 	var elsewhere *NotLeaderError
 	if errors.As(err, &elsewhere) {
@@ -67,15 +68,16 @@ func (p *partition) servingLocked() error {
 	return ErrUnknownPartition
 }
 
-// isLed reports that this life of the partition has not ended.
+// isLed reports whether this life of the partition has not ended.
 func (p *partition) isLed() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.status.ended()
 }
 
-// TopicChanged takes what the quorum says of a topic into use: its configs, and who leads each of
-// its partitions. The quorum calls it in its own order; what was said before is no change.
+// TopicChanged takes over what the quorum says about a topic: its configs, and the leader of each
+// of its partitions. The quorum calls it in the order of its own log; calling it again with an
+// older topic changes nothing.
 func (e *Engine) TopicChanged(t *catalog.Topic) {
 	e.configMu.Lock()
 	defer e.configMu.Unlock()
@@ -89,7 +91,7 @@ func (e *Engine) TopicChanged(t *catalog.Topic) {
 }
 
 // TopicDeleted ends the lives of a topic's partitions: waiting producers and readers are answered,
-// its batches become void.
+// and its batches become void.
 func (e *Engine) TopicDeleted(id ident.TopicID) {
 	e.leadTurn.Lock()
 	defer e.leadTurn.Unlock()
@@ -98,8 +100,8 @@ func (e *Engine) TopicDeleted(id ident.TopicID) {
 	}
 }
 
-// lead applies a leadership that the quorum has decided. An epoch that is not above the one applied
-// last is old news. held is what the sealed tails hold of the partition; they are read at a start
+// lead applies a leadership that the quorum has decided. It ignores an epoch that is not above the
+// one applied last. held is what the sealed tails hold of the partition; they are read at a start
 // only.
 func (e *Engine) lead(facts *topicFacts, id ident.TopicPartition, l catalog.Leadership, held *found) error {
 	e.leadTurn.Lock()
@@ -116,13 +118,13 @@ func (e *Engine) lead(facts *topicFacts, id ident.TopicPartition, l catalog.Lead
 	}
 	head, ok := e.deps.Catalog.Head(id)
 	if !ok || head.Leader.Epoch != l.Epoch {
-		return nil // the quorum has decided more since: storage is about to be told
+		return nil // the quorum has decided more since, and storage is about to be told
 	}
 	p := newPartition(id, facts)
 	if err := e.openPartition(p, &head, held); err != nil {
 		return err
 	}
-	e.partitions.put(p) // only now: the WAL may fail already and look for who waits
+	e.partitions.put(p) // only now, because the WAL may already fail and look for waiting producers
 	return nil
 }
 
@@ -132,14 +134,14 @@ func (p *partition) leaderNow() Leader {
 	return p.leader
 }
 
-// end ends this life of a partition. What was placed and is not shown may be durable: its producers
-// are answered with why, which must be indefinite unless nobody can read it any more. What comes
-// from now on is refused before it is placed.
+// end ends this life of a partition. Batches that were placed and are not shown may be durable, so
+// their producers are answered with why, which must be indefinite unless nobody can read the
+// batches any more. Later requests are refused before anything is placed.
 //
-// Nothing is committed from here any more, since the quorum takes ranges only under the leadership
+// Nothing more is committed from this life, since the quorum takes ranges only under the leadership
 // that it names (E21). So what is uncommitted is void, for the WAL too (I9). A leadership moves
-// only when all that was acknowledged under it is committed, or held by who commits it; anything
-// else would be a loss, and is logged.
+// only when everything acknowledged under it is committed, or is held by the broker that commits
+// it. Anything else would be a loss, and is logged.
 func (e *Engine) end(p *partition, to status, leader Leader, why error) {
 	p.mu.Lock()
 	from, lost := p.status, p.hw-p.committed

@@ -2,15 +2,16 @@ package storage
 
 import "github.com/sluicemq/sluice/ident"
 
-// LogBytes returns how many bytes of batches a partition holds, from its log start on: those in the bucket
-// by the quorum's count, and those that are not there yet. Batches that the log start has passed count
-// until their object, or their range in the manifest, is let go.
+// LogBytes returns how many bytes of batches a partition holds from its log start on: those in the
+// bucket, as the quorum counts them, and those that are not there yet. Batches that the log start
+// has passed count until their object, or their range in the manifest, is released.
 func (e *Engine) LogBytes(tp ident.TopicPartition) (int64, error) {
 	p, err := e.partitions.find(tp)
 	if err != nil {
 		return -1, err
 	}
-	unflushed, committed, err := p.unflushedBytes() // before the head: what is committed between the two stands in both
+	// Read before the head: what is committed between the two reads stands in both.
+	unflushed, committed, err := p.unflushedBytes()
 	if err != nil {
 		return -1, err
 	}
@@ -20,14 +21,15 @@ func (e *Engine) LogBytes(tp ident.TopicPartition) (int64, error) {
 	}
 	bytes := unflushed + head.Manifest.DataBytes
 	for i := range head.Ranges {
-		if r := &head.Ranges[i]; r.Start < committed { // above it they have just left the WAL
+		if r := &head.Ranges[i]; r.Start < committed { // ranges above it have just left the WAL
 			bytes += r.Bytes
 		}
 	}
 	return bytes, nil
 }
 
-// unflushedBytes returns the size of what is durable and not in the bucket, and where that begins.
+// unflushedBytes returns the size of the batches that are durable and not in the bucket, and the
+// offset where they begin.
 func (p *partition) unflushedBytes() (bytes int64, committed ident.Offset, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

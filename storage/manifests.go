@@ -10,9 +10,11 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// Reading manifests: the objects that hold the ranges which heads do not (E17). absorb.go replaces them.
+// This file reads manifests: the objects that hold the ranges which heads do not (E17). absorb.go
+// replaces them.
 
-// manifestRoot reads the root that a head points at; nil if it has none. It is read-only.
+// manifestRoot reads the root that a head points at, or returns nil if it has none. The root is
+// read-only.
 func (c *coldReader) manifestRoot(ctx context.Context, h *catalog.Head) (*object.Root, error) {
 	if h.Manifest.Object == 0 {
 		return nil, nil
@@ -27,7 +29,7 @@ func (c *coldReader) manifestRoot(ctx context.Context, h *catalog.Head) (*object
 	return root, nil
 }
 
-// manifestLeaf reads a leaf; nil for nil. It is read-only.
+// manifestLeaf reads a leaf, or returns nil for a nil reference. The leaf is read-only.
 func (c *coldReader) manifestLeaf(ctx context.Context, tp ident.TopicPartition, ref *object.LeafRef) (*object.Leaf, error) {
 	if ref == nil {
 		return nil, nil
@@ -67,8 +69,9 @@ func (c *coldReader) findInManifest(ctx context.Context, h *catalog.Head, offset
 	return &ranges[i], nil
 }
 
-// afterInManifest returns the first range in the manifest that ends after from and may hold a record of at least
-// the given time; nil if there is none. Leaves without one are not read.
+// afterInManifest returns the first range in the manifest that ends after from and may hold a
+// record of at least the given time, or nil if there is none. It does not read leaves without such
+// a range.
 func (c *coldReader) afterInManifest(ctx context.Context, h *catalog.Head, from ident.Offset, timestamp int64) (*catalog.Range, error) {
 	root, err := c.manifestRoot(ctx, h)
 	if err != nil {
@@ -89,7 +92,8 @@ func (c *coldReader) afterInManifest(ctx context.Context, h *catalog.Head, from 
 	return rangeAfter(root.Ranges, from, timestamp), nil
 }
 
-// rangeAfter returns the first range that ends after from and may hold a record of at least the given time; nil if none.
+// rangeAfter returns the first of the ranges that ends after from and may hold a record of at least
+// the given time, or nil if there is none.
 func rangeAfter(ranges []catalog.Range, from ident.Offset, timestamp int64) *catalog.Range {
 	ranges = ranges[object.FindRange(ranges, from):]
 	if i := object.FindRangeTime(ranges, timestamp); i < len(ranges) {
@@ -98,7 +102,8 @@ func rangeAfter(ranges []catalog.Range, from ident.Offset, timestamp int64) *cat
 	return nil
 }
 
-// eachInManifest calls visit with the ranges of the manifest, oldest first, until it returns false.
+// eachInManifest calls visit with the ranges of the manifest, oldest first, until visit returns
+// false.
 func (c *coldReader) eachInManifest(ctx context.Context, h *catalog.Head, visit func(*catalog.Range) bool) error {
 	root, err := c.manifestRoot(ctx, h)
 	if err != nil {
@@ -124,8 +129,8 @@ func (c *coldReader) eachInManifest(ctx context.Context, h *catalog.Head, visit 
 	return nil
 }
 
-// rememberManifest keeps a root that was just stored, as a reader of it would: the next absorb begins
-// with it, without a request. What cannot be decoded must not be swapped in.
+// rememberManifest caches a root that was just stored, as a reader of it would, so that the next
+// absorb begins with it and needs no request. A root that cannot be decoded must not be swapped in.
 func (c *coldReader) rememberManifest(tp ident.TopicPartition, at catalog.Manifest, encoded []byte) error {
 	root, err := object.DecodeRoot(encoded, tp, at)
 	if err != nil {

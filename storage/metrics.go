@@ -10,11 +10,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// flushSecondsBuckets reach from a few small objects on a local disk to an outage that was waited for.
+// flushSecondsBuckets reach from a flush of a few small objects on a local disk to one that waited
+// out an outage.
 var flushSecondsBuckets = []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300}
 
-// meter is what the engine counts for those who watch it: a few atomic additions per WAL group, per partition
-// that is read, per flush. No decision depends on it.
+// meter counts what the engine does, at the cost of a few atomic additions per WAL group, per
+// partition read and per flush. No decision depends on it.
 type meter struct {
 	batches, bytes                prometheus.Counter
 	throttles, walFails, closes   prometheus.Counter
@@ -80,8 +81,8 @@ func (m *meter) refused(err error) {
 	}
 }
 
-// read counts what a fetch is given: once for all of its partitions, since one addition each was a twentieth of a
-// read of a hundred (BenchmarkReadHot).
+// read counts what a fetch returns, once for all of its partitions: one addition for each took a
+// twentieth of a read of a hundred partitions (BenchmarkReadHot).
 func (m *meter) read(f *Fetch) {
 	var fromMemory, fromWAL, fromObject int
 	for i := range f.Partitions {
@@ -90,7 +91,7 @@ func (m *meter) read(f *Fetch) {
 			fromObject += q.Bytes
 			continue
 		}
-		files := min(q.fromWAL, q.Bytes) // less was given than read
+		files := min(q.fromWAL, q.Bytes) // fewer bytes were returned than read
 		fromWAL += files
 		fromMemory += q.Bytes - files
 	}
@@ -118,8 +119,8 @@ func (m *meter) flushed(began time.Time, err error) {
 
 func (m *meter) failed(task string) { m.taskFailures.WithLabelValues(task).Inc() }
 
-// Metrics returns what Prometheus may collect, those of the write-ahead log and the block cache among them. A scrape costs a
-// look at every partition.
+// Metrics returns the collectors for Prometheus, those of the write-ahead log and the block cache
+// included. A scrape visits every partition.
 func (e *Engine) Metrics() []prometheus.Collector {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
@@ -158,7 +159,7 @@ var (
 		"Of what an earlier process wrote, by when it arrived. Beyond some minutes it may be a third too high.", nil, nil)
 )
 
-// totalsCollector sums up all partitions in one look.
+// totalsCollector sums up all partitions in one pass.
 type totalsCollector struct{ e *Engine }
 
 func (totalsCollector) Describe(c chan<- *prometheus.Desc) {
@@ -179,7 +180,8 @@ func (t totalsCollector) Collect(c chan<- prometheus.Metric) {
 	gauge(unflushedAgeDesc, totals.UnflushedAge.Seconds())
 }
 
-// PartitionMetrics returns the figures of each partition, as long as there are no more than partitionsMax; 0: always.
+// PartitionMetrics returns the figures of each partition, as long as there are at most
+// partitionsMax partitions; 0 means no bound.
 func (e *Engine) PartitionMetrics(partitionsMax int) prometheus.Collector {
 	return partitionCollector{e, partitionsMax}
 }
@@ -238,8 +240,9 @@ func oneIf(b bool) float64 {
 	return 0
 }
 
-// partitionGauge is one figure of a partition. All of a partition's share their labels: ready-made gauges allocated two and a half times as often
-// to scrape (BenchmarkScrape in package node).
+// partitionGauge is one figure of a partition. All gauges of a partition share their labels: a
+// scrape of ready-made gauges allocated two and a half times as often (BenchmarkScrape in package
+// node).
 type partitionGauge struct {
 	desc   *prometheus.Desc
 	labels []*dto.LabelPair

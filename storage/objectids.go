@@ -11,7 +11,8 @@ const (
 	objectBlock = 16 // ids per reservation
 	// ObjectExpiry is how long the quorum keeps a prepared object that no commit made live.
 	ObjectExpiry = time.Hour
-	// objectLease is how long ids of a block are used: well below ObjectExpiry, so that an upload begun in time can commit.
+	// objectLease is how long the ids of a block are used. It is well below ObjectExpiry, so that
+	// an upload begun in time can commit.
 	objectLease = 20 * time.Minute
 )
 
@@ -19,13 +20,16 @@ const (
 type objectIDs struct {
 	*env
 
-	turn  turn // held across the reservation: all who need an id wait for the same block; guards what follows
+	// turn is held across the reservation, so that all callers that need an id wait for the same
+	// block. It guards the fields below.
+	turn  turn
 	first ident.ObjectID
 	left  int
 	until time.Time
 }
 
-// giveUp forgets the ids that are left: one that was handed out turned out not to be prepared any more.
+// giveUp drops the remaining ids, because one that was handed out turned out not to be prepared any
+// more.
 func (o *objectIDs) giveUp() {
 	if o.turn.take(o.ctx) == nil {
 		o.left = 0
@@ -33,7 +37,7 @@ func (o *objectIDs) giveUp() {
 	}
 }
 
-// next returns an id that nobody else gets.
+// next returns an id that no other caller gets.
 func (o *objectIDs) next(ctx context.Context) (ident.ObjectID, error) {
 	if err := o.turn.take(ctx); err != nil {
 		return 0, err

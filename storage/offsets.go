@@ -16,12 +16,13 @@ import (
 // none is ListOffsets' answer when nothing matches.
 var none = OffsetAt{Offset: -1, Timestamp: -1, Epoch: ident.NoEpoch}
 
-// ErrUnsupportedTimestamp is a special timestamp that ListOffsets does not know; 35.
+// ErrUnsupportedTimestamp refuses a special timestamp that ListOffsets does not know; code 35.
 var ErrUnsupportedTimestamp = errors.New("unsupported special timestamp")
 
-// ListOffset answers ListOffsets for one partition: see the Timestamp constants; zero and
-// above are milliseconds, and the answer is the first record at or after that time. A lookup by time takes two
-// reads of one object, one more where log start lies inside a batch, and two of the manifest if what it looks for is there.
+// ListOffset answers ListOffsets for one partition. See the Timestamp constants for special
+// timestamps. Zero and above are milliseconds, and the answer is the first record at or after that
+// time. A lookup by time reads one object twice, once more where the log start lies inside a batch,
+// and the manifest twice if the record is in a range of the manifest.
 func (e *Engine) ListOffset(ctx context.Context, tp ident.TopicPartition, timestamp int64, current ident.Epoch, isolation Isolation) (OffsetAt, error) {
 	p, err := e.partitions.find(tp)
 	if err != nil {
@@ -51,7 +52,7 @@ func (e *Engine) ListOffset(ctx context.Context, tp ident.TopicPartition, timest
 	return e.search(ctx, &openLookup{lookup{tp, start, end}, p}, timestamp)
 }
 
-// search looks through records; what moves while it is read is looked up anew.
+// search looks through records. It starts again when data moves while it is read.
 func (e *Engine) search(ctx context.Context, l *openLookup, timestamp int64) (OffsetAt, error) {
 	ctx, cancel := context.WithTimeout(ctx, bucketWait)
 	defer cancel()
@@ -88,14 +89,15 @@ type lookup struct {
 	start, end ident.Offset
 }
 
-// openLookup is a lookup that goes through the batches of an open partition in memory and WAL, too.
+// openLookup is a lookup that also goes through the batches of an open partition in memory and WAL.
 type openLookup struct {
 	lookup
 	p *partition
 }
 
-// firstAfter finds the first record whose timestamp is at least ts: in the bucket what is only there, then in the
-// WAL and memory. Leaves, ranges and batches are judged by their largest timestamps; only the batch that matches is read.
+// firstAfter finds the first record whose timestamp is at least ts. It looks first in the bucket
+// for the offsets that are only there, then in the WAL and memory. Leaves, ranges and batches are
+// judged by their largest timestamps; only the batch that matches is read.
 func (e *Engine) firstAfter(ctx context.Context, l *openLookup, ts int64) (at OffsetAt, err error) {
 	match := func(t int64) bool { return t >= ts }
 	for from := l.start; from < l.end; {
@@ -109,7 +111,7 @@ func (e *Engine) firstAfter(ctx context.Context, l *openLookup, ts int64) (at Of
 				return at, err
 			}
 			from = memory
-			continue // by now, more may have left the memory
+			continue // more batches may have left the memory by now
 		}
 		if b == nil {
 			return none, nil
@@ -123,7 +125,8 @@ func (e *Engine) firstAfter(ctx context.Context, l *openLookup, ts int64) (at Of
 }
 
 // batchAfter returns a copy of the first batch in the WAL or memory that ends after from and
-// matches, and where memory begins: from below it is in the bucket.
+// matches, and the offset where memory begins. It returns no batch if from lies below that offset,
+// since the search has to go on in the bucket then.
 func (l *openLookup) batchAfter(from ident.Offset, match func(int64) bool) (b *batch, memory ident.Offset) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
@@ -141,29 +144,30 @@ func (l *openLookup) batchAfter(from ident.Offset, match func(int64) bool) (b *b
 	return nil, memory
 }
 
-// bound is what is known of something before it is opened: no record in it is newer than newest, and
-// none of it lies below from.
+// bound is what is known about something before it is opened: no record in it is newer than newest,
+// and none lies below from.
 type bound struct {
 	newest int64
 	from   ident.Offset
 }
 
-// before orders by what is opened first: the newest, and of equals the first.
+// before orders bounds by what is opened first: the newest, and of equals the first.
 func (b bound) before(other bound) bool {
 	return b.newest > other.newest || b.newest == other.newest && b.from < other.from
 }
 
-// boundless comes before everything.
+// boundless comes before every bound.
 var boundless = bound{newest: math.MaxInt64, from: -1}
 
-// candidate is something that may hold the newest record.
+// candidate is a leaf, range, batch or record that may hold the newest record.
 type candidate struct {
 	bound
-	open func(context.Context) ([]candidate, error) // nil: at is a record, with exactly this bound
+	// If nil, the candidate is a record with exactly this bound.
+	open func(context.Context) ([]candidate, error)
 	at   OffsetAt
 }
 
-// boundOf makes a bound of a largest time; one that is not known may be anything.
+// boundOf makes a bound of a largest time. An unknown time may be any time.
 func boundOf(maxTimestamp int64, from ident.Offset) bound {
 	if maxTimestamp < 0 {
 		maxTimestamp = math.MaxInt64
@@ -171,9 +175,9 @@ func boundOf(maxTimestamp int64, from ident.Offset) bound {
 	return bound{maxTimestamp, from}
 }
 
-// newest finds the first record with the largest timestamp. What has the largest bound is opened, a
-// manifest leaf into ranges, a range into batches, a batch into its record, until that is a record.
-// So a bound that no record reaches costs a look, and hides nothing.
+// newest finds the first record with the largest timestamp. It opens the candidate with the largest
+// bound, a manifest leaf into ranges, a range into batches, a batch into its record, until that
+// candidate is a record. So a bound that no record reaches costs one read, and hides nothing.
 func (e *Engine) newest(ctx context.Context, l *openLookup) (at OffsetAt, err error) {
 	inMemory, memory, err := l.newestInMemory()
 	if err != nil {
@@ -212,7 +216,7 @@ func openBest(ctx context.Context, all []candidate) (OffsetAt, error) {
 	return none, nil
 }
 
-// newestInMemory returns what may hold the newest record in WAL and memory, and where that begins.
+// newestInMemory returns the candidates in WAL and memory, and the offset where those begin.
 func (l *openLookup) newestInMemory() (all []candidate, memory ident.Offset, err error) {
 	l.p.mu.Lock()
 	memory = min(l.p.memoryStartLocked(), l.end)
@@ -227,7 +231,7 @@ func (l *openLookup) newestInMemory() (all []candidate, memory ident.Offset, err
 	return all, memory, err
 }
 
-// nextInMemory returns a copy of the batch that comes after last; nil if none does.
+// nextInMemory returns a copy of the batch that comes after last, or nil if there is none.
 func (l *openLookup) nextInMemory(last bound, memory ident.Offset) (at bound, b *batch, err error) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
@@ -243,16 +247,18 @@ func (l *openLookup) nextInMemory(last bound, memory ident.Offset) (at bound, b 
 	if best < 0 {
 		return at, nil, nil
 	}
-	found := *log.at(best) // the log moves on when it is unlocked
+	found := *log.at(best) // copied, since the log may change once it is unlocked
 	return at, &found, nil
 }
 
-// readRecord returns the newest record of one batch, the first of equals; none if no record has a time.
+// readRecord returns the newest record of one batch, and the first of equals. It returns none if no
+// record has a time.
 type readRecord func(context.Context) (OffsetAt, error)
 
-// newestAfter is one candidate for what remains of many batches after last, or nothing if nothing does.
-// next finds the first of them by its bound; read is nil if there is none. The candidate opens into that
-// batch's newest record and what remains after it: a bound that its records do not reach hides no other.
+// newestAfter makes one candidate of the batches that remain after last, or none if no batch
+// remains. next finds the first of them by its bound; its read is nil if there is none. The
+// candidate opens into that batch's newest record and a candidate for the batches after it, so a
+// bound that the batch's records do not reach hides no other batch.
 func newestAfter(last bound, next func(last bound) (at bound, read readRecord, err error)) ([]candidate, error) {
 	b, read, err := next(last)
 	if err != nil || read == nil {
@@ -267,7 +273,7 @@ func newestAfter(last bound, next func(last bound) (at bound, read readRecord, e
 		if at.Offset >= 0 {
 			record = []candidate{{bound: bound{at.Timestamp, at.Offset}, at: at}}
 			if at.Timestamp == b.newest {
-				return record, nil // nothing that remains is as new and lies before it
+				return record, nil // no remaining batch is as new and lies before it
 			}
 		}
 		all, err = newestAfter(b, next)

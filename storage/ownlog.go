@@ -8,10 +8,10 @@ import (
 )
 
 // ownLog is the write-ahead log of this incarnation. A start makes it (Engine.createWAL) before
-// anything is placed or flushed, and it stays.
+// anything is placed or flushed, and it does not change afterwards.
 type ownLog struct {
 	wal            *wal.Writer
-	own            *source // reads it
+	own            *source // reads the own WAL
 	appendBytesMax int64   // what one append holds, entry headers included
 }
 
@@ -19,6 +19,6 @@ type ownLog struct {
 type source struct {
 	incarnation ident.Incarnation
 	read        func(p []byte, pos ident.Position, crc uint32) error
-	sealed      *wal.Sealed  // nil: the own WAL
-	uncommitted atomic.Int64 // batches of a sealed one that are neither committed nor void
+	sealed      *wal.Sealed  // nil for the own WAL
+	uncommitted atomic.Int64 // batches of a sealed tail that are neither committed nor void
 }

@@ -6,13 +6,13 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// partitions finds the partitions that are open here, by id. Of one topic, any of them may be
-// open here and any may not.
+// partitions finds the partitions that are open here, by id. A topic may have any subset of its
+// partitions open here.
 type partitions struct {
 	*env
 	mu sync.RWMutex // guards the map and its lists, nothing else; taken before a partition's
-	// topics has a list for each topic, with room up to the highest partition that is open, and
-	// nil for one that is not: a request looks up its topics, and not each of its partitions.
+	// topics has a list for each topic, with room up to the highest open partition and nil for each
+	// one that is not open. So a request looks up its topics, and not each of its partitions.
 	topics map[ident.TopicID][]*partition
 }
 
@@ -36,7 +36,7 @@ func (m *partitions) absent(tp ident.TopicPartition) error {
 	return ErrNotReady // the quorum has decided, and storage is about to be told
 }
 
-// find returns an open partition, or why there is none.
+// find returns an open partition, or an error that says why there is none.
 func (m *partitions) find(tp ident.TopicPartition) (*partition, error) {
 	if p := m.get(tp); p != nil {
 		return p, nil
@@ -51,7 +51,7 @@ func partitionAt(ofTopic []*partition, index int32) *partition {
 	return ofTopic[index]
 }
 
-// put makes a partition found by its id, in place of one that was found before.
+// put makes a partition findable by its id, and replaces one that had the id before.
 func (m *partitions) put(p *partition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -66,7 +66,7 @@ func (m *partitions) put(p *partition) {
 	m.topics[p.id.Topic] = ofTopic
 }
 
-// removeTopic takes out all partitions of a topic and returns them.
+// removeTopic removes all partitions of a topic and returns them.
 func (m *partitions) removeTopic(id ident.TopicID) (removed []*partition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +107,8 @@ func (m *partitions) count() (n int) {
 	return n
 }
 
-// requestLookup finds the partitions of one request, which lists them by topic. The caller holds mu.
+// requestLookup finds the partitions of one request, which lists them by topic. The caller holds
+// mu.
 type requestLookup struct {
 	of      *partitions
 	topic   ident.TopicID

@@ -79,8 +79,8 @@ func (r *recorder) record(ctx context.Context, parts []*partition) error {
 	return r.writeRecords(ctx, parts, func(p *partition) bool { return p.flush.needRecord })
 }
 
-// carryRecords writes bases for the partitions that have a record below place, and records for those
-// that have none since their committed end moved.
+// carryRecords writes bases for the partitions that have a record below place, and records for
+// those that have none since their committed end moved.
 func (r *recorder) carryRecords(ctx context.Context, parts []*partition, place walPlace) error {
 	return r.writeRecords(ctx, parts, func(p *partition) bool {
 		old := func(at walPlace) bool { return at.incarnation != 0 && at.before(place) }

@@ -9,27 +9,28 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// Step 3 of the write path, replicate. It stands between two positions that durable falls into:
+// This file is step 3 of the write path, replicate. It separates two positions:
 //
 //	persisted   this disk holds a group. Its batches have a position, may be flushed, and class
 //	            local shows them.
-//	replicated  every peer of the replica set holds the group too. Class replicated shows its batches.
+//	replicated  every peer of the replica set holds the group too. Class replicated shows its
+//	            batches.
 //
-// A group that is persisted waits here, with a reference, while the next ones are written and
-// synced: its bytes can be sent again as long as it waits. A broker without peers has nothing to
-// wait for: a group passes at once, and class replicated shows its batches when the bucket has
-// them, as class object does.
+// A persisted group waits here, with a reference, while the next groups are written and synced: its
+// bytes can be sent again as long as it waits. A broker without peers has nothing to wait for. Its
+// groups pass at once, and class replicated shows its batches when the bucket has them, as class
+// object does.
 
-// replication is which groups have not been replicated yet.
+// replication holds the groups that have not been replicated yet.
 type replication struct {
-	peers atomic.Int32 // in the replica set of this incarnation
+	peers atomic.Int32 // number of peers in the replica set of this incarnation
 
 	mu      sync.Mutex
 	waiting []*wal.Group // in WAL order
 }
 
-// replicate takes a group that is persisted, and reports whether it is replicated already. If not,
-// it waits for Engine.replicated.
+// replicate takes a persisted group, and reports whether the group is replicated already. If it is
+// not, the group waits for Engine.replicated.
 func (e *Engine) replicate(g *wal.Group) bool {
 	r := &e.replication
 	if r.peers.Load() == 0 {
@@ -42,7 +43,7 @@ func (e *Engine) replicate(g *wal.Group) bool {
 	return false
 }
 
-// take takes out the groups that end at or below to. The caller releases them.
+// take removes and returns the groups that end at or below to. The caller releases them.
 func (r *replication) take(to ident.Position) (groups []*wal.Group) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,8 +55,8 @@ func (r *replication) take(to ident.Position) (groups []*wal.Group) {
 	return groups
 }
 
-// replicated publishes what waited for the peers, all of which hold the stream up to a position. It
-// is called in the order of positions.
+// replicated publishes the batches that waited for the peers, all of which hold the stream up to a
+// position. It is called in the order of positions.
 func (e *Engine) replicated(to ident.Position) {
 	for _, g := range e.replication.take(to) {
 		for _, a := range g.Appends() {
@@ -78,7 +79,7 @@ func (e *Engine) publishReplicated(p *partition, end ident.Offset) []ack {
 	return p.showLocked(nil, end)
 }
 
-// ask is what a class wants of a batch before it is shown and acknowledged.
+// ask is what a class demands before a batch is shown and acknowledged.
 type ask uint8
 
 const (
@@ -87,7 +88,7 @@ const (
 	askBucket            // committed
 )
 
-// asks returns what a class wants, with the peers that there are.
+// asks returns what a class demands, given the peers that there are.
 func (r *replication) asks(class catalog.Class) ask {
 	switch {
 	case class == catalog.ClassLocal:

@@ -12,9 +12,9 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// retainer decides what is deleted. It moves log starts, by retention at its own pace and on request
-// (deleterecords.go), and forgets producers that have been idle for long. The quorum judges each
-// move of a log start, and the partition follows when it is told (Engine.LogStartMoved).
+// retainer decides what is deleted. It moves log starts, by retention on its own schedule and on
+// request (deleterecords.go), and forgets producers that have been idle for long. The quorum judges
+// each move of a log start, and the partition follows when it is told (Engine.LogStartMoved).
 type retainer struct {
 	*env
 	partitions *partitions
@@ -25,7 +25,7 @@ type retainer struct {
 	producerExpiry atomic.Int64 // a time.Duration
 }
 
-// retaining applies retention and keeps manifests in order, at its own pace.
+// retaining applies retention and keeps manifests in order, on its own schedule.
 func (r *retainer) retaining() {
 	ticker := time.NewTicker(r.cfg.RetentionInterval)
 	defer ticker.Stop()
@@ -35,18 +35,20 @@ func (r *retainer) retaining() {
 			return
 		case <-ticker.C:
 		}
-		err := errors.Join(r.retainAll(r.ctx), r.trimmer.trim(r.ctx)) // what expired unflushed needs its segments no more
+		// Batches that expired unflushed no longer need their segments.
+		err := errors.Join(r.retainAll(r.ctx), r.trimmer.trim(r.ctx))
 		if err != nil && r.ctx.Err() == nil {
 			r.log.Warn("retention failed; trying again at its next turn", "err", err)
 		}
 	}
 }
 
-// retainParallel is how many partitions' log starts move at once: the quorum takes several with one write.
+// retainParallel is how many partitions' log starts move at once, since the quorum takes several
+// with one write.
 const retainParallel = 64
 
-// Retain applies retention to every partition once: log starts move in the quorum
-// first, and what they have passed is released from manifests after.
+// Retain applies retention to every partition once. Log starts move in the quorum first; then the
+// ranges that they have passed are released from manifests.
 func (e *Engine) Retain(ctx context.Context) error { return e.retainer.retainAll(ctx) }
 
 // retainAll is Engine.Retain.
@@ -82,7 +84,8 @@ func (p *partition) expireProducers(before int64) {
 	p.flush.producers.Expire(before)
 }
 
-// producersUntil returns the last use, in milliseconds, of a producer id that is forgotten now.
+// producersUntil returns a time in milliseconds: a producer id that was last used before it is
+// forgotten now.
 func (r *retainer) producersUntil(now time.Time) int64 {
 	return now.Add(-time.Duration(r.producerExpiry.Load())).UnixMilli()
 }
@@ -94,11 +97,11 @@ func (r *retainer) retain(ctx context.Context, p *partition, now int64) error {
 	facts := p.facts.Load()
 	head, ok := r.deps.Catalog.Head(p.id)
 	if !ok {
-		return nil // deleted meanwhile
+		return nil // the topic was deleted meanwhile
 	}
 	if !facts.keeps() {
 		start, err := r.retained(ctx, &head, p, newRetention(&facts.config, now))
-		if start > head.LogStart { // also where it could not look further
+		if start > head.LogStart { // even if the walk could not go further
 			if err := r.deps.Catalog.AdvanceLogStart(ctx, r.incarnation, p.id, start); err != nil {
 				return err
 			}
@@ -116,8 +119,10 @@ func (r *retainer) retain(ctx context.Context, p *partition, now int64) error {
 
 // retention decides, oldest unit first, how far the log start moves. It is pure.
 type retention struct {
-	expiredBelow int64 // milliseconds: a unit whose largest timestamp is lower goes; minInt64: none by time
-	bytesMax     int64 // -1: none by size
+	// expiredBelow is in milliseconds: a unit whose largest timestamp is lower goes. With minInt64
+	// no unit goes by time.
+	expiredBelow int64
+	bytesMax     int64 // -1: no unit goes by size
 }
 
 func newRetention(c *catalog.TopicConfig, now int64) retention {
@@ -128,8 +133,8 @@ func newRetention(c *catalog.TopicConfig, now int64) retention {
 	return r
 }
 
-// drops reports whether the oldest unit goes while total bytes are held. A unit whose times are from
-// the future holds back what is behind it.
+// drops reports whether the oldest unit goes while total bytes are held. A unit with times in the
+// future holds back the units behind it.
 func (r *retention) drops(unitBytes, total, maxTimestamp int64) bool {
 	if r.bytesMax >= 0 && total-unitBytes >= r.bytesMax {
 		return true
@@ -137,8 +142,8 @@ func (r *retention) drops(unitBytes, total, maxTimestamp int64) bool {
 	return maxTimestamp >= 0 && maxTimestamp < r.expiredBelow
 }
 
-// retained walks a partition from its oldest range to its newest batch and returns the new
-// log start. What is not flushed yet and the last range expire like the rest.
+// retained walks a partition from its oldest range to its newest batch and returns the new log
+// start. Unflushed batches and the last range expire like the rest.
 func (r *retainer) retained(ctx context.Context, head *catalog.Head, p *partition, by retention) (ident.Offset, error) {
 	total, hw := p.shownAbove(head.CommittedEnd)
 	total += head.Manifest.DataBytes
@@ -147,7 +152,7 @@ func (r *retainer) retained(ctx context.Context, head *catalog.Head, p *partitio
 	}
 	start := head.LogStart
 	drop := func(end ident.Offset, bytes, maxTimestamp int64) bool {
-		passed := end <= head.LogStart // not released yet: it holds nothing back
+		passed := end <= head.LogStart // the range is not released yet, but holds nothing back
 		if !passed && (end > hw || !by.drops(bytes, total, maxTimestamp)) {
 			return false
 		}
@@ -184,9 +189,10 @@ func (r *retainer) retained(ctx context.Context, head *catalog.Head, p *partitio
 	return start, nil
 }
 
-// shownAbove returns the size of what is shown and not in the bucket by the word of a head that was read before, and the high
-// watermark. What has been committed since that head counts nowhere, so that retention deletes later, never earlier.
-// It looks only at what is in flight, not at every batch: there may be a million.
+// shownAbove returns the size of the batches that are shown and not in the bucket as of committed,
+// an older head, and the high watermark. Batches committed since that head count nowhere, so that
+// retention deletes later, never earlier. It corrects a running total by the batches
+// that do not belong to it, instead of adding up all batches: there may be a million.
 func (p *partition) shownAbove(committed ident.Offset) (bytes int64, hw ident.Offset) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,8 +209,10 @@ func (p *partition) shownAbove(committed ident.Offset) (bytes int64, hw ident.Of
 	return bytes, p.hw
 }
 
-// walkAbove visits the batches that are not in the bucket by a head's word, oldest first, as long as visit says so. If more has been
-// committed since, some of them may have left the log, and it visits none: nothing young is skipped on the way to something old.
+// walkAbove visits the batches that are not in the bucket as of committed, an older head: oldest
+// first, as long as visit returns true. If more has been committed since, some of those batches may
+// have left the log, and walkAbove visits none, since a young batch that it skipped
+// could not stop retention before an old batch behind it.
 func (p *partition) walkAbove(committed ident.Offset, visit func(*batch) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -215,8 +223,8 @@ func (p *partition) walkAbove(committed ident.Offset, visit func(*batch) bool) {
 	}
 }
 
-// ReleaseDeleted takes the ranges below the head's log start out of the manifest of a deleted topic's
-// partition (E30). Any broker may do this; the quorum's controller asks for it.
+// ReleaseDeleted takes the ranges below the head's log start out of the manifest of a deleted
+// topic's partition (E30). Any broker may do this; the quorum's controller asks for it.
 func (e *Engine) ReleaseDeleted(ctx context.Context, head *catalog.Head) error {
 	return e.manifests.release(ctx, head)
 }

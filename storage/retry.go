@@ -8,14 +8,15 @@ import (
 	"github.com/sluicemq/sluice/internal/retry"
 )
 
-// Pauses between attempts of background work: doubling, with jitter.
+// These are the pauses between attempts of background work, which double, with jitter.
 const (
 	retryFirst = 50 * time.Millisecond
 	retryLast  = 5 * time.Second
 )
 
-// retry repeats do until it succeeds or ctx ends. It logs the first failure and then
-// every time the pause has reached its end, so that an outage is seen and does not flood.
+// retry repeats do until it succeeds or ctx ends. It logs the first failure, and then a failure
+// every time the pause has reached its maximum, so that an outage is seen and does not flood the
+// log.
 func (e *env) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	pauses := retry.Pauses{First: retryFirst, Last: retryLast}
 	for {
@@ -36,7 +37,8 @@ func (e *env) retry(ctx context.Context, what string, do func(context.Context) e
 	}
 }
 
-// turn is a lock that may be held across I/O: who waits for it gives up when its context ends.
+// turn is a lock that may be held across I/O. A goroutine that waits for it gives up when its
+// context ends.
 type turn chan struct{}
 
 func newTurn() turn { return make(turn, 1) }

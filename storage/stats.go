@@ -11,14 +11,15 @@ func (e *Engine) Unflushed() int64 { return e.Totals().UnflushedBytes }
 
 // Totals sums up what all partitions hold.
 type Totals struct {
-	Partitions     int
-	Loading        int           // of these: their state is still in the bucket, answers are retriable
-	Stuck          int           // of these: nothing of them can go to the bucket (Engine.Stuck)
-	UnflushedBytes int64         // what is not in the bucket yet
-	UnflushedAge   time.Duration // of the oldest of it
+	Partitions int
+	// Partitions whose state is still in the bucket; answers are retriable.
+	Loading        int
+	Stuck          int           // partitions whose batches cannot go to the bucket (Engine.Stuck)
+	UnflushedBytes int64         // bytes of the batches that are not in the bucket yet
+	UnflushedAge   time.Duration // of the oldest of those batches
 }
 
-// Totals looks at every partition for a moment, at one after another.
+// Totals sums up all partitions, visiting one after another briefly.
 func (e *Engine) Totals() Totals {
 	var t Totals
 	for s := range e.Partitions() {
@@ -35,20 +36,20 @@ func (e *Engine) Totals() Totals {
 	return t
 }
 
-// PartitionStats is what is measured of one partition.
+// PartitionStats are the figures of one partition.
 type PartitionStats struct {
 	Topic          string
 	Partition      ident.TopicPartition
 	Loading        bool
-	Stuck          bool // nothing of it can go to the bucket
+	Stuck          bool // its batches cannot go to the bucket
 	LogStart       ident.Offset
 	HighWatermark  ident.Offset // end of what consumers see
 	CommittedEnd   ident.Offset // end of what is in the bucket
 	UnflushedBytes int64
-	UnflushedAge   time.Duration // of the first batch that is not in the bucket; 0 if all is
+	UnflushedAge   time.Duration // of the first batch that is not in the bucket; 0 if all are
 }
 
-// Partitions yields every partition's figures, in no order.
+// Partitions yields every partition's figures, in no particular order.
 func (e *Engine) Partitions() func(yield func(PartitionStats) bool) {
 	return func(yield func(PartitionStats) bool) {
 		now := e.deps.Now()
@@ -60,7 +61,7 @@ func (e *Engine) Partitions() func(yield func(PartitionStats) bool) {
 	}
 }
 
-// statsOf returns a partition's figures; false: its life here has ended.
+// statsOf returns a partition's figures, or false if the partition's life here has ended.
 func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 	s := PartitionStats{Topic: p.facts.Load().topic.Name, Partition: p.id}
 	p.mu.Lock()
@@ -75,9 +76,10 @@ func (e *Engine) statsOf(p *partition, now time.Time) (PartitionStats, bool) {
 	return s, !p.status.ended()
 }
 
-// Lag says how far a reader that goes on at offset is behind: in records, and in time since the first of
-// them became durable. What is older than this process is judged by when its batch arrived, or by
-// the largest timestamp of its range in the bucket. (0, 0) at the end; false if the partition is not here.
+// Lag says how far behind a reader is that goes on at offset: in records, and in time since the
+// first of them became durable. The age of a batch older than this process is taken from when it
+// arrived, or from the largest timestamp of its range in the bucket. Lag returns (0, 0) at the
+// log's end, and false if the partition is not here.
 func (e *Engine) Lag(tp ident.TopicPartition, offset ident.Offset) (records int64, age time.Duration, ok bool) {
 	p := e.partitions.get(tp)
 	if p == nil {
@@ -89,7 +91,7 @@ func (e *Engine) Lag(tp ident.TopicPartition, offset ident.Offset) (records int6
 		p.mu.Unlock()
 		return 0, 0, false
 	}
-	offset = max(offset, p.logStart) // what is deleted is nobody's arrears
+	offset = max(offset, p.logStart) // deleted records do not count as lag
 	records = int64(p.hw - offset)
 	if records <= 0 {
 		p.mu.Unlock()
@@ -103,8 +105,8 @@ func (e *Engine) Lag(tp ident.TopicPartition, offset ident.Offset) (records int6
 	return records, age, true
 }
 
-// ageLocked returns for how long the batch that holds offset has been durable, at the most; or, if it was there
-// before this process, at the least.
+// ageLocked returns for how long the batch that holds offset has been durable: at most, or, if the
+// batch was there before this process, at least.
 func (e *Engine) ageLocked(p *partition, offset ident.Offset, now time.Time) (age time.Duration, exact bool) {
 	age = now.Sub(e.openedAt)
 	if at, ok := p.published.at(offset); ok {
@@ -119,15 +121,16 @@ func (e *Engine) ageLocked(p *partition, offset ident.Offset, now time.Time) (ag
 	return age, false
 }
 
-// timestampInBucket returns the largest timestamp of the range that holds offset, as far as the quorum knows it; else now.
-// It reads nothing from the bucket: a scrape asks for every lagging partition.
+// timestampInBucket returns the largest timestamp of the range that holds offset, if the quorum
+// knows it, and now otherwise. It reads nothing from the bucket, because a scrape asks for every
+// lagging partition.
 func (e *Engine) timestampInBucket(tp ident.TopicPartition, offset ident.Offset, now time.Time) time.Time {
 	head, ok := e.deps.Catalog.Head(tp)
 	if !ok {
 		return now
 	}
 	for i := range head.Ranges {
-		// What the manifest holds is older than the first of these.
+		// The ranges in the manifest are older than the first of these.
 		if r := &head.Ranges[i]; offset < r.End && r.MaxTimestamp >= 0 {
 			return time.UnixMilli(r.MaxTimestamp)
 		}

@@ -7,14 +7,18 @@ import (
 )
 
 const (
-	timelineSamples = 64 // 1 KiB a partition; of one that is busy for a week a gap is up to a third of its age
+	// timelineSamples takes 1 KiB a partition. In a partition that has been busy for a week, a gap
+	// between samples is up to a third of its age.
+	timelineSamples = 64
 	timelineStep    = time.Second
 )
 
-// timeline remembers when a partition's offsets became durable, the coarser the longer ago. Times are since the engine opened.
+// timeline remembers when a partition's offsets became durable, more coarsely the longer ago. Times
+// count from when the engine opened.
 type timeline struct {
-	next    time.Duration // no sample before: almost every call ends without a look at the samples
-	samples []timeSample  // by offset and time
+	// No sample is taken earlier, so almost every call returns without reading the samples.
+	next    time.Duration
+	samples []timeSample // by offset and time
 }
 
 // timeSample says when a batch that begins at offset became durable.
@@ -23,7 +27,8 @@ type timeSample struct {
 	at     time.Duration
 }
 
-// note takes a sample if the last one is old enough. What lies below logStart is not asked for any more.
+// note takes a sample if the last one is old enough. Nobody asks for offsets below logStart any
+// more.
 func (t *timeline) note(offset ident.Offset, now time.Duration, logStart ident.Offset) {
 	if now < t.next {
 		return
@@ -35,8 +40,8 @@ func (t *timeline) note(offset ident.Offset, now time.Duration, logStart ident.O
 	t.samples = append(t.samples, timeSample{offset, now})
 }
 
-// thin takes out what nobody can ask for, or else the sample that is missed least: where the gap
-// that it leaves is smallest for its age. The first one stays, so that every offset after it has a time.
+// thin removes the samples that nobody can ask for, or else the sample whose removal leaves the
+// smallest gap for its age. The first sample stays, so that every offset after it has a time.
 func (t *timeline) thin(now time.Duration, logStart ident.Offset) {
 	useless := 0
 	for useless+1 < len(t.samples) && t.samples[useless+1].offset <= logStart {
@@ -56,7 +61,8 @@ func (t *timeline) thin(now time.Duration, logStart ident.Offset) {
 	t.samples = append(t.samples[:least], t.samples[least+1:]...)
 }
 
-// at returns when offset became durable, at the earliest; false: before the first sample.
+// at returns the earliest time at which offset may have become durable, or false if offset lies
+// before the first sample.
 func (t *timeline) at(offset ident.Offset) (time.Duration, bool) {
 	for i := len(t.samples) - 1; i >= 0; i-- {
 		if t.samples[i].offset <= offset {

@@ -11,28 +11,32 @@ import (
 	"github.com/sluicemq/sluice/internal/retry"
 )
 
-// What starts a flush: enough has gathered, the interval has passed, a partition of class object has
-// something durable, or Flush was called. Each starts passes (flush.go) over the partitions that concern it.
+// A flush starts when enough bytes have gathered, when the interval has passed, when a partition of
+// class object has durable batches, or when Flush is called. Each of these starts passes (flush.go)
+// over the partitions concerned.
 
-// heldPause is how long a flush waits that found its partitions held by another.
+// heldPause is how long a flush waits when it finds its partitions held by another pass.
 const heldPause = 5 * time.Millisecond
 
-// A flush that size starts brings this many bundles: each flush adds a range to every partition that it takes, and a range costs
-// its part of a command, a state record and its part of a manifest. With a flush for each bundle, 16 partitions and 100 MiB/s,
-// manifests came to as many requests as bundles.
+// bundlesPerFlush is how many bundles a flush that size starts brings. Each flush adds a range to
+// every partition that it takes, and a range costs its part of a command, a state record and its
+// part of a manifest. With one flush per bundle, 16 partitions and 100 MiB/s, manifests took as
+// many requests as bundles.
 const bundlesPerFlush = 4
 
-// flushAt returns how many unflushed bytes start a flush before its time: so many that its bundles fill the
-// upload slots, but not so many that they fall out of memory and have to be read again, or use up the WAL's budget.
+// flushAt returns how many unflushed bytes start a flush before its time: enough that its bundles
+// fill the upload slots, but not so many that they fall out of memory and have to be read again, or
+// use up the WAL's budget.
 func (c *Config) flushAt() int64 {
 	return max(c.FlushBytes, min(bundlesPerFlush*c.FlushBytes, c.HotBytes/4, c.WALBudgetBytes/8))
 }
 
-// Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends. If all that is
-// left cannot go there, its error names the partitions.
+// Flush moves everything that is persisted to the bucket, and returns when it is there or ctx ends.
+// If everything that is left cannot go there, the error names the partitions.
 func (e *Engine) Flush(ctx context.Context) error { return e.flusher.flush(ctx) }
 
-// persisted counts what the WAL has made durable, and starts a flush when that is enough.
+// persisted counts the bytes that the WAL has made durable, and starts a flush when they are
+// enough.
 func (f *flusher) persisted(bytes int64) {
 	if f.unflushed.Add(bytes) >= f.cfg.flushAt() {
 		signal(f.enough)
@@ -53,7 +57,8 @@ func (f *flusher) flush(ctx context.Context) error {
 				return errors.Join(err, f.trimmer.trim(ctx))
 			}
 		}
-		if n == 0 || again { // another pass holds the partitions, or it has to be planned again
+		// Another pass holds the partitions, or this one has to be planned again.
+		if n == 0 || again {
 			if err := retry.Sleep(ctx, heldPause); err != nil {
 				return err
 			}
@@ -61,7 +66,8 @@ func (f *flusher) flush(ctx context.Context) error {
 	}
 }
 
-// allFlushed reports whether nothing is left that a flush can move. The error names what cannot go.
+// allFlushed reports whether nothing is left that a flush can move. The error names the partitions
+// whose batches cannot go.
 func (f *flusher) allFlushed() (done bool, err error) {
 	for _, p := range f.partitions.all() {
 		p.mu.Lock()
@@ -99,17 +105,21 @@ func (f *flusher) flushLoop() {
 	}
 }
 
-// worthFlushing gives back what it can of the log, and reports whether half of what started a flush is left in it. If retention has
-// passed it, or class object has brought it to the bucket, the count goes on with the rest: what is deleted before the interval ends is
-// never uploaded. One old record that stays holds back all of the log behind it, and is flushed with it.
+// worthFlushing gives back what it can of the log, and reports whether half of the bytes that
+// started a flush are left in it. If retention has passed them, or class object has brought them to
+// the bucket, the count goes on with the rest: what is deleted before the interval ends is never
+// uploaded. One old record that stays holds back all of the log behind it, which is then flushed
+// with it.
 func (f *flusher) worthFlushing() bool {
 	if f.unflushed.Load() < f.cfg.flushAt() {
-		return false // a signal from before the last flush
+		return false // the signal came before the last flush
 	}
 	if f.trimmer.trim(f.ctx) != nil {
 		return true // the flush trims too, and tries again
 	}
-	counted := f.unflushed.Load() // after the trim, before what is left: nothing counts twice, nothing is missed
+	// Read after the trim and before what is left, so that nothing counts twice and nothing is
+	// missed.
+	counted := f.unflushed.Load()
 	left := f.budget.inLog()
 	if left >= f.cfg.flushAt()/2 {
 		return true
@@ -118,11 +128,11 @@ func (f *flusher) worthFlushing() bool {
 	return false
 }
 
-// flushAll repeats pass and trim as long as a pass leaves something that was there when it began.
+// flushAll repeats pass and trim as long as a pass leaves batches that were there when it began.
 func (f *flusher) flushAll(ctx context.Context) error {
 	for {
 		_, more, err := f.pass(ctx, f.unhurried(f.partitions.all()))
-		// What one partition lacks does not keep the others' segments from going.
+		// Trouble of one partition does not keep the other partitions' segments.
 		if err = errors.Join(err, f.trimmer.trim(ctx)); err != nil || !more {
 			return err
 		}
@@ -130,12 +140,12 @@ func (f *flusher) flushAll(ctx context.Context) error {
 }
 
 // unhurried leaves out the partitions of class object: urgentLoop flushes them at once, and the
-// many bundles of a regular pass must not hold them up (E18).
+// many bundles of a regular pass must not delay them (E18).
 func (f *flusher) unhurried(parts []*partition) []*partition {
 	return slices.DeleteFunc(parts, func(p *partition) bool { return f.replication.asks(p.class) == askBucket })
 }
 
-// urgentSet gathers partitions of class object that have something to flush at once.
+// urgentSet gathers the partitions of class object that have batches to flush at once.
 type urgentSet struct {
 	wake  chan struct{}
 	mu    sync.Mutex
@@ -152,7 +162,7 @@ func (f *flusher) wakeUrgent(p *partition) {
 	signal(f.urgent.wake)
 }
 
-// wakeTroubled has those flushed once more whose trouble may have passed by itself.
+// wakeTroubled has the partitions flushed again whose trouble may have passed by itself.
 func (f *flusher) wakeTroubled(parts []*partition) {
 	for _, p := range parts {
 		if p.flushable() {
@@ -187,11 +197,12 @@ func (f *flusher) urgentLoop() {
 			if err != nil && !slices.ContainsFunc(parts, (*partition).uncommitted) {
 				f.log.Warn("flush of class object goes on without partitions that have trouble", "err", err)
 				time.AfterFunc(retryLast, func() { f.wakeTroubled(parts) })
-				return nil // those that have no trouble must not wait for the others
+				return nil // partitions without trouble must not wait for the others
 			}
 			return err
 		})
-		for _, p := range parts { // those that another pass held, or that have more already
+		// Partitions that another pass held, or that have more batches already.
+		for _, p := range parts {
 			if p.uncommitted() {
 				f.wakeUrgent(p)
 			}
@@ -202,7 +213,8 @@ func (f *flusher) urgentLoop() {
 	}
 }
 
-// uncommitted reports whether a partition has something to flush; recheck wakes one that has trouble.
+// uncommitted reports whether a partition has batches to flush. A partition that has trouble is
+// left to recheck.
 func (p *partition) uncommitted() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
