@@ -325,7 +325,7 @@ func (f *fetchCall) takeTurn() {
 }
 
 // isBehind reports that the consumer will most likely wait for the bucket, as it did the last time.
-// While the bucket is slow, such consumers hold memory for seconds: a quarter is left to the others.
+// While the bucket is slow, such consumers hold memory for seconds, so a quarter is left to others.
 func (f *fetchCall) isBehind() bool { return f.call.conn != nil && f.call.conn.behind }
 
 func (f *fetchCall) tryTurn(bytes int64) bool {
@@ -344,7 +344,7 @@ func (f *fetchCall) tryTurn(bytes int64) bool {
 	return true
 }
 
-// awaitTurn waits in order for so much memory, for as long as the request has patience.
+// awaitTurn waits in order until it gets that many bytes, for as long as the request has patience.
 func (f *fetchCall) awaitTurn(bytes int64) {
 	if f.isBehind() {
 		f.call.behind = f.reserve(f.b.behind, min(bytes, f.b.behind.bytes))
@@ -363,7 +363,7 @@ func (f *fetchCall) reserve(of *budget, bytes int64) share {
 	return s
 }
 
-// hold gives the read the room that was reserved for it.
+// hold gives the read the room that the share reserves.
 func (f *fetchCall) hold(s share) {
 	f.call.answer = s
 	f.fetch.Room = max(noRoom, int(s.bytes-vectorBytes))

@@ -9,8 +9,8 @@
 //	10  timeout
 //	11  earliest pending upload (−6), always none
 //
-// A lookup by time finds a record, not a batch. Replica ids are ignored: nobody sees beyond the
-// high watermark.
+// A lookup by time finds a record, not a batch. Replica ids are ignored: no client sees beyond
+// the high watermark.
 
 package broker
 
@@ -37,8 +37,8 @@ var timestampSince = map[int64]int16{
 // OFFSET_NOT_AVAILABLE.
 const offsetNotAvailableVersion = 5
 
-// lookupsParallel is how many partitions one request looks up by time at once: each may have to wait
-// for the bucket.
+// lookupsParallel is how many partitions of one request are looked up by time at once. Each may
+// have to wait for the bucket.
 const lookupsParallel = 16
 
 func (b *Broker) listOffsets(ctx context.Context, c *call, req *kmsg.ListOffsetsRequest) kmsg.Response {
@@ -78,7 +78,7 @@ func (b *Broker) listOffsets(ctx context.Context, c *call, req *kmsg.ListOffsets
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
-	_ = lookups.Wait() // as above
+	_ = lookups.Wait() // the answer holds the errors
 	return resp
 }
 

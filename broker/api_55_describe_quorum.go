@@ -1,7 +1,7 @@
 // DescribeQuorum, versions 0 to 2, all flexible: 1 has the times of voters, 2 messages and the
 // addresses of nodes. The quorum has the name that Kafka gives to its own: partition 0 of
-// __cluster_metadata. A request for anything else, or for more, gets the answer that it does not
-// exist.
+// __cluster_metadata. A request that names anything else or anything more gets the answer
+// that none of it exists.
 //
 // Different from Apache Kafka: an offset is an index of the metadata's Raft log, and the epoch is
 // its term. Voters are reached at the addresses of clients.

@@ -55,7 +55,8 @@ var (
 	groupDelete            = Need{OpDelete, OnGroup}
 )
 
-// Operations that Kafka knows for each resource, for the fields "authorized operations".
+// These are the operations that Kafka knows for each resource, for the fields "authorized
+// operations".
 var (
 	topicOperations   = []Operation{OpRead, OpWrite, OpCreate, OpDelete, OpAlter, OpDescribe, OpDescribeConfigs, OpAlterConfigs}
 	groupOperations   = []Operation{OpRead, OpDelete, OpDescribe, OpDescribeConfigs, OpAlterConfigs}

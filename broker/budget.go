@@ -24,7 +24,7 @@ func newBudget(bytes int64) *budget {
 	return &budget{bytes: bytes, sem: semaphore.NewWeighted(bytes)}
 }
 
-// share is the part of a budget that somebody holds. The zero share holds nothing.
+// share is a part of a budget that is held. The zero share holds nothing.
 type share struct {
 	of    *budget
 	bytes int64

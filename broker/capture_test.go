@@ -14,8 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestCapturedClients replays frames that stock clients sent (testdata/captured.txt: client, api/version,
-// correlation id, client id, frame in hex): each is understood, to its last byte, as what it was.
+// TestCapturedClients replays frames that stock clients sent. A line of testdata/captured.txt has
+// the client, api/version, correlation id, client id and the frame in hex. Each frame is decoded to
+// its last byte, as the request that it was.
 func TestCapturedClients(t *testing.T) {
 	n := 0
 	for col, frame := range captured(t) {

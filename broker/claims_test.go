@@ -9,9 +9,9 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// TestClaimedTimes: a header whose times no record could have is corrected by the records, or
-// refused for them, as Apache Kafka 4.3.1 does with each of these (compat-tests/beside_claims_test.go).
-// Times that could be are believed.
+// TestClaimedTimes: if a header has times that no record could have, the records decide. The header
+// is corrected, or the batch is refused, as Apache Kafka 4.3.1 does with each of these
+// (compat-tests/beside_claims_test.go). Times that are possible are believed.
 func TestClaimedTimes(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "plain", 1, nil)
@@ -22,8 +22,8 @@ func TestClaimedTimes(t *testing.T) {
 	five := []int64{now, now + 1, now + 4, now + 3, now + 2}
 	cases := []struct {
 		name          string
-		topic         string // "" is plain
-		base, largest int64  // base 0: the first record's
+		topic         string // "" stands for plain
+		base, largest int64  // base 0 stands for the time of the first record
 		times         []int64
 		count         byte
 		want          protocol.Code
@@ -74,7 +74,8 @@ func TestClaimedTimes(t *testing.T) {
 	}
 }
 
-// claimedBatch is a batch of records with the given times whose header says what it is told.
+// claimedBatch returns a batch of records with the given times, whose header claims base and
+// largest.
 func claimedBatch(t *testing.T, codec int, base, largest int64, times []int64) []byte {
 	t.Helper()
 	if base == 0 {
@@ -83,7 +84,8 @@ func claimedBatch(t *testing.T, codec int, base, largest int64, times []int64) [
 	var body []byte
 	for i, ms := range times {
 		r := kmsg.Record{TimestampDelta64: ms - base, OffsetDelta: int32(i), Value: []byte("value")}
-		r.Length = int32(len(r.AppendTo(nil)) - 1) // without the length itself, which takes one byte while it is 0
+		// The length does not count itself, and takes one byte while it is 0.
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
 		body = r.AppendTo(body)
 	}
 	body, err := protocol.Compress(nil, codec, 1, body)

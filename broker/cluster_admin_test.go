@@ -18,8 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestElectLeaders: codes are Apache Kafka 4.3.1's on one broker; a partition whose leader is gone
-// is what a cluster may have.
+// TestElectLeaders: the codes are those of Apache Kafka 4.3.1 with one broker. A partition whose
+// leader is gone can exist only in a cluster.
 func TestElectLeaders(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 2, nil)
@@ -58,8 +58,8 @@ func TestElectLeaders(t *testing.T) {
 	}
 }
 
-// TestReassignments: codes are Apache Kafka 4.3.1's on one broker, but where the replication factor
-// is more than the brokers.
+// TestReassignments: the codes are those of Apache Kafka 4.3.1 with one broker, except if the
+// replication factor is above the number of brokers.
 func TestReassignments(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)
@@ -105,8 +105,8 @@ func TestReassignments(t *testing.T) {
 	}
 }
 
-// TestUpdateFeatures: codes are Apache Kafka 4.3.1's. Every feature that ApiVersions lists can be
-// brought to the level that it is at.
+// TestUpdateFeatures: the codes are those of Apache Kafka 4.3.1. Every feature that ApiVersions
+// lists can be set to the level that it has.
 func TestUpdateFeatures(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)
@@ -142,7 +142,7 @@ func TestUpdateFeatures(t *testing.T) {
 			} {
 				want := protocol.CodeInvalidUpdateVersion
 				if version == 0 && strings.Contains(what, "type") {
-					want = 0 // version 0 has none
+					want = 0 // version 0 has no such field
 				}
 				resp := update(version, same, u)
 				wantCode(t, fmt.Sprintf("%s, version %d, %s", f.Name, version, what), resp.ErrorCode, want)
@@ -213,8 +213,8 @@ func TestDescribeQuorum(t *testing.T) {
 	}
 }
 
-// TestClusterAdministrationIsAuthorized: who may do nothing is told so, as a whole and of each
-// partition.
+// TestClusterAdministrationIsAuthorized: a caller that may do nothing is told so, for the request
+// as a whole and for each partition.
 func TestClusterAdministrationIsAuthorized(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -235,8 +235,8 @@ func TestClusterAdministrationIsAuthorized(t *testing.T) {
 	wantCode(t, "producers", ask[*kmsg.DescribeProducersResponse](c, producers, 0).Topics[0].Partitions[0].ErrorCode, 29)
 }
 
-// TestTooManyPartitions: a request that names more partitions than one may is answered for all of
-// them, and briefly.
+// TestTooManyPartitions: a request that names more partitions than it may gets an answer for all of
+// them, and a short one.
 func TestTooManyPartitions(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)
@@ -267,7 +267,8 @@ func TestTooManyPartitions(t *testing.T) {
 	last("quorum", len(q), q[len(q)-1].ErrorCode, q[len(q)-1].ErrorMessage)
 }
 
-// A name of any length may stand in a request, and be what every one of its partitions fails by.
+// A request may hold a name of any length, and each of its partitions may fail with an error about
+// that name.
 func TestNameIsNotRepeatedForEachPartition(t *testing.T) {
 	h := startTCP(t, Config{})
 	name := strings.Repeat("é", 128*kib)
@@ -308,7 +309,7 @@ func TestMessagesAreCut(t *testing.T) {
 	}
 }
 
-// To compare two hundred thousand replicas with one another would take ten seconds and more.
+// Comparing two hundred thousand replicas with one another would take more than ten seconds.
 func TestManyReplicas(t *testing.T) {
 	list := make([]int32, 200_000)
 	for i := range list {

@@ -1,5 +1,5 @@
-// This file has one connection. The broker reads its requests one after another, and answers them
-// in the same order (docs/kafka-behaviour.md, E20).
+// This file serves one connection. The broker reads its requests one after another, and answers
+// them in the same order (docs/kafka-behaviour.md, E20).
 //
 //  1. The reader waits until fewer than 64 requests and 32 MiB are unanswered.
 //  2. The reader takes one complete frame off the socket. It looks at the key and the version
@@ -15,7 +15,8 @@
 //  6. While the log asks for it, an answer to Produce mutes the connection: the answer is sent at
 //     once and says for how long, and the reader begins no further frame until then (KIP-219).
 //
-// So at any time only one of them writes: the reader if the queue is empty, otherwise the writer.
+// So reader and writer never write at the same time: the reader writes while the queue is empty,
+// and otherwise the writer does.
 
 package broker
 
@@ -64,7 +65,7 @@ type conn struct {
 	nc       net.Conn
 	listener string   // name of the listener that accepted the connection
 	in       *inbound // belongs to the reader
-	behind   bool     // used only by the reader: the last Fetch asked for what lies in the bucket only
+	behind   bool     // used only by the reader: the last Fetch needed the bucket
 
 	writers sync.WaitGroup
 	ended   chan struct{} // closed when nothing of the connection is left
@@ -367,7 +368,7 @@ func (c *conn) handle(f *frame) error {
 }
 
 // untilGone returns a context that ends when the peer leaves or the broker stops. It is for a
-// handler that may wait for minutes. The handler runs in the reader, so nobody else reads
+// handler that may wait for minutes. The handler runs in the reader, so nothing else reads
 // meanwhile. It calls done before it returns.
 func (c *conn) untilGone(parent context.Context) (ctx context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(parent)

@@ -17,7 +17,7 @@ import (
 // this broker, under it what is set on all brokers, and under that the configuration with which the
 // broker started. A live is immutable; Broker.live is the one in force.
 type live struct {
-	// Set on this broker, and on all of them: only known keys with valid values.
+	// These configs are set on this broker and on all brokers: only known keys with valid values.
 	own, all   map[string]string
 	topics     *catalog.TopicDefaults
 	plainTopic catalog.TopicConfig // of a topic that sets nothing

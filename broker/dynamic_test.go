@@ -22,7 +22,8 @@ func replaced(c *rawClient, kind kmsg.ConfigResourceType, name string, configs .
 	return ask[*kmsg.AlterConfigsResponse](c, req, 2).Resources[0]
 }
 
-// valuesOf are the values in force of a resource, by key; "null" where there is none.
+// valuesOf returns the values of a resource that are in force, by key. A key without a value has
+// "null".
 func valuesOf(c *rawClient, kind kmsg.ConfigResourceType, name string) map[string]string {
 	values := map[string]string{}
 	for _, d := range describeOne(c, kind, name).Configs {
@@ -34,10 +35,11 @@ func valuesOf(c *rawClient, kind kmsg.ConfigResourceType, name string) map[strin
 	return values
 }
 
-// TestDescribedConfigsCanBeSentBack: for every key of a topic, of a broker and of all brokers, what
-// DescribeConfigs shows can be sent back, all at once to AlterConfigs and each to
-// IncrementalAlterConfigs, and changes nothing. Clients that know AlterConfigs only do so,
-// confluent-kafka-go and librdkafka among them; some send an empty value where none was shown.
+// TestDescribedConfigsCanBeSentBack: the values that DescribeConfigs shows for every key of a
+// topic, of a broker and of all brokers can be sent back, and change nothing. AlterConfigs gets all
+// at once, and IncrementalAlterConfigs each alone. Clients that know only AlterConfigs send all of
+// them back, among them confluent-kafka-go and librdkafka. Some send an empty value for a key that
+// has none.
 func TestDescribedConfigsCanBeSentBack(t *testing.T) {
 	defaults, err := catalog.ParseTopicDefaults(map[string]string{"log.retention.hours": "100", "log.roll.ms": "5000", "log.cleanup.policy": "compact"})
 	if err != nil {
@@ -104,8 +106,8 @@ func sendBack(t *testing.T, c *rawClient, kind kmsg.ConfigResourceType, name str
 	}
 }
 
-// TestDurabilityIsShown: the class in force, also where none was set; it can be set to what it is,
-// and to nothing else.
+// TestDurabilityIsShown: the class in force is shown even if none was set. It can be set to the
+// value that it has, and to no other.
 func TestDurabilityIsShown(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "plain", 1, nil)
@@ -127,7 +129,7 @@ func TestDurabilityIsShown(t *testing.T) {
 }
 
 // TestBrokerConfigsWhileItRuns follows this broker and all brokers through changes. Codes, sources
-// and synonyms are what Apache Kafka 4.3.1 answered.
+// and synonyms are those that Apache Kafka 4.3.1 answered.
 func TestBrokerConfigsWhileItRuns(t *testing.T) {
 	defaults, err := catalog.ParseTopicDefaults(map[string]string{"message.max.bytes": "900000"})
 	if err != nil {
@@ -144,7 +146,7 @@ func TestBrokerConfigsWhileItRuns(t *testing.T) {
 		resource string
 		change   alter
 		want     protocol.Code
-		broker   string // message.max.bytes of the broker; "": as before
+		broker   string // message.max.bytes of the broker; "" if unchanged
 		topic    string // max.message.bytes of a topic that sets nothing
 	}{
 		{"nothing", "1", alter{Name: bytes, Op: 1}, 0, "900000/4 [900000/4 1048588/5]", "900000/4 [900000/4 1048588/5]"},
@@ -196,7 +198,7 @@ func TestBrokerConfigsWhileItRuns(t *testing.T) {
 	if got := valuesOf(c, 4, ""); len(got) != 0 {
 		t.Errorf("all brokers have %v", got)
 	}
-	// AlterConfigs replaces all that is set.
+	// AlterConfigs replaces everything that is set.
 	wantCode(t, "replace", replaced(c, 4, "1", kmsg.AlterConfigsRequestResourceConfig{Name: retention, Value: v("5")}).ErrorCode, 0)
 	if got := h.topics.BrokerConfigs(1); !maps.Equal(got, map[string]string{retention: "5"}) {
 		t.Errorf("%v is set", got)
@@ -210,7 +212,7 @@ func TestBrokerConfigsWhileItRuns(t *testing.T) {
 	}
 }
 
-// sources shows the one key of an answer: value/source and its synonyms.
+// sources shows the only key of an answer as value/source, with its synonyms.
 func sources(r *kmsg.DescribeConfigsResponseResource) string {
 	if len(r.Configs) != 1 {
 		return fmt.Sprintf("%d keys", len(r.Configs))
@@ -226,8 +228,8 @@ func sources(r *kmsg.DescribeConfigsResponseResource) string {
 	return fmt.Sprintf("%s/%d %v", *d.Value, d.Source, list)
 }
 
-// TestDefaultsActAtOnce: what is set on running brokers counts for the next produce and the next
-// creation.
+// TestDefaultsActAtOnce: a config that is set on running brokers acts on the next produce and the
+// next creation.
 func TestDefaultsActAtOnce(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "plain", 1, nil)
@@ -253,8 +255,8 @@ func TestDefaultsActAtOnce(t *testing.T) {
 	wantCode(t, "a lag that crosses the default", bad.ErrorCode, 40)
 }
 
-// TestConnectionLimitsFollow: a changed limit counts for the next connection, and a connection that
-// is there stays.
+// TestConnectionLimitsFollow: a changed limit acts on the next connection. An open connection
+// stays.
 func TestConnectionLimitsFollow(t *testing.T) {
 	h := startTCP(t, Config{})
 	c := h.dial(t)
@@ -266,7 +268,8 @@ func TestConnectionLimitsFollow(t *testing.T) {
 		}
 		defer nc.Close()
 		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
-		_, _ = nc.Write(requestFrame(kmsg.NewPtrApiVersionsRequest(), 1, "c")) // a refusal may come first
+		// A refusal may come before this is written.
+		_, _ = nc.Write(requestFrame(kmsg.NewPtrApiVersionsRequest(), 1, "c"))
 		_, err = io.ReadFull(nc, make([]byte, 4))
 		return err != nil
 	}
@@ -284,8 +287,8 @@ func TestConnectionLimitsFollow(t *testing.T) {
 	}
 }
 
-// TestConcurrentChangesAreNotLost: of changes that were made of the same configuration, each is
-// there in the end.
+// TestConcurrentChangesAreNotLost: several changes start from the same configuration, and each of
+// them is in force in the end.
 func TestConcurrentChangesAreNotLost(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)
@@ -299,7 +302,7 @@ func TestConcurrentChangesAreNotLost(t *testing.T) {
 		{4, "1", []string{"log.retention.ms", "log.retention.bytes", "max.connections"}, func() map[string]string { return h.topics.BrokerConfigs(1) }},
 		{4, "", []string{"log.retention.ms", "log.retention.bytes", "max.connections"}, func() map[string]string { return h.topics.BrokerConfigs(catalog.AllBrokers) }},
 	} {
-		// All have read before the first writes.
+		// Every change has read before the first one writes.
 		var meet sync.WaitGroup
 		meet.Add(len(tc.keys))
 		var times sync.Mutex
@@ -332,8 +335,8 @@ func TestConcurrentChangesAreNotLost(t *testing.T) {
 	}
 }
 
-// TestStoredConfigsThatDoNotHold: what another version or another broker took ends no start; what
-// holds of it counts.
+// TestStoredConfigsThatDoNotHold: stored configs that only another version or another broker
+// accepts do not keep the broker from starting. Those that are valid here act.
 func TestStoredConfigsThatDoNotHold(t *testing.T) {
 	topics := newMemoryTopics(Node{ID: 1})
 	topics.brokers = map[int32]map[string]string{

@@ -18,7 +18,7 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// sentinels are the exported errors of the packages that the broker gets errors from.
+// sentinels are the exported errors of the packages from which the broker gets errors.
 var sentinels = map[string]error{
 	"storage.ErrUnknownPartition": storage.ErrUnknownPartition, "storage.ErrNotLeader": storage.ErrNotLeader,
 	"storage.ErrNotReady": storage.ErrNotReady, "storage.ErrStuck": storage.ErrStuck, "storage.ErrThrottled": storage.ErrThrottled, "storage.ErrWALFailed": storage.ErrWALFailed,
@@ -77,7 +77,8 @@ func exportedErrors(t *testing.T, pkg string) []string {
 	return names
 }
 
-// TestEverySentinelHasACode walks the sentinels that exist in the source, so that a new one cannot be forgotten here.
+// TestEverySentinelHasACode walks the sentinels that exist in the source, so that a new one cannot
+// be forgotten here.
 func TestEverySentinelHasACode(t *testing.T) {
 	found := 0
 	for _, pkg := range []string{"storage", "catalog", "protocol", "broker/group", "broker/coordinator"} {
@@ -113,8 +114,8 @@ func TestEverySentinelHasACode(t *testing.T) {
 	}
 }
 
-// TestFetchAnswersOnlyWhatConsumersKnow: any error at any version gives a code that the Java consumer
-// accepts (docs/kafka-behaviour.md).
+// TestFetchAnswersOnlyWhatConsumersKnow: any error at any version gives a code that the Java
+// consumer accepts (docs/kafka-behaviour.md).
 func TestFetchAnswersOnlyWhatConsumersKnow(t *testing.T) {
 	known := map[protocol.Code]bool{0: true, 6: true, 9: true, 56: true, 74: true, 78: true, 3: true, 100: true, 103: true, 1: true, 29: true, 75: true, -1: true, 2: true}
 	all := []error{nil, errors.New("anything"), context.Canceled}

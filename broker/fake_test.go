@@ -18,25 +18,25 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// memoryLog is a Log in memory: enough meaning for clients, and gates for tests.
+// memoryLog is a Log in memory. It knows enough for clients, and tests can stop it at gates.
 type memoryLog struct {
 	mu       sync.Mutex
 	parts    map[ident.TopicPartition]*memoryPartition
 	watchers map[int]chan<- struct{}
 	nextID   int
 	topics   *memoryTopics
-	leaders  *memoryTopics // as the log knows them: topics, unless a test has others
+	leaders  *memoryTopics // what the log knows of leaders: topics, unless a test sets others
 
-	hold      bool                     // place, but do not settle
-	stuck     chan struct{}            // a request that lends its goroutine waits for it, if not nil, before it is settled
+	hold      bool                     // place requests, but do not settle them
+	stuck     chan struct{}            // if not nil, a lent request waits for it
 	held      []*storage.AppendRequest // in order of arrival
-	arrived   chan struct{}            // one signal per Append, if not nil
-	fail      error                    // refuse every partition with it
+	arrived   chan struct{}            // if not nil, gets one signal per Append
+	fail      error                    // if not nil, every partition is refused with it
 	readErr   error
 	producers map[ident.TopicPartition][]storage.Producer
 	deleteErr error
 	reads     int
-	watched   []int // partitions of each Watch
+	watched   []int // the number of partitions of each Watch
 	throttle  time.Duration
 	offsetFn  func(timestamp int64) (storage.OffsetAt, error)
 }
@@ -73,7 +73,7 @@ func (l *memoryLog) Append(req *storage.AppendRequest) {
 	}
 	if stuck := l.stuck; stuck != nil && req.Lend {
 		l.mu.Unlock()
-		<-stuck // as a sync of a disk that hangs
+		<-stuck // like a sync on a disk that hangs
 		l.mu.Lock()
 	}
 	l.settleLocked(req)
@@ -242,7 +242,7 @@ func (l *memoryLog) ListOffset(_ context.Context, tp ident.TopicPartition, times
 	return storage.OffsetAt{Offset: -1, Timestamp: -1, Epoch: ident.NoEpoch}, nil
 }
 
-// DeleteRecords moves the start; what lies below it is still there to read from its batch's start.
+// DeleteRecords moves the start. A batch that begins below the start can still be read.
 func (l *memoryLog) DeleteRecords(_ context.Context, tp ident.TopicPartition, before ident.Offset) (ident.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -304,7 +304,7 @@ func (l *memoryLog) LogBytes(tp ident.TopicPartition) (int64, error) {
 	return bytes, nil
 }
 
-// memoryTopics is a Topics in memory. Partitions whose leader is not node 1 are made by lead.
+// memoryTopics is a Topics in memory. Node 1 leads every partition, unless a test calls lead.
 type memoryTopics struct {
 	mu       sync.Mutex
 	byName   map[string]*catalog.Topic
@@ -313,10 +313,10 @@ type memoryTopics struct {
 	fail     error
 	nodes    []Node
 
-	brokers       map[int32]map[string]string // what is set on brokers
+	brokers       map[int32]map[string]string // the configs that are set on brokers
 	reconfiguring sync.Mutex                  // calls of reconfigure must not overlap
 	reconfigure   func()
-	beforeSet     func() // called before a configuration is compared and set, if not nil
+	beforeSet     func() // if not nil, called before a configuration is compared and set
 }
 
 func newMemoryTopics(nodes ...Node) *memoryTopics {
@@ -374,7 +374,7 @@ func (m *memoryTopics) CreateTopic(_ context.Context, spec TopicSpec) (*catalog.
 	return t, nil
 }
 
-// changeLocked swaps a topic for a changed copy.
+// changeLocked puts a changed copy of a topic in its place.
 func (m *memoryTopics) changeLocked(id ident.TopicID, change func(*catalog.Topic)) error {
 	t, ok := m.byIDLocked(id)
 	if !ok {
@@ -459,7 +459,7 @@ func (m *memoryTopics) Brokers() []Node {
 	return m.nodes
 }
 
-// create makes a topic, failing the test if it cannot.
+// create makes a topic. It fails the test if it cannot.
 func (m *memoryTopics) create(t testing.TB, name string, partitions int32, configs map[string]string) *catalog.Topic {
 	t.Helper()
 	topic, err := m.CreateTopic(context.Background(), TopicSpec{Name: name, Partitions: partitions, ReplicationFactor: 1, Configs: configs})
@@ -469,7 +469,7 @@ func (m *memoryTopics) create(t testing.TB, name string, partitions int32, confi
 	return topic
 }
 
-// notLed is what the log says of a partition that node 1 does not lead; nil of one that it does.
+// notLed returns the log's error for a partition that node 1 does not lead, or nil.
 func (m *memoryTopics) notLed(tp ident.TopicPartition) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -490,16 +490,16 @@ func (m *memoryTopics) lead(t testing.TB, name string, index int32, l catalog.Le
 	}
 }
 
-// harness is a broker over TCP on loopback with the fakes behind it.
+// harness is a broker that serves one listener, with the fakes behind it.
 type harness struct {
 	*Broker
 	log    *memoryLog
 	topics *memoryTopics
 	addr   string
-	stop   func() error // ends Serve and returns what it said; may be called twice
+	stop   func() error // ends Serve and returns its error; may be called twice
 }
 
-// pipeListener hands out one end of in-memory pipes, for tests with virtual time.
+// pipeListener accepts in-memory pipes, for tests with virtual time.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -534,7 +534,8 @@ func (l *pipeListener) dial() net.Conn {
 	return c
 }
 
-// bufferedConn takes writes at once, as a socket does; a pipe alone would block until they are read.
+// bufferedConn takes writes at once, as a socket does. A pipe alone would block until they are
+// read.
 type bufferedConn struct {
 	net.Conn
 	out    chan []byte
@@ -612,7 +613,7 @@ func start(t testing.TB, cfg Config, l net.Listener, authorize func(Need, string
 	return h
 }
 
-// testRecord is a record that every topic takes now.
+// testRecord returns a record with the current time, which every topic takes.
 func testRecord(value string) protocol.Record {
 	return protocol.Record{Timestamp: time.Now().UnixMilli(), Value: []byte(value)}
 }

@@ -39,8 +39,8 @@ func seeds(t testing.TB) []kmsg.Request {
 	return all
 }
 
-// FuzzServe: any frame of any served API and version is answered with a frame that
-// kmsg reads, or refused; nothing panics, and the budgets are whole afterwards.
+// FuzzServe: any frame of any served API and version is refused, or answered with a frame that kmsg
+// reads. Nothing panics, and the budgets are whole afterwards.
 func FuzzServe(f *testing.F) {
 	for _, req := range seeds(f) {
 		a := apis[req.Key()]
@@ -59,7 +59,8 @@ func FuzzServe(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer b.closeGroups()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond) // a member of a fuzzed group may wait for another
+		// A member of a fuzzed group may wait for another.
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 		defer cancel()
 		topics.create(t, "t", 2, map[string]string{"compression.type": "lz4"})
 		if _, err := b.groups.Find(ctx, "g"); err != nil {

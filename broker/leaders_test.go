@@ -11,9 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestProduceRefusedByTheLog: a refusal is told as what it is. What may have been written is never
-// answered with a code that promises the contrary, and who is at the wrong broker is told the right
-// one.
+// TestProduceRefusedByTheLog: each refusal by the log becomes its own code. A batch that may have
+// been written is never answered with a code that says that it was not. A producer at the wrong
+// broker is told the right one.
 func TestProduceRefusedByTheLog(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)
@@ -47,7 +47,7 @@ func TestProduceRefusedByTheLog(t *testing.T) {
 func TestTheLogSaysWhoLeads(t *testing.T) {
 	h := startTCP(t, Config{})
 	h.topics.create(t, "t", 1, nil)
-	h.log.leaders = newMemoryTopics() // the log has not heard of any change
+	h.log.leaders = newMemoryTopics() // this log has not heard of any change
 	h.topics.lead(t, "t", 0, catalog.Leadership{Broker: 2, Epoch: 3})
 	c := h.dial(t)
 	produced := ask[*kmsg.ProduceResponse](c, produceRequest("t", plainBatch(t, "x")), 10).Topics[0].Partitions[0]

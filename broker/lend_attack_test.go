@@ -12,8 +12,8 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// TestE20_TimeoutsWhileLent: the alarm goes off before, while and after a request is placed, lent or not, refused or not: each is
-// answered once and in order.
+// TestE20_TimeoutsWhileLent: requests time out before, while and after they are placed, lent or
+// not, refused or not. Each is answered once and in order.
 func TestE20_TimeoutsWhileLent(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

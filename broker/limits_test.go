@@ -8,7 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// With delete.topic.enable=false nothing is deleted, with the code that a client of the version knows.
+// With delete.topic.enable=false nothing is deleted. The code is one that a client of the version
+// knows.
 func TestTopicDeletionOff(t *testing.T) {
 	h := startTCP(t, Config{TopicDeletionOff: true})
 	c := h.dial(t)
@@ -24,7 +25,8 @@ func TestTopicDeletionOff(t *testing.T) {
 	}
 }
 
-// FetchBytesMax bounds an answer whatever the client asks for: one batch comes, the others later.
+// FetchBytesMax bounds an answer, whatever the client asks for. One batch comes at once, and later
+// fetches get the others.
 func TestFetchBytesMaxOfTheBroker(t *testing.T) {
 	h := startTCP(t, Config{FetchBytesMax: 1 << 10})
 	c := h.dial(t)

@@ -10,7 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// scrape returns every series of the broker, by name and labels' values; of a histogram the count.
+// scrape returns the value of every series of the broker, by its name and its labels' values. The
+// value of a histogram is its count.
 func (h *harness) scrape(t *testing.T) map[string]float64 {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
@@ -35,8 +36,8 @@ func (h *harness) scrape(t *testing.T) map[string]float64 {
 	return values
 }
 
-// TestRequestsAreCounted: every request once, under its API, with its bytes both ways, its time and the codes that it was answered
-// with; and every connection with how it ended.
+// TestRequestsAreCounted: every request is counted once under its API, with its bytes both ways,
+// its time and the codes of its answer. Every connection is counted with the way in which it ended.
 func TestRequestsAreCounted(t *testing.T) {
 	h := startTCP(t, Config{ConnectionsMax: 1})
 	h.topics.create(t, "t", 1, nil)
@@ -50,7 +51,8 @@ func TestRequestsAreCounted(t *testing.T) {
 	silent := produceRequest("t", plainBatch(t, "a"))
 	silent.Acks = 0
 	c.send(silent, 9)
-	ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9) // all before it are over when it is answered
+	// When this is answered, all requests before it are over.
+	ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 9)
 
 	got := h.scrape(t)
 	delta := func(series string) float64 { return got[series] - before[series] }
@@ -71,9 +73,9 @@ func TestRequestsAreCounted(t *testing.T) {
 	}
 
 	second := h.dial(t)
-	second.expectClosed() // one too many
+	second.expectClosed() // one connection too many
 	c.write([]byte{0, 0, 0, 8, 0x7f, 0xff, 0, 0, 0, 0, 0, 0})
-	c.expectClosed() // no such API
+	c.expectClosed() // no API has this key
 	if err := h.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	}
 }
 
-// TestThrottlesAreCounted: how often connections were held back, and for how long.
+// TestThrottlesAreCounted: the metrics tell how often connections were held back, and for how long.
 func TestThrottlesAreCounted(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)

@@ -6,8 +6,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// BenchmarkProduceRequest is what the broker adds to a Produce request over TCP: one at a time, and 16 in flight. The
-// log is a map, so that what is counted and timed per request (metrics.go) shows.
+// BenchmarkProduceRequest measures what the broker adds to a Produce request over TCP, with one
+// request at a time and with 16 in flight. The log is a map, so that the cost of what metrics.go
+// counts and times shows.
 func BenchmarkProduceRequest(b *testing.B) {
 	for _, bc := range []struct {
 		name     string

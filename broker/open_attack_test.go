@@ -6,8 +6,9 @@ import (
 	"github.com/sluicemq/sluice/broker/coordinator"
 )
 
-// TestOpenedAfterTheEnd: the broker ends by itself, by a listener that dies, and only then the log comes. The groups that are opened
-// over it are closed again: nobody else would, and the log is closed soon.
+// TestOpenedAfterTheEnd: the broker ends by itself, because a listener dies, and only then the log
+// comes. Open closes the groups that it opened on this log, because nobody else would, and the log
+// is closed soon.
 func TestOpenedAfterTheEnd(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, coordinator.OffsetsTopic, 1, nil)

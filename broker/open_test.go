@@ -10,11 +10,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// shutLog takes the log away again, as before Open.
+// shutLog takes the log away, so that the broker is as it was before Open.
 func (h *harness) shutLog() { h.opened = make(chan struct{}) }
 
-// TestEarlyAnswers: before the log is open a broker says who and where it is and creates nothing; what
-// needs the log waits and then goes on as if it had just come.
+// TestEarlyAnswers: before the log is open, a broker tells its id and address and creates nothing.
+// A request that needs the log waits, and is then answered as if it had just come.
 func TestEarlyAnswers(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)

@@ -8,8 +8,8 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// TestE8_PartitionTwiceInARequest: a partition is lined up once, whatever entry of its topic names it, and of hundreds of others
-// none is taken for it.
+// TestE8_PartitionTwiceInARequest: a partition is lined up once, whichever entry of its topic names
+// it. Among hundreds of partitions none is taken for another.
 func TestE8_PartitionTwiceInARequest(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		const partitions = 300
@@ -24,8 +24,8 @@ func TestE8_PartitionTwiceInARequest(t *testing.T) {
 		}
 		req := produceRequest("t", batches(partitions)...)
 		for _, more := range []*kmsg.ProduceRequest{
-			produceRequest("u", batches(partitions)...), // the same numbers, another topic
-			produceRequest("t", batches(partitions)...), // all again
+			produceRequest("u", batches(partitions)...), // the same numbers in another topic
+			produceRequest("t", batches(partitions)...), // all partitions of t again
 			produceRequest("u", batches(70)...),
 		} {
 			req.Topics = append(req.Topics, more.Topics...)

@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// rawClient speaks the wire itself: pipelines as it likes and sees every byte.
+// rawClient speaks the wire protocol itself. It pipelines at will and sees every byte.
 type rawClient struct {
 	t    testing.TB
 	nc   net.Conn
@@ -53,7 +53,7 @@ func (c *rawClient) write(b []byte) {
 	}
 }
 
-// frame reads one answer: its correlation id and what follows.
+// frame reads one answer and returns its correlation id and the bytes behind the id.
 func (c *rawClient) frame() (int32, []byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(c.nc, size[:]); err != nil {
@@ -87,7 +87,7 @@ func (c *rawClient) receive(req kmsg.Request, correlation int32) kmsg.Response {
 	return resp
 }
 
-// ask sends and receives.
+// ask sends a request and receives its answer.
 func ask[R kmsg.Response](c *rawClient, req kmsg.Request, version int16) R {
 	c.t.Helper()
 	return c.receive(req, c.send(req, version)).(R)
@@ -96,7 +96,8 @@ func ask[R kmsg.Response](c *rawClient, req kmsg.Request, version int16) R {
 // expectClosed waits for the broker to close the connection without a byte.
 func (c *rawClient) expectClosed() {
 	c.t.Helper()
-	_ = c.nc.SetReadDeadline(time.Now().Add(10 * time.Second)) // fails if it is closed already
+	// SetReadDeadline fails if the connection is closed already.
+	_ = c.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
 	var one [1]byte
 	n, err := c.nc.Read(one[:])
 	if n != 0 || errors.Is(err, os.ErrDeadlineExceeded) || err == nil {
@@ -104,7 +105,7 @@ func (c *rawClient) expectClosed() {
 	}
 }
 
-// expectSilence checks that nothing comes at the moment. On a pipe with virtual time, that is certain.
+// expectSilence checks that nothing comes for d. In virtual time nothing can be late.
 func (c *rawClient) expectSilence(d time.Duration) {
 	c.t.Helper()
 	if err := c.nc.SetReadDeadline(time.Now().Add(d)); err != nil {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// failingListener fails all that is accepted.
+// failingListener fails every Accept.
 type failingListener struct {
 	*pipeListener
 	err   error
@@ -28,11 +28,12 @@ func (l *failingListener) Accept() (net.Conn, error) {
 	return nil, l.err
 }
 
-// Accepts that fail are tried again ever more rarely, up to each second, and told each ten seconds, with what to do.
+// A failing Accept is tried again at growing intervals of up to a second. Every ten seconds a line
+// in the log says what to do.
 func TestAcceptFails(t *testing.T) {
 	for err, says := range map[error]string{syscall.EMFILE: "ulimit -n", syscall.ENFILE: "ulimit -n", errors.New("else"): "trying again"} {
 		synctest.Test(t, func(t *testing.T) {
-			var told bytes.Buffer // slog's handler locks
+			var told bytes.Buffer // slog's handler locks the buffer
 			s := &server{b: &Broker{logger: slog.New(slog.NewTextHandler(&told, nil))}}
 			l := &failingListener{pipeListener: newPipeListener(), err: fmt.Errorf("accept: %w", os.NewSyscallError("accept4", err))}
 			ctx, cancel := context.WithTimeout(t.Context(), 35*time.Second)
@@ -40,7 +41,7 @@ func TestAcceptFails(t *testing.T) {
 			if err := s.acceptLoop(ctx, Listener{Listener: l}); !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
-			// At 0, 0.05, 0.15, 0.35, 0.75, 1.55 s and then each second.
+			// The tries are at 0, 0.05, 0.15, 0.35, 0.75, 1.55 s and then once a second.
 			if l.tries != 39 {
 				t.Errorf("%d tries in 35 s", l.tries)
 			}
@@ -51,11 +52,11 @@ func TestAcceptFails(t *testing.T) {
 	}
 }
 
-// TestTLSClient: a client that speaks TLS to a plain listener is refused, and the log names the listener and
-// what to change; once a minute, since such a client tries again all the time.
+// TestTLSClient: a client that speaks TLS to a plain listener is refused. The log names the
+// listener and what to change, once a minute, since such a client tries again all the time.
 func TestTLSClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told bytes.Buffer // slog's handler locks
+		var told bytes.Buffer // slog's handler locks the buffer
 		topics := newMemoryTopics(Node{ID: 1})
 		b, err := New(Config{NodeID: 1}, Deps{Log: newMemoryLog(topics), Topics: topics, Logger: slog.New(slog.NewTextHandler(&told, nil))})
 		if err != nil {

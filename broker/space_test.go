@@ -10,9 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestProduceSpace_ClosedConnections: the room of a request is used again by others while connections end
-// in the middle of their answers; nobody reads another's outcome. Each worker has a topic whose partitions are
-// numbered apart, so that a mixed-up answer shows.
+// TestProduceSpace_ClosedConnections: requests use the space of earlier ones again while
+// connections end in the middle of their answers. No request gets the outcome of another. Each
+// worker has a topic with a number of partitions of its own, so that a mixed-up answer shows.
 func TestProduceSpace_ClosedConnections(t *testing.T) {
 	const workers, rounds, pipelined = 4, 25, 8
 	h := startTCP(t, Config{})

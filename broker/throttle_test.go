@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// throttled sends a Produce request and wants it answered at once, with so many milliseconds to
-// wait.
+// throttled sends a Produce request and wants an answer at once that tells the client to wait that
+// many milliseconds.
 func (c *rawClient) throttled(acks int16, version int16, want int32) *kmsg.ProduceResponse {
 	c.t.Helper()
 	req := produceRequest("t", plainBatch(c.t, "x"))
@@ -32,13 +32,14 @@ func (c *rawClient) throttled(acks int16, version int16, want int32) *kmsg.Produ
 	return resp
 }
 
-// TestThrottleMutes (KIP-219): the answer leaves at once and says how long; the connection's next
-// request, whatever it is, is taken after that time and not before; other connections go on.
+// TestThrottleMutes (KIP-219): the answer leaves at once and tells the time. The connection's next
+// request, whatever it is, is taken after that time and not before. Other connections go on.
 func TestThrottleMutes(t *testing.T) {
 	for _, acks := range []int16{-1, 1, 0} {
 		virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 			h.topics.create(t, "t", 1, nil)
-			h.log.throttleFor(1500*time.Millisecond + time.Microsecond) // rounded up: never less than we wait
+			// Rounded up, so that the client is never told less than the broker waits.
+			h.log.throttleFor(1500*time.Millisecond + time.Microsecond)
 			c, other := dial(), dial()
 			began := time.Now()
 			c.throttled(acks, 9, 1501)
@@ -54,13 +55,13 @@ func TestThrottleMutes(t *testing.T) {
 			if took := time.Since(began); took != 1500*time.Millisecond+time.Microsecond {
 				t.Errorf("acks %d: read again after %v", acks, took)
 			}
-			c.throttled(-1, 9, 0) // and it is over
+			c.throttled(-1, 9, 0) // the throttle is over
 		})
 	}
 }
 
 // TestThrottleAfterQueuedAnswer: the writer's answers mute as the reader's do, once for all that
-// leave together; what the reader has not begun then stays unread, and is not placed.
+// leave together. Requests that the reader has not begun by then stay unread and are not placed.
 func TestThrottleAfterQueuedAnswer(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -92,7 +93,7 @@ func TestThrottleAfterQueuedAnswer(t *testing.T) {
 	})
 }
 
-// TestThrottledRefusalMutes: a refusal for want of room (19) holds the producer back as well.
+// TestThrottledRefusalMutes: a refusal for lack of room (19) holds the producer back as well.
 func TestThrottledRefusalMutes(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -108,8 +109,8 @@ func TestThrottledRefusalMutes(t *testing.T) {
 	})
 }
 
-// TestThrottleOnlyOfProduce: what is answered to other requests does not hold them back, nor says
-// so.
+// TestThrottleOnlyOfProduce: answers to other requests do not hold the client back, and do not tell
+// it to wait.
 func TestThrottleOnlyOfProduce(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -130,8 +131,8 @@ func TestThrottleOnlyOfProduce(t *testing.T) {
 	})
 }
 
-// TestMuteIsNoSilence: neither the idle limit nor that of a slow frame counts while the connection
-// is muted; both do afterwards.
+// TestMuteIsNoSilence: neither the idle limit nor the limit of a slow frame counts while the
+// connection is muted. Both do afterwards.
 func TestMuteIsNoSilence(t *testing.T) {
 	cfg := Config{IdleTimeout: 10 * time.Second, StallTimeout: 5 * time.Second}
 	virtually(t, cfg, func(t *testing.T, h *harness, dial func() *rawClient) {
@@ -157,7 +158,7 @@ func TestMuteIsNoSilence(t *testing.T) {
 	})
 }
 
-// TestStopEndsMute: a stop does not wait for it.
+// TestStopEndsMute: a stop does not wait until the mute is over.
 func TestStopEndsMute(t *testing.T) {
 	virtually(t, Config{}, func(t *testing.T, h *harness, dial func() *rawClient) {
 		h.topics.create(t, "t", 1, nil)
@@ -177,8 +178,8 @@ func TestStopEndsMute(t *testing.T) {
 	})
 }
 
-// TestThrottlesAddUp: each answer stands for bytes of its own, also of requests that were read
-// before the mute began. What they add up to has an end, and less than a millisecond is not told.
+// TestThrottlesAddUp: each answer counts bytes of its own, also answers to requests that were read
+// before the mute began. The sum has a bound, and less than a millisecond is not told.
 func TestThrottlesAddUp(t *testing.T) {
 	for _, c := range []struct {
 		each time.Duration
@@ -203,7 +204,7 @@ func TestThrottlesAddUp(t *testing.T) {
 			began := time.Now()
 			for i, want := range c.told {
 				h.log.release(1)
-				synctest.Wait() // it leaves by itself
+				synctest.Wait() // the answer leaves by itself
 				if resp := client.receive(req, int32(i+1)).(*kmsg.ProduceResponse); resp.ThrottleMillis != want {
 					t.Errorf("%v each: answer %d says %d ms, want %d", c.each, i, resp.ThrottleMillis, want)
 				}

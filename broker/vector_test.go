@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// Whatever the sizes and wherever the bytes lie, they arrive once and in order, and nothing that was given is changed.
+// Whatever the sizes of the buffers and wherever they lie, their bytes arrive once and in order,
+// and the buffers are unchanged.
 func TestWriteVector(t *testing.T) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -25,7 +26,8 @@ func TestWriteVector(t *testing.T) {
 	}
 }
 
-// randomBuffers mixes sizes around the bounds, neighbours in memory, and room behind bytes that is not theirs.
+// randomBuffers mixes sizes around the bounds, buffers that are neighbours in memory, and buffers
+// with spare capacity that belongs to others.
 func randomBuffers(random *rand.Rand) (buffers [][]byte) {
 	noise := rand.NewChaCha8([32]byte{byte(random.Uint32())})
 	for range random.IntN(30) {
@@ -65,7 +67,7 @@ func sent(t *testing.T, buffers [][]byte) ([]byte, error) {
 	return got, <-failed
 }
 
-// Batches of one block that lie side by side are one entry, and so are small ones that do not.
+// Batches that lie side by side in one block become one entry, and so do small ones that lie apart.
 func TestWriteVectorJoins(t *testing.T) {
 	block := make([]byte, 64*kib)
 	var side, apart [][]byte
@@ -86,7 +88,7 @@ func TestWriteVectorJoins(t *testing.T) {
 	}
 }
 
-// A vector that is put away holds on to nobody's bytes.
+// A vector that is put away refers to no bytes.
 func TestWriteVectorLetsGo(t *testing.T) {
 	v := new(vector)
 	for range 3 * vectorMax {
@@ -102,7 +104,7 @@ func TestWriteVectorLetsGo(t *testing.T) {
 	}
 }
 
-// A connection that ends in the middle is told.
+// A connection that ends in the middle gives an error.
 func TestWriteVectorFails(t *testing.T) {
 	here, there := net.Pipe()
 	_ = there.Close()

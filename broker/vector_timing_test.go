@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// An answer of 8 MiB in batches of one size, each at a place of its own, to a socket that somebody reads.
+// BenchmarkWriteVector writes an answer of 8 MiB to a socket whose other end reads. All batches
+// have one size and lie apart in memory.
 func BenchmarkWriteVector(b *testing.B) {
 	for _, size := range []int{170, 500, 1 << 10, 2 << 10, 4 << 10, 8 << 10, 64 << 10} {
 		buffers := scattered(size, 8*mib)
@@ -44,7 +45,7 @@ func scattered(size, total int) (buffers [][]byte) {
 	return buffers
 }
 
-// drained returns a connection whose other end reads and forgets.
+// drained returns a connection whose other end reads all bytes and drops them.
 func drained(tb testing.TB) net.Conn {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

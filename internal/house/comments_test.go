@@ -19,11 +19,11 @@ const (
 // reworded are the packages whose comments were read line by line and keep to the width. A package
 // that is reworded joins the list.
 var reworded = []string{
-	"bench", "bench/compare", "bench/limits", "bench/load", "broker/coordinator",
+	"bench", "bench/compare", "bench/limits", "bench/load", "broker", "broker/coordinator",
 	"broker/group", "catalog", "cmd/sluice", "cmd/sluice/client", "cmd/sluice/config",
 	"compat-tests", "compat-tests/beside", "compat-tests/harness", "compat-tests/history",
-	"ident", "internal/crc32c", "internal/house", "internal/retry", "internal/unzeroed", "metadata",
-	"metadata/controller", "metadata/raft", "node", "protocol", "scripts/gotest",
+	"ident", "internal/crc32c", "internal/house", "internal/retry", "internal/unzeroed",
+	"metadata", "metadata/controller", "metadata/raft", "node", "protocol", "scripts/gotest",
 	"storage/bucket", "storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",
 	"storage/bucket/mem", "storage/bucket/open", "storage/bucket/s3",
 	"storage/bucket/s3/faketest", "storage/cache", "storage/object", "storage/pstate", "vfs",
