@@ -41,9 +41,9 @@ func (s *State) applyCreateTopic(c *pb.CreateTopic) Result {
 	return Result{Topic: t.info, Changes: []Change{{Kind: TopicCreated, Topic: t.info}}}
 }
 
-// placed returns who leads count new partitions: the brokers that the command names, or, where it
-// names none, all brokers in turn. Each broker leads under its current incarnation, and one without
-// an incarnation cannot lead.
+// placed returns the leaders of count new partitions: the brokers that the command names or, if it
+// names none, all brokers in turn. Each broker leads under its current incarnation. A broker
+// without an incarnation cannot lead.
 func (s *State) placed(named []int32, count int, turn uint64) ([]catalog.Leadership, error) {
 	if len(named) == 0 {
 		named = InTurn(s.Leaders(), count, turn)
@@ -75,8 +75,8 @@ func (s *State) Leaders() (nodes []int32) {
 	return nodes
 }
 
-// InTurn names a broker for each of count partitions, in turn and beginning with another broker for
-// each turn; nil if there is none.
+// InTurn names a broker for each of count partitions, one after another, beginning with another
+// broker for each turn. It returns nil if there are no brokers.
 func InTurn(brokers []int32, count int, turn uint64) (named []int32) {
 	if len(brokers) == 0 {
 		return nil

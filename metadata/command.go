@@ -44,7 +44,7 @@ type TopicSpec struct {
 	Partitions        int32
 	ReplicationFactor int16
 	Configs           map[string]string // only what was set
-	// Leaders names the broker that leads each partition. Empty: the brokers take turns.
+	// Leaders names the broker that leads each partition. If it is empty, the brokers take turns.
 	Leaders []int32
 }
 

@@ -6,10 +6,10 @@
 // package has no rules of its own beyond that order (E27), and the order in which a lost directory
 // is made anew from the bucket ([Restore], E26).
 //
-// One start: Open calls identify (who this directory is), openMetadata (the quorum's state),
+// One start: Open calls identify (whose directory this is), openMetadata (the quorum's state),
 // joinCatalog, openBroker (clients connect, and wait), openStorage (the log is recovered), and
-// broker.Open (clients are served). useBucket runs beside, and opens the gate. One stop: Serve
-// stops the broker; Close flushes (lastFlush), and closes storage and the quorum.
+// broker.Open (clients are served). useBucket runs in the background, and opens the gate. One stop:
+// Serve stops the broker; Close flushes (lastFlush), and closes storage and the quorum.
 //
 // node.json says what a directory is ([Identity]): a directory in state "new" is continued by the
 // next start, "ready" is served, "restoring" is never served.
@@ -19,6 +19,6 @@
 //
 // Goroutines: the check of the bucket, and after it the controller (while this node leads the
 // quorum); the broker's Serve; the watch that logs what is not in the bucket (metrics.go), and the
-// one that gives memory back (memory.go); those of the admin server. Close ends all of them.
-// Restore's readers end when Restore returns. Imports: everything except cmd.
+// watch that gives memory back (memory.go); and the admin server's goroutines. Close ends all of
+// them. Restore's readers end when Restore returns. Imports: everything except cmd.
 package node

@@ -82,7 +82,7 @@ func TestReadHeap(t *testing.T) {
 }
 
 // TestMemoryCeilingIsDocumented: the ceiling is the formula of docs/operations.md, which also names
-// the ceiling of a broker where nothing is set.
+// the ceiling of a broker that sets nothing.
 func TestMemoryCeilingIsDocumented(t *testing.T) {
 	const kib, mib = 1 << 10, 1 << 20
 	formula := func(request, fetch, groups, hot, cache, batches, connections, uploads int64) int64 {

@@ -361,8 +361,8 @@ func (n *Node) quorumState() broker.QuorumState {
 	return q
 }
 
-// reconfigureBroker lets the broker adopt what is set on running brokers, and returns what storage
-// must adopt.
+// reconfigureBroker makes the broker adopt the configs that are set on running brokers, and returns
+// those that storage must adopt.
 func (n *Node) reconfigureBroker() (*catalog.TopicDefaults, time.Duration) {
 	f := n.broker.Reconfigure()
 	return f.TopicDefaults, cmp.Or(f.ProducerExpiry, n.cfg.Storage.ProducerExpiry)
@@ -463,9 +463,9 @@ func (n *Node) unready() (why []string) {
 
 func (n *Node) setPhase(why string) { n.phase.Store(&why) }
 
-// useBucket runs in the background for as long as the node does. It opens the gate once the prefix
-// is known to be still this node's, tries the store out, and then runs the controller whenever this
-// node leads the quorum.
+// useBucket runs in the background for as long as the node does. It opens the gate once it has
+// checked that the prefix is still this node's, tries the store out, and then runs the controller
+// whenever this node leads the quorum.
 func (n *Node) useBucket() {
 	if err := n.openGate(n.ctx); err != nil {
 		if fatalIdentity(err) {

@@ -158,7 +158,7 @@ func TestGroupOfAnotherLifeIsRefused(t *testing.T) {
 	}
 }
 
-// A group that holds a carried batch says so in its flags: a release that does not know the kind
+// The flags of a group tell that it holds a carried batch. So a release that does not know the kind
 // refuses the log instead of taking the batch for a gap or a duplicate.
 func TestCarriedBatchHasAFlag(t *testing.T) {
 	for kind, want := range map[Kind]uint16{KindBatch: flagArrival, KindCarried: flagArrival | flagCarried} {

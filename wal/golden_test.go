@@ -146,8 +146,8 @@ func TestGoldenSegment(t *testing.T) {
 	})
 }
 
-// What releases wrote keeps opening, whatever the writer does today. The first ones noted no time
-// of arrival.
+// Logs that earlier releases wrote keep opening, whatever the writer does today. The first releases
+// noted no time of arrival.
 func TestOpensVersion1(t *testing.T) {
 	for _, c := range []struct {
 		file, inspected string

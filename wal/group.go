@@ -46,8 +46,8 @@ type Append struct {
 	bytes int64 // payloads and table rows
 }
 
-// Group is what one write and one sync make durable. Its bytes and appends stay as they are as long
-// as somebody holds a reference: the writer does until Durable has returned. Nobody changes them.
+// Group is what one write and one sync make durable. Its bytes and appends stay unchanged as long
+// as there is a reference to the group. The writer holds one until Durable has returned.
 type Group struct {
 	writer *Writer
 	refs   atomic.Int32
@@ -66,22 +66,22 @@ type Group struct {
 
 func (g *Group) end() ident.Position { return g.position + ident.Position(padded(g.bytes)) }
 
-// Appends are what the group makes durable, in WAL order.
+// Appends returns what the group makes durable, in WAL order.
 func (g *Group) Appends() []*Append { return g.appends }
 
-// Position is where the group begins in the incarnation's stream.
+// Position returns where the group begins in the incarnation's stream.
 func (g *Group) Position() ident.Position { return g.position }
 
-// End is where the next group may begin.
+// End returns where the next group may begin.
 func (g *Group) End() ident.Position { return g.end() }
 
-// Bytes are what was written at Position, byte for byte, as a vector of buffers.
+// Bytes returns what was written at Position, byte for byte, as a vector of buffers.
 func (g *Group) Bytes() [][]byte { return g.vec }
 
 // Retain adds a reference. The caller must hold one.
 func (g *Group) Retain() { g.refs.Add(1) }
 
-// Release gives a reference up. With the last one the writer takes the group for what comes next.
+// Release gives a reference up. After the last one the writer uses the group again.
 func (g *Group) Release() {
 	if g.refs.Add(-1) == 0 {
 		g.writer.recycle(g)

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// oneSegment holds all that a test writes in its first segment.
+// oneSegment is a config whose first segment holds everything that a test writes.
 var oneSegment = wal.Config{Dir: "/data/wal", SegmentBytes: 4 << 20}
 
 // TestGroupsAreKeptWhileTheyAreRetained: several groups wait for their peers while the next ones

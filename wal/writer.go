@@ -295,7 +295,7 @@ func (w *Writer) newGroupLocked() (g *Group) {
 	return g
 }
 
-// recycle keeps a group that nobody refers to any more, to be used again.
+// recycle keeps a group without references, to be used again.
 func (w *Writer) recycle(g *Group) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -394,7 +394,7 @@ func (w *Writer) commit(g *Group) {
 	w.mu.Unlock()
 	w.deps.Durable(g) // I1: the sync above covers the group
 	w.mu.Lock()
-	if g.refs.Add(-1) == 0 { // or the caller has kept it
+	if g.refs.Add(-1) == 0 { // otherwise Durable has retained it
 		w.recycleLocked(g)
 	}
 	w.restLocked()

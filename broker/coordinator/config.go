@@ -29,9 +29,9 @@ type Config struct {
 	// OffsetMetadataBytesMax bounds the text that a client may store beside an offset:
 	// offset.metadata.max.bytes, 4096 by default.
 	OffsetMetadataBytesMax int
-	// MemoryBytesMax bounds what members, assignments and offsets of all groups of this broker take
-	// in memory: 128 MiB by default. At the bound new members and offsets are refused with
-	// [group.ErrNoMemory], which clients retry; members that need no more than before go on.
+	// MemoryBytesMax bounds the memory of the members, assignments and offsets of all groups of
+	// this broker; default 128 MiB. At the bound new members and offsets are refused with
+	// [group.ErrNoMemory], which clients retry. Members that need no more than before go on.
 	MemoryBytesMax int64
 	// Partitions is the number of partitions with which __consumer_offsets is created:
 	// offsets.topic.num.partitions, 50 by default. The number never changes after that.
@@ -102,8 +102,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// MemoryBytes is the most that the groups of this configuration take: their state, and once more
-// what of it is being written to the log.
+// MemoryBytes is the most memory that the groups of this configuration take: for their state, and
+// once more for the part of it that is being written to the log.
 func (c Config) MemoryBytes() int64 { return 2 * c.WithDefaults().MemoryBytesMax }
 
 // machine returns the part of the configuration that the pure core needs.

@@ -61,7 +61,7 @@ type Coordinator struct {
 	cfg    Config
 	deps   Deps
 	slots  chan struct{} // each shard that loads holds one
-	memory *group.Memory // what the groups of all shards take
+	memory *group.Memory // counts the groups of all shards
 
 	ctx    context.Context // parent of the context of every shard: Close ends it
 	cancel context.CancelFunc
@@ -123,7 +123,7 @@ func (s *shard) loading() bool {
 	}
 }
 
-// MemoryUsed returns the bytes that the groups take of MemoryBytesMax.
+// MemoryUsed returns how many bytes of Config.MemoryBytesMax the groups take.
 func (c *Coordinator) MemoryUsed() int64 { return c.memory.Used() }
 
 // Close answers every waiting caller with ErrNotCoordinator, and returns when nothing of the

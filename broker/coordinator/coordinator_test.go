@@ -505,8 +505,8 @@ func TestFindTogether(t *testing.T) {
 	})
 }
 
-// TestMemoryIsOfAllShards: the groups of all partitions share one bound, and a shard that is given
-// up gives back what it took.
+// TestMemoryIsOfAllShards: the groups of all partitions share one bound. A shard that is given up
+// gives its part back.
 func TestMemoryIsOfAllShards(t *testing.T) {
 	inBubble(t, Config{MemoryBytesMax: mib}, func(t *testing.T, r *rig) {
 		r.topics.delete(OffsetsTopic)
@@ -547,8 +547,8 @@ func TestMemoryIsOfAllShards(t *testing.T) {
 	})
 }
 
-// TestRequestIsTakenOnce: what a join reserves elsewhere is given back when the group has it, and
-// not while the shard takes no work.
+// TestRequestIsTakenOnce: the caller of a join is told once that the group has the request, and not
+// while the shard takes no work.
 func TestRequestIsTakenOnce(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *rig) {
 		first := r.join("")

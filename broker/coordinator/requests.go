@@ -131,7 +131,7 @@ func (c *Coordinator) Describe(ctx context.Context, name string) (d group.Descri
 	return d, err
 }
 
-// Size returns about what a group takes in memory.
+// Size returns roughly how many bytes of memory a group takes.
 func (c *Coordinator) Size(ctx context.Context, name string) (bytes int, err error) {
 	err = c.view(ctx, name, func(m *group.Shard) { bytes = m.Size(name) })
 	return bytes, err

@@ -36,7 +36,7 @@ type shard struct {
 	close context.CancelFunc
 	log   *slog.Logger
 	slots chan struct{} // a shard holds one while it loads
-	// The machine counts here what it holds.
+	// memory counts what the machine holds.
 	memory *group.Memory
 
 	work   chan func()   // the loop runs these, in order

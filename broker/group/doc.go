@@ -18,7 +18,7 @@
 // Types to know: Shard; Effects; the requests and their answers.
 //
 // There are no goroutines, no locks, no clock and no randomness: one owner calls a shard. Several
-// shards share a [Memory]: an atomic counter that says only whether groups may grow. Formats:
+// shards share a [Memory], an atomic counter that decides only whether groups may grow. Formats:
 // docs/formats/groups.md. Imports: ident, kmsg for the record formats.
 //
 // File map: shard.go (the whole, queries) · group.go (one group, sessions, heartbeat, leave) ·

@@ -62,7 +62,7 @@ type member struct {
 	fresh                bool // has not had an answer to its first JoinGroup
 	owes                 bool // has not sent SyncGroup in this generation
 	expiry               timer
-	charged              int // what weigh has counted
+	charged              int // bytes that weigh has counted
 }
 
 // waiting is a member's request that may be waiting for its answer.

@@ -101,7 +101,7 @@ func (g *group) supports(protocolType string, protocols []Protocol) bool {
 }
 
 // admitsNew reports whether there is memory for a member that comes without an id. A static member
-// may take its predecessor's place with no more than that one held.
+// takes its predecessor's place, and so needs memory only for what it adds.
 func (g *group) admitsNew(r JoinRequest) bool {
 	if r.InstanceID != nil && g.static[*r.InstanceID] != nil {
 		return g.admitsAgain(g.static[*r.InstanceID], r)
@@ -109,7 +109,7 @@ func (g *group) admitsNew(r JoinRequest) bool {
 	return g.shard.admit(r.size(), true)
 }
 
-// admitsAgain reports whether there is memory for what a member says anew.
+// admitsAgain reports whether there is memory for the protocols with which a member joins again.
 func (g *group) admitsAgain(m *member, r JoinRequest) bool {
 	return g.shard.admit(protocolsSize(r.Protocols)-protocolsSize(m.protocols), false)
 }

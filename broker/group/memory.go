@@ -2,8 +2,8 @@ package group
 
 import "sync/atomic"
 
-// About what the parts of a group take in structs, map entries and timers, beside the strings and
-// bytes that clients give them.
+// These are rough sizes of the structs, map entries and timers of a group's parts, without the
+// strings and bytes that clients send.
 const (
 	groupOverhead    = 1 << 10
 	memberOverhead   = 1 << 10
@@ -16,13 +16,13 @@ const (
 // The rest is for what the members of groups add: assignments, and offsets of new partitions.
 const newcomersPart = 7
 
-// Memory counts what the groups of several shards take, and bounds what they may grow to. Unlike a
-// Shard it may be used by several goroutines.
+// Memory counts the bytes that the groups of several shards take, and bounds them. Unlike a Shard
+// it may be used by several goroutines.
 //
-// The count covers members with what they say and what they are assigned, member ids that are not
-// used yet, stored records, and offsets. Where the bound is reached, what would add to them is
-// refused with ErrNoMemory; whoever needs no more than before goes on. A log that is replayed is
-// counted and never refused, so that the count may exceed a bound that was lowered.
+// The count covers members with their protocols and assignments, member ids that are not used yet,
+// stored records, and offsets. At the bound a request that would add to the count is refused with
+// ErrNoMemory; a member that needs no more than before goes on. A log that is replayed is counted
+// and never refused, so the count may exceed a bound that was lowered.
 type Memory struct {
 	max  int64
 	used atomic.Int64
@@ -31,7 +31,7 @@ type Memory struct {
 // NewMemory returns a Memory with a bound in bytes.
 func NewMemory(max int64) *Memory { return &Memory{max: max} }
 
-// Used returns the bytes that groups take.
+// Used returns the number of bytes that groups take.
 func (m *Memory) Used() int64 { return m.used.Load() }
 
 // admit makes sure that the current call may add n bytes, and sets them aside until the call ends.
@@ -63,17 +63,17 @@ func (s *Shard) charge(n int) {
 	s.memory.used.Add(int64(n))
 }
 
-// giveBackAdmitted ends what admit began.
+// giveBackAdmitted gives back what admit has set aside and the call has not used.
 func (s *Shard) giveBackAdmitted() {
 	s.memory.used.Add(-int64(s.admitted))
 	s.admitted = 0
 }
 
-// Drop gives back what the shard takes of its Memory, because the owner gives the shard up. Nothing
-// may be called after it.
+// Drop gives back the share of the Memory that the shard holds. The owner calls it when it gives
+// the shard up, and calls nothing after it.
 func (s *Shard) Drop() { s.charge(-s.size) }
 
-// weigh counts what a member takes now. It is called after every change of a member.
+// weigh counts the bytes that a member takes now. It is called after every change of a member.
 func (g *group) weigh(m *member) {
 	size := m.size()
 	g.shard.charge(size - m.charged)
@@ -102,7 +102,7 @@ func protocolsSize(protocols []Protocol) int {
 	return size
 }
 
-// size is what a new member takes, its part of the group's record included.
+// size returns the bytes that a new member takes, with its part of the group's record.
 func (r *JoinRequest) size() int {
 	size := groupOverhead + pendingOverhead + memberOverhead + len(r.Group) + 2*(len(r.ClientID)+len(r.FreshID)+len(r.MemberID)+len(r.ClientHost))
 	if r.InstanceID != nil {
@@ -111,7 +111,7 @@ func (r *JoinRequest) size() int {
 	return size + 2*protocolsSize(r.Protocols)
 }
 
-// size is what an offset takes beside its slot.
+// size returns the bytes that an offset takes beside its slot.
 func (o *offset) size() int {
 	if o == nil {
 		return 0
@@ -121,8 +121,8 @@ func (o *offset) size() int {
 
 func (p PartitionName) size() int { return slotOverhead + len(p.Topic) }
 
-// assignedMore returns by how much an assignment, and the record that holds it, exceed what is
-// there.
+// assignedMore returns by how many bytes new assignments, and the record that holds them, exceed
+// the present ones.
 func (g *group) assignedMore(assignments map[string][]byte, record Record) int {
 	more := len(record.Value) - len(g.stored)
 	for _, m := range g.members {
@@ -131,7 +131,7 @@ func (g *group) assignedMore(assignments map[string][]byte, record Record) int {
 	return more
 }
 
-// committedMore returns by how much an offset exceeds what is there.
+// committedMore returns by how many bytes an offset exceeds the committed one.
 func (g *group) committedMore(p PartitionName, o *offset) int {
 	sl := g.offsets[p]
 	if sl == nil {
@@ -140,7 +140,7 @@ func (g *group) committedMore(p PartitionName, o *offset) int {
 	return o.size() - sl.committed.size()
 }
 
-// Size returns what a group takes, or 0 if there is none.
+// Size returns the bytes that a group takes, or 0 if the group does not exist.
 func (s *Shard) Size(id string) int {
 	g := s.find(id)
 	if g == nil {

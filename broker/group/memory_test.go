@@ -10,7 +10,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// crowd is a rig whose memory is small.
+// crowd is a rig with a small Memory.
 type crowd struct{ *rig }
 
 func newCrowd(t *testing.T, bytes int64) *crowd {
@@ -21,7 +21,7 @@ func newCrowd(t *testing.T, bytes int64) *crowd {
 	return c
 }
 
-// join joins with metadata of so many bytes.
+// join joins a group with that many bytes of metadata.
 func (c *crowd) join(group, member string, bytes int) *JoinAnswer {
 	w := c.ask("join")
 	c.take(c.shard.Join(c.now, JoinRequest{Waiter: w, Group: group, MemberID: member, FreshID: fmt.Sprint(w), ClientID: "c",
@@ -45,8 +45,8 @@ func (c *crowd) commit(group, member string, generation int32, partition int32, 
 	return c.answers[w].(*CommitAnswer).Err
 }
 
-// Groups take memory up to a bound. There, newcomers are told to try again, and members go on: they
-// join again, are assigned, commit and send heartbeats.
+// Groups take memory up to a bound. At the bound newcomers are told to try again, and members go
+// on: they join again, are assigned, commit and send heartbeats.
 func TestMemoryOfGroupsIsBounded(t *testing.T) {
 	const bound = 256 << 10
 	c := newCrowd(t, bound)
@@ -88,7 +88,7 @@ func TestMemoryOfGroupsIsBounded(t *testing.T) {
 		t.Errorf("a commit that was refused: %v, and left %v", err, c.shard.groups["other"])
 	}
 
-	// The member of the first group is where newcomers are not.
+	// The member of the first group goes on, unlike newcomers.
 	if err := c.shard.Heartbeat(c.now, HeartbeatRequest{Group: "g0", MemberID: first.MemberID, Generation: first.Generation}); err != nil {
 		t.Errorf("heartbeat: %v", err)
 	}
@@ -105,7 +105,7 @@ func TestMemoryOfGroupsIsBounded(t *testing.T) {
 	if err := c.commit("g0", again.MemberID, again.Generation, 1, 100); err != nil {
 		t.Errorf("commit of one more partition: %v", err)
 	}
-	// It may not grow for ever either; what it had stays.
+	// The member may not grow for ever either. It keeps what it had.
 	if a := c.join("g0", again.MemberID, bound); !errors.Is(a.Err, ErrNoMemory) || a.MemberID != again.MemberID {
 		t.Errorf("join with too much: %+v", a)
 	}
@@ -131,7 +131,7 @@ func TestMemoryOfGroupsIsBounded(t *testing.T) {
 	}
 }
 
-// A log with more groups than there is memory for is loaded, and nobody is lost.
+// A log with more groups than there is memory for is loaded, and no member is lost.
 func TestLoadingIsNotRefused(t *testing.T) {
 	c := newCrowd(t, 1<<20)
 	a := c.join("g", "", 100_000)

@@ -57,7 +57,7 @@ func (s *Shard) Commit(now time.Time, r CommitRequest) Effects {
 		return s.take()
 	}
 	a := &CommitAnswer{Partitions: make([]error, len(r.Partitions))}
-	var offsets []*offset // nil for one that is refused
+	var offsets []*offset // an offset that is refused is nil
 	more := 0
 	for i, p := range r.Partitions {
 		if utf16Length(p.Metadata) > s.cfg.OffsetMetadataMax || len(p.Metadata) > stringMax {
@@ -147,7 +147,7 @@ func (s *Shard) mayCommit(now time.Time, r CommitRequest) (*group, error) {
 // offsetChange is the change that commits an offset. If o is nil, it deletes the offset.
 func (g *group) offsetChange(p PartitionName, o *offset) change {
 	sl := g.slot(p)
-	g.shard.charge(o.size()) // settle or commit take it back
+	g.shard.charge(o.size()) // settle or commit takes it back
 	return change{record: offsetRecord(g.id, p, o), group: g, slot: sl, offset: o}
 }
 

@@ -163,7 +163,7 @@ func (p *player) check(rt *rapid.T) {
 	for _, g := range p.shard.groups {
 		checkGroup(rt, g)
 	}
-	// What a shard counts is what it holds: nothing is forgotten, and nothing counts twice.
+	// A shard counts exactly what it holds: nothing is forgotten, and nothing counts twice.
 	if size := sizeOf(p.shard); p.shard.size != size || p.shard.memory.Used() != int64(size) {
 		rt.Fatalf("the shard holds %d bytes, counts %d, and its memory %d", size, p.shard.size, p.shard.memory.Used())
 	}
@@ -176,7 +176,7 @@ func (p *player) check(rt *rapid.T) {
 	}
 }
 
-// sizeOf adds up what a shard holds.
+// sizeOf adds up the bytes that a shard holds.
 func sizeOf(s *Shard) (size int) {
 	for _, g := range s.groups {
 		size += groupOverhead + len(g.id) + len(g.stored)

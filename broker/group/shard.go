@@ -23,12 +23,12 @@ type Shard struct {
 	skipped   int
 
 	memory   *Memory
-	size     int // what the shard counts in memory
-	admitted int // what memory counts for the rest of the current call beside size
+	size     int // bytes that the shard counts in memory
+	admitted int // bytes beside size that memory counts until the current call ends
 }
 
-// NewShard returns an empty shard. Replay its log, call Loaded, then serve. What it holds counts in
-// memory until Drop.
+// NewShard returns an empty shard. The owner replays its log, calls Loaded and then serves. Memory
+// counts what the shard holds, until Drop.
 func NewShard(cfg Config, memory *Memory) *Shard {
 	return &Shard{cfg: cfg, groups: make(map[string]*group), memory: memory}
 }

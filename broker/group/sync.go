@@ -39,8 +39,8 @@ func (s *Shard) sync(now time.Time, r SyncRequest) *SyncAnswer {
 		maps.DeleteFunc(r.Assignments, func(id string, _ []byte) bool { return g.byID[id] == nil })
 		record = g.metadataRecord(r.Assignments)
 		if !s.admit(g.assignedMore(r.Assignments, record), false) {
-			// Clients take no other code for "try again" here: the leader joins the generation once
-			// more, and assigns anew. The others go on waiting.
+			// Clients know no other code for "try again" here. The leader joins the generation once
+			// more and assigns anew. The other members go on waiting.
 			return &SyncAnswer{Err: ErrRebalanceInProgress}
 		}
 	}

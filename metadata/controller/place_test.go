@@ -11,7 +11,7 @@ import (
 	"github.com/sluicemq/sluice/metadata/pb"
 )
 
-// cluster is a state machine with brokers, to which each command comes as bytes.
+// cluster is a state machine with brokers. Each command goes through its encoding.
 type cluster struct {
 	t     *testing.T
 	s     *metadata.State
@@ -56,7 +56,7 @@ func leadersOf(t *catalog.Topic) (nodes []int32) {
 	return nodes
 }
 
-// Topics begin at another broker each. Partitions that are added go on where those before left off.
+// Each topic begins at another broker. For added partitions the turn goes on where it ended.
 func TestPlacement(t *testing.T) {
 	c := newCluster(t, 1, 4, 7)
 	for i, want := range [][]int32{{4, 7, 1, 4}, {7, 1, 4, 7}, {1, 4, 7, 1}} {
@@ -78,7 +78,7 @@ func TestPlacement(t *testing.T) {
 	}
 }
 
-// The state machine judges a placement by the brokers and partitions that it finds.
+// The state machine checks a placement against the brokers and partitions that exist.
 func TestPlacementIsJudged(t *testing.T) {
 	c := newCluster(t, 1, 2)
 	create := func(name string, leaders ...int32) error {
@@ -95,7 +95,7 @@ func TestPlacementIsJudged(t *testing.T) {
 		{"b", []int32{2, 3}, metadata.ErrNoBroker},
 		{"c", []int32{1}, catalog.ErrConflict},
 		{"d", []int32{1, 2, 1}, catalog.ErrConflict},
-		{"e", nil, nil}, // as commands of before
+		{"e", nil, nil}, // like the commands of earlier releases
 	} {
 		if err := create(tc.name, tc.leaders...); err != tc.want {
 			t.Errorf("leaders %v: %v, want %v", tc.leaders, err, tc.want)

@@ -424,14 +424,14 @@ func (n *Node) Close() error {
 	return err
 }
 
-// Status is where this node's Raft is.
+// Status describes the state of this node's Raft.
 type Status struct {
 	Leads           bool
 	Term            uint64
 	Last, Committed uint64 // indexes of the log
 }
 
-// Status returns where this node's Raft is.
+// Status returns the state of this node's Raft.
 func (n *Node) Status() Status {
 	return Status{Leads: n.raft.State() == hraft.Leader, Term: n.raft.CurrentTerm(), Last: n.raft.LastIndex(), Committed: n.raft.CommitIndex()}
 }
