@@ -8,8 +8,8 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// Whoever reads whatever in whatever order: the windows together never exceed the budget by more than what one read
-// ahead overshoots, and the books agree with the readers that are known.
+// Readers read in any pattern and any order. The windows together never exceed the budget by more
+// than one read-ahead overshoots, and the counts agree with the known readers.
 func TestReadAheadBooks(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -74,7 +74,7 @@ func (a *readAhead) check(t *testing.T, seed uint64) {
 	}
 }
 
-// A reader that has stopped gives its share to others.
+// A reader that has stopped gives its share to other readers.
 func TestReadAheadShareOfTheIdle(t *testing.T) {
 	now := time.Unix(0, 0)
 	a := newReadAhead(1<<20, func() time.Time { return now })

@@ -10,7 +10,8 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 )
 
-// behindRig has a log of 40 batches, each in an object of its own, and room for all of it in the cache.
+// behindRig has a log of 40 batches, each in an object of its own, and room for all of them in the
+// cache.
 func behindRig(t *testing.T) (*rig, *modelLog) {
 	r := newRig(t, 1, func(c *storage.Config) { c.HotBytes = 1; c.CacheBytes = 8 << 20 })
 	m := r.newLog("cold", nil)
@@ -19,7 +20,8 @@ func behindRig(t *testing.T) (*rig, *modelLog) {
 	return r, m
 }
 
-// A reader that goes on where it ended finds the next batches there, even if the bucket has gone away meanwhile.
+// A reader that goes on where it ended finds the next batches in the cache, even if the bucket has
+// gone down meanwhile.
 func TestReadAheadOfASequentialReader(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r, m := behindRig(t)
@@ -39,7 +41,7 @@ func TestReadAheadOfASequentialReader(t *testing.T) {
 	})
 }
 
-// Who jumps about gets what it asks for and nothing more is read.
+// A reader that jumps about gets what it asks for, and nothing more is read.
 func TestNoReadAheadOfARandomReader(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r, m := behindRig(t)
@@ -57,7 +59,7 @@ func TestNoReadAheadOfARandomReader(t *testing.T) {
 	})
 }
 
-// Small ranges, as many partitions in one bundle leave them, are put together in one answer.
+// Small ranges, as a bundle of many partitions leaves them, are combined into one answer.
 func TestColdReadGoesOnInTheNextRange(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r, m := behindRig(t)
@@ -75,13 +77,13 @@ func TestColdReadGoesOnInTheNextRange(t *testing.T) {
 	})
 }
 
-// What is on its way for a reader does not outlive the engine.
+// A read ahead of a reader does not outlive the engine.
 func TestReadAheadEndsWithTheEngine(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r, m := behindRig(t)
 		next := m.holds(t, r.fetch(m.tp, m.start, 1))
 		r.bucket.Script(bucket.OpReadAt, fault.None, fault.None, fault.Hang, fault.Hang, fault.Hang)
 		m.holds(t, r.fetch(m.tp, next, 1))
-		r.stop() // the bubble tells if anything is left
+		r.stop() // synctest fails the test if any goroutine is left
 	})
 }

@@ -2,8 +2,8 @@ package storage
 
 import "time"
 
-// ThrottleOf returns how long a producer of that many bytes is held back, with so many waiting for
-// the bucket.
+// ThrottleOf returns how long a producer of that many bytes is held back while waiting bytes wait
+// for the bucket.
 func ThrottleOf(c Config, waiting, bytes int64) time.Duration {
 	c = c.withDefaults()
 	var b budget

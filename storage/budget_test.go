@@ -7,8 +7,8 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// Producers are slowed early, evenly and by what they bring; what is small goes on until the
-// budget is nearly used. At the end, all are.
+// Producers are slowed early, evenly and by how many bytes they send. Small requests go on until
+// the budget is nearly used; at the end all producers are slowed.
 func TestThrottle_EarlyAndByBytes(t *testing.T) {
 	const mib = 1 << 20
 	atLeast := func(waiting, bytes int64, least, most time.Duration) {
@@ -19,7 +19,7 @@ func TestThrottle_EarlyAndByBytes(t *testing.T) {
 	}
 	const request = 5 * mib
 	atLeast(0, request, 0, 0)
-	atLeast(128, request, 0, 0) // a flush, and as much that gathers meanwhile
+	atLeast(128, request, 0, 0) // one flush, and as much again that gathers meanwhile
 	atLeast(160, request, 10*time.Millisecond, 20*time.Millisecond)
 	atLeast(256, request, 60*time.Millisecond, 60*time.Millisecond) // 83 MiB/s a connection
 	atLeast(256, 4<<10, 0, 50*time.Microsecond)
@@ -39,7 +39,7 @@ func TestThrottle_EarlyAndByBytes(t *testing.T) {
 		}
 		before = d
 	}
-	// A small budget starts its flush at an eighth: what one flush takes slows nobody.
+	// A small budget starts its flush at an eighth, so the bytes of one flush slow nobody.
 	small := storage.Config{WALBudgetBytes: 32 * mib, WALSegmentBytes: 4 * mib, FlushBytes: 4 * mib}
 	if d := storage.ThrottleOf(small, 8*mib, mib); d != 0 {
 		t.Errorf("a quarter of a small budget holds back for %v", d)

@@ -12,10 +12,10 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// TestI9_KilledBetweenTwoTails: what a stuck partition holds lies in two sealed tails and is carried
-// out of both. The process dies when the first tail is retired and the second is not. The copies of
-// what the first one held and the originals in the second one lie under different epochs; all of it
-// is committed as soon as the partition may go on.
+// TestI9_KilledBetweenTwoTails: the batches of a stuck partition lie in two sealed tails and are
+// carried out of both. The process dies when the first tail is retired and the second is not. The
+// copies of the first tail's batches and the originals in the second tail lie under different
+// epochs. All of them are committed as soon as the partition may go on.
 func TestI9_KilledBetweenTwoTails(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -54,8 +54,8 @@ func TestI9_KilledBetweenTwoTails(t *testing.T) {
 	})
 }
 
-// TestE12_LogStartMovesWhilePlanning: a log start moves between a look at the head and the plan of
-// what lies above it. Nothing is wrong with the partition, and the flush goes on.
+// TestE12_LogStartMovesWhilePlanning: a log start moves after the head is read and before the
+// batches above it are planned. Nothing is wrong with the partition, and the flush goes on.
 func TestE12_LogStartMovesWhilePlanning(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -74,8 +74,8 @@ func TestE12_LogStartMovesWhilePlanning(t *testing.T) {
 	})
 }
 
-// TestUnreadableBatchOfClassObject: the disk does not read a batch of one partition of class object,
-// without a word of damage. Producers of another one do not wait for it.
+// TestUnreadableBatchOfClassObject: the disk does not read a batch of one partition of class
+// object, and reports no damage. Producers of another such partition do not wait for it.
 func TestUnreadableBatchOfClassObject(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -110,8 +110,9 @@ func TestUnreadableBatchOfClassObject(t *testing.T) {
 	})
 }
 
-// TestWayOutOfDamageInTheLog: a batch in the log is damaged, of class local and of class object. The
-// partition is named with a way out that there is, which frees the log; another one goes on.
+// TestWayOutOfDamageInTheLog: a batch in the log is damaged, of class local and of class object.
+// The partition is reported with a way out that works and that frees the log. Another partition
+// goes on.
 func TestWayOutOfDamageInTheLog(t *testing.T) {
 	for name, configs := range map[string]map[string]string{"local": nil, "object": classObject} {
 		t.Run(name, func(t *testing.T) {
@@ -134,7 +135,8 @@ func TestWayOutOfDamageInTheLog(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := f.WriteAt([]byte{'!'}, 4096+1000); err != nil { // in the first group's batch
+				// In the first group's batch.
+				if _, err := f.WriteAt([]byte{'!'}, 4096+1000); err != nil {
 					t.Fatal(err)
 				}
 				r.bucket.Away(fault.None)

@@ -17,22 +17,22 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// claimKnobs leave retention and flushes to the test.
+// claimKnobs leaves retention and flushes to the test.
 func claimKnobs(c *storage.Config) {
 	c.FlushInterval, c.FlushBytes, c.RetentionInterval = 1000*time.Hour, 1<<20, 1000*time.Hour
 }
 
-// keepAll is for records that retention would delete.
+// keepAll keeps records that retention would delete.
 var keepAll = map[string]string{catalog.ConfigRetentionMs: "-1"}
 
-// TestClaimedTimes_OfEarlierReleases: headers that claim no largest time are in the log and in
-// objects, as earlier releases took them from producers. Their records decide lookups by time and
-// retention, as in Apache Kafka 4.3.1.
+// TestClaimedTimes_OfEarlierReleases: the log and objects hold headers that claim no largest time,
+// as earlier releases took them from producers. Their records decide lookups by time and retention,
+// as in Apache Kafka 4.3.1.
 func TestClaimedTimes_OfEarlierReleases(t *testing.T) {
 	places := map[string]func(r *rig, m *modelLog, put func()){
 		"in the log": func(r *rig, _ *modelLog, put func()) {
 			put()
-			r.restart() // memory knows what this release made of it
+			r.restart() // memory has the times as this release set them
 		},
 		"in an object": func(r *rig, m *modelLog, put func()) {
 			put()
@@ -81,8 +81,8 @@ func TestClaimedTimes_OfEarlierReleases(t *testing.T) {
 	}
 }
 
-// TestTimelessRecordsCountFromArrival: where no record has a time, retention counts from when the
-// batch arrived, and a restart or a flush does not begin it anew.
+// TestTimelessRecordsCountFromArrival: if no record has a time, retention counts from the batch's
+// arrival, and a restart or a flush does not restart the count.
 func TestTimelessRecordsCountFromArrival(t *testing.T) {
 	for name, between := range map[string]func(r *rig){
 		"in memory": func(*rig) {}, "restarted": (*rig).restart, "flushed": (*rig).mustFlush,
@@ -111,7 +111,7 @@ func TestTimelessRecordsCountFromArrival(t *testing.T) {
 	}
 }
 
-// TestUnreadableRecordsCountFromArrival: bytes that are not of their codec hold back nothing for
+// TestUnreadableRecordsCountFromArrival: bytes that their codec cannot decode hold back nothing for
 // ever, neither in the log nor in an object that an earlier release wrote.
 func TestUnreadableRecordsCountFromArrival(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
@@ -155,7 +155,7 @@ func TestUnreadableRecordsCountFromArrival(t *testing.T) {
 }
 
 // TestClaimedTimes_TooLargeHideNothing: a header that claims a later time than any of its records
-// has is believed; the search for the newest record looks past it.
+// has is believed, but the search for the newest record looks past it.
 func TestClaimedTimes_TooLargeHideNothing(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flushed %v", flushed), func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestClaimedTimes_TooLargeHideNothing(t *testing.T) {
 }
 
 // TestClaimedRecordsThatAreNotThere: a header counts more records than there are. Lookups by time
-// find what can be read, and go on behind it.
+// find the records that can be read, and go on behind them.
 func TestClaimedRecordsThatAreNotThere(t *testing.T) {
 	for _, flushed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flushed %v", flushed), func(t *testing.T) {
@@ -211,9 +211,9 @@ func TestClaimedRecordsThatAreNotThere(t *testing.T) {
 	}
 }
 
-// TestI11_BackfillKeepsItsProducer: the records of a backfill are older than producers are
-// remembered. The time of placement counts, wherever the producer's state comes from: the same
-// batch again is answered as the first time.
+// TestI11_BackfillKeepsItsProducer: the records of a backfill are older than the time for which
+// producers are remembered. The time of placement counts, wherever the producer's state comes from,
+// so the same batch sent again gets the same answer as the first time.
 func TestI11_BackfillKeepsItsProducer(t *testing.T) {
 	for name, between := range map[string]func(r *rig){
 		"in memory": func(*rig) {}, "restarted": (*rig).restart,
@@ -246,7 +246,9 @@ func TestI11_BackfillKeepsItsProducer(t *testing.T) {
 				if r.mustSend(b); b.base != base {
 					t.Errorf("sent again it has offset %d, not %d", b.base, base)
 				}
-				time.Sleep(25 * time.Hour) // a day after it was placed nobody remembers it, wherever it was meanwhile
+				// A day after placement the producer is forgotten, wherever its state was
+				// meanwhile.
+				time.Sleep(25 * time.Hour)
 				turn()
 				gap := r.batch(tp, 1, 40, 7)
 				gap.sequence += 5
@@ -256,9 +258,9 @@ func TestI11_BackfillKeepsItsProducer(t *testing.T) {
 	}
 }
 
-// TestI11_EarlierReleasesKnewNoArrival: a log and a state of an earlier release say nothing of when
-// batches came. Their producers count from the start that reads them, and what is written on top of
-// them opens.
+// TestI11_EarlierReleasesKnewNoArrival: a log and a state of an earlier release do not tell when
+// batches arrived. Their producers count from the start that reads them, and a log that is
+// continued on top of them opens.
 func TestI11_EarlierReleasesKnewNoArrival(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, byHand)
@@ -290,7 +292,7 @@ func TestI11_EarlierReleasesKnewNoArrival(t *testing.T) {
 		r.mustFlush()
 		again("flushed")
 		r.mustSend(r.batch(tp, 1, 40, 9))
-		r.mustFlush() // a delta
+		r.mustFlush() // this writes a delta
 		r.restart()
 		again("flushed and restarted")
 		r.restore()

@@ -16,10 +16,10 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// One workload goes through everything that storage does, in two lives with a kill between. It is
-// run once to count its calls, and then again and again with another one of them going wrong.
+// One workload exercises everything that storage does, in two lives with a kill in between. It runs
+// once to count its calls, and then again and again with a different call failing each time.
 
-// workload is the fixed program; it ends early when the process dies.
+// workload is the fixed program. It ends early when the process dies.
 type workload struct {
 	r       *rig
 	inLife  func(life int, r *rig) // called before each start
@@ -74,7 +74,7 @@ func (w *workload) topics() {
 	}
 }
 
-// produce sends three overlapping requests.
+// produce sends three requests that overlap in time.
 func (w *workload) produce() {
 	r := w.r
 	first := []*sent{r.batch(w.a[0], 2, 700, 1), r.plain(w.a[1], 3), r.batch(w.b[0], 1, 60, 1)}
@@ -105,7 +105,7 @@ func (w *workload) advance() {
 
 func (w *workload) deleteWhileUnflushed() { w.r.deleteTopic(w.c[0].Topic) }
 
-// pass lets time pass, so that timers do their part.
+// pass lets time pass, so that timers fire.
 func (w *workload) pass() { time.Sleep(10 * time.Second) }
 
 func (w *workload) collect() {
@@ -117,8 +117,8 @@ func (w *workload) collect() {
 	}
 }
 
-// aftermath is what must hold whatever happened: everything is there after the next start, clients go on,
-// and starting twice more ends the same (I16).
+// aftermath checks what must hold whatever happened: after the next start everything is there and
+// clients go on, and starting twice more ends in the same state (I16).
 func aftermath(r *rig, cut bool) {
 	r.t.Helper()
 	r.end(cut)
@@ -144,7 +144,8 @@ func aftermath(r *rig, cut bool) {
 	r.check()
 }
 
-// checkObjects holds the bucket against the quorum: what is live is there, and what was deleted was not live (I10).
+// checkObjects compares the bucket with the quorum: live objects are there, and deleted objects
+// were not live (I10).
 func checkObjects(r *rig) {
 	r.t.Helper()
 	there := map[ident.ObjectID]bool{}
@@ -203,7 +204,8 @@ func countCalls(t *testing.T, seed uint64) (c counts) {
 	return c
 }
 
-// stride visits 1..n: all of it in the long run, else about visits of them, beginning where the seed says.
+// stride visits 1..n: all of them in the long run, otherwise about visits of them, beginning where
+// the seed says.
 func stride(n, visits int, seed uint64) (out []int) {
 	step := 1
 	if !long() {
@@ -215,7 +217,8 @@ func stride(n, visits int, seed uint64) (out []int) {
 	return out
 }
 
-// TestI1_I16_DieAtEveryDiskCall: the process dies, or the power is cut, at each call to the disk in each life.
+// TestI1_I16_DieAtEveryDiskCall: the process dies, or the power is cut, at each call to the disk in
+// each life.
 func TestI1_I16_DieAtEveryDiskCall(t *testing.T) {
 	seed := seed(t)
 	c := countCalls(t, seed)
@@ -237,7 +240,8 @@ func TestI1_I16_DieAtEveryDiskCall(t *testing.T) {
 	}
 }
 
-// TestI1_I16_FailAtEveryDiskCall: each call to the disk fails once; what the process cannot go on with ends it.
+// TestI1_I16_FailAtEveryDiskCall: each call to the disk fails once. A failure that the process
+// cannot go on with ends the process.
 func TestI1_I16_FailAtEveryDiskCall(t *testing.T) {
 	seed := seed(t)
 	c := countCalls(t, seed)
@@ -263,7 +267,8 @@ func TestI1_I16_FailAtEveryDiskCall(t *testing.T) {
 	}
 }
 
-// TestI10_E28_FailAtEveryBucketCall: each call to the bucket goes wrong in one of the ways that stores have.
+// TestI10_E28_FailAtEveryBucketCall: each call to the bucket fails in one of the ways in which
+// stores fail.
 func TestI10_E28_FailAtEveryBucketCall(t *testing.T) {
 	seed := seed(t)
 	c := countCalls(t, seed)
@@ -294,13 +299,14 @@ func failBucketCall(t *testing.T, seed uint64, op bucket.Op, n int, f fault.Faul
 		t.Error("a fault of the bucket ended the process")
 	}
 	r.kill()
-	if err := r.bucket.Release(context.Background()); err != nil { // what arrives late
+	if err := r.bucket.Release(context.Background()); err != nil { // lets delayed calls arrive
 		t.Error(err)
 	}
 	aftermath(r, n%2 == 0)
 }
 
-// TestI1_E28_EveryCommandGoesWrong: each command to the quorum is lost, or its answer is, or the process dies before or after it.
+// TestI1_E28_EveryCommandGoesWrong: each command to the quorum is lost, or its answer is lost, or
+// the process dies before or after it.
 func TestI1_E28_EveryCommandGoesWrong(t *testing.T) {
 	seed := seed(t)
 	c := countCalls(t, seed)

@@ -16,7 +16,7 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 )
 
-// deleteRecords deletes and takes the answer into the model.
+// deleteRecords deletes records and applies the answer to the model.
 func (r *rig) deleteRecords(m *modelLog, before ident.Offset) {
 	r.t.Helper()
 	start, err := r.engine().DeleteRecords(context.Background(), m.tp, before)
@@ -32,8 +32,8 @@ func (r *rig) deleteRecords(m *modelLog, before ident.Offset) {
 	}
 }
 
-// Every target, over data in the manifest, in heads and in the WAL, in the middle of batches and at their edges;
-// also what a start finds after each.
+// Deletes up to every target, over data in the manifest, in heads and in the WAL, in the middle of
+// batches and at their edges, and checks what a start finds after each deletion.
 func TestDeleteRecords(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed(t), 1))
 	for _, before := range []ident.Offset{0, 1, 6, 13, 30, 44, 45, 46, 47, 49, 50, storage.HighWatermark} {
@@ -49,8 +49,8 @@ func TestDeleteRecords(t *testing.T) {
 						}
 					}
 					r.deleteRecords(m, before)
-					r.deleteRecords(m, before) // no change, and the same answer
-					r.deleteRecords(m, 0)      // never back
+					r.deleteRecords(m, before) // changes nothing, and gives the same answer
+					r.deleteRecords(m, 0)      // never moves the log start back
 					m.checkFetch(r, random)
 					m.checkOffsets(r, random)
 					r.crash()
@@ -58,7 +58,7 @@ func TestDeleteRecords(t *testing.T) {
 					m.checkFetch(r, random)
 					m.checkOffsets(r, random)
 					r.fill(m, 1, 5, 40)
-					r.retain(m) // lets go of what the manifest names
+					r.retain(m) // releases the ranges that the manifest names
 					r.mustFlush()
 					m.checkFetch(r, random)
 					r.restore()
@@ -116,8 +116,8 @@ func TestDeleteRecordsRefused(t *testing.T) {
 	})
 }
 
-// I13: an answer means that the quorum has it. A command whose outcome is unknown is repeated; one that dies with
-// the process was not answered.
+// I13: an answer means that the quorum has the new log start. A command whose outcome is unknown is
+// repeated; a command that dies with the process was not answered.
 func TestDeleteRecordsInDoubt(t *testing.T) {
 	for _, f := range []fate{answerLost, commandLost, killBefore, killAfter} {
 		t.Run(fmt.Sprint("fate ", f), func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestDeleteRecordsInDoubt(t *testing.T) {
 	}
 }
 
-// The topic goes, or this broker is fenced, while the command is on its way.
+// The topic is deleted, or this broker is fenced, while the command is on its way.
 func TestDeleteRecordsOvertaken(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, byHand)
@@ -179,8 +179,8 @@ func TestDeleteRecordsOvertaken(t *testing.T) {
 	})
 }
 
-// TestE23_DeleteRecordsWhileItIsFlushed: everything is deleted while its bundle is being uploaded: the commit finds it void,
-// and the WAL is trimmed (E12, I9).
+// TestE23_DeleteRecordsWhileItIsFlushed: everything is deleted while its bundle is being uploaded.
+// The commit finds it void, and the WAL is trimmed (E12, I9).
 func TestE23_DeleteRecordsWhileItIsFlushed(t *testing.T) {
 	for _, before := range []ident.Offset{13, 20, storage.HighWatermark} {
 		inBubble(t, func(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// TestProduceAndRead is the plain way: produce, read, flush, restart, read from the bucket.
+// TestProduceAndRead takes the normal path: produce, read, flush, restart, read from the bucket.
 func TestProduceAndRead(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t))

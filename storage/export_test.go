@@ -8,7 +8,7 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// FindRange finds the range that holds an offset as readers do; between is called after each plan.
+// FindRange finds the range that holds an offset as readers do. It calls between after each plan.
 func (e *Engine) FindRange(ctx context.Context, tp ident.TopicPartition, offset ident.Offset, between func()) (r *catalog.Range, err error) {
 	err = e.cold.replanning(ctx, tp, func(h *catalog.Head) (err error) {
 		between()
@@ -32,7 +32,7 @@ func (e *Engine) Decoded() int {
 	return len(e.cold.decoded.items)
 }
 
-// PickEntries is what a cold read serves of an index.
+// PickEntries picks the entries of an index that a cold read serves.
 var PickEntries = pickEntries
 
 // IndexedBatches counts the batches that the partitions have in memory.
@@ -45,8 +45,8 @@ func (e *Engine) IndexedBatches() (n int) {
 	return n
 }
 
-// ForgetTimes makes a partition's batches in memory what earlier releases made of a header that claims no
-// time: a flush writes it into the bucket so.
+// ForgetTimes changes a partition's batches in memory to what earlier releases made of a header
+// that claims no time. A flush writes them into the bucket like that.
 func (e *Engine) ForgetTimes(tp ident.TopicPartition) {
 	p := e.partitions.get(tp)
 	p.mu.Lock()
@@ -56,19 +56,20 @@ func (e *Engine) ForgetTimes(tp ident.TopicPartition) {
 	}
 }
 
-// HoldTrim keeps every trim waiting until what it returns is called.
+// HoldTrim keeps every trim waiting until the returned func is called.
 func (e *Engine) HoldTrim() func() {
 	_ = e.trimmer.turn.take(e.ctx)
 	return e.trimmer.turn.give
 }
 
-// SetPeers makes a replica set of n peers, which hold what Replicated says.
+// SetPeers makes a replica set of n peers, which hold the stream up to the position given to
+// Replicated.
 func (e *Engine) SetPeers(n int) { e.replication.peers.Store(int32(n)) }
 
-// Replicated says that every peer holds the stream up to a position.
+// Replicated tells the engine that every peer holds the stream up to a position.
 func (e *Engine) Replicated(to ident.Position) { e.replicated(to) }
 
-// Persisted is the end of what this disk holds.
+// Persisted returns the end of what this disk holds.
 func (e *Engine) Persisted() ident.Position { return e.wal.Durable() }
 
 // CarriedBatches counts the batches that lie where they were carried to.

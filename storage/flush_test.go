@@ -18,8 +18,9 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// TestE7_ExpiredIDIsPlannedAgain: the quorum is away for so long that what a flush prepared has
-// expired when it commits. It is refused, planned again under a new id, and nothing names what is collected.
+// TestE7_ExpiredIDIsPlannedAgain: the quorum is away for so long that the id that a flush prepared
+// has expired when the flush commits. The commit is refused and planned again under a new id, and
+// nothing refers to the collected object.
 func TestE7_ExpiredIDIsPlannedAgain(t *testing.T) {
 	for _, command := range []string{"CommitFlush", "SwapManifest"} {
 		t.Run(command, func(t *testing.T) {
@@ -50,8 +51,9 @@ func TestE7_ExpiredIDIsPlannedAgain(t *testing.T) {
 	}
 }
 
-// TestE12_TopicDeletedDuringUpload: a topic goes, and a log start passes, while the bundle that carries them is
-// on its way. The others in it are committed, what is void does not hold the WAL.
+// TestE12_TopicDeletedDuringUpload: a topic is deleted, and a log start moves past a partition's
+// batches, while the bundle that carries them is on its way. The other batches in the bundle are
+// committed, and the void ones do not hold the WAL.
 func TestE12_TopicDeletedDuringUpload(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -79,7 +81,8 @@ func TestE12_TopicDeletedDuringUpload(t *testing.T) {
 	})
 }
 
-// TestE18_UrgentFlushTakesOnlyItsOwn: a producer of class object does not turn its neighbours' traffic into tiny bundles.
+// TestE18_UrgentFlushTakesOnlyItsOwn: a producer of class object does not turn the traffic of other
+// partitions into tiny bundles.
 func TestE18_UrgentFlushTakesOnlyItsOwn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -100,7 +103,8 @@ func TestE18_UrgentFlushTakesOnlyItsOwn(t *testing.T) {
 	})
 }
 
-// TestE21_SealedTailsAreCommitted: ranges of two dead incarnations are committed by the living one, under their own names.
+// TestE21_SealedTailsAreCommitted: the living incarnation commits the ranges of two dead ones,
+// under the dead ones' own numbers.
 func TestE21_SealedTailsAreCommitted(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand, func(c *storage.Config) { c.ManifestAt = 20 })
@@ -134,7 +138,8 @@ func TestE21_SealedTailsAreCommitted(t *testing.T) {
 	})
 }
 
-// TestE23_LogStartInsideARangeInFlight: the log start moves into the middle of a batch that is being uploaded.
+// TestE23_LogStartInsideARangeInFlight: the log start moves into the middle of a batch that is
+// being uploaded.
 func TestE23_LogStartInsideARangeInFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -160,7 +165,7 @@ func TestE23_LogStartInsideARangeInFlight(t *testing.T) {
 	})
 }
 
-// TestE26_UnpersistedIsNotFlushed: what is written and not synced does not go to the bucket.
+// TestE26_UnpersistedIsNotFlushed: batches that are written and not synced do not go to the bucket.
 func TestE26_UnpersistedIsNotFlushed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -195,8 +200,8 @@ func TestE26_UnpersistedIsNotFlushed(t *testing.T) {
 	})
 }
 
-// TestE28_CommitWithUnknownOutcome: told "unavailable" once or many times, applied or not, a commit is repeated
-// under its number until its outcome is known.
+// TestE28_CommitWithUnknownOutcome: a commit is answered "unavailable" once or many times, whether
+// it was applied or not. It is repeated under its number until its outcome is known.
 func TestE28_CommitWithUnknownOutcome(t *testing.T) {
 	for _, f := range []fate{answerLost, commandLost} {
 		t.Run(fmt.Sprint(f), func(t *testing.T) {
@@ -231,7 +236,8 @@ func TestE28_CommitWithUnknownOutcome(t *testing.T) {
 	}
 }
 
-// TestE28_CallerGivesUpOnACommit: a flush whose context ends while its commit is in doubt neither hangs nor keeps the next from committing.
+// TestE28_CallerGivesUpOnACommit: a flush whose context ends while its commit is in doubt neither
+// hangs nor keeps the next flush from committing.
 func TestE28_CallerGivesUpOnACommit(t *testing.T) {
 	for _, f := range []fate{answerLost, commandLost} {
 		t.Run(fmt.Sprint(f), func(t *testing.T) {
@@ -267,8 +273,9 @@ func TestE28_CallerGivesUpOnACommit(t *testing.T) {
 	}
 }
 
-// TestE28_UploadInDoubtIsAbandoned: an upload that ended in doubt may have arrived, or arrives later. Its id is not
-// used again, its object not deleted by the writer; the quorum expires it.
+// TestE28_UploadInDoubtIsAbandoned: an upload that ended in doubt may have arrived, or may arrive
+// later. Its id is not used again, and the writer does not delete its object; the quorum expires
+// it.
 func TestE28_UploadInDoubtIsAbandoned(t *testing.T) {
 	for _, f := range []fault.Fault{fault.Lost, fault.Delayed, fault.Reset} {
 		t.Run(fmt.Sprint(f), func(t *testing.T) {
@@ -305,7 +312,7 @@ func TestE28_UploadInDoubtIsAbandoned(t *testing.T) {
 	}
 }
 
-// TestE28_ForeignObjectIsNotAdopted: the key is taken by other bytes.
+// TestE28_ForeignObjectIsNotAdopted: an object with other bytes already has the key.
 func TestE28_ForeignObjectIsNotAdopted(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -330,13 +337,14 @@ func keyOf(id ident.ObjectID, writer ident.Incarnation) string {
 	return object.Key(clusterID, id, writer, object.KindBundle)
 }
 
-// Retention passes everything before the interval ends: nothing is uploaded, and the log gets its room back all the same. One
-// record that stays holds the log, so it is uploaded when the log is as long as what starts a flush.
+// Retention passes everything before the interval ends. Nothing is uploaded, and the log gets its
+// room back all the same. One record that stays holds the log, so it is uploaded when the log is as
+// long as what starts a flush.
 func TestFlushesWhatIsLeft(t *testing.T) {
 	expires := map[string]string{catalog.ConfigRetentionBytes: "6000"}
 	for name, c := range map[string]struct {
 		config map[string]string
-		stays  bool // beside a record that does
+		stays  bool // another record beside it stays
 		none   bool // nothing is uploaded
 	}{
 		"expires":                          {expires, false, true},
@@ -377,7 +385,8 @@ func TestFlushesWhatIsLeft(t *testing.T) {
 	}
 }
 
-// A flush that is not worth it forgets nothing: it comes when as much as starts one has gathered with what was left.
+// A flush that is not worth it forgets nothing: it comes when the bytes that have gathered, with
+// those that were left, are enough to start one.
 func TestFlushCountsWhatIsLeft(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) {
@@ -387,7 +396,8 @@ func TestFlushCountsWhatIsLeft(t *testing.T) {
 		add := func(m *modelLog, n int) {
 			for range n {
 				r.fill(m, 1, 1, 10_000) // 12 KiB of the log
-				synctest.Wait()         // what starts a flush is looked at before the next one comes
+				// The signal for a flush is handled before the next one comes.
+				synctest.Wait()
 			}
 			time.Sleep(5 * time.Second)
 		}
@@ -411,7 +421,8 @@ func TestFlushCountsWhatIsLeft(t *testing.T) {
 	})
 }
 
-// Groups that come while a flush is being decided signal it once more: that starts no second one of half its size.
+// Groups that arrive while a flush is being decided signal it once more. That signal does not start
+// a second flush of half the size.
 func TestFlushSignalledTwice(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval, c.FlushBytes = 1000*time.Hour, 256<<10 })
@@ -425,7 +436,7 @@ func TestFlushSignalledTwice(t *testing.T) {
 		synctest.Wait()
 		trims()
 		synctest.Wait()
-		r.fill(m, 150, 1, 1000) // while the first uploads
+		r.fill(m, 150, 1, 1000) // while the first flush uploads
 		time.Sleep(time.Minute)
 		if end := r.head(m.tp).CommittedEnd; end != 266 {
 			t.Errorf("uploaded up to %d, want 266", end)
@@ -433,7 +444,8 @@ func TestFlushSignalledTwice(t *testing.T) {
 	})
 }
 
-// A log that was left by the last life fills the budget as well: traffic that needs no flush itself starts one.
+// A log that the last life left fills the budget as well. Traffic that needs no flush itself starts
+// one.
 func TestFlushesTailBesideClassObject(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) {
@@ -456,8 +468,9 @@ func TestFlushesTailBesideClassObject(t *testing.T) {
 	})
 }
 
-// TestPlanKeepsNoBytes: a pass may plan more than the hot tail holds. What it plans stays in memory only as far as the hot
-// tail has it, until a bundle is built; else the tail could not let go of anything while a pass lasts.
+// TestPlanKeepsNoBytes: a pass may plan more than the hot tail holds. The planned batches stay in
+// memory only as far as the hot tail has them, until a bundle is built. Otherwise the hot tail
+// could not let go of anything while a pass runs.
 func TestPlanKeepsNoBytes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), func(c *storage.Config) { c.HotBytes, c.FlushInterval, c.FlushBytes = 64<<10, time.Hour, 256<<10 })

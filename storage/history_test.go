@@ -16,7 +16,7 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// outcome is what a client was told of a batch.
+// outcome is what a client was told about a batch.
 type outcome int
 
 const (
@@ -30,16 +30,16 @@ const (
 type sent struct {
 	tp       ident.TopicPartition
 	values   []string
-	producer int64 // -1: a plain one
+	producer int64 // -1 for a batch without a producer id
 	epoch    int16
 	sequence int32
 	age      time.Duration // of its records, by their timestamps
 
-	// Guarded by history.mu.
+	// The following fields are guarded by history.mu.
 	outcome outcome
-	doubt   bool // the outcome of an earlier sending is not known
+	doubt   bool // the outcome of an earlier attempt is unknown
 	err     error
-	base    ident.Offset // acked: where it is
+	base    ident.Offset // where the batch is, if it is acked
 	done    chan struct{}
 }
 
@@ -47,13 +47,13 @@ func (s *sent) String() string {
 	return fmt.Sprintf("%s values %s.. (producer %d epoch %d sequence %d)", s.tp, s.values[0], s.producer, s.epoch, s.sequence)
 }
 
-// history is all that clients have seen of a broker, over all of its lives.
+// history is everything that clients have seen of a broker, over all of its lives.
 type history struct {
 	t testing.TB
 
 	mu         sync.Mutex
 	count      int
-	started    int // requests; every other one lends its goroutine to the log
+	started    int // number of requests; every other one lends its goroutine to the log
 	sent       []*sent
 	byValue    map[string]*sent
 	partitions map[ident.TopicPartition]*seen
@@ -103,7 +103,7 @@ func (h *history) advancing(tp ident.TopicPartition, start ident.Offset) {
 	s.startsMax = max(s.startsMax, start)
 }
 
-// ended checks that a process that has ended has answered everyone.
+// ended checks that a process that has ended has answered every request.
 func (h *history) ended() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -119,8 +119,8 @@ func (h *history) ended() {
 // plain makes a batch of n records without a producer id.
 func (r *rig) plain(tp ident.TopicPartition, n int) *sent { return r.batch(tp, n, 40, -1) }
 
-// batch makes a batch of n records of some bytes each; producer -1 is a plain one, any
-// other goes on with its next sequence.
+// batch makes a batch of n records of some bytes each. Producer -1 makes it without a producer id;
+// any other producer continues with its next sequence.
 func (r *rig) batch(tp ident.TopicPartition, n, bytes int, producer int64) *sent {
 	h := r.history
 	h.mu.Lock()
@@ -141,7 +141,7 @@ func (r *rig) batch(tp ident.TopicPartition, n, bytes int, producer int64) *sent
 		h.byValue[v] = s
 	}
 	h.sent = append(h.sent, s)
-	s.outcome = refused // nothing of it has left the client
+	s.outcome = refused // nothing of the batch has left the client
 	return s
 }
 
@@ -177,7 +177,7 @@ func (r *rig) start(batches ...*sent) {
 	p.engine.Append(req)
 }
 
-// answered notes what a client was told; what a dead process says reaches nobody.
+// answered notes what a client was told. The answer of a dead process reaches nobody.
 func (h *history) answered(p *process, batches []*sent, req *storage.AppendRequest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -200,9 +200,10 @@ func (h *history) answered(p *process, batches []*sent, req *storage.AppendReque
 		case errors.Is(in.Err, storage.ErrWALFailed), errors.Is(in.Err, storage.ErrLeadershipLost):
 			s.outcome = unknown
 		case errors.Is(in.Err, storage.ErrUnknownPartition):
-			s.outcome = unknown // deleted while it waited, or never there
+			s.outcome = unknown // its topic was deleted while it waited, or was never there
 		case s.doubt:
-			s.outcome = unknown // this time it was not written; an earlier time it perhaps was
+			// It was not written this time, but may have been written an earlier time.
+			s.outcome = unknown
 		default:
 			s.outcome = refused
 		}
@@ -211,7 +212,8 @@ func (h *history) answered(p *process, batches []*sent, req *storage.AppendReque
 	}
 }
 
-// wait waits until all are answered, at most a minute of virtual time, and reports whether they were.
+// wait waits until all batches are answered, at most a minute of virtual time, and reports whether
+// they were.
 func (r *rig) wait(batches ...*sent) bool {
 	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
@@ -234,7 +236,7 @@ func (r *rig) send(batches ...*sent) {
 	}
 }
 
-// mustSend is send where nothing is to go wrong.
+// mustSend is send for tests in which nothing may fail.
 func (r *rig) mustSend(batches ...*sent) {
 	r.t.Helper()
 	r.send(batches...)
@@ -245,8 +247,9 @@ func (r *rig) mustSend(batches ...*sent) {
 	}
 }
 
-// observe reads everything that can be read and holds it against what was seen and told before. Every
-// violation is an error of the test. It returns false if something could not be read for now.
+// observe reads everything that can be read and compares it with what clients saw and were told
+// before. Every violation is an error of the test. It returns false if something could not be read
+// for now.
 func (r *rig) observe() bool {
 	r.t.Helper()
 	all := true
@@ -301,7 +304,7 @@ func (r *rig) observePartition(tp ident.TopicPartition) bool {
 	return true
 }
 
-// collect takes a batch's records in, checks it, and returns its end.
+// collect adds a batch's records to read, checks the batch, and returns its end.
 func (r *rig) collect(tp ident.TopicPartition, b []byte, from ident.Offset, read map[ident.Offset]string) ident.Offset {
 	r.t.Helper()
 	h, err := protocol.ParseBatchHeader(b)
@@ -325,7 +328,7 @@ func (r *rig) collect(tp ident.TopicPartition, b []byte, from ident.Offset, read
 	return ident.Offset(h.End())
 }
 
-// read holds a full read of a partition against all that is known.
+// read compares a full read of a partition with everything that is known.
 func (h *history) read(tp ident.TopicPartition, logStart, high ident.Offset, read map[ident.Offset]string) {
 	h.t.Helper()
 	h.mu.Lock()
@@ -371,7 +374,8 @@ func (h *history) read(tp ident.TopicPartition, logStart, high ident.Offset, rea
 	}
 }
 
-// check does observe, where everything must be readable, and holds the quorum's heads together.
+// check runs observe where everything must be readable, and checks that the quorum's heads are
+// consistent.
 func (r *rig) check() {
 	r.t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -389,7 +393,8 @@ func (r *rig) check() {
 	}
 }
 
-// unanswered returns idempotent batches whose producers do not know whether they were written, in order.
+// unanswered returns idempotent batches whose producers do not know whether they were written, in
+// order.
 func (h *history) unanswered() (out []*sent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -417,8 +422,9 @@ func (h *history) newest() (out []*sent) {
 	return out
 }
 
-// resume does what clients do after a restart: what is in doubt is sent again; then every producer sends its
-// last batch once more, which must be recognised (I11), and a new one, which must be accepted.
+// resume does what clients do after a restart. Batches in doubt are sent again. Then every producer
+// sends its last batch once more, which must be recognised (I11), and a new batch, which must be
+// accepted.
 func (r *rig) resume() {
 	r.t.Helper()
 	for _, s := range r.history.unanswered() {
@@ -453,7 +459,7 @@ func (r *rig) resume() {
 	}
 }
 
-// drop forgets a batch that was refused for good and whose producer gives up.
+// drop forgets a batch that was refused for good, whose producer gives up.
 func (h *history) drop(s *sent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -461,7 +467,7 @@ func (h *history) drop(s *sent) {
 	h.nextSeq[producerKey{s.tp, s.producer}] -= int32(len(s.values))
 }
 
-// outcome returns what is known of a batch that may be in flight.
+// outcome returns what is known about a batch that may be in flight.
 func (h *history) outcome(s *sent) outcome {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -19,15 +19,16 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 )
 
-// Interleavings with which a review attacked the way of a produce and the deletion of records.
+// These are interleavings with which a review attacked the write path and the deletion of records.
 
-// Batches from 32 KiB on, whose checksum in the WAL and in the bundle is made of what is known: over a kill, a power cut, the
-// bucket and the loss of the disk they are what was sent.
+// For batches from 32 KiB on, the checksums in the WAL and in the bundle are computed from
+// checksums already known. Over a kill, a power cut, the bucket and the loss of the disk, the
+// batches are what was sent.
 func TestI2_LargeBatchesOverEveryWay(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
 		tp := r.mustCreate("t", 1, nil)[0]
-		for i := range 24 { // a few bytes below the size, on it, and above
+		for i := range 24 { // a few bytes below the size, at it, and above
 			r.mustSend(r.batch(tp, 1, 32<<10-84+i, int64(i%3)-1))
 		}
 		r.mustSend(r.batch(tp, 1, 50_000, 1))
@@ -45,8 +46,9 @@ func TestI2_LargeBatchesOverEveryWay(t *testing.T) {
 	})
 }
 
-// A request of more partitions than fit one append of the WAL, in an order of its own, over topics that grow meanwhile, with
-// partitions that are not there: every partition gets its one outcome, and a start finds what was acknowledged (E8).
+// A request has more partitions than fit one append of the WAL, in an order of its own, over topics
+// that grow meanwhile, with partitions that do not exist. Every partition gets exactly one outcome,
+// and a start finds what was acknowledged (E8).
 func TestE8_WideRequestsWhileTopicsGrow(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), func(c *storage.Config) { c.WALSegmentBytes, c.FlushBytes = 256<<10, 1<<20 })
@@ -94,8 +96,9 @@ func TestE8_WideRequestsWhileTopicsGrow(t *testing.T) {
 	})
 }
 
-// More producers wait for one partition than it has room for without asking for more, some for a duplicate's original, while it
-// is not durable, and then its topic is deleted or the WAL fails: each is answered once.
+// More producers wait for one partition than its preallocated room holds, some of them for a
+// duplicate's original, while nothing is durable. Then the topic is deleted or the WAL fails, and
+// each producer is answered once.
 func TestI11_ManyWaitingAnswers(t *testing.T) {
 	for _, end := range []string{"durable", "deleted", "closed"} {
 		t.Run(end, func(t *testing.T) {
@@ -139,9 +142,10 @@ func TestI11_ManyWaitingAnswers(t *testing.T) {
 	}
 }
 
-// TestI1_I7_DeleteRecordsBesideEverything: log starts move to wherever the high watermark stands just then, while producers,
-// flushes, retention and trims are at work, and the broker dies in the middle, by a kill or a power cut, again and again. No start
-// finds a log that ends below its start; nothing above it is lost; nothing below comes back.
+// TestI1_I7_DeleteRecordsBesideEverything: log starts move to wherever the high watermark stands at
+// that moment, while producers, flushes, retention and trims are at work, and the broker dies in
+// the middle, by a kill or a power cut, again and again. No start finds a log that ends below its
+// log start, nothing above the log start is lost, and nothing below it comes back.
 func TestI1_I7_DeleteRecordsBesideEverything(t *testing.T) {
 	first, count := seed(t), uint64(4)
 	if long() {
@@ -189,7 +193,7 @@ func deleteBesideEverything(t *testing.T, seed uint64) {
 	r.resume()
 }
 
-// life has everything at work for a while, then leaves the process dead in the middle of it.
+// life runs everything for a while, then leaves the process dead in the middle of it.
 func life(t *testing.T, r *rig, tps []ident.TopicPartition, seed uint64) {
 	p := r.process
 	ctx, cancel := context.WithCancel(context.Background())
@@ -223,7 +227,8 @@ func life(t *testing.T, r *rig, tps []ident.TopicPartition, seed uint64) {
 	work.Wait()
 }
 
-// deleteHere moves one partition's log start, sometimes to all that is shown, sometimes into the middle of what is.
+// deleteHere moves one partition's log start, sometimes to the high watermark, sometimes to
+// somewhere below it.
 func deleteHere(ctx context.Context, t *testing.T, r *rig, p *process, tp ident.TopicPartition, random *rand.Rand) {
 	start := ident.Offset(0)
 	for ctx.Err() == nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// A group that commits all the time keeps a few bytes for long. They must not keep the records of other topics, which
-// expire, in the bucket beside them.
+// A group that commits all the time keeps a few bytes for long. Those bytes must not keep the
+// expiring records of other topics in the bucket beside them.
 func TestWhatNeverExpiresHasBundlesOfItsOwn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) {
@@ -36,7 +36,9 @@ func TestWhatNeverExpiresHasBundlesOfItsOwn(t *testing.T) {
 			t.Fatalf("log start %d after retention, want 8", hour.start)
 		}
 		r.settled()
-		if bytes := r.bucketBytes(); bytes > 3*50_000 { // two that hold the partition's state, which outlives retention (E11), and the small ones
+		// Two objects that hold the partition's state, which outlives retention (E11), and the
+		// small ones.
+		if bytes := r.bucketBytes(); bytes > 3*50_000 {
 			t.Errorf("%d bytes stay in the bucket for %d records of 50 bytes", bytes, 2*8)
 		}
 		for _, m := range kept {

@@ -20,7 +20,8 @@ import (
 )
 
 // setLeader makes the quorum name another leadership of a partition. No command does that yet, so
-// the state machine is written down, changed and read again. It returns the topic as it is then.
+// setLeader encodes the state machine, changes the bytes and decodes them again. It returns the
+// resulting topic.
 func (r *rig) setLeader(tp ident.TopicPartition, l catalog.Leadership) *catalog.Topic {
 	r.t.Helper()
 	q := r.quorum
@@ -59,7 +60,7 @@ func (r *rig) setLeader(tp ident.TopicPartition, l catalog.Leadership) *catalog.
 	return t
 }
 
-// tell tells storage of a topic whose leaders have changed, as a node does.
+// tell tells storage about a topic whose leaders have changed, as a node does.
 func (r *rig) tell(t *catalog.Topic) {
 	r.process.applied([]metadata.Change{{Kind: metadata.LeadersChanged, Topic: t}})
 }
@@ -74,7 +75,7 @@ func (r *rig) moveBack(tp ident.TopicPartition) {
 	r.tell(r.setLeader(tp, catalog.Leadership{Broker: nodeID, Incarnation: r.engine().Incarnation(), Epoch: r.head(tp).Leader.Epoch + 1}))
 }
 
-// holdSyncs keeps every sync of the log waiting until what it returns is called.
+// holdSyncs keeps every sync of the log waiting until the returned func is called.
 func (r *rig) holdSyncs() (release func()) {
 	r.holdsSyncs = true
 	held := make(chan struct{})
@@ -98,9 +99,9 @@ func wantNotLeader(t *testing.T, what string, err error, l storage.Leader) {
 	}
 }
 
-// TestI4_FencedWhileProducersWait: what was placed and may be durable is answered with an
-// indefinite error as soon as another broker leads; what comes after is refused definitely, with
-// the leader named; nothing more is shown.
+// TestI4_FencedWhileProducersWait: batches that were placed and may be durable are answered with an
+// indefinite error as soon as another broker leads. Later requests are refused definitely, with the
+// leader named. Nothing more is shown.
 func TestI4_FencedWhileProducersWait(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -149,15 +150,15 @@ func TestI4_FencedWhileProducersWait(t *testing.T) {
 			t.Errorf("fetch of a fenced partition: leader %+v, high watermark %d", q.Current, q.HighWatermark)
 		}
 		r.bucket.Heal()
-		r.mustFlush() // what is void keeps neither the flush nor the log
+		r.mustFlush() // void batches hold up neither the flush nor the log
 		if h := r.head(object); h.CommittedEnd != 0 {
 			t.Errorf("committed up to %d under a leadership that has ended", h.CommittedEnd)
 		}
 	})
 }
 
-// TestI4_FencedWhileFetchesWait: who watches a partition is woken when another broker leads it, and
-// told which one.
+// TestI4_FencedWhileFetchesWait: a fetch that watches a partition is woken when another broker
+// leads it, and is told which broker.
 func TestI4_FencedWhileFetchesWait(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -184,7 +185,7 @@ func TestI4_FencedWhileFetchesWait(t *testing.T) {
 	})
 }
 
-// TestI4_NeverLedHere: a partition that another broker leads is not open here; the leader is named
+// TestI4_NeverLedHere: a partition that another broker leads is not open here. Its leader is named
 // all the same, and the other partitions of its topic, with higher numbers, are served.
 func TestI4_NeverLedHere(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -208,15 +209,15 @@ func TestI4_NeverLedHere(t *testing.T) {
 		if n := r.engine().Totals().Partitions; n != 2 {
 			t.Errorf("%d partitions are led here, want 2", n)
 		}
-		r.moveBack(ids[1]) // and then it is
+		r.moveBack(ids[1]) // and then it is led here
 		r.check()
 		r.mustSend(r.plain(ids[1], 1))
 	})
 }
 
 // TestI11_LedAgain: a partition that was led elsewhere opens from what the quorum and the bucket
-// hold, under its new epoch, and knows its producers; what was void is not there; a start finds all
-// of it again, without the bucket.
+// hold, under its new epoch, and knows its producers. The void batches are not there. A start finds
+// all of it again without the bucket.
 func TestI11_LedAgain(t *testing.T) {
 	for name, written := range map[string]bool{"written to": true, "not written to": false} {
 		t.Run(name, func(t *testing.T) {
@@ -227,7 +228,7 @@ func TestI11_LedAgain(t *testing.T) {
 				r.mustFlush()
 				first := r.head(tp).Leader.Epoch
 				release := r.holdSyncs()
-				void := r.plain(tp, 4) // reaches the log, and nobody ever sees it
+				void := r.plain(tp, 4) // reaches the log, and no reader ever sees it
 				r.start(void)
 				synctest.Wait()
 				r.moveAway(tp)
@@ -236,7 +237,7 @@ func TestI11_LedAgain(t *testing.T) {
 				r.moveBack(tp)
 				r.check()
 				if written {
-					r.resume() // the producer's last batch is known, and it goes on
+					r.resume() // the producer's last batch is known, and the producer goes on
 					q := r.fetch(tp, 2, 1000)
 					h, err := protocol.ParseBatchHeader(q.Batches[0])
 					if err != nil || ident.Epoch(h.LeaderEpoch) != first+2 {
@@ -264,9 +265,9 @@ func TestI11_LedAgain(t *testing.T) {
 	}
 }
 
-// TestI11_LedAgainAndDiedAtOnce: of the new life nothing is durable. The state record before it and
-// the batches that nobody ever saw reach just as far as what the other broker wrote; they are not
-// what it wrote.
+// TestI11_LedAgainAndDiedAtOnce: nothing of the new life is durable. The state record before it and
+// the batches that no reader ever saw reach exactly as far as what the other broker wrote, but are
+// not what that broker wrote.
 func TestI11_LedAgainAndDiedAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -281,8 +282,10 @@ func TestI11_LedAgainAndDiedAtOnce(t *testing.T) {
 		release()
 		synctest.Wait()
 		written := make(chan struct{})
-		r.process.disk.SetHook(func(crashfs.Call) error { <-written; return nil })            // the next call is the new life's record
-		r.onSetLeader = func(h *pb.Head) { h.LogStart, h.CommittedEnd, h.Ranges = 6, 6, nil } // broker 2 wrote four records, and deleted all
+		// The next call is the new life's record.
+		r.process.disk.SetHook(func(crashfs.Call) error { <-written; return nil })
+		// Broker 2 wrote four records, and deleted all.
+		r.onSetLeader = func(h *pb.Head) { h.LogStart, h.CommittedEnd, h.Ranges = 6, 6, nil }
 		r.history.advancing(tp, 6)
 		r.moveBack(tp)
 		synctest.Wait()
@@ -299,8 +302,8 @@ func TestI11_LedAgainAndDiedAtOnce(t *testing.T) {
 	})
 }
 
-// TestI11_LedAgainAndNothingRecorded: as above, and the first life left no state record either: of
-// what it placed nothing was committed. Its batches begin at offset 0 and are not what the other
+// TestI11_LedAgainAndNothingRecorded: as above, but the first life left no state record either,
+// since none of its batches was committed. Its batches begin at offset 0 and are not what the other
 // broker wrote, however far that reaches.
 func TestI11_LedAgainAndNothingRecorded(t *testing.T) {
 	for _, c := range []struct {
@@ -312,7 +315,7 @@ func TestI11_LedAgainAndNothingRecorded(t *testing.T) {
 			r := newRig(t, seed(t), byHand)
 			tp := r.mustCreate("t", 1, classObject)[0]
 			r.bucket.Away(fault.Refused)
-			void := r.batch(tp, 6, 40, 9) // durable here, and nobody ever sees it
+			void := r.batch(tp, 6, 40, 9) // durable here, and no reader ever sees it
 			r.start(void)
 			synctest.Wait()
 			r.moveAway(tp)
@@ -321,8 +324,10 @@ func TestI11_LedAgainAndNothingRecorded(t *testing.T) {
 				r.restart()
 			}
 			written := make(chan struct{})
-			r.process.disk.SetHook(func(crashfs.Call) error { <-written; return nil })                // the next call is the new life's record
-			r.onSetLeader = func(h *pb.Head) { h.LogStart, h.CommittedEnd, h.Ranges = end, end, nil } // broker 2 wrote so many, and deleted all
+			// The next call is the new life's record.
+			r.process.disk.SetHook(func(crashfs.Call) error { <-written; return nil })
+			// Broker 2 wrote so many, and deleted all.
+			r.onSetLeader = func(h *pb.Head) { h.LogStart, h.CommittedEnd, h.Ranges = end, end, nil }
 			r.history.advancing(tp, ident.Offset(end))
 			r.moveBack(tp)
 			synctest.Wait()
@@ -341,7 +346,8 @@ func TestI11_LedAgainAndNothingRecorded(t *testing.T) {
 	}
 }
 
-// TestI4_OldLeadershipsAreIgnored: what was applied before, or is older, changes nothing.
+// TestI4_OldLeadershipsAreIgnored: a leadership that was applied before, or is older, changes
+// nothing.
 func TestI4_OldLeadershipsAreIgnored(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -356,7 +362,7 @@ func TestI4_OldLeadershipsAreIgnored(t *testing.T) {
 		own, other := catalog.Leadership{Broker: nodeID, Incarnation: r.engine().Incarnation()}, catalog.Leadership{Broker: 2, Incarnation: 1000}
 		say(other)
 		say(own)
-		r.tell(said[1]) // the one in between was never heard of
+		r.tell(said[1]) // the one in between was never announced
 		r.check()
 		release := r.holdSyncs()
 		waiting := r.plain(tp, 1)
@@ -382,7 +388,8 @@ func TestI4_OldLeadershipsAreIgnored(t *testing.T) {
 }
 
 // TestE21_MovesWhileAFlushIsOnItsWay: the quorum refuses what was uploaded under a leadership that
-// has ended meanwhile; the flush of the others ends, and the partition's log is given back.
+// has ended meanwhile. The flush of the other partitions ends, and the partition's log is given
+// back.
 func TestE21_MovesWhileAFlushIsOnItsWay(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -407,8 +414,8 @@ func TestE21_MovesWhileAFlushIsOnItsWay(t *testing.T) {
 	})
 }
 
-// TestI4_AppendsOfAnOldLeadership: who works under a leadership, as a coordinator does, is refused
-// under the next one, though the partition is led here again.
+// TestI4_AppendsOfAnOldLeadership: a caller that works under a leadership, as a coordinator does,
+// is refused under the next one, even if the partition is led here again.
 func TestI4_AppendsOfAnOldLeadership(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)

@@ -14,8 +14,9 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// The hot tail counts the frames that its batches keep from being freed, whatever part of them the batches are, and lets go of them
-// whole: of 200 frames of 16 KiB, as many as fit are alive afterwards.
+// The hot tail counts the frames that its batches keep from being freed, however small a part of
+// them the batches are, and lets go of whole frames: of 200 frames of 16 KiB, as many as fit are
+// alive afterwards.
 func TestHotTailCountsFrames(t *testing.T) {
 	const frameBytes, hotBytes = 16 << 10, 128 << 10
 	for _, batches := range []int{1, 3} {
@@ -26,7 +27,7 @@ func TestHotTailCountsFrames(t *testing.T) {
 			for range 200 {
 				frames = append(frames, appendFrame(t, r, parts))
 			}
-			synctest.Wait() // a flush holds what it stores
+			synctest.Wait() // a flush holds the batches that it stores
 			runtime.GC()
 			alive := 0
 			for _, f := range frames {
@@ -71,8 +72,9 @@ func appendFrame(t *testing.T, r *rig, parts []ident.TopicPartition) weak.Pointe
 	return weak.Make(frame)
 }
 
-// Whatever there is room for, an answer does not hold more; where the first batch does not fit, the read tells what it needs, and
-// with that it comes. Batches lie in memory, in the WAL and in objects, in their blocks and across them.
+// An answer never holds more memory than there is room for. If the first batch does not fit, the
+// read tells how much it needs, and with that much room the batch is read. Batches lie in memory,
+// in the WAL and in objects, within blocks and across them.
 func TestReadKeepsToItsRoom(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed(t), 4))
@@ -88,7 +90,7 @@ func TestReadKeepsToItsRoom(t *testing.T) {
 			logs = append(logs, m)
 		}
 		r.mustFlush()
-		r.restart() // all is in the bucket
+		r.restart() // all batches are in the bucket
 		for _, m := range logs[3:] {
 			r.fill(m, 3, 100, 1+random.IntN(5000)) // in memory and in the WAL
 		}
@@ -143,7 +145,7 @@ func TestReadTellsWhatIsBehind(t *testing.T) {
 	})
 }
 
-// readInRoom reads and reports whether there was room for nothing.
+// readInRoom reads and reports whether there was too little room for any batch.
 func readInRoom(t *testing.T, r *rig, f *storage.Fetch, logs []*modelLog) (none bool) {
 	t.Helper()
 	r.engine().Read(t.Context(), f)
@@ -167,7 +169,7 @@ func readInRoom(t *testing.T, r *rig, f *storage.Fetch, logs []*modelLog) (none 
 	return bytes == 0
 }
 
-// A small batch does not keep the block of the cache around it: what is served of one is copied.
+// A small batch does not keep the cache block around it: what is served of a block is copied.
 func TestSmallColdBatchesLeaveTheirBlock(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.HotBytes, c.FlushBytes, c.WALSegmentBytes = 1, 4<<20, 4<<20 })

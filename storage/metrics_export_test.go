@@ -2,7 +2,8 @@ package storage
 
 import "fmt"
 
-// CheckUnflushed compares what is counted as not in the bucket with what the batch logs hold.
+// CheckUnflushed compares the counts of batches that are not in the bucket with what the batch logs
+// hold.
 func (e *Engine) CheckUnflushed() error {
 	for _, p := range e.partitions.all() {
 		if err := p.checkUnflushed(); err != nil {

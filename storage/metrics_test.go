@@ -13,14 +13,14 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 )
 
-// checkCounts is called at the end of every process of every test.
+// checkCounts runs at the end of every process of every test.
 func (r *rig) checkCounts(p *process) {
 	if err := p.engine.CheckUnflushed(); err != nil {
 		r.t.Errorf("at the end of a process: %v", err)
 	}
 }
 
-// scrape returns every series of the engine, by name and labels' values.
+// scrape returns every series of the engine, by name and label values.
 func (r *rig) scrape(partitionsMax int) map[string]float64 {
 	r.t.Helper()
 	reg := prometheus.NewPedanticRegistry()
@@ -46,7 +46,7 @@ func (r *rig) scrape(partitionsMax int) map[string]float64 {
 	return values
 }
 
-// want compares some series.
+// want compares some of the series.
 func (r *rig) want(when string, got, want map[string]float64) {
 	r.t.Helper()
 	for series, w := range want {
@@ -56,8 +56,8 @@ func (r *rig) want(when string, got, want map[string]float64) {
 	}
 }
 
-// What is not in the bucket is one number, with its age: it grows while the bucket is away and over a restart,
-// and is 0 when all has arrived.
+// The bytes that are not in the bucket are one number, with an age. The number grows while the
+// bucket is down and over a restart, and is 0 when everything has arrived.
 func TestUnflushedIsTheTruth(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = 10 * time.Second; c.FlushBytes = 1 << 20 })
@@ -98,7 +98,7 @@ func TestUnflushedIsTheTruth(t *testing.T) {
 	})
 }
 
-// Above the bound no partition is shown, and it says so; asked without a bound all are.
+// Above the bound no partition is shown, and the metrics say so. Without a bound all are shown.
 func TestPartitionMetricsAreBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1)
@@ -134,8 +134,8 @@ func TestReadBytesBySource(t *testing.T) {
 	})
 }
 
-// Lag of a reader in records and time: exact for what this process has seen, by timestamps for what is older, and
-// never more than there is.
+// Lag tells in records and time how far behind a reader is: exactly for what this process has seen,
+// by timestamps for what is older, and never more than there is.
 func TestLag(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = time.Hour; c.HotBytes = 1 })
@@ -174,7 +174,7 @@ func TestLag(t *testing.T) {
 	})
 }
 
-// What is refused as a whole is counted by its reason.
+// Requests that are refused as a whole are counted by reason.
 func TestRefusalsAreCounted(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.UnflushedBatchesMax = 4; c.FlushInterval = time.Hour })
