@@ -34,8 +34,8 @@
 // One flush (flush.go):
 //
 //  1. flusher.flushLoop calls flusher.flushAll when enough bytes have gathered, or when
-//     Config.FlushInterval has passed (trigger.go). flushAll repeats flusher.pass, which is one pass
-//     over the partitions.
+//     Config.FlushInterval has passed (trigger.go). flushAll repeats flusher.pass, which goes over
+//     the partitions once.
 //  2. flusher.plan copies which batches are persisted and not committed into sections, and packs
 //     the sections into bundles (plan.go).
 //  3. flusher.upload puts the bundles into the bucket, each under a fresh object id (upload.go).
@@ -51,9 +51,9 @@
 //  1. Engine.Read goes through the partitions in the order of the request, within its limits.
 //  2. Engine.readOnce takes batches that are still in memory from there, and reads the others of
 //     the WAL from its file.
-//  3. Offsets below those are in the bucket: coldReader.readCold finds the range that holds the
-//     offset (findRange), decodes the index of its section (section) and reads the batches through
-//     the block cache (readEntries; cold.go). If the data moves meanwhile, the read is planned again
+//  3. Lower offsets are in the bucket: coldReader.readCold finds the range that holds the offset
+//     (findRange), decodes the index of its section (section) and reads the batches through the
+//     block cache (readEntries; cold.go). If the data moves meanwhile, the read is planned again
 //     (replanning).
 //  4. coldReader.goAhead reads what a reader that goes on will ask for next (ahead.go).
 //

@@ -26,19 +26,19 @@ type modelRecord struct {
 	timestamp  int64
 	value      string
 	epoch      ident.Epoch
-	base, next ident.Offset // of its batch
+	base, next ident.Offset // of the record's batch
 }
 
 func (m *modelLog) end() ident.Offset { return ident.Offset(len(m.records)) }
 
-// modelBatch says what put makes.
+// modelBatch describes the batch that put makes.
 type modelBatch struct {
 	codec      int
 	appendTime bool
 	bytes      int     // of each value
 	times      []int64 // of each record
-	claims     int64   // the largest time that its header claims, if not 0
-	more       byte    // how many records its header claims that are not there
+	claims     int64   // the largest time that the batch's header claims, if not 0
+	more       byte    // how many records the header claims that are not there
 }
 
 // put appends a batch and waits for its acknowledgement.
@@ -106,7 +106,7 @@ func (r *rig) tryPut(m *modelLog, spec modelBatch) error {
 	return nil
 }
 
-// fill appends count plain batches of n records each, all of now.
+// fill appends count plain batches of n records each, with the current time.
 func (r *rig) fill(m *modelLog, count, n, bytes int) {
 	r.t.Helper()
 	for range count {
@@ -114,7 +114,7 @@ func (r *rig) fill(m *modelLog, count, n, bytes int) {
 	}
 }
 
-// fillFlushed appends batches of one record and flushes after each: every one becomes a range.
+// fillFlushed appends batches of one record and flushes after each, so that each becomes a range.
 func (r *rig) fillFlushed(m *modelLog, count int) {
 	r.t.Helper()
 	for range count {
@@ -133,15 +133,16 @@ func (r *rig) advanceLog(m *modelLog, start ident.Offset) {
 	m.start = max(m.start, start)
 }
 
-// fetch asks for one partition.
+// fetch reads one partition.
 func (r *rig) fetch(tp ident.TopicPartition, offset ident.Offset, limit int) *storage.FetchPartition {
 	f := storage.Fetch{MaxBytes: limit, Partitions: []storage.FetchPartition{{Partition: tp, Offset: offset, MaxBytes: limit, CurrentEpoch: ident.NoEpoch}}}
 	r.engine().Read(context.Background(), &f)
 	return &f.Partitions[0]
 }
 
-// holds checks an answer that must have data: whole batches, the first holds the offset, the rest follow, every
-// record is the model's. It puts batches together that are split, and returns where the answer ends.
+// holds checks an answer that must have data: whole batches, of which the first holds the offset
+// and the rest follow without a gap, and every record is the model's. It joins batches that are
+// split, and returns where the answer ends.
 func (m *modelLog) holds(t testing.TB, q *storage.FetchPartition) ident.Offset {
 	t.Helper()
 	if q.Err != nil {
@@ -175,7 +176,7 @@ func (m *modelLog) holds(t testing.TB, q *storage.FetchPartition) ident.Offset {
 	return next
 }
 
-// putTogether returns one slice per batch.
+// putTogether joins split batches and returns one slice per batch.
 func putTogether(t testing.TB, split [][]byte) (batches [][]byte) {
 	t.Helper()
 	for all := slices.Concat(split...); len(all) > 0; {
@@ -207,7 +208,7 @@ func (m *modelLog) sameRecords(t testing.TB, b []byte, h *protocol.BatchHeader) 
 	}
 }
 
-// checkFetch asks at every offset there is, and next to them.
+// checkFetch reads at every offset that exists, and at the offsets next to them.
 func (m *modelLog) checkFetch(r *rig, random *rand.Rand) {
 	t := r.t
 	t.Helper()
@@ -232,7 +233,7 @@ func (m *modelLog) checkFetch(r *rig, random *rand.Rand) {
 	}
 }
 
-// after is ListOffsets by time as the model answers it.
+// after is the model's answer to ListOffsets by time.
 func (m *modelLog) after(ts int64) storage.OffsetAt {
 	for o := m.start; o < m.end(); o++ {
 		if rec := &m.records[o]; rec.timestamp >= ts {
@@ -252,7 +253,7 @@ func (m *modelLog) newest() storage.OffsetAt {
 	return at
 }
 
-// checkOffsets holds ListOffsets against the model.
+// checkOffsets compares ListOffsets with the model.
 func (m *modelLog) checkOffsets(r *rig, random *rand.Rand) {
 	t := r.t
 	t.Helper()
@@ -287,7 +288,7 @@ func (m *modelLog) checkOffsets(r *rig, random *rand.Rand) {
 	}
 }
 
-// checkEpochs holds OffsetForLeaderEpoch against the epochs in the batches (KIP-320).
+// checkEpochs compares OffsetForLeaderEpoch with the epochs in the batches (KIP-320).
 func (m *modelLog) checkEpochs(r *rig) {
 	t := r.t
 	t.Helper()
@@ -328,7 +329,7 @@ func (m *modelLog) checkEpochs(r *rig) {
 	}
 }
 
-// randomBatch makes batches of every kind.
+// randomBatch describes batches of every kind.
 func randomBatch(random *rand.Rand, appendTime bool) modelBatch {
 	b := modelBatch{codec: random.IntN(5), appendTime: appendTime, bytes: 10 + random.IntN(60), times: make([]int64, 1+random.IntN(6))}
 	if random.IntN(20) == 0 {
@@ -345,7 +346,8 @@ func randomBatch(random *rand.Rand, appendTime bool) modelBatch {
 	return b
 }
 
-// init has codecs make what they share before there is any bubble: a channel made in one may not be used in another.
+// init makes the codecs create what they share before there is any bubble, because a channel made
+// in one bubble may not be used in another.
 func init() {
 	b, err := protocol.BuildBatch(protocol.BatchSpec{Attributes: protocol.CodecZstd}, []protocol.Record{{Value: []byte("a")}})
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket"
 )
 
-// With nothing in memory, a lookup by time costs two GETs of the object that has the record, and two more if a
-// manifest's leaf says which that is, however many ranges there are.
+// With nothing in memory, a lookup by time costs two GETs of the object that has the record, and
+// two more if a leaf of the manifest names that object, however many ranges there are.
 func TestLookupByTimeCostsTwoReads(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) {
 			c.FlushInterval = time.Hour
-			c.CacheBytes = 1 // keeps nothing: every read is a GET
+			c.CacheBytes = 1 // keeps nothing, so every read is a GET
 		})
 		m := r.newLog("a", nil)
 		const count = 600
@@ -66,14 +66,15 @@ func TestLookupByTimeCostsTwoReads(t *testing.T) {
 				t.Errorf("%+v, %v", at, err)
 			}
 		}
-		if n := r.bucket.Calls(bucket.OpReadAt) - before; n > 3 { // the second finds the index
+		// The second lookup finds the index in memory.
+		if n := r.bucket.Calls(bucket.OpReadAt) - before; n > 3 {
 			t.Errorf("%d GETs for two lookups", n)
 		}
 	})
 }
 
-// The newest record is searched among those that are left: neither a batch that log start lies in nor a range
-// whose newest batch has expired hides it.
+// The newest record is searched for among the remaining records. Neither a batch in which the log
+// start lies nor a range whose newest batch has expired hides it.
 func TestNewestRecordAboveLogStart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = time.Hour })
@@ -83,7 +84,7 @@ func TestNewestRecordAboveLogStart(t *testing.T) {
 			r.put(m, modelBatch{codec: codec, times: []int64{150, 8000}})
 		}
 		r.put(m, modelBatch{times: []int64{120}})
-		r.mustFlush() // one range
+		r.mustFlush() // makes one range
 		check := func() {
 			t.Helper()
 			for _, ts := range []int64{0, 101, 151, 201, 8001, 9001, storage.TimestampMax} {

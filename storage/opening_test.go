@@ -10,8 +10,9 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// TestChangesWhileStorageOpens: the quorum creates a topic, adds a partition to one, deletes one and moves a log start while storage opens,
-// after each of the looks that storage takes at the quorum's state. Whatever it has seen by then, nothing is lost.
+// TestChangesWhileStorageOpens: the quorum creates a topic, adds a partition to a topic, deletes a
+// topic and moves a log start while storage opens, after each time that storage reads the quorum's
+// state. Whatever storage has read by then, no change is lost.
 func TestChangesWhileStorageOpens(t *testing.T) {
 	for look, last := 1, false; !last; look++ {
 		t.Run(fmt.Sprintf("look%d", look), func(t *testing.T) {

@@ -16,17 +16,17 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// These tests play what docs/operations.md says of a bucket that is away and of a full disk.
+// These tests play what docs/operations.md says about a bucket that is down and about a full disk.
 
-// TestI1_BucketAwayUntilTheBudgetIsUsed: producers are slowed, then refused in a way that they may retry; reads and
-// restarts go on, and when the bucket is back everything drains.
+// TestI1_BucketAwayUntilTheBudgetIsUsed: producers are slowed, then refused with an error that they
+// may retry. Reads and restarts go on, and when the bucket is back everything drains.
 func TestI1_BucketAwayUntilTheBudgetIsUsed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), func(c *storage.Config) { c.WALBudgetBytes = 2 << 20 })
 		tps := r.mustCreate("t", 2, nil)
 		r.bucket.Away(fault.Refused)
 		var slowed, hard bool
-		full := r.batch(tps[0], 1, 10, 1) // kept for the refusal
+		full := r.batch(tps[0], 1, 10, 1) // kept to be refused
 		for i := 0; ; i++ {
 			s := r.batch(tps[i%2], 1, 16<<10, -1)
 			r.send(s)
@@ -75,8 +75,8 @@ func TestI1_BucketAwayUntilTheBudgetIsUsed(t *testing.T) {
 	})
 }
 
-// TestI1_FullDisk: no new segment can be made. That is back-pressure, with a definite refusal; nothing is lost, and it goes on
-// when there is room.
+// TestI1_FullDisk: no new segment can be made. Producers get back-pressure with a definite refusal,
+// nothing is lost, and the broker goes on when there is room.
 func TestI1_FullDisk(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -125,8 +125,9 @@ func TestI1_FullDisk(t *testing.T) {
 	})
 }
 
-// TestE24_RecordsFitTheirAppend: with small segments and many producers records go in several appends, and a partition
-// takes no more producers than a record of it can hold. The WAL is still trimmed.
+// TestE24_RecordsFitTheirAppend: with small segments and many producers, state records go in
+// several appends, and a partition takes no more producers than its record can hold. The WAL is
+// still trimmed.
 func TestE24_RecordsFitTheirAppend(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -166,7 +167,8 @@ func TestE24_RecordsFitTheirAppend(t *testing.T) {
 	})
 }
 
-// TestE28_FlushPlansRefusedRangesAgain: the id of an upload in flight expires. One call of Flush ends with everything committed.
+// TestE28_FlushPlansRefusedRangesAgain: the id of an upload in flight expires. One call of Flush
+// still ends with everything committed.
 func TestE28_FlushPlansRefusedRangesAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -191,8 +193,9 @@ func TestE28_FlushPlansRefusedRangesAgain(t *testing.T) {
 	})
 }
 
-// TestI2_DamageIsNotServed: one bit of a batch has changed, in the WAL's file or on the way from the bucket. The
-// batch is reported as damaged, or read again, and never handed to a client (docs/lessons.md).
+// TestI2_DamageIsNotServed: one bit of a batch has changed, in the WAL's file or on the way from
+// the bucket. The batch is reported as damaged, or read again, and never handed to a client
+// (docs/lessons.md).
 func TestI2_DamageIsNotServed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand, func(c *storage.Config) { c.HotBytes = 1 })
@@ -235,8 +238,8 @@ func TestI2_DamageIsNotServed(t *testing.T) {
 	})
 }
 
-// TestI1_BatchChangedInMemory: a batch whose bytes change in memory after it was acknowledged does not
-// get into the bucket like that. It is taken from the WAL, for the bucket and for readers.
+// TestI1_BatchChangedInMemory: a batch whose bytes change in memory after it was acknowledged does
+// not get into the bucket in that state. It is taken from the WAL, for the bucket and for readers.
 func TestI1_BatchChangedInMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)

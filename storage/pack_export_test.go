@@ -1,6 +1,6 @@
 package storage
 
-// PackedSizes packs sections of the given sizes and returns those of each bundle.
+// PackedSizes packs sections of the given sizes and returns the section sizes of each bundle.
 func PackedSizes(sizes []int64, bundleBytes int64) (bundles [][]int64) {
 	sections := make([]*section, len(sizes))
 	for i, size := range sizes {
@@ -16,5 +16,5 @@ func PackedSizes(sizes []int64, bundleBytes int64) (bundles [][]int64) {
 	return bundles
 }
 
-// SectionsPerBundleMax is the most sections of a bundle.
+// SectionsPerBundleMax is the largest number of sections in a bundle.
 const SectionsPerBundleMax = sectionsPerBundleMax

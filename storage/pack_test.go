@@ -12,8 +12,8 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// TestPack_EvenSizes: bundles hold the sections in order, none is empty, there are as many as the bytes ask for, and none
-// is larger than half a section's more than its share on either side.
+// TestPack_EvenSizes: bundles hold the sections in order, none is empty, their number is what the
+// bytes ask for, and none exceeds its share by more than half a section on either side.
 func TestPack_EvenSizes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const bundleBytes = 1000
@@ -45,8 +45,8 @@ func sum(sizes []int64) (total int64) {
 	return total
 }
 
-// TestE17_RequestsPerGiB: 16 partitions at 100 MiB/s with the default sizes, all a thousandth: an upload costs at
-// most 80 requests per GiB, bundles and manifests.
+// TestE17_RequestsPerGiB: with 16 partitions at 100 MiB/s and the default sizes, all scaled to a
+// thousandth, an upload costs at most 80 requests per GiB, bundles and manifests together.
 func TestE17_RequestsPerGiB(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		const gib, batchBytes = 1 << 20, 512
@@ -66,7 +66,7 @@ func TestE17_RequestsPerGiB(t *testing.T) {
 		const gibs = 4
 		for bytes := 0; bytes < gibs*gib; {
 			for _, tp := range tps {
-				r.start(r.batch(tp, 1, batchBytes-70, -1)) // beside its header
+				r.start(r.batch(tp, 1, batchBytes-70, -1)) // the header takes the rest
 				bytes += batchBytes
 			}
 			time.Sleep(80 * time.Millisecond)

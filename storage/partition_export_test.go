@@ -5,7 +5,8 @@ import (
 	"unsafe"
 )
 
-// TestPartitionLayout: what place and publish touch stands in four cache lines of 64 bytes, and 10,000 partitions do not take more than they must.
+// TestPartitionLayout: the fields that place and publish touch stand in four cache lines of 64
+// bytes, and 10,000 partitions take no more memory than they must.
 func TestPartitionLayout(t *testing.T) {
 	var p partition
 	const hot, line = 4 * 64, 64
@@ -15,7 +16,8 @@ func TestPartitionLayout(t *testing.T) {
 		"unflushed":      unsafe.Offsetof(p.unflushed) + unsafe.Sizeof(p.unflushed),
 		"published.next": unsafe.Offsetof(p.published) + unsafe.Sizeof(p.published.next),
 		"watchers":       unsafe.Offsetof(p.watchers) + unsafe.Sizeof(p.watchers),
-		"producers":      unsafe.Offsetof(p.producers) + 2*unsafe.Sizeof(uintptr(0)), // only and more; the floor is for flushes
+		// Place and publish touch only and more; floor is for flushes.
+		"producers": unsafe.Offsetof(p.producers) + 2*unsafe.Sizeof(uintptr(0)),
 	} {
 		if end > hot {
 			t.Errorf("%s ends at byte %d of a partition, above %d", name, end, hot)

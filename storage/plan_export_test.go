@@ -1,6 +1,6 @@
 package storage
 
-// HeldByPlan plans a pass over everything and gives it up again. It returns how many bytes of
+// HeldByPlan plans a pass over everything and gives the plan up again. It returns how many bytes of
 // batches the plan keeps in memory, how many it plans, and how many the building of its bundles
 // takes from the hot tail.
 func (e *Engine) HeldByPlan() (held, planned, fetched int64) {

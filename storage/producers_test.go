@@ -14,8 +14,9 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// TestE11_IdlePartitionKnowsItsProducers: all ranges of an idle partition are gone, the WAL that held them is
-// trimmed: after a restart, and after the loss of the disk, it still knows who wrote what.
+// TestE11_IdlePartitionKnowsItsProducers: all ranges of an idle partition are gone, and the WAL
+// that held them is trimmed. After a restart, and after the loss of the disk, the partition still
+// knows which producers wrote what.
 func TestE11_IdlePartitionKnowsItsProducers(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprintf("disk lost %v", lost), func(t *testing.T) {
@@ -62,8 +63,9 @@ func (r *rig) check0(tp ident.TopicPartition) {
 	r.t.Fatalf("%s cannot be read", tp)
 }
 
-// TestI11_PlacedAndCommittedShareNoProducer: what a partition knows as placed and as committed begin as one at a
-// start. A flush must not note in the first what is new in the second: the oldest of five batches would be forgotten.
+// TestI11_PlacedAndCommittedShareNoProducer: a partition's placed and committed producer states
+// begin as one at a start. A flush must not note in the placed state what is new in the committed
+// one: the oldest of five batches would be forgotten.
 func TestI11_PlacedAndCommittedShareNoProducer(t *testing.T) {
 	for producers := range int64(3) {
 		t.Run(fmt.Sprintf("%d before the restart", producers), func(t *testing.T) {
@@ -96,8 +98,9 @@ func TestI11_PlacedAndCommittedShareNoProducer(t *testing.T) {
 	}
 }
 
-// TestE11_ExpiredUnflushedAndDiskLost: records expired before they were ever flushed, then the disk is lost: the
-// bucket has no state up to the committed end, which has followed the log start. The partition opens all the same.
+// TestE11_ExpiredUnflushedAndDiskLost: records expire before they were ever flushed, then the disk
+// is lost. The bucket has no state up to the committed end, which has followed the log start. The
+// partition opens all the same.
 func TestE11_ExpiredUnflushedAndDiskLost(t *testing.T) {
 	for _, flushedBefore := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flushed before %v", flushedBefore), func(t *testing.T) {
@@ -122,7 +125,8 @@ func TestE11_ExpiredUnflushedAndDiskLost(t *testing.T) {
 	}
 }
 
-// TestE11_ManyProducersAreNotRewritten: a flush after one producer's batch carries that producer, not all.
+// TestE11_ManyProducersAreNotRewritten: a flush after one producer's batch writes that producer's
+// state, not the state of all.
 func TestE11_ManyProducersAreNotRewritten(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -152,7 +156,8 @@ func TestE11_ManyProducersAreNotRewritten(t *testing.T) {
 
 func (r *rig) stateBytes(tp ident.TopicPartition) int32 { return r.head(tp).State.Extent.Bytes }
 
-// TestI11_DuplicateWaitsForItsOriginal: a repeated batch is answered no earlier than the original is durable, or, of class object, committed.
+// TestI11_DuplicateWaitsForItsOriginal: a repeated batch is answered no earlier than the original
+// is durable, or, in class object, committed.
 func TestI11_DuplicateWaitsForItsOriginal(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -184,8 +189,8 @@ func TestI11_DuplicateWaitsForItsOriginal(t *testing.T) {
 	})
 }
 
-// DescribeProducers is told of every producer as it last wrote, until its id expires; how long that
-// takes changes while storage is open.
+// DescribeProducers returns every producer as it last wrote, until its id expires. The time after
+// which ids expire changes while storage is open.
 func TestProducersAreListed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)

@@ -17,53 +17,53 @@ type fate int
 
 const (
 	carried     fate = iota
-	answerLost       // applied, but the proposer is told ErrUnavailable
-	commandLost      // not applied, and told so as ErrUnavailable
-	killBefore       // the process dies before it is applied
-	killAfter        // the process dies when it is applied
+	answerLost       // the command is applied, but the proposer is told ErrUnavailable
+	commandLost      // the command is not applied, and the proposer is told ErrUnavailable
+	killBefore       // the process dies before the command is applied
+	killAfter        // the process dies when the command is applied
 )
 
-// quorum is a metadata quorum that is never away of itself and forgets nothing: the real state
-// machine, to which each command comes as bytes. It outlives the processes of a rig.
+// quorum is a metadata quorum that never fails of itself and forgets nothing: the real state
+// machine, which gets each command as bytes. It outlives the processes of a rig.
 type quorum struct {
 	t testing.TB
 
-	order sync.Mutex // one command at a time, until storage has been told
+	order sync.Mutex // held until storage has been told, so that commands go one at a time
 
-	mu    sync.RWMutex // guards what follows
+	mu    sync.RWMutex // guards the fields below
 	state *metadata.State
 	index uint64
-	count int // commands that reached the quorum's door
+	count int // commands that were proposed
 	names []string
-	fate  func(n int, cmd *pb.Command) fate // nil: all are carried
-	alter func(cmd *pb.Command)             // changes a command on its way; nil: nothing does
+	fate  func(n int, cmd *pb.Command) fate // nil if all commands are applied
+	alter func(cmd *pb.Command)             // changes a command on its way; may be nil
 	watch func(cmd *pb.Command)             // sees every command that is applied
 }
 
 func newQuorum(t testing.TB) *quorum { return &quorum{t: t, state: metadata.New()} }
 
-// decide sets what happens to commands from now on; nil: nothing does.
+// decide sets the func that decides the fate of commands from now on; nil applies them all.
 func (q *quorum) decide(f func(n int, cmd *pb.Command) fate) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.fate = f
 }
 
-// change sets what changes commands on their way from now on; nil: nothing does.
+// change sets the func that changes commands on their way from now on; nil changes none.
 func (q *quorum) change(alter func(*pb.Command)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.alter = alter
 }
 
-// watching sets what sees every command from now on.
+// watching sets the func that sees every command from now on; it may be nil.
 func (q *quorum) watching(watch func(*pb.Command)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.watch = watch
 }
 
-// commands returns how many commands came so far.
+// commands returns how many commands were proposed so far.
 func (q *quorum) commands() int {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
@@ -87,7 +87,7 @@ func (q *quorum) next(cmd *pb.Command) fate {
 	return q.fate(q.count, cmd)
 }
 
-// apply decides a command as every node would: from its bytes.
+// apply applies a command as every node would: from its bytes.
 func (q *quorum) apply(cmd *pb.Command) metadata.Result {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -113,7 +113,7 @@ func (q *quorum) apply(cmd *pb.Command) metadata.Result {
 	return res
 }
 
-// view shows the state.
+// view calls f with the state.
 func (q *quorum) view(f func(*metadata.State)) {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
@@ -171,7 +171,7 @@ func (s *session) Propose(ctx context.Context, cmd *pb.Command) (metadata.Result
 	return res, nil
 }
 
-// Barrier implements node.Quorum: what is committed is applied.
+// Barrier implements node.Quorum. Committed commands are always applied already.
 func (s *session) Barrier(ctx context.Context) error { return ctx.Err() }
 
 // View implements node.Quorum.

@@ -9,12 +9,12 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// Section is what readers know of a range.
+// Section returns what readers know about a range.
 func (e *Engine) Section(ctx context.Context, tp ident.TopicPartition, r *catalog.Range) (*object.SectionInfo, error) {
 	return e.cold.section(ctx, tp, r)
 }
 
-// PlaceAdmitted is Append for a request that nothing refused before it was placed.
+// PlaceAdmitted is Append for a request that was not refused before it is placed.
 func (e *Engine) PlaceAdmitted(req *AppendRequest) {
 	req.pending.waiting.Store(1)
 	parts := e.resolve(req)
@@ -26,8 +26,9 @@ func (e *Engine) PlaceAdmitted(req *AppendRequest) {
 	req.settle()
 }
 
-// TestRetentionDropsInOrder: what was committed after the head was read is neither counted nor passed over: nothing
-// young goes because something old behind it is due, and no size is held against a partition twice.
+// TestRetentionDropsInOrder: batches that were committed after the head was read are neither
+// counted nor skipped. No young batch goes because an old one behind it is due, and no size counts
+// twice against a partition.
 func TestRetentionDropsInOrder(t *testing.T) {
 	head := &catalog.Head{CommittedEnd: 20, Ranges: []catalog.Range{
 		{Start: 0, End: 10, Bytes: 100, MaxTimestamp: 1}, {Start: 10, End: 20, Bytes: 100, MaxTimestamp: 9},

@@ -12,10 +12,11 @@ import (
 	"github.com/sluicemq/sluice/storage/bucket/fault"
 )
 
-// Interleavings that a review found, each of which once lost something.
+// These are interleavings that a review found, each of which once lost something.
 
-// TestE11_LogStartFasterThanTheAnswerOfACommit: a base is committed, and before the flush hears of it the log start passes
-// what another producer has written above it. The next delta must not build on that base: it would not have that producer.
+// TestE11_LogStartFasterThanTheAnswerOfACommit: a base is committed, and before the flush learns
+// the outcome, the log start passes the batches of another producer above the base. The next delta
+// must not build on that base, which lacks that producer.
 func TestE11_LogStartFasterThanTheAnswerOfACommit(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -43,16 +44,16 @@ func TestE11_LogStartFasterThanTheAnswerOfACommit(t *testing.T) {
 		<-flushed
 		r.mustSend(r.batch(tp, 1, 40, 1))
 		r.mustFlush()
-		r.restore() // opens from the bucket's state
+		r.restore() // the partition opens from the bucket's state
 		r.mustOpen()
 		time.Sleep(time.Minute)
-		r.resume() // and repeats what each producer sent last
+		r.resume() // each producer repeats what it sent last
 		r.check()
 	})
 }
 
-// TestE12_DeletedTopicWhoseTailIsGone: with the bucket away a flush is planned over a sealed tail; a topic in it is deleted,
-// the tail goes. What else is in the flush gets to the bucket.
+// TestE12_DeletedTopicWhoseTailIsGone: with the bucket down, a flush is planned over a sealed tail.
+// A topic in the tail is deleted, and the tail goes. The rest of the flush gets to the bucket.
 func TestE12_DeletedTopicWhoseTailIsGone(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), func(c *storage.Config) { c.FlushBytes = 1 << 20 })
@@ -77,8 +78,8 @@ func TestE12_DeletedTopicWhoseTailIsGone(t *testing.T) {
 	})
 }
 
-// TestE17_UnreadableManifestKeepsNothingElse: one partition's manifest is gone from the bucket. Until its head is full it is
-// flushed like the others, and the WAL is trimmed.
+// TestE17_UnreadableManifestKeepsNothingElse: one partition's manifest is missing from the bucket.
+// Until its head is full, the partition is flushed like the others, and the WAL is trimmed.
 func TestE17_UnreadableManifestKeepsNothingElse(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -95,7 +96,7 @@ func TestE17_UnreadableManifestKeepsNothingElse(t *testing.T) {
 				}
 			}
 		}
-		r.restart() // who has written it knows it
+		r.restart() // the process that wrote the manifest has it in memory
 		for range r.cfg.ManifestAt {
 			r.mustSend(r.batch(tp, 1, 40, 1))
 			r.mustFlush()
@@ -107,7 +108,8 @@ func TestE17_UnreadableManifestKeepsNothingElse(t *testing.T) {
 	})
 }
 
-// TestE17_AbsorbReadsNothing: who has written a manifest goes on with it without reading it again; after a restart it is read once.
+// TestE17_AbsorbReadsNothing: the process that wrote a manifest continues it without reading it
+// again. After a restart the manifest is read once.
 func TestE17_AbsorbReadsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -131,8 +133,8 @@ func TestE17_AbsorbReadsNothing(t *testing.T) {
 	})
 }
 
-// What a newer version of a manifest has replaced is not kept decoded, whether ranges came or went: every few seconds of
-// a partition's life make a version.
+// A manifest that a newer version has replaced is not kept decoded, whether ranges were added or
+// removed: a partition makes a version every few seconds of its life.
 func TestE17_ReplacedManifestsAreForgotten(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -156,15 +158,16 @@ func TestE17_ReplacedManifestsAreForgotten(t *testing.T) {
 	})
 }
 
-// TestE18_UrgentAfterARestart: what waited for its commit when the broker died is committed at once after the next start, not
-// with the next flush of everything: its producer repeats it and waits.
+// TestE18_UrgentAfterARestart: batches that waited for their commit when the broker died are
+// committed at once after the next start, not with the next flush of everything, because their
+// producers repeat them and wait.
 func TestE18_UrgentAfterARestart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
 		tp := r.mustCreate("t", 1, classObject)[0]
 		r.bucket.Away(fault.Refused)
 		r.start(r.batch(tp, 2, 40, 1))
-		time.Sleep(time.Second) // it is durable
+		time.Sleep(time.Second) // long enough for the batch to be durable
 		r.kill()
 		r.bucket.Away(fault.None)
 		r.mustOpen()
@@ -177,8 +180,8 @@ func TestE18_UrgentAfterARestart(t *testing.T) {
 	})
 }
 
-// TestClosedWhileARequestIsPlaced: a request that was admitted just before the end is answered, and does not make a clean end
-// look like a failure.
+// TestClosedWhileARequestIsPlaced: a request that was admitted just before the end is answered, and
+// does not make a clean end look like a failure.
 func TestClosedWhileARequestIsPlaced(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -201,7 +204,8 @@ func TestClosedWhileARequestIsPlaced(t *testing.T) {
 	})
 }
 
-// TestE26_CutRange: restore cuts a section where a later leader took over. What lies behind is not served, nor searched.
+// TestE26_CutRange: restore cuts a section where a later leader took over. The batches behind the
+// cut are neither served nor searched.
 func TestE26_CutRange(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)

@@ -14,11 +14,11 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// dangers counts what a campaign really met: one that met too little shows nothing.
+// dangers counts the dangers that a campaign really met: a campaign that met too few shows nothing.
 type dangers map[string]int
 
-// TestI1_I2_I5_I11_RandomFaults: seeded programs of everything at once, over a store and a quorum that fail
-// now and then and a broker that dies, all held against the history.
+// TestI1_I2_I5_I11_RandomFaults runs seeded programs that do everything at once, over a store and a
+// quorum that fail now and then and a broker that dies, and checks all of it against the history.
 func TestI1_I2_I5_I11_RandomFaults(t *testing.T) {
 	first, count := seed(t), uint64(6)
 	if long() {
@@ -38,8 +38,9 @@ func TestI1_I2_I5_I11_RandomFaults(t *testing.T) {
 	t.Log(met)
 }
 
-// TestI1_I8_I9_RandomFaultsBesideRefusals: the same, while now one partition and then another is refused by the quorum: it becomes stuck, is carried
-// forward in the log, and goes on.
+// TestI1_I8_I9_RandomFaultsBesideRefusals is the same with a quorum that refuses now one partition
+// and then another. The refused partition becomes stuck, is carried forward in the log, and goes
+// on.
 func TestI1_I8_I9_RandomFaultsBesideRefusals(t *testing.T) {
 	first, count := seed(t), uint64(6)
 	if long() {
@@ -66,7 +67,7 @@ type program struct {
 	rng      *rand.Rand
 	met      dangers
 	topics   [][]ident.TopicPartition
-	open     []*sent // not waited for yet
+	open     []*sent // sent and not waited for yet
 }
 
 func randomProgram(t *testing.T, seed uint64, met dangers, refusals bool) {
@@ -103,7 +104,7 @@ func randomProgram(t *testing.T, seed uint64, met dangers, refusals bool) {
 	aftermath(r, rng.IntN(2) == 0)
 }
 
-// misfortune sets how often what fails.
+// misfortune sets what fails, and how often.
 func (p *program) misfortune() {
 	r, rng := p.r, p.rng
 	for _, f := range []fault.Fault{fault.Lost, fault.Delayed, fault.Busy, fault.Refused, fault.Slow, fault.Hang} {
@@ -192,8 +193,9 @@ func (p *program) produce() {
 		used[tp] = true
 		producer := int64(rng.IntN(4)) - 1
 		if p.refusals && r.history.inFlight(tp, producer) > 0 {
-			// A client sends again what was refused before it sends more. Of several in flight the first may be refused and the second taken,
-			// as in Apache Kafka: a producer that is not known may begin with any sequence.
+			// A client sends a refused batch again before it sends more. Of several batches in
+			// flight the first may be refused and the second taken, as in Apache Kafka: an unknown
+			// producer may begin with any sequence.
 			producer = -1
 		}
 		if r.history.inFlight(tp, producer) >= 5 {
@@ -201,7 +203,7 @@ func (p *program) produce() {
 		}
 		size := 20 + rng.IntN(600)
 		if p.refusals {
-			size *= 10 // segments fill, and what is stuck holds them
+			size *= 10 // segments fill, and stuck batches hold them
 		}
 		batches = append(batches, r.batch(tp, 1+rng.IntN(4), size, producer))
 	}
@@ -212,7 +214,7 @@ func (p *program) produce() {
 	}
 }
 
-// collect waits a little for what is open. What an outage holds stays open.
+// collect waits a little for the open batches. Those that an outage holds up stay open.
 func (p *program) collect() {
 	deadline := time.NewTimer(2 * time.Second)
 	defer deadline.Stop()
@@ -254,7 +256,8 @@ func (p *program) replaceTopic() {
 	}
 }
 
-// restart kills or cuts the power and starts until it succeeds; then clients go on.
+// restart kills the process or cuts the power, starts until a start succeeds, and lets clients go
+// on.
 func (p *program) restart() {
 	r := p.r
 	if p.rng.IntN(2) == 0 {

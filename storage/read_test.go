@@ -19,8 +19,8 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// Random logs, spread over memory, WAL, sealed tails, heads and manifests, are read at every offset and
-// looked up in every way, and always answer as a slice of records would.
+// Random logs, spread over memory, WAL, sealed tails, heads and manifests, are read at every offset
+// and looked up in every way. They always answer as a slice of records would.
 func TestReadsAgainstAModel(t *testing.T) {
 	for i := range uint64(runs(4)) {
 		inBubble(t, func(t *testing.T) { readsAgainstAModel(t, seed(t)+i) })
@@ -39,7 +39,7 @@ func readsAgainstAModel(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	r := newRig(t, seed, func(c *storage.Config) {
 		c.HotBytes = int64(random.IntN(4)) << 10
-		c.CacheBytes = int64(1 + random.IntN(2)<<20) // every second one keeps nothing
+		c.CacheBytes = int64(1 + random.IntN(2)<<20) // every second cache keeps nothing
 		c.RetentionInterval = 3 * time.Second
 	})
 	logs := []*modelLog{
@@ -82,8 +82,8 @@ func readsAgainstAModel(t *testing.T, seed uint64) {
 	}
 }
 
-// Limits hold across partitions in the order of the request; the first that has anything gives
-// at least one whole batch, and nobody is left empty whose next batch fits.
+// Limits hold across partitions in the order of the request. The first partition that has anything
+// gives at least one whole batch, and no partition is left empty whose next batch fits.
 func TestFetchLimits(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed(t), 2))
@@ -105,7 +105,7 @@ func TestFetchLimits(t *testing.T) {
 	})
 }
 
-// The same where batches lie across blocks of the cache.
+// TestFetchLimitsAcrossBlocks is the same with batches that lie across blocks of the cache.
 func TestFetchLimitsAcrossBlocks(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed(t), 3))
@@ -130,7 +130,8 @@ func TestFetchLimitsAcrossBlocks(t *testing.T) {
 	})
 }
 
-// fetchLimits reads with limits of up to bytesMax in all, half of that for a partition; it returns how many slices more than batches came.
+// fetchLimits reads with limits of up to bytesMax in all, and half of that for a partition. It
+// returns how many more slices than batches came.
 func fetchLimits(t *testing.T, r *rig, logs []*modelLog, random *rand.Rand, bytesMax int) (split int) {
 	f := storage.Fetch{MaxBytes: random.IntN(bytesMax)}
 	var asked []*modelLog
@@ -204,7 +205,8 @@ func TestFetchErrors(t *testing.T) {
 	})
 }
 
-// A long poll wakes when something is shown, when log start moves and when the topic goes; not before, not after it left.
+// A long poll wakes when something is shown, when the log start moves and when the topic is
+// deleted: not before, and not after it has left.
 func TestWatch(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1)
@@ -254,12 +256,14 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// Who watches several partitions is woken once by a group that shows something in each of them, and then finds all of it.
+// A watcher of several partitions is woken once by a group that shows something in each of them,
+// and then finds all of it.
 func TestWatchIsWokenOncePerGroup(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1)
 		a, b := r.newLog("a", nil), r.newLog("b", nil)
-		moved := make(chan struct{}, 4) // a long poll's has room for one: it would not show how often it is woken
+		// A long poll's channel has room for one, and would not show how often it is woken.
+		moved := make(chan struct{}, 4)
 		defer r.engine().Watch([]ident.TopicPartition{a.tp, b.tp}, moved)()
 		for round := range ident.Offset(3) {
 			batches := []*sent{r.batch(a.tp, 1, 40, -1), r.batch(b.tp, 1, 40, -1)}
@@ -281,7 +285,8 @@ func TestWatchIsWokenOncePerGroup(t *testing.T) {
 	})
 }
 
-// I5: what is durable and not shown yet is neither read nor found, though its neighbour in memory is.
+// I5: a batch that is durable and not shown yet is neither read nor found, even though its
+// neighbour in memory is.
 func TestI5_NothingAboveTheHighWatermark(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1)
@@ -320,7 +325,8 @@ func TestI5_NothingAboveTheHighWatermark(t *testing.T) {
 	}
 }
 
-// cold is a rig whose log is in the bucket only, in several ranges and a manifest, and a small log in memory.
+// cold makes a rig with a log that is in the bucket only, in several ranges and a manifest, and a
+// small log in memory.
 func cold(t *testing.T, change ...func(*storage.Config)) (r *rig, m, hot *modelLog) {
 	r = newRig(t, 1, append(change, func(c *storage.Config) { c.CacheBytes = 1 })...)
 	m = r.newLog("cold", nil)
@@ -335,7 +341,7 @@ func cold(t *testing.T, change ...func(*storage.Config)) (r *rig, m, hot *modelL
 	return r, m, hot
 }
 
-// damaged checks that an answer under faults is right or says why there is none.
+// damaged checks that an answer under faults is right, or has one of the wanted errors.
 func damaged(t *testing.T, m *modelLog, q *storage.FetchPartition, want ...error) {
 	t.Helper()
 	if q.Err == nil {
@@ -377,7 +383,7 @@ func TestFaultsOfTheBucketWhileReading(t *testing.T) {
 				}
 			}
 			began := time.Now()
-			hot.holds(t, r.fetch(hot.tp, 0, 1000)) // hot reads go on
+			hot.holds(t, r.fetch(hot.tp, 0, 1000)) // reads from memory go on
 			r.fill(hot, 1, 1, 20)
 			for _, ts := range []int64{storage.TimestampLatest, storage.TimestampEarliest} {
 				if _, err := r.engine().ListOffset(t.Context(), m.tp, ts, ident.NoEpoch, 0); err != nil {
@@ -393,8 +399,8 @@ func TestFaultsOfTheBucketWhileReading(t *testing.T) {
 	}
 }
 
-// While the bucket hangs, one request over many partitions is answered in bounded time, including
-// what is in memory (docs/lessons.md).
+// While the bucket hangs, one request over many partitions is answered in bounded time, the
+// partitions in memory included (docs/lessons.md).
 func TestOneRequestWhileTheBucketHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.HotBytes = 1 })
@@ -430,7 +436,7 @@ func TestOneRequestWhileTheBucketHangs(t *testing.T) {
 	})
 }
 
-// Many partitions that are only in the bucket cost one GET's time, not one each.
+// Many partitions that are only in the bucket take one GET's time together, not one each.
 func TestColdPartitionsAreReadAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.HotBytes = 1; c.CacheBytes = 1 })
@@ -446,7 +452,8 @@ func TestColdPartitionsAreReadAtOnce(t *testing.T) {
 		r.bucket.Chance(bucket.OpReadAt, fault.Slow, 1)
 		began := time.Now()
 		r.engine().Read(t.Context(), &f)
-		if took := time.Since(began); took > 300*time.Millisecond { // index, then batches
+		// One GET for the index, then one for the batches.
+		if took := time.Since(began); took > 300*time.Millisecond {
 			t.Errorf("16 partitions took %v", took)
 		}
 		for i, m := range logs {
@@ -457,7 +464,8 @@ func TestColdPartitionsAreReadAtOnce(t *testing.T) {
 	})
 }
 
-// One damaged answer of the bucket is read once more; data is served, and the damaged block is forgotten.
+// A damaged answer of the bucket is read once more. The data is served, and the damaged block is
+// dropped.
 func TestDamageOnTheWayIsReadOnceMore(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		for n := range 8 { // reads: root, section, batches
@@ -478,7 +486,8 @@ func TestDamageOnTheWayIsReadOnceMore(t *testing.T) {
 	})
 }
 
-// Every byte of every object changed, one at a time: what is read is right, or an error that says damage.
+// Every byte of every object is changed, one at a time. Each read gives the right data, or an error
+// that says damage.
 func TestDamageIsNeverServed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r, m, _ := cold(t)
@@ -488,7 +497,7 @@ func TestDamageIsNeverServed(t *testing.T) {
 		}
 		for n, key := range r.keys() {
 			good := r.object(key)
-			for at := n % step; at < len(good); at += step { // another byte of each
+			for at := n % step; at < len(good); at += step { // another byte of each object
 				bad := slices.Clone(good)
 				bad[at] ^= 1 << (at % 8)
 				r.replace(key, bad)
@@ -508,7 +517,7 @@ func TestDamageIsNeverServed(t *testing.T) {
 	})
 }
 
-// readAllDamaged starts anew, so that nothing decoded is in memory, and reads everything.
+// readAllDamaged starts a new process, so that nothing decoded is in memory, and reads everything.
 func readAllDamaged(t *testing.T, r *rig, m *modelLog) (corrupt int) {
 	t.Helper()
 	r.restart()
@@ -523,7 +532,7 @@ func readAllDamaged(t *testing.T, r *rig, m *modelLog) (corrupt int) {
 	return corrupt
 }
 
-// object returns what the bucket really holds under a key.
+// object returns the bytes that the bucket really holds under a key.
 func (r *rig) object(key string) []byte {
 	r.t.Helper()
 	info, err := r.objects.Stat(context.Background(), key)
@@ -545,13 +554,13 @@ func (r *rig) replace(key string, b []byte) {
 	}
 }
 
-// E16: a reader plans, and while its GET is on its way what it planned on is deleted rightly. The
-// plan is made anew: what moved is found where it is now, what expired is not damage. An object that
-// the fresh plan names again and that is not there is.
+// E16: while a reader's GET is on its way, the object that it planned to read is rightly deleted.
+// The read is planned again: what moved is found where it is now, and what expired is not damage. A
+// missing object that the new plan names again is damage.
 func TestE16_PlannedAnew(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r, m, _ := cold(t)
-		r.deleteDelay = 500 * time.Millisecond // a reader outlives it
+		r.deleteDelay = 500 * time.Millisecond // shorter than a read
 		r.restart()
 		old := r.head(m.tp).Manifest
 		plans := 0
@@ -575,7 +584,7 @@ func TestE16_PlannedAnew(t *testing.T) {
 	})
 	inBubble(t, func(t *testing.T) {
 		r, m, _ := cold(t)
-		r.deleteDelay = 500 * time.Millisecond // a reader outlives it
+		r.deleteDelay = 500 * time.Millisecond // shorter than a read
 		r.restart()
 		last := r.head(m.tp).Ranges[0]
 		slowReads(r, 3*time.Second)
@@ -583,7 +592,7 @@ func TestE16_PlannedAnew(t *testing.T) {
 		go func() { answer <- r.fetch(m.tp, last.Start, 100) }()
 		synctest.Wait()
 		r.advanceLog(m, last.End)
-		r.fillFlushed(m, 2) // its state moves on as well
+		r.fillFlushed(m, 2) // the partition's state moves on as well
 		r.snapshot()
 		time.Sleep(2 * r.deleteDelay)
 		if err := r.collectGarbage(t.Context()); err != nil {
@@ -601,7 +610,7 @@ func TestE16_PlannedAnew(t *testing.T) {
 	})
 	inBubble(t, func(t *testing.T) {
 		r, m, _ := cold(t)
-		r.deleteDelay = 500 * time.Millisecond // a reader outlives it
+		r.deleteDelay = 500 * time.Millisecond // shorter than a read
 		r.restart()
 		r.bucket.Script(bucket.OpReadAt, fault.Missing)
 		if q := r.fetch(m.tp, 0, 100); m.holds(t, q) == 0 {

@@ -11,10 +11,11 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// timingRig has budgets as a broker has them.
+// timingRig has the budgets that a broker has.
 func timingRig(b *testing.B, change ...func(*storage.Config)) *rig {
 	return newRig(b, 1, append([]func(*storage.Config){func(c *storage.Config) {
-		// Small segments: the disk of the rig copies what it grows, and that is not what is measured.
+		// Segments are small because the rig's disk copies files that grow, and that is not what is
+		// measured.
 		*c = storage.Config{WALDir: c.WALDir, FlushInterval: time.Hour, WALSegmentBytes: 2 << 20}
 	}}, change...)...)
 }
@@ -45,7 +46,7 @@ func fillMany(b *testing.B, r *rig, ids []ident.TopicPartition, value []byte) {
 	}
 }
 
-// A fetch of a consumer that follows many partitions.
+// BenchmarkReadHot measures a fetch of a consumer that follows many partitions.
 func BenchmarkReadHot(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("partitions=%d", n), func(b *testing.B) {
@@ -67,7 +68,8 @@ func BenchmarkReadHot(b *testing.B) {
 	}
 }
 
-// A consumer goes through a bundle of 16 MiB from the bucket, a mebibyte at a time.
+// BenchmarkReadCold measures a consumer that reads a bundle of 16 MiB from the bucket, a mebibyte
+// at a time.
 func BenchmarkReadCold(b *testing.B) {
 	for _, size := range []int{1000, 100_000} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
@@ -94,7 +96,7 @@ func BenchmarkReadCold(b *testing.B) {
 	}
 }
 
-// The same in 700 ranges that a manifest names.
+// BenchmarkReadColdManifest is the same with 700 ranges that a manifest names.
 func BenchmarkReadColdManifest(b *testing.B) {
 	r := timingRig(b, func(c *storage.Config) { c.HotBytes = 1 })
 	id := r.mustCreate("a", 1, nil)
@@ -114,7 +116,8 @@ func BenchmarkReadColdManifest(b *testing.B) {
 	}
 }
 
-// One request of 1,000 batches: place, one group, publish, acknowledge, on a disk in memory.
+// BenchmarkPublishGroup measures one request of 1,000 batches: place, one group, publish,
+// acknowledge, on a disk in memory.
 func BenchmarkPublishGroup(b *testing.B) {
 	for _, n := range []int{1, 500} {
 		b.Run(fmt.Sprintf("partitions=%d", n), func(b *testing.B) {

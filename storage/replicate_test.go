@@ -13,9 +13,9 @@ import (
 
 var classReplicated = map[string]string{catalog.ConfigDurability: "replicated"}
 
-// TestI5_EachClassShowsAtItsPosition: of one group, class local shows what is persisted, class
-// replicated what every peer holds, class object what is committed; several groups wait for the
-// peers while the next are written, and are shown in their order.
+// TestI5_EachClassShowsAtItsPosition: of one group, class local shows the persisted batches, class
+// replicated those that every peer holds, and class object the committed ones. Several groups wait
+// for the peers while the next are written, and are shown in their order.
 func TestI5_EachClassShowsAtItsPosition(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -23,7 +23,7 @@ func TestI5_EachClassShowsAtItsPosition(t *testing.T) {
 		object := r.mustCreate("object", 1, classObject)[0]
 		r.engine().SetPeers(1)
 		r.bucket.Away(fault.Refused)
-		r.holdsSyncs = true // nobody who sends waits for more than its answer
+		r.holdsSyncs = true // no sender waits for more than its answer
 		const groups = 3
 		var ends []ident.Position
 		var all [groups][]*sent
@@ -59,7 +59,7 @@ func TestI5_EachClassShowsAtItsPosition(t *testing.T) {
 		default:
 			t.Error("a fetch that waits is not woken")
 		}
-		r.engine().Replicated(ends[2] - 1) // not all of the third
+		r.engine().Replicated(ends[2] - 1) // not all of the third group
 		check("the second at the peers", 2, false)
 		r.engine().Replicated(ends[2])
 		check("all at the peers", 3, false)
@@ -70,8 +70,8 @@ func TestI5_EachClassShowsAtItsPosition(t *testing.T) {
 	})
 }
 
-// TestE26_PersistedIsFlushedBeforeItIsReplicated: what this disk holds may go to the bucket, and
-// what is committed there is shown, though no peer has answered yet.
+// TestE26_PersistedIsFlushedBeforeItIsReplicated: batches that this disk holds may go to the
+// bucket, and batches that are committed there are shown, even though no peer has answered yet.
 func TestE26_PersistedIsFlushedBeforeItIsReplicated(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -89,13 +89,13 @@ func TestE26_PersistedIsFlushedBeforeItIsReplicated(t *testing.T) {
 		if h := r.head(tp); h.CommittedEnd != 3 || r.history.outcome(s) != acked {
 			t.Errorf("committed up to %d, %v", h.CommittedEnd, s.err)
 		}
-		r.engine().Replicated(r.engine().Persisted()) // late, and no news
+		r.engine().Replicated(r.engine().Persisted()) // late, and changes nothing
 		r.check()
 	})
 }
 
-// TestI4_FencedWhileGroupsWaitForPeers: what waits for the peers when the leadership moves is
-// answered with an indefinite error, and never shown.
+// TestI4_FencedWhileGroupsWaitForPeers: batches that wait for the peers when the leadership moves
+// are answered with an indefinite error, and never shown.
 func TestI4_FencedWhileGroupsWaitForPeers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -116,8 +116,8 @@ func TestI4_FencedWhileGroupsWaitForPeers(t *testing.T) {
 	})
 }
 
-// TestClassReplicatedWithoutPeers: with nobody to replicate to, an acknowledgement means the
-// bucket.
+// TestClassReplicatedWithoutPeers: with no peer to replicate to, an acknowledgement means that the
+// batch is in the bucket.
 func TestClassReplicatedWithoutPeers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t))

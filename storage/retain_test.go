@@ -20,7 +20,7 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// retain runs retention once and takes the log start that clients see into the model.
+// retain runs retention once and applies the log start that clients see to the model.
 func (r *rig) retain(m *modelLog) {
 	r.t.Helper()
 	if err := r.engine().Retain(context.Background()); err != nil {
@@ -40,7 +40,7 @@ func (r *rig) sees(m *modelLog) {
 
 func ago(d time.Duration) int64 { return time.Now().Add(-d).UnixMilli() }
 
-// retentionUnits puts one batch into the manifest, heads, and memory each, in this order.
+// retentionUnits puts one batch each into the manifest, the heads, and memory, in this order.
 func retentionUnits(t *testing.T, r *rig, m *modelLog, ages ...time.Duration) {
 	t.Helper()
 	for i, age := range ages {
@@ -63,8 +63,9 @@ func TestRetention(t *testing.T) {
 	const old, young, future = 2 * time.Hour, time.Minute, -time.Hour
 	cases := map[string]struct {
 		configs map[string]string
-		ages    []time.Duration // of one batch of two records each; all but the last two are in the bucket
-		start   ident.Offset
+		// Of one batch of two records each; all but the last two batches are in the bucket.
+		ages  []time.Duration
+		start ident.Offset
 	}{
 		"nothing is old":            {hour, []time.Duration{young, young, young, young, young, young, young, young}, 0},
 		"what is old goes":          {hour, []time.Duration{old, old, old, old, old, young, young, young}, 10},
@@ -119,7 +120,7 @@ func TestRetention(t *testing.T) {
 // timeless is the age of a batch without timestamps.
 const timeless = time.Duration(math.MinInt64)
 
-// unitBytes is the size of what retentionUnits puts.
+// unitBytes is the size of each batch that retentionUnits puts.
 const unitBytes = 61 + 2*(100+9)
 
 func bySize(units int, more map[string]string) map[string]string {
@@ -128,7 +129,8 @@ func bySize(units int, more map[string]string) map[string]string {
 	return c
 }
 
-// What DeleteRecords has passed and what is not released yet holds nothing back, whatever its time.
+// Ranges that DeleteRecords has passed and that are not released yet hold nothing back, whatever
+// their time.
 func TestRetentionBehindPassedRanges(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1)
@@ -149,7 +151,8 @@ func TestRetentionBehindPassedRanges(t *testing.T) {
 	})
 }
 
-// references says which objects the quorum's heads lead to, by reading every manifest: an account of its own.
+// references returns the objects to which the quorum's heads lead. It reads every manifest, so that
+// its account is independent.
 func (r *rig) references() map[ident.ObjectID]bool {
 	r.t.Helper()
 	live := map[ident.ObjectID]bool{}
@@ -213,7 +216,8 @@ func (r *rig) accounted() {
 	}
 }
 
-// settled lets everything expire and be collected, and checks that the bucket then holds what is referenced and nothing else.
+// settled lets everything expire and be collected, and checks that the bucket then holds the
+// referenced objects and nothing else.
 func (r *rig) settled() {
 	r.t.Helper()
 	r.accounted()
@@ -242,15 +246,17 @@ func (r *rig) settled() {
 	})
 }
 
-// E22: an object goes when nothing refers to it, a stored snapshot says so, and the delay is over; never before.
+// E22: an object goes when nothing refers to it, a stored snapshot says so, and the delay is over;
+// never before.
 func TestE22_DeletionWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1)
 		m := r.newLog("a", nil)
 		r.fillFlushed(m, 2)
-		first := r.head(m.tp).Ranges[1].Object // the very first holds the base of the partition's state
+		// The very first range's object holds the base of the partition's state.
+		first := r.head(m.tp).Ranges[1].Object
 		r.fillFlushed(m, 1)
-		r.snapshot() // S still names it
+		r.snapshot() // the snapshot still names it
 		stays := func(when string) {
 			t.Helper()
 			if err := r.collectGarbage(t.Context()); err != nil {
@@ -289,7 +295,8 @@ func TestE22_DeletionWaits(t *testing.T) {
 	})
 }
 
-// A delete that fails is tried again at the next turn, and holds no other back; one whose answer is lost is no fault.
+// A delete that fails is tried again at the next turn, and holds up no other delete. A delete whose
+// answer is lost is no failure.
 func TestDeletesFail(t *testing.T) {
 	for _, f := range []fault.Fault{fault.Busy, fault.Refused, fault.Denied, fault.Lost, fault.Hang} {
 		inBubble(t, func(t *testing.T) {
@@ -297,7 +304,8 @@ func TestDeletesFail(t *testing.T) {
 			r.deleteDelay = time.Hour
 			r.mustOpen()
 			m := r.newLog("a", nil)
-			time.Sleep(10 * time.Minute) // so that the delay does not end with one of the engine's own turns
+			// So that the delay does not end together with one of the engine's own turns.
+			time.Sleep(10 * time.Minute)
 			r.fillFlushed(m, 12)
 			r.advanceLog(m, 11)
 			r.retain(m)
@@ -318,7 +326,8 @@ func TestDeletesFail(t *testing.T) {
 	}
 }
 
-// E17: heads stay short, the manifest takes the rest, and everything stays readable; also where leaves come into it.
+// E17: heads stay short, the manifest takes the rest, and everything stays readable, also when the
+// manifest gets leaves.
 func TestE17_ManifestsGrow(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = time.Hour })
@@ -357,7 +366,8 @@ func TestE17_ManifestsGrow(t *testing.T) {
 	})
 }
 
-// E17: while manifests cannot be written, flushing goes on for every other partition, and for this one as soon as they can.
+// E17: while manifests cannot be written, flushing goes on for every other partition, and for this
+// one as soon as they can be written.
 func TestE17_FullHeads(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1)
@@ -395,7 +405,8 @@ func TestE17_FullHeads(t *testing.T) {
 	})
 }
 
-// E30, E17: a release wins the race for the manifest's version while a swap is on its way: the swap is planned anew, nothing is lost or counted twice.
+// E30, E17: a release wins the race for the manifest's version while a swap is on its way. The swap
+// is planned again, and nothing is lost or counted twice.
 func TestE30_LostSwap(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = time.Hour; c.RetentionInterval = 1000 * time.Hour })
@@ -429,7 +440,8 @@ func TestE30_LostSwap(t *testing.T) {
 	})
 }
 
-// E30: every command is repeated once because its answer was lost, and every one is lost once: nothing is counted twice.
+// E30: every command is repeated once because its answer was lost, and every command is lost once.
+// Nothing is counted twice.
 func TestE30_Repeated(t *testing.T) {
 	for _, f := range []fate{answerLost, commandLost} {
 		inBubble(t, func(t *testing.T) {
@@ -463,8 +475,9 @@ func TestE30_Repeated(t *testing.T) {
 	}
 }
 
-// E30, E17, I16: killed before and after every command and refused at every write of a life with manifests, retention and a
-// deleted topic, the log is whole after it and in the end the bucket holds what is referenced and nothing else.
+// E30, E17, I16: the process is killed before and after every command and refused every write, in a
+// life with manifests, retention and a deleted topic. The log is whole after each, and in the end
+// the bucket holds the referenced objects and nothing else.
 func TestE30_KilledAnywhere(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		total := manifestLife(t, nil)
@@ -484,7 +497,7 @@ func TestE30_KilledAnywhere(t *testing.T) {
 	})
 }
 
-// manifestLife returns how many commands it took.
+// manifestLife returns how many commands the life took.
 func manifestLife(t *testing.T, decide func(int, *pb.Command) fate) int {
 	r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = time.Hour; c.RetentionInterval = 1000 * time.Hour })
 	defer r.stop()
@@ -533,7 +546,7 @@ func deleted(r *rig, m *modelLog) (gone bool) {
 	return gone
 }
 
-// A topic that always gets more and keeps little: objects, ranges, index and WAL stay flat.
+// A topic gets more records all the time and keeps few: objects, ranges, index and WAL stay flat.
 func TestSoakStaysFlat(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newClosedRig(t, 1, func(c *storage.Config) {
@@ -570,7 +583,7 @@ func TestSoakStaysFlat(t *testing.T) {
 			late.index > early.index+early.index/4 || late.walBytes > early.walBytes+int(r.cfg.WALSegmentBytes) || late.manifest > early.manifest+early.manifest/4 {
 			t.Error("it grows")
 		}
-		synctest.Wait() // retention of this moment
+		synctest.Wait() // lets retention finish
 		r.sees(m)
 		m.checkFetch(r, rand.New(rand.NewPCG(1, 1)))
 		if kept := int(m.end()-m.start) * 150; kept > 12_000 {
@@ -579,7 +592,8 @@ func TestSoakStaysFlat(t *testing.T) {
 	})
 }
 
-// A bucket that deletes slowly, or not at all, keeps the log from nothing: retention moves on, and segments come back.
+// A bucket that deletes slowly, or not at all, does not hold up the log: retention moves on, and
+// segments come back.
 func TestRetentionBesideHungDeletes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newClosedRig(t, 1, func(c *storage.Config) {
@@ -617,7 +631,8 @@ func TestRetentionBesideHungDeletes(t *testing.T) {
 	})
 }
 
-// E30: a topic deleted while there is more to delete than one step takes is let go of at the next step, not when all is done.
+// E30: a topic that is deleted while there is more to delete than one step takes is released at the
+// next step, not when everything is done.
 func TestE30_DeletedTopicBesideManyDeletes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) { c.FlushInterval = 1000 * time.Hour })
@@ -631,7 +646,7 @@ func TestE30_DeletedTopicBesideManyDeletes(t *testing.T) {
 		r.bucket.Chance(bucket.OpDelete, fault.Slow, 1)
 		before := r.bucket.Calls(bucket.OpDelete)
 		deletes := func() int { return r.bucket.Calls(bucket.OpDelete) - before }
-		for deletes() < 100 { // a step of everything is on its way
+		for deletes() < 100 { // until a step over everything is on its way
 			time.Sleep(time.Second)
 		}
 		r.deleteTopic(doomed.tp.Topic)
@@ -654,7 +669,7 @@ func TestE30_DeletedTopicBesideManyDeletes(t *testing.T) {
 	})
 }
 
-// soakSize is what must not grow with what was ever produced.
+// soakSize holds the sizes that must not grow with what was ever produced.
 type soakSize struct{ objects, ranges, index, walBytes, manifest, known int }
 
 func (s *soakSize) most(o soakSize) {
@@ -671,7 +686,7 @@ func (r *rig) soakSize(logs ...*modelLog) soakSize {
 	}
 	r.quorum.view(func(st *metadata.State) {
 		c := st.ObjectCounts()
-		s.known = c.Live + c.Unreferenced // what is prepared goes by the hour
+		s.known = c.Live + c.Unreferenced // prepared ids expire after an hour
 	})
 	return s
 }

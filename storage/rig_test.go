@@ -29,7 +29,7 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// seed varies what crashes leave and where strides begin; SLUICE_SEED sets it.
+// seed varies what crashes leave behind and where strides begin. SLUICE_SEED sets it.
 func seed(t testing.TB) uint64 {
 	s, err := strconv.ParseUint(os.Getenv("SLUICE_SEED"), 10, 64)
 	if err != nil {
@@ -39,14 +39,14 @@ func seed(t testing.TB) uint64 {
 	return s
 }
 
-// long reports whether the long evidence is asked for.
+// long reports whether the long tests are asked for.
 func long() bool { return os.Getenv("SLUICE_LONG") == "1" }
 
-// inBubble runs a test with virtual time and without anything outside of memory.
+// inBubble runs a test with virtual time and with nothing outside of memory.
 func inBubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
 
-// rig is a broker's storage over a disk that forgets, a bucket that fails and a real state
-// machine: all that outlives a process. It runs in a synctest bubble.
+// rig is a broker's storage over a disk that forgets, a bucket that fails and a real state machine:
+// everything that outlives a process. It runs in a synctest bubble.
 type rig struct {
 	t       testing.TB
 	cfg     storage.Config
@@ -54,26 +54,27 @@ type rig struct {
 	objects *mem.Bucket   // what the bucket really holds
 	bucket  *fault.Bucket // as the broker sees it
 	disk    *crashfs.FS
-	// holdsSyncs: the test holds syncs until after a send, so nobody who sends may wait for one.
+	// holdsSyncs says that the test holds syncs until after a send, so that no sender may wait for
+	// one.
 	holdsSyncs bool
 	process    *process    // nil while the broker is down
-	previous   *crashfs.FS // the disk as the process before saw it
+	previous   *crashfs.FS // the disk as the last process saw it
 	history    *history
 	topics     uint8
 	// deleteDelay is how long the controller keeps an object that nothing refers to.
 	deleteDelay time.Duration
-	log         *slog.Logger // of processes to come; nil: logger()
+	log         *slog.Logger // for later processes; nil means logger()
 	// onCreate, if set, is called before an object goes to the bucket.
 	onCreate func(key string)
-	// onView, if set, is called after a process has looked at the quorum's state.
+	// onView, if set, is called after a process has read the quorum's state.
 	onView func(*process)
-	// onRead, if set, says why an object is not read.
+	// onRead, if set, returns the error with which an object is not read, or nil.
 	onRead atomic.Pointer[func(key string) error]
-	// onSetLeader, if set, may change more of the head of which setLeader changes the leader.
+	// onSetLeader, if set, may change more of the head whose leader setLeader changes.
 	onSetLeader func(*pb.Head)
 }
 
-// smallKnobs make rare paths common.
+// smallKnobs makes rare paths common.
 func smallKnobs() storage.Config {
 	return storage.Config{
 		WALDir: "/data/wal", WALSegmentBytes: 64 << 10, WALBudgetBytes: 16 << 20,
@@ -96,7 +97,8 @@ func newClosedRig(t testing.TB, seed uint64, change ...func(*storage.Config)) *r
 		c(&r.cfg)
 	}
 	r.bucket = fault.New(r.objects, seed)
-	if err := errors.Join(r.disk.MkdirAll("/data"), r.disk.SyncDir("/")); err != nil { // a node's own folder is durable before
+	// A node's own folder is durable before it starts.
+	if err := errors.Join(r.disk.MkdirAll("/data"), r.disk.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}
 	cmd := metadata.NewBootstrap(clusterID, directory)
@@ -114,27 +116,28 @@ const (
 	nodeID    = 1
 )
 
-// process is one life of a broker: from its death on it changes nothing any more.
+// process is one life of a broker. From its death on it changes nothing any more.
 type process struct {
 	rig     *rig
 	disk    *crashfs.FS
 	catalog *node.Catalog
 	engine  *storage.Engine
 	garbage *controller.Garbage
-	endWork context.CancelFunc // of garbage
+	endWork context.CancelFunc // ends garbage
 	work    sync.WaitGroup
 	changes node.Changes
 	deaf    atomic.Bool // storage is not told what the quorum decides
 	killed  atomic.Bool
 	fatal   atomic.Pointer[error]
 
-	mu    sync.Mutex
-	after *crashfs.FS // the disk as a death in the quorum or bucket left it
+	mu sync.Mutex
+	// The disk as the process left it when it died in a call to the quorum or bucket.
+	after *crashfs.FS
 }
 
 func (p *process) dead() bool { return p.killed.Load() || p.disk.Dead() }
 
-// die ends the process here and now. It may be called from any of its calls.
+// die ends the process at once. It may be called from any call that the process makes.
 func (p *process) die() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +147,7 @@ func (p *process) die() {
 	}
 }
 
-// left returns the disk after the process' death, with its page cache.
+// left returns the disk after the process's death, with its page cache.
 func (p *process) left() *crashfs.FS {
 	p.die()
 	return p.after
@@ -159,7 +162,7 @@ func (p *process) applied(changes []metadata.Change) {
 
 func (p *process) fail(err error) { p.fatal.CompareAndSwap(nil, &err) }
 
-// open starts a process on the disk; the error is storage's.
+// open starts a process on the disk. It returns storage's error.
 func (r *rig) open() error {
 	p := &process{rig: r, disk: r.disk}
 	q := &session{quorum: r.quorum, process: p}
@@ -179,7 +182,8 @@ func (r *rig) open() error {
 	return nil
 }
 
-// startGarbage runs the controller's part that deletes objects, as the node that leads the quorum does.
+// startGarbage runs the part of the controller that deletes objects, as the node that leads the
+// quorum does.
 func (p *process) startGarbage(q controller.Quorum) {
 	p.garbage = controller.NewGarbage(p.rig.deleteDelay, controller.Deps{
 		Quorum: q, Bucket: garbageBucket{&processBucket{inner: p.rig.bucket, process: p}}, Keys: node.DeadKeys,
@@ -205,7 +209,7 @@ func (garbageBucket) List(context.Context, string) ([]string, error) {
 	panic("BUG: nothing is deleted because a list names it")
 }
 
-// close ends what the process runs.
+// close ends everything that the process runs.
 func (p *process) close() error {
 	p.endWork()
 	p.work.Wait()
@@ -229,7 +233,7 @@ func logger() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// end closes a process that is dead or is to be closed in order, and takes its disk over.
+// end closes a process that is dead or that is to be closed in order, and takes its disk over.
 func (r *rig) end(cut bool) {
 	p := r.process
 	if p == nil {
@@ -242,24 +246,24 @@ func (r *rig) end(cut bool) {
 		disk = disk.Crash()
 	}
 	r.disk = disk
-	_ = p.close() // of a dead process: ends its goroutines, changes nothing
+	_ = p.close() // a dead process ends its goroutines and changes nothing
 	r.history.ended()
 }
 
-// kill is the death of the process, if it has not died yet: the page cache lives on.
+// kill kills the process if it has not died yet. The page cache survives.
 func (r *rig) kill() { r.end(false) }
 
-// crash is a power cut.
+// crash cuts the power.
 func (r *rig) crash() { r.end(true) }
 
-// restart kills and opens.
+// restart kills the process and opens another.
 func (r *rig) restart() {
 	r.t.Helper()
 	r.kill()
 	r.mustOpen()
 }
 
-// stop closes in order without flushing.
+// stop closes the process in order, without flushing.
 func (r *rig) stop() {
 	p := r.process
 	if p == nil {
@@ -281,7 +285,8 @@ func (r *rig) alive() bool {
 
 func (r *rig) engine() *storage.Engine { return r.process.engine }
 
-// createTopic makes a topic through the catalog, as a broker does. ok is false if the process died on the way.
+// createTopic makes a topic through the catalog, as a broker does. ok is false if the process died
+// meanwhile.
 func (r *rig) createTopic(name string, partitions int32, configs map[string]string) (t *catalog.Topic, ok bool) {
 	r.topics++
 	cmd := metadata.NewCreateTopic(metadata.TopicSpec{
@@ -307,7 +312,8 @@ func (r *rig) mustCreate(name string, partitions int32, configs map[string]strin
 
 var classObject = map[string]string{catalog.ConfigDurability: "object"}
 
-// admin proposes a command as the running process, again and again while its outcome is unknown.
+// admin proposes a command as the running process does, again and again while its outcome is
+// unknown.
 func (r *rig) admin(cmd *pb.Command) (metadata.Result, error) {
 	q := &session{quorum: r.quorum, process: r.process}
 	cmd.RequestId = []byte(fmt.Sprintf("request %8d", r.quorum.commands()))
@@ -339,7 +345,8 @@ func (r *rig) advance(tp ident.TopicPartition, start ident.Offset) {
 	}
 }
 
-// snapshot tells the quorum that a link of its chain holds all that it knows now, so that garbage may go.
+// snapshot tells the quorum that a stored snapshot holds everything that it knows now, so that
+// garbage may go.
 func (r *rig) snapshot() {
 	var next metadata.StoredSnapshot
 	r.quorum.view(func(s *metadata.State) {
@@ -348,7 +355,7 @@ func (r *rig) snapshot() {
 	_, _ = r.admin(metadata.NewSnapshotStored(next))
 }
 
-// flush moves everything to the bucket; false if it could not.
+// flush moves everything to the bucket. It returns false if it could not.
 func (r *rig) flush() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -364,7 +371,7 @@ func (r *rig) mustFlush() {
 	}
 }
 
-// head returns what the quorum knows of a partition.
+// head returns what the quorum knows about a partition.
 func (r *rig) head(tp ident.TopicPartition) catalog.Head {
 	r.t.Helper()
 	var h catalog.Head
@@ -385,8 +392,8 @@ func (r *rig) tails() (n int) {
 	return n
 }
 
-// restore is what happens after the loss of the disk: the state machine goes on as sluice restore makes it
-// of a snapshot taken now, on an empty disk.
+// restore replays the loss of the disk: the state machine goes on as sluice restore makes it of a
+// snapshot taken now, on an empty disk.
 func (r *rig) restore() {
 	r.t.Helper()
 	r.kill()
@@ -405,10 +412,10 @@ func (r *rig) restore() {
 	}
 }
 
-// callTimeout is how long one call to the bucket may take, as the clients of real stores have it.
+// callTimeout is how long one call to the bucket may take, as with the clients of real stores.
 const callTimeout = 10 * time.Second
 
-// processBucket is the bucket as one process reaches it: not at all once it is dead.
+// processBucket is the bucket as one process reaches it: not at all once the process is dead.
 type processBucket struct {
 	inner   bucket.Bucket
 	process *process

@@ -22,12 +22,12 @@ import (
 	"github.com/sluicemq/sluice/wal"
 )
 
-// Each test plays the interleaving that its rule is about.
+// Each of these tests plays the interleaving that its rule is about.
 
-// byHand keeps timers out: nothing is flushed unless the test says so.
+// byHand keeps timers out of the test: nothing is flushed unless the test flushes it.
 func byHand(c *storage.Config) { c.FlushInterval, c.FlushBytes = 24*time.Hour, 1<<20 }
 
-// losing loses commands of one kind as long as it returns true.
+// losing gives the commands of one kind the fate f whenever as returns true.
 func losing(name string, f fate, as func() bool) func(int, *pb.Command) fate {
 	return func(_ int, cmd *pb.Command) fate {
 		if metadata.CommandName(cmd) == name && as() {
@@ -37,7 +37,7 @@ func losing(name string, f fate, as func() bool) func(int, *pb.Command) fate {
 	}
 }
 
-// once is true the first time.
+// once returns a func that returns true the first time only.
 func once() func() bool {
 	done := false
 	return func() bool {
@@ -47,7 +47,8 @@ func once() func() bool {
 	}
 }
 
-// TestE8_GapStopsTheStart: offset 1 is in the WAL without offset 0. That is damage, and no batch is skipped over.
+// TestE8_GapStopsTheStart: offset 1 is in the WAL without offset 0. That is damage, and no batch is
+// skipped.
 func TestE8_GapStopsTheStart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t))
@@ -60,7 +61,7 @@ func TestE8_GapStopsTheStart(t *testing.T) {
 	})
 }
 
-// TestE8_GapAtTheCommittedEndStopsTheStart: the same, where the gap lies between the bucket and the WAL.
+// TestE8_GapAtTheCommittedEndStopsTheStart is the same with the gap between the bucket and the WAL.
 func TestE8_GapAtTheCommittedEndStopsTheStart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t))
@@ -73,7 +74,8 @@ func TestE8_GapAtTheCommittedEndStopsTheStart(t *testing.T) {
 	})
 }
 
-// writeIncarnation makes the next incarnation by hand, with batches of one record at the given offsets.
+// writeIncarnation makes the next incarnation by hand, with batches of one record at the given
+// offsets.
 func (r *rig) writeIncarnation(tp ident.TopicPartition, offsets ...ident.Offset) {
 	r.t.Helper()
 	var entries []wal.Entry
@@ -91,7 +93,7 @@ func (r *rig) walEntry(s *sent, start ident.Offset) wal.Entry {
 	}
 }
 
-// writeEntries makes the next incarnation by hand.
+// writeEntries makes the next incarnation by hand, with the given entries.
 func (r *rig) writeEntries(entries ...wal.Entry) {
 	r.t.Helper()
 	var current ident.Incarnation
@@ -127,8 +129,8 @@ func (r *rig) walConfig() wal.Config {
 	return wal.Config{Dir: r.cfg.WALDir, SegmentBytes: r.cfg.WALSegmentBytes}
 }
 
-// TestE8_ConcurrentRequests: requests that name the same partitions in different orders neither wait for
-// each other for ever nor get into the WAL in another order than into the partitions.
+// TestE8_ConcurrentRequests: requests that name the same partitions in different orders do not wait
+// for each other for ever, and do not get into the WAL in another order than into the partitions.
 func TestE8_ConcurrentRequests(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t))
@@ -161,8 +163,9 @@ func TestE8_ConcurrentRequests(t *testing.T) {
 	})
 }
 
-// TestE13_BucketAway: with the bucket away the broker dies and starts twice; tail reads and produce work within a second of each
-// start. When it is back, all is committed in order and the tails go.
+// TestE13_BucketAway: with the bucket down the broker dies and starts twice. Reads of the tail and
+// produce work within a second of each start. When the bucket is back, everything is committed in
+// order and the tails go.
 func TestE13_BucketAway(t *testing.T) {
 	for name, f := range map[string]fault.Fault{"refusing": fault.Refused, "hanging": fault.Hang, "busy": fault.Busy} {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +181,7 @@ func TestE13_BucketAway(t *testing.T) {
 					for i := range 3 {
 						r.mustSend(r.batch(tps[0], 2, 40, 1), r.batch(tps[i], 1, 2000, 2))
 					}
-					time.Sleep(3 * time.Second) // flushes are tried
+					time.Sleep(3 * time.Second) // long enough for flushes to be tried
 					r.kill()
 					began := time.Now()
 					r.mustOpen()
@@ -222,7 +225,8 @@ func (r *rig) checkTail(tp ident.TopicPartition) {
 	}
 }
 
-// TestE17_HeadsStaySmall: many ranges go into the manifest, also where the bucket takes none for a while.
+// TestE17_HeadsStaySmall: many ranges go into the manifest, also after the bucket has taken no
+// manifest for a while.
 func TestE17_HeadsStaySmall(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t))
@@ -258,7 +262,8 @@ func TestE17_HeadsStaySmall(t *testing.T) {
 	})
 }
 
-// TestE23_LogStartInsideABatchSurvivesRestart: the same before any flush, with a start between.
+// TestE23_LogStartInsideABatchSurvivesRestart: the log start moves into the middle of a batch
+// before any flush, and a restart follows.
 func TestE23_LogStartInsideABatchSurvivesRestart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -277,7 +282,8 @@ func TestE23_LogStartInsideABatchSurvivesRestart(t *testing.T) {
 	})
 }
 
-// TestE25_KilledThenPowerCut: what a second life has read from the page cache of the first is shown, and so must outlive a power cut.
+// TestE25_KilledThenPowerCut: what a second life has read from the page cache of the first is
+// shown, and so must outlive a power cut.
 func TestE25_KilledThenPowerCut(t *testing.T) {
 	seed := seed(t)
 	for i := range uint64(8) {
@@ -287,7 +293,7 @@ func TestE25_KilledThenPowerCut(t *testing.T) {
 			r.mustSend(r.batch(tp, 1, 40, 1))
 			synced := false
 			r.disk0().SetHook(func(c crashfs.Call) error {
-				if c.Op == "datasync" { // written, never synced
+				if c.Op == "datasync" { // written, and never synced
 					synced = true
 					return crashfs.ErrDead
 				}
@@ -300,7 +306,7 @@ func TestE25_KilledThenPowerCut(t *testing.T) {
 			}
 			r.kill()
 			r.mustOpen()
-			r.check() // shown from here on
+			r.check() // the batches are shown from here on
 			if got := r.history.partitions[tp].high; got != 4 {
 				t.Errorf("high watermark %d: the written group was not found", got)
 			}
@@ -312,7 +318,8 @@ func TestE25_KilledThenPowerCut(t *testing.T) {
 	}
 }
 
-// TestE27_DeathWhileOpening: the incarnation is registered, and then its folder is never made, or its opening never told.
+// TestE27_DeathWhileOpening: the incarnation is registered, and then its folder is never made, or
+// the quorum is never told that it opened.
 func TestE27_DeathWhileOpening(t *testing.T) {
 	for _, command := range []string{"RegisterIncarnation", "OpenIncarnation"} {
 		for _, f := range []fate{killBefore, killAfter, answerLost, commandLost} {

@@ -13,7 +13,8 @@ import (
 	"github.com/sluicemq/sluice/storage/object"
 )
 
-// splitLog is a run of random batches, as an object has it from position 1000 on, and the same cut into pieces as blocks cut it.
+// splitLog is a run of random batches, as an object has it from position 1000 on, and the same run
+// cut into pieces as blocks cut it.
 type splitLog struct {
 	run     []byte
 	entries []object.IndexEntry
@@ -38,7 +39,7 @@ func randomSplitLog(random *rand.Rand) *splitLog {
 	return l
 }
 
-// fetched is the answer that has all of the log.
+// fetched returns the answer that has the whole log.
 func (l *splitLog) fetched(t *testing.T, split bool) *FetchPartition {
 	t.Helper()
 	batches, cold, err := cutBatches(l.entries, l.pieces, split)
@@ -48,8 +49,8 @@ func (l *splitLog) fetched(t *testing.T, split bool) *FetchPartition {
 	return &FetchPartition{Batches: batches, cold: cold, Bytes: len(l.run), Split: split}
 }
 
-// Wherever blocks end, batches come whole, one after another: in one slice each, or split without a copy; a limit counts
-// batches, not slices.
+// Wherever blocks end, batches come whole, one after another: in one slice each, or split without a
+// copy. A limit counts batches, not slices.
 func TestBatchesAcrossBlocks(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	split := 0
@@ -77,7 +78,7 @@ func TestBatchesAcrossBlocks(t *testing.T) {
 	}
 }
 
-// checkCut checks that an answer has the first n batches and says so.
+// checkCut checks that an answer has the first n batches, and that its fields agree with that.
 func checkCut(t *testing.T, q *FetchPartition, l *splitLog, n int) {
 	t.Helper()
 	size, inSlices := 0, 0
@@ -92,7 +93,7 @@ func checkCut(t *testing.T, q *FetchPartition, l *splitLog, n int) {
 	}
 }
 
-// A changed bit is found in whichever slice of its batch it is.
+// A changed bit is found in whichever slice of its batch it lies.
 func TestDamageInABatchAcrossBlocks(t *testing.T) {
 	random := rand.New(rand.NewPCG(8, 8))
 	for range 500 {

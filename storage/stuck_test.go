@@ -21,7 +21,7 @@ import (
 	"github.com/sluicemq/sluice/vfs/crashfs"
 )
 
-// alterRanges has change called with every range of tp in a commit, before the quorum judges it.
+// alterRanges calls change with every range of tp in a commit, before the quorum judges the range.
 func (r *rig) alterRanges(tp ident.TopicPartition, change func(*pb.CommitRange)) {
 	r.quorum.change(func(cmd *pb.Command) {
 		for _, b := range cmd.GetCommitFlush().GetBundles() {
@@ -34,11 +34,11 @@ func (r *rig) alterRanges(tp ident.TopicPartition, change func(*pb.CommitRange))
 	})
 }
 
-// damageRoot spoils the root of a partition's manifest in the bucket and forgets what is cached of it. It
-// returns what puts the object back.
+// damageRoot spoils the root of a partition's manifest in the bucket and drops the cached copies.
+// It returns a func that puts the object back.
 func (r *rig) damageRoot(tp ident.TopicPartition) (repair func()) {
 	r.t.Helper()
-	synctest.Wait() // no flush is about to write the next one
+	synctest.Wait() // no flush is about to write the next root
 	m := r.head(tp).Manifest
 	if m.Object == 0 {
 		r.t.Fatal("no manifest yet")
@@ -63,7 +63,8 @@ func (r *rig) damageRoot(tp ident.TopicPartition) (repair func()) {
 	return func() { put(good) }
 }
 
-// refusals are ways in which every commit of a partition is refused. Each returns what ends it.
+// refusals are ways in which every commit of a partition is refused. Each returns a func that ends
+// the refusals.
 var refusals = map[string]func(r *rig, tp ident.TopicPartition) (repair func()){
 	catalog.ReasonHeadFull.String(): func(r *rig, tp ident.TopicPartition) func() { return r.damageRoot(tp) },
 	catalog.ReasonFenced.String():   altered(func(c *pb.CommitRange) { c.Range.Epoch += 7 }),
@@ -76,7 +77,7 @@ var refusals = map[string]func(r *rig, tp ident.TopicPartition) (repair func()){
 	}),
 	catalog.ReasonMalformed.String(): altered(func(c *pb.CommitRange) { c.Range.Start = c.Range.End + 1 }),
 	catalog.ReasonBeyondTail.String(): func(r *rig, tp ident.TopicPartition) func() {
-		r.bucket.Away(fault.Refused) // else a flush that has begun may take the batch
+		r.bucket.Away(fault.Refused) // otherwise a flush that has begun may take the batch
 		r.mustSend(r.batch(tp, 1, 300, 1))
 		r.alterRanges(tp, func(c *pb.CommitRange) { c.WalEnd = 1 << 40 })
 		r.restart()
@@ -92,13 +93,13 @@ func altered(change func(*pb.CommitRange)) func(*rig, ident.TopicPartition) func
 	}
 }
 
-// stuckRig has a partition that shall become stuck, and twenty beside it.
+// stuckRig has a partition that is to become stuck, and twenty healthy ones beside it.
 type stuckRig struct {
 	*rig
 	bad      ident.TopicPartition
 	healthy  []ident.TopicPartition
-	next     *sent // of the bad partition, sent again until it is taken
-	produced int   // of the healthy
+	next     *sent // the bad partition's next batch, sent again until it is taken
+	produced int   // number of batches sent to the healthy partitions
 }
 
 func newStuckRig(t *testing.T, configs map[string]string) *stuckRig {
@@ -111,7 +112,7 @@ func newStuckRig(t *testing.T, configs map[string]string) *stuckRig {
 	return r
 }
 
-// second is what clients do in a second: the healthy partitions notice nothing.
+// second does what clients do in a second. The healthy partitions notice nothing.
 func (r *stuckRig) second(t *testing.T) {
 	t.Helper()
 	var batches []*sent
@@ -140,9 +141,11 @@ func (r *stuckRig) second(t *testing.T) {
 	}
 }
 
-// TestI9_OneBadPartitionHurtsOne: for each reason by which a commit can be refused, a partition whose
-// commits are all refused beside twenty that notice nothing. It is named with the reason, nothing of it is uploaded, what it holds stays
-// readable over kills and power cuts while the log is trimmed many times over, and it goes on when the reason is gone.
+// TestI9_OneBadPartitionHurtsOne: for each reason for which a commit can be refused, all commits of
+// one partition are refused, and twenty partitions beside it notice nothing. The partition is
+// reported with the reason, and none of its batches is uploaded. What it holds stays readable over
+// kills and power cuts while the log is trimmed many times over, and the partition goes on when the
+// reason is gone.
 func TestI9_OneBadPartitionHurtsOne(t *testing.T) {
 	for reason, refuse := range refusals {
 		t.Run(strings.ReplaceAll(reason, " ", "-"), func(t *testing.T) {
@@ -172,7 +175,8 @@ func TestI9_OneBadPartitionHurtsOne(t *testing.T) {
 						}
 					}
 				})
-				// A batch beyond its tail's end is one no more when it has been carried into today's log.
+				// A batch beyond its tail's end no longer lies there once it has been carried into
+				// the current log.
 				heals := reason == catalog.ReasonBeyondTail.String()
 				for range 150 { // eight times what slows producers when it waits for the bucket
 					r.second(t)
@@ -204,7 +208,7 @@ func TestI9_OneBadPartitionHurtsOne(t *testing.T) {
 				repair()
 				time.Sleep(3 * time.Minute)
 				if reason != catalog.ReasonHeadFull.String() && len(r.engine().Stuck()) > 0 {
-					r.restart() // the way out that is named
+					r.restart() // the way out that the report names
 					time.Sleep(time.Minute)
 				}
 				if s := r.engine().Stuck(); len(s) > 0 {
@@ -224,9 +228,10 @@ func TestI9_OneBadPartitionHurtsOne(t *testing.T) {
 	}
 }
 
-// TestI9_KilledAtEveryCallOfACarry: a stuck partition holds batches in a sealed tail and in today's log. The process dies at
-// each call of the disk and before and after each command to the quorum while they are carried and what they held is trimmed, and what is found
-// then is carried again, and committed in the end.
+// TestI9_KilledAtEveryCallOfACarry: a stuck partition holds batches in a sealed tail and in the
+// current log. The process dies at each call of the disk, and before and after each command to the
+// quorum, while the batches are carried and their old places are trimmed. The batches that the next
+// start finds are carried again, and committed in the end.
 func TestI9_KilledAtEveryCallOfACarry(t *testing.T) {
 	prepare := func(t *testing.T) (*rig, ident.TopicPartition) {
 		r := newRig(t, seed(t), byHand)
@@ -255,7 +260,7 @@ func TestI9_KilledAtEveryCallOfACarry(t *testing.T) {
 			if epoch, end, err := r.engine().EpochEnd(bad, 0, ident.NoEpoch); epoch != 0 || end != 9 || err != nil {
 				r.t.Errorf("leader epoch 0 ends at %d (epoch %d, %v), want 9: carrying changed what clients see of epochs", end, epoch, err)
 			}
-			r.flush() // refused, carried once more
+			r.flush() // the flush is refused, and the batches are carried once more
 		}
 		r.check()
 		r.quorum.change(nil)
@@ -312,8 +317,9 @@ func TestI9_KilledAtEveryCallOfACarry(t *testing.T) {
 	}
 }
 
-// TestI9_PlacedWhileCarried: a batch that was placed before its partition became stuck is synced in front of what is
-// carried. It lies behind in offsets and before in the log, and the log is trimmed below it only.
+// TestI9_PlacedWhileCarried: a batch that was placed before its partition became stuck is synced in
+// front of the carried batches. It lies behind them in offsets and before them in the log, and the
+// log is trimmed only below it.
 func TestI9_PlacedWhileCarried(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -333,7 +339,7 @@ func TestI9_PlacedWhileCarried(t *testing.T) {
 			}
 			return nil
 		})
-		var late []*sent // over the border of a segment
+		var late []*sent // enough batches to cross the border of a segment
 		for range 12 {
 			late = append(late, r.batch(bad, 1, 8<<10, 5))
 			r.start(late[len(late)-1])
@@ -351,7 +357,7 @@ func TestI9_PlacedWhileCarried(t *testing.T) {
 			t.Fatalf("%d batches were carried, want 2", n)
 		}
 		r.check()
-		for range 3 { // less than makes it worth while to carry again
+		for range 3 { // fewer than make carrying again worth while
 			r.mustSend(r.batch(busy, 1, 8<<10, 6))
 		}
 		r.flush()
@@ -369,8 +375,9 @@ func TestI9_PlacedWhileCarried(t *testing.T) {
 	})
 }
 
-// TestE12_VoidIsFollowed: log starts pass and topics go while their bundle is on its way, and storage is not told. The
-// verdict makes it look: nothing is planned again, the log is free, readers see where the log starts.
+// TestE12_VoidIsFollowed: log starts move and topics are deleted while their bundle is on its way,
+// and storage is not told. The verdict makes storage look at the head: nothing is planned again,
+// the log is free, and readers see where the log starts.
 func TestE12_VoidIsFollowed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -405,8 +412,9 @@ func TestE12_VoidIsFollowed(t *testing.T) {
 	})
 }
 
-// TestStuckUntilRecordsAreDeleted: the manifest is damaged for good. Once the records below the offset that is named are deleted the
-// partition goes on at once, with a manifest that can be read again, and after a restart. What only the damaged one named stays.
+// TestStuckUntilRecordsAreDeleted: the manifest is damaged for good. Once the records below the
+// reported offset are deleted, the partition goes on at once, with a manifest that can be read
+// again, also after a restart. Objects that only the damaged manifest named stay.
 func TestStuckUntilRecordsAreDeleted(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newStuckRig(t, nil)
@@ -428,7 +436,8 @@ func TestStuckUntilRecordsAreDeleted(t *testing.T) {
 		if s := r.engine().Stuck(); len(s) > 0 {
 			t.Fatalf("still stuck: %+v", s)
 		}
-		for range 40 { // so many flushes that the head is full again, if the manifest does not take its ranges
+		// So many flushes that the head is full again unless the manifest takes its ranges.
+		for range 40 {
 			r.second(t)
 		}
 		r.next = nil
@@ -443,8 +452,8 @@ func TestStuckUntilRecordsAreDeleted(t *testing.T) {
 	})
 }
 
-// TestStuckClassObject: a partition of class object is stuck, and another one goes on at once, as if there were nothing: no producer of it
-// waits for the refused one.
+// TestStuckClassObject: a partition of class object is stuck. Another one goes on at once as usual,
+// and none of its producers waits for the refused one.
 func TestStuckClassObject(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -476,7 +485,8 @@ func TestStuckClassObject(t *testing.T) {
 	})
 }
 
-// TestOutageMakesNothingStuck: the bucket is away for an hour while a head is full. Nothing is refused, and all goes on when it is back.
+// TestOutageMakesNothingStuck: the bucket is down for an hour while a head is full. Nothing is
+// refused, and everything goes on when the bucket is back.
 func TestOutageMakesNothingStuck(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newStuckRig(t, nil)
@@ -511,8 +521,9 @@ func TestOutageMakesNothingStuck(t *testing.T) {
 	})
 }
 
-// TestStuckIsLogged: a partition that becomes stuck is named in the log, with the reason and the way out, also when another is stuck
-// already; then all of them are one line a minute.
+// TestStuckIsLogged: a partition that becomes stuck is named in the log, with the reason and the
+// way out, even when another is stuck already. From then on all stuck partitions take one line a
+// minute.
 func TestStuckIsLogged(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var lines logLines
@@ -543,7 +554,7 @@ func TestStuckIsLogged(t *testing.T) {
 	})
 }
 
-// logLines gathers what is logged.
+// logLines gathers the lines that are logged.
 type logLines struct {
 	mu    sync.Mutex
 	lines []string
@@ -572,8 +583,9 @@ func (l *logLines) count(parts ...string) (n int) {
 	return n
 }
 
-// TestStuckOnDamageInTheLog: a batch in the log does not match its checksum. Its partition alone is stuck, named with the offset below
-// which records have to go; then what is behind it goes to the bucket.
+// TestStuckOnDamageInTheLog: a batch in the log does not match its checksum. Only its partition is
+// stuck, and is reported with the offset below which records have to be deleted. After that the
+// batches behind it go to the bucket.
 func TestStuckOnDamageInTheLog(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand, func(c *storage.Config) { c.HotBytes = 1 })

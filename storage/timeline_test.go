@@ -8,8 +8,8 @@ import (
 	"github.com/sluicemq/sluice/ident"
 )
 
-// A week of a busy partition: an offset's time is never too late, within a second of the truth while it is recent, and
-// within a third of its age however old it is.
+// Over a week of a busy partition, the time of an offset is never too late. It is within a second
+// of the truth while it is recent, and within a third of its age however old it is.
 func TestTimelineOfAWeek(t *testing.T) {
 	var line timeline
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -41,7 +41,8 @@ func TestTimelineOfAWeek(t *testing.T) {
 	}
 }
 
-// Of a partition that was idle the first record after the pause has its own time, and what is deleted needs no samples.
+// In a partition that was idle, the first record after the pause has its own time. Deleted records
+// need no samples.
 func TestTimelineAfterAPause(t *testing.T) {
 	var line timeline
 	if _, ok := line.at(5); ok {

@@ -12,7 +12,7 @@ import (
 	"github.com/sluicemq/sluice/storage"
 )
 
-// setConfigs changes what is set on a live topic, as AlterConfigs does.
+// setConfigs changes the configs of a live topic, as AlterConfigs does.
 func (r *rig) setConfigs(m *modelLog, configs map[string]string) {
 	r.t.Helper()
 	var now map[string]string
@@ -26,7 +26,8 @@ func (r *rig) setConfigs(m *modelLog, configs map[string]string) {
 	}
 }
 
-// The broker's retention holds for topics that do not set theirs, also after a start with another configuration.
+// The broker's retention applies to topics that do not set their own, also after a start with
+// another configuration.
 func TestRetentionByTheBrokersDefaults(t *testing.T) {
 	defaults := func(set map[string]string) *catalog.TopicDefaults {
 		d, err := catalog.ParseTopicDefaults(set)
@@ -73,7 +74,7 @@ func TestRetentionByTheBrokersDefaults(t *testing.T) {
 	})
 }
 
-// A change of a live topic's retention counts for the next turn, and back.
+// A change of a live topic's retention applies from the next turn on, and so does its reversal.
 func TestRetentionChangesOnALiveTopic(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, byHand)
@@ -89,7 +90,8 @@ func TestRetentionChangesOnALiveTopic(t *testing.T) {
 			configs map[string]string
 			start   ident.Offset
 		}{
-			{map[string]string{catalog.ConfigCleanupPolicy: "compact", catalog.ConfigRetentionMs: "1"}, 0}, // compacted only: everything stays
+			// Only compacted, so everything stays.
+			{map[string]string{catalog.ConfigCleanupPolicy: "compact", catalog.ConfigRetentionMs: "1"}, 0},
 			{map[string]string{catalog.ConfigCleanupPolicy: "", catalog.ConfigRetentionMs: "1"}, 0},
 			{map[string]string{catalog.ConfigRetentionMs: strconv.Itoa(9 * 3_600_000 / 2)}, 2},
 			{map[string]string{catalog.ConfigRetentionBytes: "1"}, 5},
@@ -106,7 +108,8 @@ func TestRetentionChangesOnALiveTopic(t *testing.T) {
 	})
 }
 
-// TestLogBytes: the size is that of the batches, wherever they lie, and falls with the log start.
+// TestLogBytes: the size is that of the batches, wherever they lie, and it falls when the log start
+// moves.
 func TestLogBytes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, byHand)
@@ -136,7 +139,7 @@ func TestLogBytes(t *testing.T) {
 		r.restart()
 		size("after a start", 11*one)
 		r.deleteRecords(m, 30)
-		r.retain(m) // lets go of the manifest's ranges
+		r.retain(m) // releases the manifest's ranges
 		size("half deleted", 5*one)
 		r.deleteRecords(m, storage.HighWatermark)
 		r.retain(m)

@@ -30,7 +30,7 @@ func (r *rig) roll(tp ident.TopicPartition) {
 	r.checkTrimmed()
 }
 
-// checkTrimmed makes sure that the danger was there: the first segments of the own WAL are gone.
+// checkTrimmed makes sure that the test met the danger: the first segments of the own WAL are gone.
 func (r *rig) checkTrimmed() {
 	r.t.Helper()
 	names, err := r.disk0().List(fmt.Sprintf("%s/%s", r.cfg.WALDir, r.engine().Incarnation()))
@@ -46,8 +46,8 @@ func (r *rig) checkTrimmed() {
 
 func (r *rig) disk0() *crashfs.FS { return r.process.disk }
 
-// TestE24_KilledBetweenCommitAndRecord: the commit is known to the quorum and to nobody else; the bucket is away. The next
-// start needs nothing but the disk.
+// TestE24_KilledBetweenCommitAndRecord: only the quorum knows of the commit, and the bucket is
+// down. The next start needs nothing but the disk.
 func TestE24_KilledBetweenCommitAndRecord(t *testing.T) {
 	for _, before := range []int{0, 1} {
 		t.Run(fmt.Sprintf("after %d flushes", before), func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestE24_KilledBetweenCommitAndRecord(t *testing.T) {
 	}
 }
 
-// TestE24_KilledAtEveryCallOfATrim: between record and trim, and within the trim.
+// TestE24_KilledAtEveryCallOfATrim: the process dies between record and trim, and within the trim.
 func TestE24_KilledAtEveryCallOfATrim(t *testing.T) {
 	prepare := func(t *testing.T) *rig {
 		r := newRig(t, seed(t), byHand)
@@ -119,8 +119,10 @@ func TestE24_KilledAtEveryCallOfATrim(t *testing.T) {
 	}
 }
 
-// TestI9_KilledBetweenRetentionAndTrim: the log start passes what was never uploaded, and its segments go. The process dies before and
-// after each command to the quorum and each call of the disk between the two. An idle partition's state record lies in the segments that go, and its record in those that stay.
+// TestI9_KilledBetweenRetentionAndTrim: the log start passes batches that were never uploaded, and
+// their segments go. The process dies before and after each command to the quorum and each call of
+// the disk in between. The old state record of an idle partition lies in the segments that go, and
+// its new record in those that stay.
 func TestI9_KilledBetweenRetentionAndTrim(t *testing.T) {
 	type death struct {
 		call    int // of the disk
@@ -135,9 +137,9 @@ func TestI9_KilledBetweenRetentionAndTrim(t *testing.T) {
 		r.fill(idle, 1, 1, 40)
 		r.mustFlush()
 		r.fill(m, 40, 1, 8<<10)
-		r.fill(idle, 1, 1, 40) // stays, and with it the segments from here on
+		r.fill(idle, 1, 1, 40) // stays, and so do the segments from here on
 		r.fill(m, 20, 1, 8<<10)
-		synctest.Wait() // until the next segment is prepared
+		synctest.Wait() // waits until the next segment is prepared
 		call, command, size := len(r.disk0().Calls()), r.quorum.commands(), r.walBytes()
 		if at.call > 0 {
 			r.disk0().KillAt(call + at.call)
@@ -184,9 +186,10 @@ func TestI9_KilledBetweenRetentionAndTrim(t *testing.T) {
 	}
 }
 
-// TestE24_KilledBetweenTrimAndRetirement: the own log is trimmed, and the process dies before it lets go of a sealed tail
-// that holds the same partition. The next start finds the tail, then a gap, then what followed the trim: all in the gap
-// is committed. Of a deleted topic there may be such a gap too.
+// TestE24_KilledBetweenTrimAndRetirement: the own log is trimmed, and the process dies before it
+// lets go of a sealed tail that holds the same partition. The next start finds the tail, then a
+// gap, then the batches after the trim. All batches in the gap are committed. A deleted topic may
+// have such a gap too.
 func TestE24_KilledBetweenTrimAndRetirement(t *testing.T) {
 	for _, deleted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("deleted=%t", deleted), func(t *testing.T) {
@@ -194,7 +197,7 @@ func TestE24_KilledBetweenTrimAndRetirement(t *testing.T) {
 				r := newRig(t, seed(t), byHand)
 				tp := r.mustCreate("t", 1, nil)[0]
 				r.mustSend(r.batch(tp, 3, 40, 1))
-				r.restart() // those are in a sealed tail now
+				r.restart() // the batches so far are in a sealed tail now
 				for range 20 {
 					r.mustSend(r.batch(tp, 1, 8<<10, 1))
 				}
@@ -226,7 +229,8 @@ func TestE24_KilledBetweenTrimAndRetirement(t *testing.T) {
 	}
 }
 
-// TestE24_RecordIsCarriedForward: an idle partition's record lies in segments that go, again and again.
+// TestE24_RecordIsCarriedForward: an idle partition's record lies in segments that go, again and
+// again.
 func TestE24_RecordIsCarriedForward(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -249,7 +253,8 @@ func TestE24_RecordIsCarriedForward(t *testing.T) {
 	})
 }
 
-// TestE12_VoidInASealedTail: a topic goes, and a log start passes, whose batches lie in a sealed tail. The tail is not kept for them.
+// TestE12_VoidInASealedTail: a topic is deleted, and a log start moves past batches, both of which
+// lie in a sealed tail. The tail is not kept for them.
 func TestE12_VoidInASealedTail(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -269,7 +274,8 @@ func TestE12_VoidInASealedTail(t *testing.T) {
 	})
 }
 
-// TestE24_RecordLeavesARetiredTail: an idle partition's record lies in a sealed tail; the tail goes with the next flush.
+// TestE24_RecordLeavesARetiredTail: an idle partition's record lies in a sealed tail; the tail goes
+// with the next flush.
 func TestE24_RecordLeavesARetiredTail(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, seed(t), byHand)
@@ -292,7 +298,7 @@ func TestE24_RecordLeavesARetiredTail(t *testing.T) {
 	})
 }
 
-// What expires before it was ever flushed gives its segments back without a flush.
+// Batches that expire before they were ever flushed give their segments back without a flush.
 func TestExpiredUnflushedIsTrimmed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, 1, func(c *storage.Config) {
@@ -313,7 +319,7 @@ func TestExpiredUnflushedIsTrimmed(t *testing.T) {
 	})
 }
 
-// walBytes is what the WAL has on the disk.
+// walBytes returns the bytes that the WAL has on the disk.
 func (r *rig) walBytes() (sum int) {
 	incarnations, err := r.disk.List(r.cfg.WALDir)
 	for _, inc := range incarnations {

@@ -24,8 +24,8 @@ var reworded = []string{
 	"compat-tests", "compat-tests/beside", "compat-tests/harness", "compat-tests/history",
 	"ident", "internal/crc32c", "internal/house", "internal/retry", "internal/unzeroed",
 	"metadata", "metadata/controller", "metadata/raft", "node", "protocol", "scripts/gotest",
-	"storage/bucket", "storage/bucket/buckettest", "storage/bucket/dir", "storage/bucket/fault",
-	"storage/bucket/mem", "storage/bucket/open", "storage/bucket/s3",
+	"storage", "storage/bucket", "storage/bucket/buckettest", "storage/bucket/dir",
+	"storage/bucket/fault", "storage/bucket/mem", "storage/bucket/open", "storage/bucket/s3",
 	"storage/bucket/s3/faketest", "storage/cache", "storage/object", "storage/pstate", "vfs",
 	"vfs/crashfs", "wal",
 }
