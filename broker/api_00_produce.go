@@ -56,7 +56,7 @@ type produceCall struct {
 	// target.seen of every topic so far; nil for a request of one partition.
 	seen map[ident.TopicID][]uint64
 
-	// holders counts those who hold a share of the memory budget and of space: the answer, the
+	// holders counts what holds the share of the memory budget and the space: the answer, the
 	// reader until it has placed the call, and the log until it calls Done.
 	holders atomic.Int32
 	space   *produceSpace

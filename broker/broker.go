@@ -300,7 +300,7 @@ func (b *Broker) Open(log Log) {
 	b.log = log
 	b.openGroups()
 	close(b.opened)
-	b.groups.Follow()       // a change between openGroups and close was told to nobody
+	b.groups.Follow()       // covers a change between openGroups and close
 	if b.ctx.Err() != nil { // Serve had ended by itself before and found no groups to close
 		b.groups.Close()
 	}

@@ -267,8 +267,8 @@ func TestTooManyPartitions(t *testing.T) {
 	last("quorum", len(q), q[len(q)-1].ErrorCode, q[len(q)-1].ErrorMessage)
 }
 
-// A request may hold a name of any length, and each of its partitions may fail with an error about
-// that name.
+// Each partition of a request may fail with an error about a name of any length. The answer does
+// not take memory for the name once per partition.
 func TestNameIsNotRepeatedForEachPartition(t *testing.T) {
 	h := startTCP(t, Config{})
 	name := strings.Repeat("é", 128*kib)

@@ -36,8 +36,10 @@
 //
 // Goroutines: Serve accepts. Each connection has a reader, and a writer from the first Produce on
 // that had to wait. While a member waits in JoinGroup or SyncGroup, one more goroutine watches
-// whether its peer has left (conn.untilGone). The log's goroutine calls produceCall.done. Locks:
-// server.mu → conn.mu; configCache.mu is a leaf. None is held during I/O.
+// whether its peer has left (conn.untilGone). ListOffsets by time, DeleteRecords, and requests that
+// create or delete topics work on several entries at once, in goroutines that end before the
+// answer. The log's goroutine calls produceCall.done. Locks: server.mu → conn.mu; configCache.mu is
+// a leaf. None is held during I/O.
 //
 // Metrics: metrics.go. Imports: broker/coordinator, broker/group, storage (its API types), catalog,
 // protocol, ident.

@@ -135,7 +135,7 @@ var codes = []struct {
 	{errNoEligibleLeader, protocol.CodeEligibleLeadersNotAvailable},
 	{errNoReassignment, protocol.CodeNoReassignmentInProgress},
 	{errFeatureUpdate, protocol.CodeInvalidUpdateVersion},
-	// errDeletionOff stands after errInvalidRequest, which is answered below version 3.
+	// errDeletionOff stands after errInvalidRequest: below version 3 the error is both.
 	{errDeletionOff, protocol.CodeTopicDeletionDisabled},
 
 	{errStopped, protocol.CodeNotLeaderOrFollower},

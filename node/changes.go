@@ -7,11 +7,11 @@ import (
 )
 
 // Changes passes what the quorum applies on to storage and the broker, in the quorum's order. What
-// is applied while storage opens is kept until then: storage reads the state in the middle of its
-// opening, and what is applied after that must not be lost. What storage has read already is told
-// again, which changes nothing.
+// is applied while storage opens is kept until storage is open: storage reads the state in the
+// middle of its opening, and what is applied after that must not be lost. Storage gets changes that
+// it has read already once more, which has no effect.
 type Changes struct {
-	mu   sync.Mutex // held while it tells, so that nothing overtakes what was kept
+	mu   sync.Mutex // held during tell, so that no change overtakes the kept ones
 	tell func([]metadata.Change)
 	kept []metadata.Change
 	over bool
@@ -25,7 +25,7 @@ func (c *Changes) Applied(changes []metadata.Change) {
 	case c.over:
 	case c.tell == nil:
 		for _, ch := range changes {
-			if ch.Kind != metadata.HeadChanged { // of which nobody is told
+			if ch.Kind != metadata.HeadChanged { // tell ignores these
 				c.kept = append(c.kept, ch)
 			}
 		}
@@ -34,7 +34,7 @@ func (c *Changes) Applied(changes []metadata.Change) {
 	}
 }
 
-// Open has tell called with what was kept, and from then on with what is applied.
+// Open calls tell with the changes that were kept. From then on Applied calls tell.
 func (c *Changes) Open(tell func([]metadata.Change)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,7 +48,7 @@ func (c *Changes) Open(tell func([]metadata.Change)) {
 	c.kept = nil
 }
 
-// Close ends it: nobody is told anything any more.
+// Close makes Applied drop all further changes.
 func (c *Changes) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -29,8 +29,8 @@ func newGate(b bucket.Bucket) *gate { return &gate{Bucket: b, answered: make(cha
 // checked ends the wait of reads.
 func (g *gate) checked() { g.once.Do(func() { close(g.answered) }) }
 
-// errBarred is what a node's own writers hear once the bucket is somebody else's; the process ends
-// because of it.
+// errBarred is the error that a node's own writers get once the bucket belongs to another
+// directory. The process ends because of it.
 var errBarred = errors.New("the bucket belongs to another directory by now")
 
 // bar shuts the gate for good.

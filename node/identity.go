@@ -30,8 +30,9 @@ const (
 // ErrUnfinishedRestore says that an interrupted restore left the directory.
 var ErrUnfinishedRestore = errors.New("a restore into this directory was interrupted")
 
-// Identity is node.json: it says who this directory is. It is fsynced before anything about the
-// cluster is written to the bucket, so that a crash between the two can be continued (E27).
+// Identity is node.json: it says which node and cluster a directory belongs to. It is fsynced
+// before anything about the cluster is written to the bucket, so that a crash between the two can
+// be continued (E27).
 type Identity struct {
 	Format    int    `json:"format"`
 	ClusterID string `json:"cluster_id"` // Kafka's 22-character UUID

@@ -54,17 +54,17 @@ type Config struct {
 	Version string
 }
 
-// Listener is where clients connect, and what they are told about it.
+// Listener is a socket to which clients connect, with the address that clients are told.
 type Listener struct {
 	net.Listener
 	Name string // for example PLAINTEXT
-	// Host and Port are what Metadata tells clients of this listener. If they are empty and 0, it
-	// tells them where it listens.
+	// Host and Port are the address that Metadata tells clients of this listener. If they are empty
+	// and 0, Metadata tells the address at which the listener listens.
 	Host string
 	Port int32
 }
 
-// Endpoint returns what clients are told.
+// Endpoint returns the address that clients are told.
 func (l *Listener) Endpoint() broker.Endpoint {
 	at := l.Addr().(*net.TCPAddr)
 	e := broker.Endpoint{Host: l.Host, Port: l.Port}
@@ -132,7 +132,8 @@ type Node struct {
 //     to the bucket.
 //  2. On a first start: claim the bucket's prefix.
 //  3. Open the metadata. On a first start: bootstrap, and then set the identity to "ready".
-//  4. Open the broker. It answers who and where it is; every other request waits for the log.
+//  4. Open the broker. It tells clients its id and address; every other request waits for the
+//     log.
 //  5. Open storage: recover, register, open (storage/recover.go). That does not need the bucket.
 //     Then the broker serves.
 //  6. Check the bucket in the background, and only then write to it.
@@ -215,8 +216,8 @@ func newNode(ctx context.Context, cfg Config, deps Deps) *Node {
 
 func (n *Node) walDir() string { return filepath.Join(n.cfg.Dir, "wal") }
 
-// identify locks the folder and finds out, or decides and writes down, who this node is. On a first
-// start it also claims the bucket's prefix and opens the gate.
+// identify locks the folder and reads this node's identity. On a first start it decides the
+// identity and writes it down, claims the bucket's prefix and opens the gate.
 func (n *Node) identify(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -433,8 +434,8 @@ func (n *Node) fail(err error) {
 	}
 }
 
-// unhealthy says why the process should be restarted: what fail was told (I1: nothing is
-// acknowledged after it).
+// unhealthy returns the reason why the process should be restarted, the first error that fail was
+// called with (I1: nothing is acknowledged after it).
 func (n *Node) unhealthy() []string {
 	if err := n.failed.Load(); err != nil {
 		return []string{(*err).Error()}

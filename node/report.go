@@ -40,7 +40,7 @@ type SnapshotReport struct {
 // ObjectsReport counts objects of the cluster in the bucket.
 type ObjectsReport struct {
 	Listed int `json:"listed"`
-	// Objects about which the snapshot does not say what became of them.
+	// Unsettled counts the objects whose fate the snapshot does not tell.
 	Unsettled int `json:"unsettled"`
 	Read      int `json:"read"`    // unsettled bundles, whose footers were read
 	Applied   int `json:"applied"` // unsettled objects from which something came back

@@ -146,7 +146,7 @@ func (c *Coordinator) Follow() { _, _ = c.open() }
 func (c *Coordinator) open() (*shardSet, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// Under mu, so that nobody goes back to an older topic.
+	// The lookup is under mu, so that no caller goes back to an older topic.
 	t, ok := c.deps.Topics.TopicByName(OffsetsTopic)
 	// The old life's groups must not show.
 	if c.current != nil && (!ok || c.current.topic.ID != t.ID) {

@@ -31,7 +31,7 @@ type fakeLog struct {
 	readGate chan struct{}   // reads wait until it is closed
 	deleting func() error    // DeleteRecords returns its error, perhaps after a while
 	appends  int
-	epoch    ident.Epoch // of the present leadership, whoever has it: other epochs are refused
+	epoch    ident.Epoch // of the present leadership; other epochs are refused
 	dead     bool        // a crash: nothing settles any more
 }
 
