@@ -8,8 +8,8 @@ import (
 	"github.com/sluicemq/sluice/protocol"
 )
 
-// These are the errors that broker/errors.go turns into Kafka's codes. Those marked definite
-// promise that nothing of the batch was or will be written.
+// These are the errors that broker/errors.go turns into Kafka's codes, which are named here too.
+// Those marked definite promise that nothing of the batch was or will be written.
 var (
 	// Definite; code 3.
 	ErrUnknownPartition = errors.New("unknown topic or partition")
@@ -33,7 +33,7 @@ var (
 	ErrStaleProducer = errors.New("stale producer epoch")
 	// Definite; code 48.
 	ErrInvalidTxnState = errors.New("transactions are not served")
-	// Code 1. It is returned from certain knowledge only.
+	// Code 1. This error is returned from certain knowledge only.
 	ErrOffsetOutOfRange = errors.New("offset out of range")
 	// Code 74.
 	ErrFencedLeaderEpoch = errors.New("leader epoch of the request is too old")
@@ -112,7 +112,8 @@ type FetchPartition struct {
 	HighWatermark ident.Offset // -1 if unknown
 	LastStable    ident.Offset
 	LogStart      ident.Offset
-	// Whole batches, ascending (see Split); read-only; the first may begin below Offset.
+	// Batches are whole and ascending (see Split). They are read-only, and the first may begin
+	// below Offset.
 	Batches [][]byte
 	Bytes   int
 	// Held is the memory that Batches keep from being freed, which counts against Fetch.Room: their

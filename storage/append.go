@@ -383,7 +383,7 @@ func (e *Engine) publish(freed []ack, placed placedBatch, entry *wal.Entry, ever
 	}
 	b := p.log.numbered(placed.number)
 	if b.start != entry.Start || p.persisted != entry.Start {
-		// E8
+		// E8 promises that the WAL has the batches of a partition in the order of their offsets.
 		panic(fmt.Sprintf("BUG: %s: WAL order is not offset order: durable [%d,%d) after %d", p.id, entry.Start, entry.End, p.persisted))
 	}
 	b.position, b.crc = entry.Position, entry.CRC

@@ -21,10 +21,11 @@ type batch struct {
 	crc          uint32         // CRC-32C of the whole batch as stored; valid once durable
 	size         int32
 	epoch        ident.Epoch // the leader epoch that clients see
-	// The leader epoch under which the log has the batch; a carried batch's may be later.
+	// under is the leader epoch under which the log has the batch. A carried batch's may be later.
 	under    ident.Epoch
 	sequence int32
-	// Seconds since 1970 by the broker's clock, rounded up; milliseconds would not fit.
+	// arrived is in seconds since 1970 by the broker's clock, rounded up; milliseconds would not
+	// fit.
 	arrived    uint32
 	pepoch     int16
 	appendTime bool // maxTimestamp is the broker's time

@@ -28,7 +28,7 @@ type budget struct {
 	queued  atomic.Int64 // bytes handed to the WAL that are not durable yet
 	batches atomic.Int64 // in the index and uncommitted
 	durable atomic.Int64 // an ident.Position: end of the own WAL on this disk
-	// An ident.Position in the own WAL; everything below is committed or void.
+	// trimmedTo is an ident.Position in the own WAL. Everything below it is committed or void.
 	trimmedTo atomic.Int64
 	tailBytes atomic.Int64 // bytes of sealed tails
 	stuck     atomic.Int64 // a span of bytes: what stuck partitions alone hold back (carry.go)
@@ -47,7 +47,7 @@ const (
 
 func (b *budget) open(c *Config) {
 	b.bytesMax, b.batchesMax = c.WALBudgetBytes, c.UnflushedBatchesMax
-	// A small hot tail is no reason to slow producers.
+	// The floor keeps a small hot tail from slowing producers.
 	flush := max(float64(c.flushAt()), float64(c.WALBudgetBytes)/64)
 	late := float64(c.WALBudgetBytes) * throttleAt
 	b.slowEarly = ramp{min(2*flush, late/2), min(4*flush, late)}

@@ -135,7 +135,7 @@ func TestWayOutOfDamageInTheLog(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// In the first group's batch.
+				// This position lies in the first group's batch.
 				if _, err := f.WriteAt([]byte{'!'}, 4096+1000); err != nil {
 					t.Fatal(err)
 				}

@@ -255,7 +255,8 @@ func (c *coldReader) findRange(ctx context.Context, head *catalog.Head, offset i
 // restore may have cut off the section that carried a newer state (E26); then loadState applies the
 // batches above the older state.
 func (c *coldReader) loadState(ctx context.Context, head *catalog.Head) (*pstate.State, error) {
-	// Nothing in the bucket tells when a batch was placed; now is late, never early.
+	// Nothing in the bucket tells when a batch was placed, so it counts as placed now: late, never
+	// early.
 	now := c.now().UnixMilli()
 	state, err := c.readState(ctx, head, now)
 	if err != nil {

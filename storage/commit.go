@@ -20,7 +20,8 @@ var errRefused = errors.New("the quorum refused part of a commit")
 
 // commitAll commits bundles in order. Each command carries as many bundles as its size allows.
 func (f *flusher) commitAll(ctx context.Context, bundles []*bundle) error {
-	// Partitions whose first refusal was looked into; only the first one tells the reason.
+	// judged holds the partitions whose first refusal was looked into; only the first tells the
+	// reason.
 	var judged []*partition
 	for _, b := range bundles {
 		for _, l := range b.lost { // the sections that follow a lost one will be refused

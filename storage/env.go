@@ -16,7 +16,7 @@ type env struct {
 	log      *slog.Logger
 	meter    *meter
 	openedAt time.Time
-	// The incarnation under which this engine writes; known since the quorum gave it.
+	// incarnation is the one under which this engine writes, known since the quorum gave it.
 	incarnation ident.Incarnation
 	ctx         context.Context // for background work; ends with Close, not with a request
 }

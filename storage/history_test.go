@@ -202,7 +202,7 @@ func (h *history) answered(p *process, batches []*sent, req *storage.AppendReque
 		case errors.Is(in.Err, storage.ErrUnknownPartition):
 			s.outcome = unknown // its topic was deleted while it waited, or was never there
 		case s.doubt:
-			// It was not written this time, but may have been written an earlier time.
+			// The batch was not written this time, but may have been written an earlier time.
 			s.outcome = unknown
 		default:
 			s.outcome = refused

@@ -91,7 +91,7 @@ func (p *partition) forget(end ident.Offset) {
 func (p *partition) forgetNumber(number int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// Otherwise the topic was deleted.
+	// If the batch is not in the log, its topic was deleted.
 	if i := number - p.log.first; i >= 0 && i < int64(p.log.len()) {
 		p.forgetLocked(int(i))
 	}

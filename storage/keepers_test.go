@@ -36,8 +36,8 @@ func TestWhatNeverExpiresHasBundlesOfItsOwn(t *testing.T) {
 			t.Fatalf("log start %d after retention, want 8", hour.start)
 		}
 		r.settled()
-		// Two objects that hold the partition's state, which outlives retention (E11), and the
-		// small ones.
+		// The bound allows two objects that hold the partition's state, which outlives retention
+		// (E11), and the small ones.
 		if bytes := r.bucketBytes(); bytes > 3*50_000 {
 			t.Errorf("%d bytes stay in the bucket for %d records of 50 bytes", bytes, 2*8)
 		}

@@ -162,7 +162,7 @@ var boundless = bound{newest: math.MaxInt64, from: -1}
 // candidate is a leaf, range, batch or record that may hold the newest record.
 type candidate struct {
 	bound
-	// If nil, the candidate is a record with exactly this bound.
+	// open is nil if the candidate is a record with exactly this bound.
 	open func(context.Context) ([]candidate, error)
 	at   OffsetAt
 }

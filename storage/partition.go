@@ -69,14 +69,15 @@ type partition struct {
 type flushState struct {
 	producers pstate.Table // the producer state as of stateEnd
 	stateEnd  ident.Offset // the state reflects every batch with an end at or below it
-	// Newest base block in the bucket; if zero, the next section writes one.
+	// base is the newest base block in the bucket. If it is zero, the next section writes one.
 	base catalog.StateRef
 	// baseAt and deltaAt tell where the newest state records lie in the WAL: a base, and perhaps a
 	// delta after it. A record that is missing, or lies in what is about to be trimmed, is written
 	// again first (E24).
 	baseAt, deltaAt walPlace
 	baseBytes       int32 // of base
-	// The base record is no older than the bucket's base, so deltas build on both.
+	// walBase says that the base record is no older than the bucket's base, so that deltas build on
+	// both.
 	walBase    bool
 	needRecord bool     // the committed end has moved since the newest record
 	busy       bool     // chosen by a running flush

@@ -12,7 +12,8 @@ import (
 // bundles. Nothing here does I/O.
 
 const (
-	// Keeps a bundle's part of the command under catalog.CommitPartBytesMax (E17).
+	// sectionsPerBundleMax keeps a bundle's part of the command under catalog.CommitPartBytesMax
+	// (E17).
 	sectionsPerBundleMax = 1500
 	passBytesMax         = 256 << 20 // one pass plans at most this much
 	passBatchesMax       = 256 << 10 // and this many batches; the next pass takes the rest

@@ -452,7 +452,7 @@ func TestColdPartitionsAreReadAtOnce(t *testing.T) {
 		r.bucket.Chance(bucket.OpReadAt, fault.Slow, 1)
 		began := time.Now()
 		r.engine().Read(t.Context(), &f)
-		// One GET for the index, then one for the batches.
+		// The read takes one GET for the index, then one for the batches.
 		if took := time.Since(began); took > 300*time.Millisecond {
 			t.Errorf("16 partitions took %v", took)
 		}

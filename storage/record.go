@@ -20,7 +20,7 @@ const (
 	recordBytesPerAppendMax = 1 << 20
 
 	producerBytesMax = 20 + 24*pstate.RecentMax // of one producer in a state block
-	// Room in an append for the rest of a record, a thousand epochs.
+	// recordReserve is the room in an append for the rest of a record, a thousand epochs.
 	recordReserve = 16 << 10
 )
 

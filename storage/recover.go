@@ -133,7 +133,8 @@ func (e *Engine) walRecoverDeps() wal.RecoverDeps { return wal.RecoverDeps{FS: e
 
 // createWAL makes the new incarnation writable: first on disk, then in the quorum.
 func (e *Engine) createWAL(ctx context.Context, inc ident.Incarnation) error {
-	// Set before the WAL's goroutines start, since they name the incarnation when the WAL fails.
+	// This is set before the WAL's goroutines start, since they name the incarnation when the WAL
+	// fails.
 	e.incarnation = inc
 	w, err := wal.Create(e.walConfig(), wal.Deps{
 		FS: e.deps.FS, Log: e.log, Durable: e.persisted, Failed: e.walFailed,
@@ -162,7 +163,8 @@ type found struct {
 	base, delta     []byte // newest state record: a base, and the newest delta after the base
 	baseAt, deltaAt walPlace
 	baseEpoch       ident.Epoch // the epoch under which the base was written
-	// In offset order. There is a gap where a later incarnation was trimmed before an earlier one.
+	// batches are in offset order. There is a gap where a later incarnation was trimmed before
+	// an earlier one.
 	batches []batch
 	carried []batch // written again because the partition was stuck, in the order of the log
 }
@@ -210,7 +212,7 @@ func (f *found) addBatch(entry *wal.Entry, src *source, now int64) error {
 	f.cutBefore(entry, src)
 	if n := len(f.batches); n > 0 && f.batches[n-1].end != b.start {
 		if last := &f.batches[n-1]; last.source == src && last.under == b.under || last.end > b.start {
-			// E8
+			// The batches of a partition lie in the WAL without a gap (E8).
 			return fmt.Errorf("%w: %s has batches up to %d, then from %d on", ErrCorrupt, entry.Partition, last.end, b.start)
 		}
 	}
@@ -233,7 +235,8 @@ func batchOf(entry *wal.Entry, src *source, now int64) (batch, error) {
 		return batch{}, fmt.Errorf("batch of %s at %d: %w", entry.Partition, entry.Position, err)
 	}
 	arrived := entry.Arrived
-	// An earlier release wrote the entry; now is later than the batch arrived, never earlier.
+	// An earlier release wrote the entry. The batch counts as arrived now: later than it was, never
+	// earlier.
 	if arrived == 0 {
 		arrived = now
 	}
@@ -370,7 +373,7 @@ func (e *Engine) openPartition(p *partition, head *catalog.Head, f *found) error
 			continue
 		}
 		if p.log.len() == 0 && b.start > p.committed {
-			// I8
+			// The next range must begin at the committed end (I8).
 			return fmt.Errorf("%w: committed up to %d, but the write-ahead log starts at %d", ErrCorrupt, p.committed, b.start)
 		}
 		p.log.push(b)

@@ -63,7 +63,8 @@ func TestRetention(t *testing.T) {
 	const old, young, future = 2 * time.Hour, time.Minute, -time.Hour
 	cases := map[string]struct {
 		configs map[string]string
-		// Of one batch of two records each; all but the last two batches are in the bucket.
+		// ages are of one batch of two records each. All but the last two batches are in the
+		// bucket.
 		ages  []time.Duration
 		start ident.Offset
 	}{
@@ -304,7 +305,7 @@ func TestDeletesFail(t *testing.T) {
 			r.deleteDelay = time.Hour
 			r.mustOpen()
 			m := r.newLog("a", nil)
-			// So that the delay does not end together with one of the engine's own turns.
+			// This keeps the delay from ending together with one of the engine's own turns.
 			time.Sleep(10 * time.Minute)
 			r.fillFlushed(m, 12)
 			r.advanceLog(m, 11)

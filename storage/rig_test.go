@@ -131,7 +131,7 @@ type process struct {
 	fatal   atomic.Pointer[error]
 
 	mu sync.Mutex
-	// The disk as the process left it when it died in a call to the quorum or bucket.
+	// after is the disk as the process left it when it died in a call to the quorum or bucket.
 	after *crashfs.FS
 }
 

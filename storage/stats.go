@@ -12,7 +12,7 @@ func (e *Engine) Unflushed() int64 { return e.Totals().UnflushedBytes }
 // Totals sums up what all partitions hold.
 type Totals struct {
 	Partitions int
-	// Partitions whose state is still in the bucket; answers are retriable.
+	// Loading counts partitions whose state is still in the bucket; their answers are retriable.
 	Loading        int
 	Stuck          int           // partitions whose batches cannot go to the bucket (Engine.Stuck)
 	UnflushedBytes int64         // bytes of the batches that are not in the bucket yet

@@ -118,7 +118,7 @@ func (p *partition) troubleNow() *trouble {
 // committed is not uploaded. flusher.planPartition has dealt with full heads before.
 func foresee(head *catalog.Head, s *section) catalog.Reason {
 	under := func(l catalog.Leadership) bool { return l.Incarnation == s.source.incarnation && l.Epoch == s.epoch }
-	// E23
+	// cut says that the log start has moved the committed end into the section (E23).
 	cut := head.CommittedEnd == head.LogStart && s.start() < head.CommittedEnd && head.CommittedEnd < s.end()
 	switch {
 	case s.start() != head.CommittedEnd && !cut:
@@ -140,7 +140,7 @@ func (f *flusher) refused(s *section, reason catalog.Reason) {
 	case catalog.ReasonNotPrepared: // the next pass takes new ids
 		f.objects.giveUp()
 		return
-	// The next pass sees that, and waits until the manifest has taken ranges.
+	// The next pass sees the full head, and waits until the manifest has taken ranges.
 	case catalog.ReasonHeadFull:
 		return
 	case catalog.ReasonState:
@@ -288,7 +288,7 @@ type StuckPartition struct {
 	Reason    string               `json:"reason"`
 	Err       string               `json:"error"`
 	Since     time.Time            `json:"since"`
-	// What it holds that is not in the bucket.
+	// UnflushedBytes is what the partition holds that is not in the bucket.
 	UnflushedBytes int64        `json:"unflushed_bytes"`
 	LogStart       ident.Offset `json:"log_start"`
 	HighWatermark  ident.Offset `json:"high_watermark"`

@@ -16,7 +16,8 @@ const (
 // timeline remembers when a partition's offsets became durable, more coarsely the longer ago. Times
 // count from when the engine opened.
 type timeline struct {
-	// No sample is taken earlier, so almost every call returns without reading the samples.
+	// next is when the next sample may be taken, so almost every call returns without reading the
+	// samples.
 	next    time.Duration
 	samples []timeSample // by offset and time
 }

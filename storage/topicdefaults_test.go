@@ -90,7 +90,7 @@ func TestRetentionChangesOnALiveTopic(t *testing.T) {
 			configs map[string]string
 			start   ident.Offset
 		}{
-			// Only compacted, so everything stays.
+			// The topic is only compacted, so everything stays.
 			{map[string]string{catalog.ConfigCleanupPolicy: "compact", catalog.ConfigRetentionMs: "1"}, 0},
 			{map[string]string{catalog.ConfigCleanupPolicy: "", catalog.ConfigRetentionMs: "1"}, 0},
 			{map[string]string{catalog.ConfigRetentionMs: strconv.Itoa(9 * 3_600_000 / 2)}, 2},

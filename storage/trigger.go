@@ -201,7 +201,7 @@ func (f *flusher) urgentLoop() {
 			}
 			return err
 		})
-		// Partitions that another pass held, or that have more batches already.
+		// These are partitions that another pass held, or that have more batches already.
 		for _, p := range parts {
 			if p.uncommitted() {
 				f.wakeUrgent(p)

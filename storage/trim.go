@@ -26,7 +26,8 @@ type trimmer struct {
 	budget     *budget
 	records    *recorder
 
-	// An ident.Position: end of the last batch whose partition has its place in the WAL.
+	// persistedTo is an ident.Position: the end of the last batch whose partition has its place in
+	// the WAL.
 	persistedTo atomic.Int64
 
 	turn     turn           // one trim at a time

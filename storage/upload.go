@@ -53,7 +53,7 @@ func (f *flusher) uploadOne(ctx context.Context, b *bundle) error {
 	}
 	body := bucket.Body{Parts: b.built.Parts, CRC32C: b.built.CRC32C, PartCRCs: b.built.PartCRCs}
 	err := f.deps.Bucket.Create(ctx, object.Key(f.deps.Catalog.ClusterID(), b.id, f.incarnation, object.KindBundle), body)
-	// Releases the batches' bytes. Another attempt builds the bundle again.
+	// This releases the batches' bytes. Another attempt builds the bundle again.
 	b.built.Parts, b.built.PartCRCs = nil, nil
 	var damaged *bucket.DamagedPartError
 	if errors.As(err, &damaged) {
