@@ -18,5 +18,5 @@ type env struct {
 	openedAt time.Time
 	// incarnation is the one under which this engine writes, known since the quorum gave it.
 	incarnation ident.Incarnation
-	ctx         context.Context // for background work; ends with Close, not with a request
+	ctx         context.Context // for background work; Close ends it, a request does not
 }

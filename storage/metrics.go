@@ -91,7 +91,7 @@ func (m *meter) read(f *Fetch) {
 			fromObject += q.Bytes
 			continue
 		}
-		files := min(q.fromWAL, q.Bytes) // fewer bytes were returned than read
+		files := min(q.fromWAL, q.Bytes) // fewer bytes may be returned than were read
 		fromWAL += files
 		fromMemory += q.Bytes - files
 	}

@@ -75,7 +75,7 @@ type flushState struct {
 	// delta after it. A record that is missing, or lies in what is about to be trimmed, is written
 	// again first (E24).
 	baseAt, deltaAt walPlace
-	baseBytes       int32 // of base
+	baseBytes       int32 // size of base
 	// walBase says that the base record is no older than the bucket's base, so that deltas build on
 	// both.
 	walBase    bool

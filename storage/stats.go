@@ -16,7 +16,7 @@ type Totals struct {
 	Loading        int
 	Stuck          int           // partitions whose batches cannot go to the bucket (Engine.Stuck)
 	UnflushedBytes int64         // bytes of the batches that are not in the bucket yet
-	UnflushedAge   time.Duration // of the oldest of those batches
+	UnflushedAge   time.Duration // age of the oldest of those batches
 }
 
 // Totals sums up all partitions, visiting one after another briefly.
@@ -46,7 +46,7 @@ type PartitionStats struct {
 	HighWatermark  ident.Offset // end of what consumers see
 	CommittedEnd   ident.Offset // end of what is in the bucket
 	UnflushedBytes int64
-	UnflushedAge   time.Duration // of the first batch that is not in the bucket; 0 if all are
+	UnflushedAge   time.Duration // age of the first batch that is not in the bucket; 0 if all are
 }
 
 // Partitions yields every partition's figures, in no particular order.
