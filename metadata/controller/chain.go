@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicemq/sluice/internal/retry"
 	"github.com/sluicemq/sluice/metadata"
 )
 
@@ -98,7 +99,7 @@ func (c *Chain) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.changed:
-			if !pause(ctx, c.soon) { // what comes meanwhile is part of the snapshot, too
+			if retry.Sleep(ctx, c.soon) != nil { // changes meanwhile are in the snapshot, too
 				return
 			}
 		case <-timer.C:

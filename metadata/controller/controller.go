@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicemq/sluice/catalog"
+	"github.com/sluicemq/sluice/internal/retry"
 	"github.com/sluicemq/sluice/metadata"
 	"github.com/sluicemq/sluice/metadata/pb"
 )
@@ -81,7 +82,7 @@ func New(cfg Config, deps Deps) *Controller {
 func (c *Controller) Run(ctx context.Context) {
 	for err := c.quorum.Barrier(ctx); err != nil; err = c.quorum.Barrier(ctx) {
 		c.log.Warn("the controller waits for the metadata quorum", "err", err)
-		if !pause(ctx, barrierPause) {
+		if retry.Sleep(ctx, barrierPause) != nil {
 			return
 		}
 	}
@@ -101,16 +102,4 @@ func propose(ctx context.Context, q Quorum, cmd *pb.Command) error {
 		return fmt.Errorf("%s: %w", metadata.CommandName(cmd), err)
 	}
 	return nil
-}
-
-// pause waits for d. It returns false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -21,5 +21,5 @@
 // goroutine for each and returns when both have ended. [Garbage] deletes several objects at once.
 // Chain.mu guards memory only.
 //
-// Imports: metadata, catalog, ident.
+// Imports: metadata, catalog, ident, internal/retry.
 package controller
